@@ -1,0 +1,103 @@
+// Starts a program as the leader of a new process group.
+//
+// Between fork and exec the child may only make async-signal-safe calls, so all memory is prepared by the caller.
+// The order in the child matters: first its group exists, then the guardian knows the group, then anything that may
+// take long or fail. From the guardian's message on, our death is the death of the child.
+
+#define _GNU_SOURCE
+#include "CChildProcess.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#ifndef CLOSE_RANGE_CLOEXEC
+#define CLOSE_RANGE_CLOEXEC (1U << 2)
+#endif
+
+_Noreturn static void fail(int status_fd, enum sw_stage stage, int error) {
+    struct sw_spawn_failure failure = {.stage = stage, .error = error};
+    // Eight bytes to a pipe are written whole or not at all; if our parent is gone, nobody needs them.
+    ssize_t ignored = write(status_fd, &failure, sizeof failure);
+    (void)ignored;
+    _exit(127);
+}
+
+// The program starts with default signal actions and an empty mask, whatever our process does with its own.
+static void reset_signals(void) {
+    struct sigaction action = {.sa_handler = SIG_DFL};
+    sigemptyset(&action.sa_mask);
+    for (int signal = 1; signal < NSIG; signal++) sigaction(signal, &action, NULL);  // EINVAL for some: as intended
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+// Marks every descriptor above 2 close-on-exec, also those that some library opened without the flag.
+static void close_all_on_exec(void) {
+    if (syscall(SYS_close_range, 3U, ~0U, CLOSE_RANGE_CLOEXEC) == 0) return;
+    // Before Linux 5.11. The bound keeps "unlimited" from becoming a loop of two thousand million steps.
+    struct rlimit limit = {.rlim_cur = 65536};
+    getrlimit(RLIMIT_NOFILE, &limit);
+    int last = limit.rlim_cur > 65536 ? 65536 : (int)limit.rlim_cur;
+    for (int fd = 3; fd < last; fd++) fcntl(fd, F_SETFD, FD_CLOEXEC);
+}
+
+_Noreturn static void become(const struct sw_spawn_request *request, int status_fd) {
+    if (setpgid(0, 0) != 0) fail(status_fd, SW_STAGE_GROUP, errno);
+
+    int error = sw_guardian_tell(request->guardian_fd, (int32_t)getpid());
+    if (error != 0) fail(status_fd, SW_STAGE_GUARDIAN, error);
+    close(request->guardian_fd);  // at once: as long as we hold it, the guardian cannot see our parent die
+
+    reset_signals();
+    if (dup2(request->stdin_fd, 0) < 0) fail(status_fd, SW_STAGE_STDIO, errno);
+    if (dup2(request->stdout_fd, 1) < 0) fail(status_fd, SW_STAGE_STDIO, errno);
+    if (dup2(request->stderr_fd, 2) < 0) fail(status_fd, SW_STAGE_STDIO, errno);
+    close_all_on_exec();
+    for (size_t i = 0; i < request->inherited_count; i++) {
+        if (fcntl(request->inherited[i], F_SETFD, 0) != 0) fail(status_fd, SW_STAGE_STDIO, errno);
+    }
+    if (request->directory != NULL && chdir(request->directory) != 0) fail(status_fd, SW_STAGE_DIRECTORY, errno);
+
+    // As execvp does: a file that we may not execute does not hide one further on, but is the error in the end.
+    int reason = ENOENT;
+    for (const char *const *path = request->candidates; *path != NULL; path++) {
+        execve(*path, request->argv, request->envp);
+        if (errno == EACCES) {
+            reason = EACCES;
+        } else if (errno != ENOENT && errno != ENOTDIR) {
+            reason = errno;
+            break;
+        }
+    }
+    fail(status_fd, SW_STAGE_PROGRAM, reason);
+}
+
+int sw_spawn(const struct sw_spawn_request *request, pid_t *pid, int *status_fd) {
+    int status_read, status_write;
+    int error = sw_pipe(&status_read, &status_write);
+    if (error != 0) return error;
+    sw_set_nonblocking(status_read);
+
+    // No handler of our process may run in the child: all signals wait until its own state is set.
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    pid_t child = fork();
+    if (child == 0) become(request, status_write);
+    error = child < 0 ? errno : 0;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+
+    close(status_write);
+    if (error != 0) {
+        close(status_read);
+        return error;
+    }
+    *pid = child;
+    *status_fd = status_read;
+    return 0;
+}

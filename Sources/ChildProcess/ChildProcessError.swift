@@ -1,0 +1,59 @@
+import CChildProcess
+import Glibc
+
+/// Why a program did not start. Nothing is left of the attempt.
+public struct ChildProcessError: Error, Sendable, Hashable, CustomStringConvertible {
+    public enum Reason: Sendable, Hashable {
+        /// The program could not be executed: missing, not executable, not a program.
+        case program
+        /// The working directory could not be entered.
+        case workingDirectory(String)
+        /// The command cannot be expressed to the system (an empty vector, a NUL byte inside).
+        case invalidCommand(String)
+        /// Descriptors, processes or memory are exhausted, or the kernel lacks a call; `what` names it.
+        case system(what: String)
+        /// `ChildProcess.limit` children live already.
+        case tooMany
+    }
+
+    /// argv[0] as given.
+    public let program: String
+    public let reason: Reason
+    /// errno, 0 where none applies.
+    public let code: Int32
+
+    public var description: String {
+        switch reason {
+        case .program: "\(program): \(errnoText(code))"
+        case .workingDirectory(let path): "\(program): working directory \(path): \(errnoText(code))"
+        case .invalidCommand(let text): "\(program): \(text)"
+        case .system(let what): "\(program): \(what): \(errnoText(code))"
+        case .tooMany: "\(program): \(ChildProcess.limit) child processes run already"
+        }
+    }
+
+    /// There is no such program: an answer that names a way to install it may help.
+    public var isProgramMissing: Bool { reason == .program && code == ENOENT }
+}
+
+extension ChildProcessError {
+    /// From the message of a child that failed between fork and exec.
+    init(_ failure: sw_spawn_failure, command: ChildProcess.Command) {
+        program = command.program
+        code = failure.error
+        switch UInt32(bitPattern: failure.stage) {
+        case SW_STAGE_PROGRAM.rawValue: reason = .program
+        case SW_STAGE_DIRECTORY.rawValue: reason = .workingDirectory(command.workingDirectory ?? "")
+        case SW_STAGE_GROUP.rawValue: reason = .system(what: "setpgid")
+        case SW_STAGE_GUARDIAN.rawValue: reason = .system(what: "the guardian process is gone")
+        case 0: reason = .system(what: "epoll_ctl")
+        default: reason = .system(what: "standard input, output or an inherited descriptor")
+        }
+    }
+}
+
+func errnoText(_ code: Int32) -> String {
+    var buffer = [CChar](repeating: 0, count: 256)
+    guard strerror_r(code, &buffer, buffer.count) == 0 else { return "error \(code)" }
+    return String(decoding: buffer.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+}

@@ -1,0 +1,86 @@
+import CChildProcess
+import Glibc
+import Synchronization
+
+/// Our side of the guardian process (see guardian.c), and the list of groups that it must know.
+///
+/// One per process, forked at the first start. Forks happen under its lock, so a group is either in the list, and then
+/// told again to a guardian that replaces a dead one, or not forked yet. If the guardian dies it is replaced at once
+/// or, if it had lived for less than a second (something kills it on sight), at the next start.
+final class Guardian: Sendable {
+    private struct State {
+        var processID: pid_t = 0
+        var socket: Int32 = -1
+        var startedAt: ContinuousClock.Instant?
+        var groups: Set<pid_t> = []
+    }
+
+    private let state = Mutex(State())
+    /// Adds and removes the socket in the reactor's epoll set: it hangs up when the guardian dies.
+    private let watch: @Sendable (Int32) -> Void
+    private let unwatch: @Sendable (Int32) -> Void
+
+    init(watch: @escaping @Sendable (Int32) -> Void, unwatch: @escaping @Sendable (Int32) -> Void) {
+        self.watch = watch
+        self.unwatch = unwatch
+    }
+
+    /// For tests and for `doctor`.
+    var processID: pid_t { state.withLock { $0.processID } }
+
+    /// Runs `fork`, which gets the guardian's socket, with a living guardian, and remembers the group it returns.
+    func start(
+        fork: (Int32) -> Result<(pid_t, Int32), SystemFailure>
+    ) throws(SystemFailure) -> (processID: pid_t, statusPipe: Int32) {
+        let result = state.withLock { state -> Result<(pid_t, Int32), SystemFailure> in
+            guard state.groups.count < ChildProcess.limit else {
+                return .failure(SystemFailure(what: "", code: EAGAIN, isLimit: true))
+            }
+            if state.processID == 0 || sw_guardian_ended(state.processID) != 0 {
+                let code = replace(&state)
+                guard code == 0 else {
+                    return .failure(SystemFailure(what: "the guardian process could not be started", code: code))
+                }
+            }
+            let result = fork(state.socket)
+            if case .success(let (processID, _)) = result { state.groups.insert(processID) }
+            return result
+        }
+        return try result.get()
+    }
+
+    /// Called before the leader is reaped, while its number cannot belong to anyone else.
+    func forget(_ group: pid_t) {
+        state.withLock { state in
+            state.groups.remove(group)
+            // A dead guardian has nothing to forget; its successor is told of the groups that are left.
+            _ = sw_guardian_tell(state.socket, -group)
+        }
+    }
+
+    /// The reactor saw `socket` hang up.
+    func hungUp(_ socket: Int32) {
+        state.withLock { state in
+            guard state.socket == socket else { return }
+            let lived = state.startedAt.map { ContinuousClock.now - $0 } ?? .zero
+            if lived >= .seconds(1), sw_guardian_ended(state.processID) != 0, replace(&state) == 0 { return }
+            // The next start replaces it. Unwatched, or a dead socket would wake the reactor for ever.
+            unwatch(socket)
+        }
+    }
+
+    private func replace(_ state: inout State) -> Int32 {
+        if state.socket >= 0 {
+            unwatch(state.socket)
+            close(state.socket)
+        }
+        state.processID = 0
+        state.socket = -1
+        let error = sw_guardian_start(&state.processID, &state.socket)
+        guard error == 0 else { return error }
+        state.startedAt = .now
+        watch(state.socket)
+        for group in state.groups { _ = sw_guardian_tell(state.socket, group) }
+        return 0
+    }
+}

@@ -1,0 +1,95 @@
+import CChildProcess
+import Glibc
+
+/// What the reactor's thread does. Confined to that thread: no locks.
+///
+/// A child leaves the table when its leader is reaped and its pipes are done with.
+struct ReactorLoop {
+    private let reactor: Reactor
+    private var children: [UInt64: WatchedChild] = [:]
+    private var deadlines: [Deadline] = []
+    private let scratch = UnsafeMutableRawBufferPointer.allocate(byteCount: WatchedChild.readSize, alignment: 16)
+
+    private struct Deadline {
+        let at: ContinuousClock.Instant
+        let id: UInt64
+        let action: Action
+        enum Action { case kill, stopDraining }
+    }
+
+    /// After the leader's end its pipes normally reach their end at once. If someone outside the group holds them
+    /// open, what they contain after this time is read, and no more.
+    private static let drainTime: Duration = .milliseconds(200)
+
+    init(reactor: Reactor) {
+        self.reactor = reactor
+    }
+
+    mutating func run() -> Never {
+        var events = [epoll_event](repeating: epoll_event(), count: 128)
+        while true {
+            let count = epoll_wait(reactor.epoll, &events, Int32(events.count), millisecondsToNextDeadline())
+            for event in events.prefix(Int(max(count, 0))) {
+                let token = event.data.u64
+                switch token & 0xff {
+                case Reactor.wakeupToken: handleInbox()
+                case Reactor.guardianToken: reactor.guardian.hungUp(Int32(truncatingIfNeeded: token >> 8))
+                default: handle(id: token >> 8, source: UInt8(token & 0xff))
+                }
+            }
+            handleDeadlines()
+        }
+    }
+
+    private mutating func handleInbox() {
+        for request in reactor.takeInbox() {
+            switch request {
+            case .watch(let spawned, let continuation):
+                children[spawned.id] = WatchedChild(spawned, continuation, epoll: reactor.epoll)
+                children[spawned.id]?.begin(guardian: reactor.guardian)
+                if children[spawned.id]?.isDone == true { children[spawned.id] = nil }
+            case .resumeReading(let id):
+                children[id]?.resumeReading()
+            case .discardOutput(let id):
+                children[id]?.discardOutput()
+            case .kill(let id, let at):
+                if children[id] != nil { deadlines.append(Deadline(at: at, id: id, action: .kill)) }
+            }
+        }
+    }
+
+    private mutating func handle(id: UInt64, source: UInt8) {
+        guard let source = WatchedChild.Source(rawValue: source), children[id] != nil else { return }
+        switch source {
+        case .status: children[id]?.readStatus()
+        case .input: children[id]?.writeInput()
+        case .output, .errors: children[id]?.read(source, into: scratch)
+        case .end:
+            children[id]?.reap(guardian: reactor.guardian)
+            let at = ContinuousClock.now + Self.drainTime
+            if children[id]?.isDone == false { deadlines.append(Deadline(at: at, id: id, action: .stopDraining)) }
+        }
+        if children[id]?.isDone == true { children[id] = nil }
+    }
+
+    private mutating func handleDeadlines() {
+        guard !deadlines.isEmpty else { return }
+        let now = ContinuousClock.now
+        for deadline in deadlines where deadline.at <= now {
+            switch deadline.action {
+            case .kill: children[deadline.id]?.record.signalGroup(SIGKILL)
+            case .stopDraining: children[deadline.id]?.stopDraining()
+            }
+            if children[deadline.id]?.isDone == true { children[deadline.id] = nil }
+        }
+        deadlines.removeAll { $0.at <= now || children[$0.id] == nil }
+    }
+
+    /// -1: none. Rounded up, so that the loop does not spin through the last fraction of a millisecond.
+    private func millisecondsToNextDeadline() -> Int32 {
+        guard let next = deadlines.map(\.at).min() else { return -1 }
+        let left = next - .now
+        guard left > .zero else { return 0 }
+        return left > .seconds(60) ? 60_000 : Int32(left / .milliseconds(1)) + 1
+    }
+}

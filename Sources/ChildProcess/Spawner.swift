@@ -1,0 +1,93 @@
+import CChildProcess
+import Glibc
+
+/// Makes the pipes and forks. On failure nothing stays open and no child is left.
+enum Spawner {
+    static func spawn(
+        _ command: ChildProcess.Command, reactor: Reactor
+    ) throws(ChildProcessError) -> Reactor.Spawned {
+        let arguments = try SpawnArguments(command)
+        var descriptors = Descriptors()
+        do throws(SystemFailure) {
+            let output = try descriptors.pipe()
+            let errors = try descriptors.pipe()
+            let (input, ourInput) = try descriptors.input(command.standardInput)
+            try SystemFailure.check("fcntl", sw_set_nonblocking(output.read))
+            try SystemFailure.check("fcntl", sw_set_nonblocking(errors.read))
+
+            let startedAt = ContinuousClock.now
+            let (processID, statusPipe) = try reactor.guardian.start { guardian in
+                var processID: pid_t = 0
+                var statusPipe: Int32 = -1
+                let code = arguments.withRequest(
+                    input: input, output: output.write, errors: errors.write, guardian: guardian
+                ) { sw_spawn(&$0, &processID, &statusPipe) }
+                return code == 0 ? .success((processID, statusPipe)) : .failure(SystemFailure(what: "fork", code: code))
+            }
+            let record = ChildRecord(processID: processID, startedAt: startedAt)
+            descriptors.keep([output.read, errors.read, ourInput])
+
+            var pidfd: Int32 = -1
+            let code = sw_pidfd_open(processID, &pidfd)
+            guard code == 0 else {
+                // Without it nobody would learn of the child's end: it must not live.
+                record.reap(guardian: reactor.guardian)
+                for fd in [output.read, errors.read, ourInput, statusPipe] where fd >= 0 { close(fd) }
+                throw SystemFailure(what: "pidfd_open", code: code)
+            }
+            var bytes: [UInt8] = []
+            if case .bytes(let given) = command.standardInput { bytes = given }
+            return Reactor.Spawned(
+                id: reactor.nextID(), record: record, pidfd: pidfd, statusPipe: statusPipe, output: output.read,
+                errors: errors.read, input: ourInput, inputBytes: bytes)
+        } catch {
+            throw ChildProcessError(
+                program: command.program, reason: error.isLimit ? .tooMany : .system(what: error.what),
+                code: error.code)
+        }
+    }
+}
+
+/// A call that failed, before it is known on whose behalf.
+struct SystemFailure: Error {
+    let what: String
+    let code: Int32
+    var isLimit = false
+
+    static func check(_ what: String, _ code: Int32) throws(SystemFailure) {
+        if code != 0 { throw SystemFailure(what: what, code: code) }
+    }
+}
+
+/// Descriptors that are closed at the end of the scope, unless kept.
+private struct Descriptors: ~Copyable {
+    private var open: [Int32] = []
+
+    mutating func pipe() throws(SystemFailure) -> (read: Int32, write: Int32) {
+        var ends: (read: Int32, write: Int32) = (-1, -1)
+        try SystemFailure.check("pipe", sw_pipe(&ends.read, &ends.write))
+        open += [ends.read, ends.write]
+        return ends
+    }
+
+    /// The child's end, and ours (-1: none).
+    mutating func input(_ input: ChildProcess.Command.StandardInput) throws(SystemFailure) -> (Int32, Int32) {
+        if case .bytes(let bytes) = input, !bytes.isEmpty {
+            let ends = try pipe()
+            try SystemFailure.check("fcntl", sw_set_nonblocking(ends.write))
+            return (ends.read, ends.write)
+        }
+        var null: Int32 = -1
+        try SystemFailure.check("/dev/null", sw_open_null(&null))
+        open.append(null)
+        return (null, -1)
+    }
+
+    mutating func keep(_ kept: [Int32]) {
+        open.removeAll { kept.contains($0) }
+    }
+
+    deinit {
+        for fd in open { close(fd) }
+    }
+}

@@ -1,0 +1,173 @@
+import CChildProcess
+import Glibc
+
+/// The reactor's side of one child: our ends of its pipes, and what is expected of each.
+///
+/// States of a child: starting (the status pipe is open) → running → ended (reaped) → done (no pipe is open).
+struct WatchedChild {
+    /// The low byte of an epoll token; the reactor's own tokens are 0 and 1.
+    enum Source: UInt8 {
+        case status = 2
+        case input, output, errors, end
+    }
+
+    /// The size of a pipe on Linux: one read empties it.
+    static let readSize = 64 * 1024
+
+    private let id: UInt64
+    let record: ChildRecord
+    private let epoll: Int32
+    private var started: CheckedContinuation<sw_spawn_failure?, Never>?
+    private var statusPipe: Int32
+    private var pidfd: Int32
+    private var input: Int32
+    private var inputBytes: [UInt8]
+    private var inputWritten = 0
+    private var output: Reader
+    private var errors: Reader
+    private var paused = false
+
+    private struct Reader {
+        var fd: Int32
+        /// Bytes still to be read; nil: until the end of the pipe.
+        var remaining: Int?
+
+        mutating func endWithWhatIsThere(_ epoll: Int32) {
+            guard fd >= 0 else { return }
+            let count = Int(sw_bytes_waiting(fd))
+            if count == 0 { shut(epoll, &fd) } else { remaining = count }
+        }
+    }
+
+    init(_ spawned: Reactor.Spawned, _ started: CheckedContinuation<sw_spawn_failure?, Never>, epoll: Int32) {
+        id = spawned.id
+        record = spawned.record
+        self.epoll = epoll
+        self.started = started
+        statusPipe = spawned.statusPipe
+        pidfd = spawned.pidfd
+        input = spawned.input
+        inputBytes = spawned.inputBytes
+        output = Reader(fd: spawned.output)
+        errors = Reader(fd: spawned.errors)
+    }
+
+    /// Called once, when this is in the loop's table. A child that cannot be watched is ended here and now.
+    mutating func begin(guardian: Guardian) {
+        let watched =
+            watch(statusPipe, .status, EPOLLIN.rawValue) && watch(pidfd, .end, EPOLLIN.rawValue)
+            && watch(output.fd, .output, EPOLLIN.rawValue) && watch(errors.fd, .errors, EPOLLIN.rawValue)
+            && (input < 0 || watch(input, .input, EPOLLOUT.rawValue))
+        if !watched { abandon(guardian: guardian) }
+    }
+
+    private mutating func abandon(guardian: Guardian) {
+        let code = errno
+        record.reap(guardian: guardian)
+        started?.resume(returning: sw_spawn_failure(stage: 0, error: code))
+        started = nil
+        shut(epoll, &statusPipe)
+        shut(epoll, &pidfd)
+        shut(epoll, &input)
+        shut(epoll, &output.fd)
+        shut(epoll, &errors.fd)
+        record.output.finish()
+    }
+
+    var isDone: Bool { pidfd < 0 && statusPipe < 0 && input < 0 && output.fd < 0 && errors.fd < 0 }
+
+    /// The child failed (a message), or became the program (the end of the pipe).
+    mutating func readStatus() {
+        guard statusPipe >= 0 else { return }
+        var failure = sw_spawn_failure()
+        let size = MemoryLayout<sw_spawn_failure>.size
+        let count = Glibc.read(statusPipe, &failure, size)
+        if count < 0 && (errno == EAGAIN || errno == EINTR) { return }
+        shut(epoll, &statusPipe)
+        started?.resume(returning: count == size ? failure : nil)
+        started = nil
+    }
+
+    mutating func reap(guardian: Guardian) {
+        guard pidfd >= 0 else { return }
+        // A child that failed before exec has ended too; its message is there already.
+        readStatus()
+        record.reap(guardian: guardian)
+        shut(epoll, &pidfd)
+        shut(epoll, &input)
+    }
+
+    mutating func writeInput() {
+        guard input >= 0 else { return }
+        let count = inputBytes.withUnsafeBytes { bytes in
+            Glibc.write(input, bytes.baseAddress.map { $0 + inputWritten }, bytes.count - inputWritten)
+        }
+        if count < 0 && (errno == EAGAIN || errno == EINTR) { return }
+        inputWritten += max(count, 0)
+        // EPIPE: the child does not want the rest.
+        guard count < 0 || inputWritten == inputBytes.count else { return }
+        shut(epoll, &input)
+        inputBytes = []
+    }
+
+    mutating func read(_ source: Source, into scratch: UnsafeMutableRawBufferPointer) {
+        var reader = source == .output ? output : errors
+        defer { if source == .output { output = reader } else { errors = reader } }
+        guard reader.fd >= 0, !paused else { return }
+
+        let wanted = min(scratch.count, reader.remaining ?? scratch.count)
+        let count = Glibc.read(reader.fd, scratch.baseAddress, wanted)
+        if count < 0 && (errno == EAGAIN || errno == EINTR) { return }
+        if count > 0 {
+            let bytes = [UInt8](scratch[..<count])
+            reader.remaining? -= count
+            let pause = record.output.push(.init(stream: source == .output ? .stdout : .stderr, bytes: bytes))
+            if pause { pauseReading() }
+        }
+        if count <= 0 || reader.remaining == 0 {
+            shut(epoll, &reader.fd)
+            let other = source == .output ? errors : output
+            if other.fd < 0 { record.output.finish() }
+        }
+    }
+
+    /// Out of the set altogether: a hang-up would be reported even with no event asked for.
+    private mutating func pauseReading() {
+        paused = true
+        for fd in [output.fd, errors.fd] where fd >= 0 { epollRemove(epoll, fd) }
+    }
+
+    mutating func resumeReading() {
+        guard paused else { return }
+        paused = false
+        // A pipe that cannot be watched again is closed: the child sees SIGPIPE, the reader the end.
+        if output.fd >= 0 && !watch(output.fd, .output, EPOLLIN.rawValue) { shut(epoll, &output.fd) }
+        if errors.fd >= 0 && !watch(errors.fd, .errors, EPOLLIN.rawValue) { shut(epoll, &errors.fd) }
+        if output.fd < 0 && errors.fd < 0 { record.output.finish() }
+    }
+
+    mutating func discardOutput() {
+        record.output.discard()
+        resumeReading()
+    }
+
+    /// The leader is gone for a while and someone else holds its pipes: what they contain now is the rest.
+    mutating func stopDraining() {
+        output.endWithWhatIsThere(epoll)
+        errors.endWithWhatIsThere(epoll)
+        if output.fd < 0 && errors.fd < 0 { record.output.finish() }
+    }
+
+    private func watch(_ fd: Int32, _ source: Source, _ events: UInt32) -> Bool {
+        epollAdd(epoll, fd, events: events, token: id << 8 | UInt64(source.rawValue))
+    }
+
+}
+
+/// Takes a descriptor out of the epoll set and closes it.
+private func shut(_ epoll: Int32, _ fd: inout Int32) {
+    guard fd >= 0 else { return }
+    epollRemove(epoll, fd)
+    close(fd)
+    fd = -1
+}

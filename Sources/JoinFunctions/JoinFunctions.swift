@@ -1,0 +1,30 @@
+import Foundation
+
+/// `JoinFunctions OUTPUT.swift INPUT.lua…`: writes one Swift file that holds the inputs, in the order
+/// given, as one raw string. Called by the EmbedFunctions plugin only.
+@main
+struct JoinFunctions {
+    static func main() throws {
+        let arguments = Array(CommandLine.arguments.dropFirst())
+        guard let output = arguments.first else {
+            throw JoinError(description: "usage: JoinFunctions OUTPUT.swift INPUT.lua…")
+        }
+        var library = "#!lua name=switchyard\n"
+        for path in arguments.dropFirst() {
+            let text = try String(contentsOfFile: path, encoding: .utf8)
+            guard !text.contains("\"\"\"###") else {
+                throw JoinError(description: "\(path): contains the end mark of a Swift raw string")
+            }
+            let name = URL(filePath: path).lastPathComponent
+            library += "\n-- ==== \(name) ====\n" + text
+        }
+        let swift =
+            "// Joined from Functions/**.lua at build time: edit those.\n"
+            + "enum FunctionLibrarySource {\n    static let text = ###\"\"\"\n" + library + "\n\"\"\"###\n}\n"
+        try swift.write(toFile: output, atomically: true, encoding: .utf8)
+    }
+}
+
+struct JoinError: Error, CustomStringConvertible {
+    let description: String
+}

@@ -1,0 +1,96 @@
+import NIOCore
+import Synchronization
+
+/// Connections for commands that keep a connection to themselves (BLPOP): one command at a time each.
+///
+/// A connection is kept and used again after its command was answered. One whose command was cancelled or late is closed
+/// and never used again: the server may still answer on it.
+final class BlockingConnections: Sendable {
+    /// More idle connections than this are closed after use; each costs the server some 20 kB.
+    private static let maximumIdle = 32
+
+    private struct State {
+        var idle: [RedisConnection] = []
+        var busy: [ObjectIdentifier: RedisConnection] = [:]
+        var isShutDown = false
+    }
+
+    private let connector: RedisConnector
+    private let state = Mutex(State())
+
+    init(_ connector: RedisConnector) {
+        self.connector = connector
+    }
+
+    /// `deadline` starts once a connection is there; making one has until `connectBy`.
+    func execute(_ command: RedisCommand, deadline: Duration, connectBy: NIODeadline) async throws -> RESPValue {
+        let connection = try await take(connectBy: connectBy)
+        do {
+            let reply = try await connection.execute(command, deadline: .after(deadline)) {
+                connection.close("its blocking command was cancelled")
+            }
+            giveBack(connection, isUsable: true)
+            return reply
+        } catch {
+            giveBack(connection, isUsable: false)
+            throw error
+        }
+    }
+
+    private func take(connectBy: NIODeadline) async throws -> RedisConnection {
+        let idle = try state.withLock { state -> RedisConnection? in
+            if state.isShutDown { throw RedisError.clientShutDown(endpoint: connector.endpoint) }
+            while let connection = state.idle.popLast() {
+                if connection.isOpen {
+                    state.busy[ObjectIdentifier(connection)] = connection
+                    return connection
+                }
+            }
+            return nil
+        }
+        if let idle { return idle }
+
+        let made = OneShot<RedisConnection>()
+        let connection = try await made.wait(start: {
+            // A task of its own, because connecting cannot be interrupted and a cancelled caller does not wait for it.
+            Task { [connector] in
+                do {
+                    let connection = try await connector.connect(until: connectBy)
+                    if !made.complete(.success(connection)) { connection.close("nobody waits for it any more") }
+                } catch {
+                    made.complete(.failure(error))
+                }
+            }
+        })
+        let isShutDown = state.withLock { state in
+            if !state.isShutDown { state.busy[ObjectIdentifier(connection)] = connection }
+            return state.isShutDown
+        }
+        if isShutDown {
+            let error = RedisError.clientShutDown(endpoint: connector.endpoint)
+            connection.close(error)
+            throw error
+        }
+        return connection
+    }
+
+    private func giveBack(_ connection: RedisConnection, isUsable: Bool) {
+        let isKept = state.withLock { state in
+            state.busy[ObjectIdentifier(connection)] = nil
+            guard isUsable, connection.isOpen, !state.isShutDown, state.idle.count < Self.maximumIdle else { return false }
+            state.idle.append(connection)
+            return true
+        }
+        if !isKept { connection.close("it is not needed") }
+    }
+
+    func shutDown() {
+        let all = state.withLock { state in
+            defer { state = State(isShutDown: true) }
+            return state.idle + state.busy.values
+        }
+        for connection in all {
+            connection.close(.clientShutDown(endpoint: connector.endpoint))
+        }
+    }
+}

@@ -1,0 +1,121 @@
+import CHiredis
+import NIOCore
+
+/// One argument of a command: bytes. Strings and numbers can be written as literals.
+public enum RedisArgument: Sendable, ExpressibleByStringInterpolation, ExpressibleByIntegerLiteral {
+    case string(String)
+    case buffer(ByteBuffer)
+    case integer(Int64)
+
+    public init(stringLiteral value: String) { self = .string(value) }
+    public init(integerLiteral value: Int64) { self = .integer(value) }
+    public init(_ value: String) { self = .string(value) }
+    public init(_ value: ByteBuffer) { self = .buffer(value) }
+    public init(_ value: some BinaryInteger) { self = .integer(Int64(clamping: value)) }
+}
+
+/// A command, formatted once by hiredis and ready to be written any number of times.
+///
+/// Formatting happens in the caller's thread, so an event loop only copies finished bytes. Arguments are length
+/// prefixed: no byte in them can be taken for protocol.
+public struct RedisCommand: Sendable {
+    /// The command's name, for messages. Arguments are never shown: they may be secret or large.
+    public let name: String
+    let formatted: FormattedCommand
+
+    public init(_ name: String) {
+        self.init(name: name, arguments: [])
+    }
+
+    /// `RedisCommand("FCALL", [name, 2], keys, arguments)`: the lists are joined.
+    public init(_ name: String, _ arguments: [RedisArgument]...) {
+        self.init(name: name, arguments: arguments.count == 1 ? arguments[0] : Array(arguments.joined()))
+    }
+
+    /// `RedisCommand("SET", "key", "value")`.
+    public init(_ name: String, _ arguments: RedisArgument...) {
+        self.init(name: name, arguments: arguments)
+    }
+
+    private init(name: String, arguments: [RedisArgument]) {
+        self.name = name
+        self.formatted = FormattedCommand(name: name, arguments: arguments)
+    }
+}
+
+/// The bytes of one command, in the memory that hiredis allocated for them; freed with the last reference.
+final class FormattedCommand: Sendable {
+    // Unsafe only to the compiler: written by init, then only read until deinit.
+    nonisolated(unsafe) private let start: UnsafeMutablePointer<CChar>
+    private let count: Int
+
+    var bytes: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: start, count: count) }
+
+    init(name: String, arguments: [RedisArgument]) {
+        // hiredis wants all arguments as stable pointers at once, which small Swift strings do not have: they are
+        // laid out in one scratch buffer first.
+        var scratch = ByteBuffer()
+        scratch.reserveCapacity(name.utf8.count + arguments.reduce(0) { $0 + $1.byteCountHint })
+        let argumentCount = arguments.count + 1
+
+        var formatted: UnsafeMutablePointer<CChar>?
+        var length: CInt = -1
+        withUnsafeTemporaryAllocation(of: Int.self, capacity: argumentCount) { lengths in
+            lengths[0] = scratch.writeString(name)
+            for (index, argument) in arguments.enumerated() {
+                lengths[index + 1] = argument.write(to: &scratch)
+            }
+            scratch.withUnsafeReadableBytes { bytes in
+                withUnsafeTemporaryAllocation(of: UnsafePointer<CChar>?.self, capacity: argumentCount) { pointers in
+                    // Every pointer but those of empty arguments is read; an empty scratch has no address.
+                    let base = bytes.baseAddress?.assumingMemoryBound(to: CChar.self)
+                    var offset = 0
+                    for index in 0..<argumentCount {
+                        pointers[index] = base.map { $0 + offset }
+                        offset += lengths[index]
+                    }
+                    length = formatCommand(&formatted, pointers, lengths)
+                }
+            }
+        }
+        guard let formatted, length >= 0 else {
+            // hiredis fails only when malloc does; the Swift runtime traps then too.
+            fatalError("hiredis could not format \(name) with \(arguments.count) arguments: out of memory")
+        }
+        start = formatted
+        count = Int(length)
+    }
+
+    deinit {
+        redisFreeCommand(start)
+    }
+}
+
+private func formatCommand(
+    _ target: inout UnsafeMutablePointer<CChar>?,
+    _ pointers: UnsafeMutableBufferPointer<UnsafePointer<CChar>?>,
+    _ lengths: UnsafeMutableBufferPointer<Int>
+) -> CInt {
+    lengths.withMemoryRebound(to: size_t.self) { lengths in
+        CInt(clamping: redisFormatCommandArgv(&target, CInt(pointers.count), pointers.baseAddress, lengths.baseAddress))
+    }
+}
+
+extension RedisArgument {
+    /// Exact for bytes; enough for any integer.
+    fileprivate var byteCountHint: Int {
+        switch self {
+        case .string(let text): text.utf8.count
+        case .buffer(let buffer): buffer.readableBytes
+        case .integer: 20
+        }
+    }
+
+    fileprivate func write(to buffer: inout ByteBuffer) -> Int {
+        switch self {
+        case .string(let text): buffer.writeString(text)
+        case .buffer(let bytes): buffer.writeImmutableBuffer(bytes)
+        case .integer(let number): buffer.writeString(String(number))
+        }
+    }
+}

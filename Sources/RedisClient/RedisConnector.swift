@@ -1,0 +1,194 @@
+import Logging
+import NIOCore
+import NIOPosix
+import NIOSSL
+import Synchronization
+
+#if canImport(Glibc)
+import Glibc
+#elseif canImport(Musl)
+import Musl
+#elseif canImport(Darwin)
+import Darwin
+#endif
+
+/// Makes connections: TCP or Unix socket, TLS, login.
+///
+/// A failure is a ``RedisError`` of kind `connectionFailed` that names the endpoint and the system's reason, or, when the
+/// server refused the login, its own answer. What cannot get better by itself (a wrong password) is not tried again.
+final class RedisConnector: Sendable {
+    /// A refused connection is tried this often before callers hear of it: about half a second, which covers the moment
+    /// between a server's restart and its first `accept`.
+    private static let attempts = 6
+
+    let configuration: RedisConfiguration
+    let endpoint: String
+    private let group: any EventLoopGroup
+    private let logger: Logger
+    /// Made at the first connection, because reading certificates is slow and can fail.
+    private let tlsContext = Mutex<NIOSSLContext?>(nil)
+
+    init(_ configuration: RedisConfiguration, group: any EventLoopGroup, logger: Logger) {
+        self.configuration = configuration
+        self.group = group
+        self.logger = logger
+        endpoint = configuration.endpoint.description
+    }
+
+    var anyEventLoop: any EventLoop { group.next() }
+
+    /// Several attempts with growing delays, until the first that succeeds, the deadline, or a failure that is final.
+    func connect(until deadline: NIODeadline) async throws -> RedisConnection {
+        var backoff = Backoff(first: .milliseconds(20), limit: .milliseconds(500))
+        var attempt = 1
+        while true {
+            do {
+                return try await connectOnce()
+            } catch let error as RedisError {
+                logger.debug("cannot connect to Redis", metadata: ["endpoint": "\(endpoint)", "error": "\(error)"])
+                let isFinal = error.kind == .invalidConfiguration || (error.kind == .server && !error.isNotNow)
+                if isFinal || attempt == Self.attempts || deadline.isPast { throw error }
+            }
+            attempt += 1
+            try await Task.sleep(for: backoff.nextDelay())
+        }
+    }
+
+    func connectOnce(onPush: RedisConnection.PushHandler? = nil) async throws -> RedisConnection {
+        let deadline = NIODeadline.after(configuration.connectTimeout)
+        let connection: RedisConnection
+        do {
+            connection = try await openChannel(onPush: onPush)
+        } catch let error as RedisError {
+            throw error
+        } catch {
+            throw failed(describe(error))
+        }
+        do {
+            try await logIn(connection, deadline: deadline)
+        } catch let error as RedisError where error.kind != .server {
+            connection.close("the login failed")
+            throw failed(error.message)
+        } catch {
+            connection.close("the login failed")
+            throw error
+        }
+        return connection
+    }
+
+    private func openChannel(onPush: RedisConnection.PushHandler?) async throws -> RedisConnection {
+        let tls = try sharedTLSContext()
+        var bootstrap = ClientBootstrap(group: group).connectTimeout(TimeAmount(configuration.connectTimeout))
+        if case .tcp = configuration.endpoint {
+            bootstrap =
+                bootstrap
+                .channelOption(.tcpOption(.tcp_nodelay), value: 1)
+                .channelOption(.socketOption(.so_keepalive), value: 1)
+            #if os(Linux)
+            // Written bytes that nobody acknowledges for so long (ms) mean that the peer or the path is gone.
+            let userTimeout = ChannelOptions.Types.SocketOption(
+                level: SocketOptionLevel(IPPROTO_TCP), name: SocketOptionName(TCP_USER_TIMEOUT))
+            bootstrap = bootstrap.channelOption(userTimeout, value: 15_000)
+            #endif
+        }
+        let initialize: @Sendable (any Channel) -> EventLoopFuture<RedisConnection> = { channel in
+            channel.eventLoop.makeCompletedFuture {
+                try self.addHandlers(to: channel, tls: tls, onPush: onPush)
+            }
+        }
+        switch configuration.endpoint {
+        case .tcp(let host, let port):
+            return try await bootstrap.connect(host: host, port: port, channelInitializer: initialize)
+        case .unixSocket(let path):
+            return try await bootstrap.connect(unixDomainSocketPath: path, channelInitializer: initialize)
+        }
+    }
+
+    private func addHandlers(
+        to channel: any Channel, tls: NIOSSLContext?, onPush: RedisConnection.PushHandler?
+    ) throws -> RedisConnection {
+        let pipeline = channel.pipeline.syncOperations
+        if let tls {
+            try pipeline.addHandler(NIOSSLClientHandler(context: tls, serverHostname: configuration.tlsHostname))
+        }
+        let connection = RedisConnection(channel: channel, endpoint: endpoint, logger: logger, onPush: onPush)
+        try pipeline.addHandler(RedisChannelHandler(connection: connection))
+        return connection
+    }
+
+    /// AUTH, SELECT and CLIENT SETNAME in one write.
+    private func logIn(_ connection: RedisConnection, deadline: NIODeadline) async throws {
+        var commands: [RedisCommand] = []
+        if let password = configuration.password {
+            let login = [configuration.username, password].compactMap { $0.map(RedisArgument.string) }
+            commands.append(RedisCommand("AUTH", login))
+        }
+        if configuration.database != 0 {
+            commands.append(RedisCommand("SELECT", RedisArgument(configuration.database)))
+        }
+        // Always sent, so that a server which wants a password says so here, and not at somebody's first command.
+        commands.append(RedisCommand("CLIENT", "SETNAME", .string(configuration.clientName)))
+
+        let replies = try await connection.execute(commands, deadline: deadline)
+        for (command, reply) in zip(commands, replies) {
+            guard let error = reply.error else { continue }
+            // A user whom the ACL forbids CLIENT can still work.
+            if command.name == "CLIENT", error.code == "NOPERM" { continue }
+            throw error
+        }
+    }
+
+    private func sharedTLSContext() throws -> NIOSSLContext? {
+        guard configuration.tls else { return nil }
+        return try tlsContext.withLock { context in
+            if let context { return context }
+            var tls = TLSConfiguration.makeClientConfiguration()
+            if let caFile = configuration.caFile { tls.trustRoots = .file(caFile) }
+            if !configuration.verifiesCertificates { tls.certificateVerification = .none }
+            do {
+                let made = try NIOSSLContext(configuration: tls)
+                context = made
+                return made
+            } catch {
+                let file = configuration.caFile ?? "the system's certificates"
+                throw RedisError(
+                    kind: .invalidConfiguration, message: "cannot use \(file) for TLS with \(endpoint): \(error)",
+                    endpoint: endpoint)
+            }
+        }
+    }
+
+    private func failed(_ reason: String) -> RedisError {
+        RedisError(kind: .connectionFailed, message: "cannot connect to \(endpoint): \(reason)", endpoint: endpoint)
+    }
+}
+
+extension RedisConfiguration {
+    /// The name to ask for and to verify. An IP address may not be asked for (RFC 6066); NIOSSL then verifies the
+    /// address itself.
+    fileprivate var tlsHostname: String? {
+        guard case .tcp(let host, _) = endpoint else { return nil }
+        let isAddress = (try? SocketAddress(ipAddress: host, port: 0)) != nil
+        return isAddress ? nil : host
+    }
+}
+
+/// The system's reason in words: `Connection refused (errno 111)`.
+func describe(_ error: any Error) -> String {
+    switch error {
+    case let error as IOError:
+        return "\(String(cString: strerror(error.errnoCode))) (errno \(error.errnoCode))"
+    case let error as NIOConnectionError:
+        if let dns = error.dnsAError ?? error.dnsAAAAError, error.connectionErrors.isEmpty {
+            return "the host's name cannot be resolved: \(dns)"
+        }
+        let reasons = error.connectionErrors.map { describe($0.error) }
+        return Set(reasons).sorted().joined(separator: ", ")
+    case ChannelError.connectTimeout(let limit):
+        return "no answer within \(limit.nanoseconds / 1_000_000) ms"
+    case let error as RedisError:
+        return error.message
+    default:
+        return "\(error)"
+    }
+}

@@ -1,0 +1,179 @@
+/// Reads a configuration from a URL.
+///
+/// It guarantees that every part is either understood or refused with a sentence that says what was found and what was
+/// expected; no part is ignored. A message never contains a password.
+extension RedisConfiguration {
+    /// Accepts
+    /// - `redis://[user[:password]@]host[:port][/db]` (`rediss://` for TLS, with `?cafile=…` and `?insecure=1`),
+    /// - `unix:///path/to.sock[?db=1&user=…&password=…]`,
+    /// - and for all of them `?timeout=` and `?connect_timeout=` (seconds), `?name=` (see ``clientName``).
+    ///
+    /// User, password, path and option values are percent-decoded. Throws a ``RedisError`` of kind
+    /// `invalidConfiguration`.
+    public init(url: String) throws {
+        guard let schemeEnd = url.firstRange(of: "://") else {
+            throw Self.invalid("a Redis URL begins redis://, rediss:// or unix://, this one has no scheme")
+        }
+        let scheme = url[..<schemeEnd.lowerBound].lowercased()
+        let rest = url[schemeEnd.upperBound...]
+        let questionMark = rest.firstIndex(of: "?") ?? rest.endIndex
+        let location = rest[..<questionMark]
+        let query = questionMark < rest.endIndex ? rest[rest.index(after: questionMark)...] : ""
+
+        switch scheme {
+        case "redis", "rediss":
+            try self.init(tcp: location)
+            tls = scheme == "rediss"
+        case "unix", "redis+unix":
+            let path = try Self.decoded(location, "the socket's path")
+            guard path.hasPrefix("/") else {
+                throw Self.invalid("unix:// needs an absolute path (unix:///run/redis.sock), found \"\(path)\"")
+            }
+            self.init(endpoint: .unixSocket(path: path))
+        case "redis-sentinel", "redis-cluster":
+            throw Self.invalid("\(scheme):// is not supported yet; use redis://, rediss:// or unix://")
+        default:
+            throw Self.invalid("unknown scheme \"\(scheme)\"; expected redis://, rediss:// or unix://")
+        }
+        for option in query.split(separator: "&") {
+            try apply(option: option)
+        }
+        if username != nil, password == nil {
+            throw Self.invalid("a user without a password; expected user:password@host")
+        }
+    }
+
+    /// `[user[:password]@]host[:port][/db]`
+    private init(tcp location: Substring) throws {
+        let slash = location.firstIndex(of: "/") ?? location.endIndex
+        let authority = location[..<slash]
+        let databaseText = slash < location.endIndex ? location[location.index(after: slash)...] : ""
+        let at = authority.lastIndex(of: "@")
+        let hostAndPort = at.map { authority[authority.index(after: $0)...] } ?? authority
+
+        let (host, port) = try Self.hostAndPort(hostAndPort)
+        self.init(endpoint: .tcp(host: host, port: port))
+        if let at {
+            let login = authority[..<at].split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false)
+            let user = try Self.decoded(login[0], "the user")
+            username = user.isEmpty ? nil : user
+            password = login.count > 1 ? try Self.decoded(login[1], "the password") : nil
+        }
+        if !databaseText.isEmpty {
+            database = try Self.database(databaseText)
+        }
+    }
+
+    private static func hostAndPort(_ text: Substring) throws -> (String, Int) {
+        var host = text
+        var port: Substring?
+        if text.hasPrefix("["), let bracket = text.firstIndex(of: "]") {
+            host = text[text.index(after: text.startIndex)..<bracket]
+            let rest = text[text.index(after: bracket)...]
+            guard rest.isEmpty || rest.hasPrefix(":") else {
+                throw invalid("expected [address]:port, found \"\(text)\"")
+            }
+            port = rest.isEmpty ? nil : rest.dropFirst()
+        } else if let colon = text.firstIndex(of: ":") {
+            host = text[..<colon]
+            port = text[text.index(after: colon)...]
+        }
+        guard !host.isEmpty else {
+            throw invalid("no host found; expected redis://host[:port][/db]")
+        }
+        guard let port else { return (String(host), 6379) }
+        guard let number = Int(port), (1...65535).contains(number) else {
+            throw invalid("expected a port from 1 to 65535, found \"\(port)\"")
+        }
+        return (String(host), number)
+    }
+
+    private mutating func apply(option: Substring) throws {
+        let parts = option.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+        let name = parts[0]
+        let raw = parts.count > 1 ? parts[1] : ""
+        switch name {
+        case "db": database = try Self.database(raw)
+        case "user": username = try Self.decoded(raw, "user")
+        case "password": password = try Self.decoded(raw, "password")
+        case "name": clientName = try Self.name(Self.decoded(raw, "name"))
+        case "timeout": commandTimeout = try Self.seconds(raw, "timeout")
+        case "connect_timeout": connectTimeout = try Self.seconds(raw, "connect_timeout")
+        case "cafile" where tls: caFile = try Self.decoded(raw, "cafile")
+        case "insecure" where tls: verifiesCertificates = try !Self.flag(raw, "insecure")
+        case "cafile", "insecure": throw Self.invalid("?\(name)= is for rediss:// only")
+        default:
+            throw Self.invalid(
+                "unknown option \"\(name)\"; expected db, user, password, name, timeout, connect_timeout, cafile or insecure")
+        }
+    }
+}
+
+// MARK: - Parts
+
+extension RedisConfiguration {
+    private static func invalid(_ message: String) -> RedisError {
+        RedisError(kind: .invalidConfiguration, message: "invalid Redis URL: \(message)")
+    }
+
+    private static func database(_ text: Substring) throws -> Int {
+        guard let number = Int(text), number >= 0 else {
+            throw invalid("expected a database number (0, 1, …), found \"\(text)\"")
+        }
+        return number
+    }
+
+    private static func seconds(_ text: Substring, _ name: String) throws -> Duration {
+        guard let seconds = Double(text), seconds > 0, seconds <= 86_400 else {
+            throw invalid("expected \(name) in seconds, more than 0 and at most 86400, found \"\(text)\"")
+        }
+        return .milliseconds(Int64((seconds * 1000).rounded(.up)))
+    }
+
+    private static func flag(_ text: Substring, _ name: String) throws -> Bool {
+        switch text {
+        case "1", "true": return true
+        case "0", "false": return false
+        default: throw invalid("expected \(name)=1 or \(name)=0, found \"\(text)\"")
+        }
+    }
+
+    private static func name(_ text: String) throws -> String {
+        guard !text.isEmpty, text.utf8.allSatisfy({ (0x21...0x7E).contains($0) }) else {
+            throw invalid("expected a client name of printable characters without spaces, found \"\(text)\"")
+        }
+        return text
+    }
+
+    /// Percent-decoding; the result must be UTF-8. The message names the part, not its content, which may be secret.
+    private static func decoded(_ text: Substring, _ part: String) throws -> String {
+        guard text.utf8.contains(UInt8(ascii: "%")) else { return String(text) }
+        var bytes: [UInt8] = []
+        var rest = Substring(text).utf8
+        while let byte = rest.popFirst() {
+            guard byte == UInt8(ascii: "%") else {
+                bytes.append(byte)
+                continue
+            }
+            guard let high = rest.popFirst()?.hexDigit, let low = rest.popFirst()?.hexDigit else {
+                throw invalid("\(part) has a % that two hexadecimal digits do not follow; a plain % is written %25")
+            }
+            bytes.append(high << 4 | low)
+        }
+        guard let decoded = String(validating: bytes, as: UTF8.self) else {
+            throw invalid("\(part) is not UTF-8 once decoded")
+        }
+        return decoded
+    }
+}
+
+extension UInt8 {
+    fileprivate var hexDigit: UInt8? {
+        switch self {
+        case UInt8(ascii: "0")...UInt8(ascii: "9"): self - UInt8(ascii: "0")
+        case UInt8(ascii: "a")...UInt8(ascii: "f"): self - UInt8(ascii: "a") + 10
+        case UInt8(ascii: "A")...UInt8(ascii: "F"): self - UInt8(ascii: "A") + 10
+        default: nil
+        }
+    }
+}

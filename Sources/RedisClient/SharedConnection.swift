@@ -1,0 +1,128 @@
+import Logging
+import NIOCore
+import Synchronization
+
+/// The one connection that all ordinary commands share.
+///
+/// It connects when somebody first needs it and again when somebody needs it after it was lost; meanwhile nobody does.
+/// Everyone who comes while it connects waits for the same attempt, each until his own deadline.
+final class SharedConnection: Sendable {
+    private typealias Waiter = OneShot<RedisConnection>
+
+    private enum Phase {
+        /// Can transition to: connecting, if a caller needs a connection; shutDown.
+        case disconnected
+        /// Can transition to: ready, if it succeeds; disconnected, if it fails; shutDown.
+        case connecting
+        /// Can transition to: connecting, if a caller finds it closed; shutDown.
+        case ready(RedisConnection)
+        case shutDown
+    }
+
+    private struct State {
+        var phase = Phase.disconnected
+        /// Empty unless connecting.
+        var waiters: [Waiter] = []
+
+        mutating func takeWaiters() -> [Waiter] {
+            defer { waiters = [] }
+            return waiters
+        }
+    }
+
+    private enum Action {
+        case use(RedisConnection)
+        case connect(Waiter)
+        case wait(Waiter)
+        case refuse
+    }
+
+    private let connector: RedisConnector
+    private let state = Mutex(State())
+
+    init(_ connector: RedisConnector) {
+        self.connector = connector
+    }
+
+    func connection(until deadline: NIODeadline) async throws -> RedisConnection {
+        let action = state.withLock { state -> Action in
+            switch state.phase {
+            case .ready(let connection) where connection.isOpen:
+                return .use(connection)
+            case .disconnected, .ready:
+                state.phase = .connecting
+                let waiter = Waiter()
+                state.waiters.append(waiter)
+                return .connect(waiter)
+            case .connecting:
+                let waiter = Waiter()
+                state.waiters.append(waiter)
+                return .wait(waiter)
+            case .shutDown:
+                return .refuse
+            }
+        }
+        switch action {
+        case .use(let connection): return connection
+        case .refuse: throw RedisError.clientShutDown(endpoint: connector.endpoint)
+        case .wait(let waiter): return try await wait(waiter, until: deadline)
+        case .connect(let waiter):
+            // A task of its own: the caller who happened to be first may be cancelled, the others still want it.
+            Task { await connect() }
+            return try await wait(waiter, until: deadline)
+        }
+    }
+
+    private func wait(_ waiter: Waiter, until deadline: NIODeadline) async throws -> RedisConnection {
+        let endpoint = connector.endpoint
+        let timer = connector.anyEventLoop.scheduleTask(deadline: deadline) {
+            _ = waiter.complete(
+                .failure(
+                    RedisError(
+                        kind: .deadlineExceeded, message: "no connection to \(endpoint) in time", endpoint: endpoint)))
+        }
+        defer { timer.cancel() }
+        return try await waiter.wait(start: {})
+    }
+
+    private func connect() async {
+        let result: Result<RedisConnection, any Error>
+        do {
+            result = .success(try await connector.connect(until: .distantFuture))
+        } catch {
+            result = .failure(error)
+        }
+        let waiters = state.withLock { state -> [Waiter]? in
+            guard case .connecting = state.phase else { return nil }
+            switch result {
+            case .success(let connection): state.phase = .ready(connection)
+            case .failure: state.phase = .disconnected
+            }
+            return state.takeWaiters()
+        }
+        guard let waiters else {
+            // Shut down meanwhile.
+            if case .success(let connection) = result {
+                connection.close(.clientShutDown(endpoint: connector.endpoint))
+            }
+            return
+        }
+        for waiter in waiters {
+            waiter.complete(result)
+        }
+    }
+
+    func shutDown() {
+        let error = RedisError.clientShutDown(endpoint: connector.endpoint)
+        let (former, waiters) = state.withLock { state in
+            defer { state.phase = .shutDown }
+            return (state.phase, state.takeWaiters())
+        }
+        if case .ready(let connection) = former {
+            connection.close(error)
+        }
+        for waiter in waiters {
+            waiter.complete(.failure(error))
+        }
+    }
+}

@@ -1,0 +1,110 @@
+import Logging
+import NIOCore
+import Synchronization
+
+/// Fills a subscription's ``EventBuffer``: one connection at a time, made again whenever it is lost, until stopped.
+///
+/// An idle connection is tested with PING, because a peer that vanished sends nothing and neither do we.
+final class SubscriptionFeed: Sendable {
+    /// About a megabyte of short messages. A consumer further behind than this had better read the state anew.
+    private static let bufferCapacity = 10_000
+    private static let pingInterval = TimeAmount.seconds(10)
+
+    let buffer = EventBuffer(capacity: bufferCapacity)
+    private let channels: [String]
+    private let connector: RedisConnector
+    private let logger: Logger
+
+    private enum State {
+        /// Can transition to: running, when the first connection is subscribed; stopped.
+        case new
+        /// Can transition to: stopped.
+        case running(Task<Void, Never>)
+        case stopped
+    }
+
+    private let state = Mutex(State.new)
+
+    init(channels: [String], connector: RedisConnector, logger: Logger) {
+        self.channels = channels
+        self.connector = connector
+        self.logger = logger
+    }
+
+    /// Makes the first connection, or throws. `onEnd` is called when the feed has ended.
+    func start(onEnd: @escaping @Sendable () -> Void) async throws {
+        let first = try await connect()
+        let isRunning = state.withLock { state in
+            guard case .new = state else { return false }
+            state = .running(
+                Task {
+                    await run(first)
+                    buffer.end()
+                    onEnd()
+                })
+            return true
+        }
+        guard isRunning else {
+            first.close("the subscription was stopped")
+            throw RedisError.clientShutDown(endpoint: connector.endpoint)
+        }
+    }
+
+    func stop() {
+        let former = state.withLock { state in
+            defer { state = .stopped }
+            return state
+        }
+        if case .running(let task) = former { task.cancel() }
+        buffer.end()
+    }
+
+    private func run(_ first: RedisConnection) async {
+        await first.waitUntilClosed()
+        while !Task.isCancelled {
+            guard let connection = await reconnect() else { return }
+            buffer.add(.resubscribed)
+            await connection.waitUntilClosed()
+        }
+    }
+
+    /// Nil only when cancelled.
+    private func reconnect() async -> RedisConnection? {
+        var backoff = Backoff(first: .milliseconds(50), limit: .seconds(5))
+        while true {
+            do {
+                try await Task.sleep(for: backoff.nextDelay())
+                return try await connect()
+            } catch {
+                if Task.isCancelled { return nil }
+                logger.debug(
+                    "cannot subscribe, trying again",
+                    metadata: ["endpoint": "\(connector.endpoint)", "error": "\(error)"])
+            }
+        }
+    }
+
+    private func connect() async throws -> RedisConnection {
+        let connection = try await connector.connectOnce { [buffer] value in Self.deliver(value, to: buffer) }
+        do {
+            let replies = try await connection.execute(
+                [RedisCommand("SUBSCRIBE", channels.map { .string($0) })], replyCount: channels.count,
+                deadline: .after(connector.configuration.commandTimeout))
+            if let error = replies.lazy.compactMap(\.error).first { throw error }
+        } catch {
+            connection.close("subscribing failed")
+            throw error
+        }
+        connection.pingWhenIdle(every: Self.pingInterval, deadline: connector.configuration.commandTimeout)
+        return connection
+    }
+
+    /// `["message", channel, payload]`. Everything else on the connection (confirmations, PONG) answers a command.
+    private static func deliver(_ value: RESPValue, to buffer: EventBuffer) -> Bool {
+        guard case .array(let parts) = value, parts.count == 3, parts[0].string == "message",
+            let channel = parts[1].string, let payload = parts[2].bytes
+        else { return false }
+        buffer.add(.message(channel: channel, payload: payload))
+        return true
+    }
+}

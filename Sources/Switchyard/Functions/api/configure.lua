@@ -1,0 +1,53 @@
+-- switchyard_configure: changes settings of the queue, for every replica and worker at once.
+--
+-- Keys        1: the queue's prefix
+-- Arguments   any of: max_queue_length, default_timeout_ms, default_max_retries, lease_ms, heartbeat_ms,
+--             assign_timeout_ms, max_deliveries, retry_delay_ms, retry_delay_max_ms, retry_jitter_percent, retention_ms,
+--             cleanup_interval_ms, log_max_entries, paused (0 or 1)
+-- Reply       pairs: every setting, with the value that now holds
+-- Errors      BADREQUEST (also for a name that is no setting); nothing is written
+local RANGE = {
+    max_queue_length = { 1, 100000000 }, default_timeout_ms = { 1, 2592000000 }, default_max_retries = { 0, 100 },
+    lease_ms = { 100, 3600000 }, heartbeat_ms = { 20, 3600000 }, assign_timeout_ms = { 100, 3600000 },
+    max_deliveries = { 1, 1000 }, retry_delay_ms = { 0, 86400000 }, retry_delay_max_ms = { 0, 86400000 },
+    retry_jitter_percent = { 0, 100 }, retention_ms = { 0, 31536000000 }, cleanup_interval_ms = { 0, 86400000 },
+    log_max_entries = { 1, 1000000 }, paused = { 0, 1 },
+}
+
+local function configure(keys, args)
+    local names = {}
+    for name in pairs(sw.DEFAULTS) do names[#names + 1] = name end
+    table.sort(names)
+    local q, failure = sw.open(keys, names)
+    if not q then return failure end
+    local head, tasks = sw.parse(args)
+    if not head then return tasks end
+    local set = {}
+    for name, value in pairs(head) do
+        if not RANGE[name] then return sw.bad('setting: there is none named ' .. sw.shown(name)) end
+        local problem = sw.check_integer(name, value, RANGE[name][1], RANGE[name][2])
+        if problem then return sw.bad(problem) end
+        set[#set + 1] = name
+        set[#set + 1] = value
+        q[name] = tonumber(value)
+    end
+    if head.paused then q.paused = head.paused == '1' end
+    if q.heartbeat_ms * 2 > q.lease_ms then
+        return sw.bad('heartbeat_ms: at most half of lease_ms (' .. sw.digits(q.lease_ms) .. '), so that one may be '
+            .. 'lost, found ' .. sw.digits(q.heartbeat_ms))
+    end
+    local c = sw.changes(q)
+    local ready = head.paused == '0' and redis.call('ZCARD', q.prefix .. 'pending') or 0
+    if ready > 0 then sw.plan_wake(c, ready) end
+    sw.ensure_instance(q)
+    if #set > 0 then redis.call('HSET', q.prefix .. 'config', unpack(set)) end
+    sw.commit(c)
+    local reply = { 'paused', q.paused and '1' or '0', 'instance', q.instance }
+    for _, name in ipairs(names) do
+        reply[#reply + 1] = name
+        reply[#reply + 1] = sw.digits(q[name])
+    end
+    return reply
+end
+
+redis.register_function{ function_name = 'switchyard_configure', flags = { 'allow-oom' }, callback = configure }

@@ -1,0 +1,35 @@
+-- switchyard_deregister: a worker leaves. What it had not started goes back in line, uncounted; what it was running is lost at once.
+--
+-- Transition  assigned → pending; running → pending or failed
+-- Keys        1: the queue's prefix
+-- Arguments   worker (id)
+-- Reply       how many attempts it still held
+-- Errors      BADREQUEST, WORKERNOTFOUND
+local function deregister(keys, args)
+    local q, failure = sw.open(keys, sw.RETRY_SETTINGS)
+    if not q then return failure end
+    local head, tasks = sw.parse(args)
+    if not head then return tasks end
+    local worker, bad = sw.worker_of(head)
+    if not worker then return bad end
+    local slots = redis.call('HGET', q.prefix .. 'worker:' .. worker, 'slots')
+    if not slots then return sw.worker_not_found(worker) end
+    local c = sw.changes(q)
+    local held = redis.call('HGETALL', q.prefix .. 'attempts:' .. worker)
+    for i = 1, #held, 2 do
+        local task = sw.read(q, held[i])
+        if task and task.worker == worker then
+            if task.state == 'assigned' then
+                sw.return_assignment(c, task, false)
+            elseif task.state == 'running' then
+                sw.lose_attempt(c, task, 'left')
+            end
+        end
+    end
+    sw.plan_wake(c, #held / 2)
+    sw.commit(c)
+    sw.forget_worker(q, worker, tonumber(slots))
+    return #held / 2
+end
+
+redis.register_function{ function_name = 'switchyard_deregister', flags = { 'allow-oom' }, callback = deregister }

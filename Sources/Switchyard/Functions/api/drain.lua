@@ -1,0 +1,22 @@
+-- switchyard_drain: a worker is to take no more work; its next heartbeat tells it, and its control channel at once.
+--
+-- Keys        1: the queue's prefix
+-- Arguments   worker (id)
+-- Reply       how many attempts it still holds
+-- Errors      BADREQUEST, WORKERNOTFOUND
+local function drain(keys, args)
+    local q, failure = sw.open(keys)
+    if not q then return failure end
+    local head, tasks = sw.parse(args)
+    if not head then return tasks end
+    local worker, bad = sw.worker_of(head)
+    if not worker then return bad end
+    if redis.call('EXISTS', q.prefix .. 'worker:' .. worker) == 0 then return sw.worker_not_found(worker) end
+    local held = redis.call('HLEN', q.prefix .. 'attempts:' .. worker)
+    redis.call('HSET', q.prefix .. 'worker:' .. worker, 'draining', '1')
+    redis.call('ZREM', q.prefix .. 'idle', worker)
+    redis.call('PUBLISH', q.prefix .. 'control:' .. worker, 'drain')
+    return held
+end
+
+redis.register_function{ function_name = 'switchyard_drain', flags = { 'allow-oom' }, callback = drain }

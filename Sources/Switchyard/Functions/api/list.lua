@@ -1,0 +1,85 @@
+-- switchyard_list: a page of tasks: first the live ones, then those in line, those held, and the ended, latest first.
+--
+-- Keys        1: the queue's prefix
+-- Arguments   state, priority, repo, worker, batch (filters), limit (1 to 500, default 50), cursor (of an earlier reply)
+-- Reply       two values: the cursor of the next page ("": there is none), and a list of tasks as in switchyard_get.
+--             A call looks at no more than 1000 tasks, so a page may be short, or empty, and have a next one.
+-- Errors      BADREQUEST
+local SECTIONS = { 'leases', 'pending', 'held', 'finished' }
+local IN_SECTION = { leases = sw.LIVE, pending = { pending = true }, held = { pending = true }, finished = sw.TERMINAL }
+local FILTERS = { 'state', 'priority', 'repo', 'worker', 'batch' }
+local LOOKED_AT = 1000
+
+-- The rank from which to go on after the task that ended a page: its own, or where its score would stand.
+local function rank_after(q, section, score, id)
+    local key = q.prefix .. section
+    local reverse = section == 'finished'
+    local rank = redis.call(reverse and 'ZREVRANK' or 'ZRANK', key, id)
+    if rank then return rank + 1 end
+    if reverse then return redis.call('ZCOUNT', key, '(' .. score, '+inf') end
+    return redis.call('ZCOUNT', key, '-inf', '(' .. score)
+end
+
+local function matches(head, fields)
+    local wanted = 0
+    for _, name in ipairs(FILTERS) do if head[name] then wanted = wanted + 1 end end
+    if wanted == 0 then return true end
+    for i = 1, #fields, 2 do
+        if head[fields[i]] and fields[i] ~= 'limit' and fields[i] ~= 'cursor' then
+            if head[fields[i]] ~= fields[i + 1] then return false end
+            wanted = wanted - 1
+        end
+    end
+    return wanted == 0
+end
+
+local function list(keys, args)
+    local q, failure = sw.open(keys)
+    if not q then return failure end
+    local given, tasks = sw.parse(args)
+    if not given then return tasks end
+    local problem = given.limit and sw.check_integer('limit', given.limit, 1, 500)
+    if problem then return sw.bad(problem) end
+    if given.state and not sw.MAY[given.state] then
+        return sw.bad('state: expected pending, assigned, running, completed, failed, timeout or cancelled, found '
+            .. sw.shown(given.state))
+    end
+    if given.priority and not sw.LEVEL[given.priority] then
+        return sw.bad('priority: expected critical, high, normal or low, found ' .. sw.shown(given.priority))
+    end
+    local head = {}
+    for _, name in ipairs(FILTERS) do head[name] = given[name] end
+    local limit = tonumber(given.limit or 50)
+    local first, score, after
+    if given.cursor and given.cursor ~= '' then
+        first, score, after = string.match(given.cursor, '^(%a+):(%d+):([A-Za-z0-9._:-]+)$')
+        if not first or not IN_SECTION[first] then
+            return sw.bad('cursor: expected one that an earlier page gave, found ' .. sw.shown(given.cursor))
+        end
+    end
+
+    local found, looked, reached = {}, 0, first == nil
+    for _, section in ipairs(SECTIONS) do
+        reached = reached or section == first
+        if reached and (not head.state or IN_SECTION[section][head.state]) then
+            local rank = section == first and rank_after(q, section, score, after) or 0
+            while true do
+                local chunk = redis.call('ZRANGE', q.prefix .. section, rank, rank + 99,
+                    unpack(section == 'finished' and { 'REV', 'WITHSCORES' } or { 'WITHSCORES' }))
+                for i = 1, #chunk, 2 do
+                    looked = looked + 1
+                    local fields = sw.describe(q, chunk[i])
+                    if fields and matches(head, fields) then found[#found + 1] = fields end
+                    if #found == limit or looked == LOOKED_AT then
+                        return { section .. ':' .. sw.digits(tonumber(chunk[i + 1])) .. ':' .. chunk[i], found }
+                    end
+                end
+                if #chunk < 200 then break end
+                rank = rank + 100
+            end
+        end
+    end
+    return { '', found }
+end
+
+redis.register_function{ function_name = 'switchyard_list', flags = { 'no-writes' }, callback = list }

@@ -1,0 +1,26 @@
+-- switchyard_pull: a worker asks for tasks that fit its free slots, most urgent first.
+--
+-- Transition  pending → assigned, or with start → running
+-- Keys        1: the queue's prefix
+-- Arguments   worker (id), max (0 to 100, default 1), start ("1"), holding (how many attempts the worker knows of:
+--             when it holds more, all of them are sent again, because a reply was lost)
+-- Reply       a list of assignments, each in pairs: task, attempt, lease_ms, deadline_at (once started), timeout_ms,
+--             priority and whatever was submitted. Assignments not started yet are sent again by every pull.
+-- Errors      BADREQUEST, WORKERNOTFOUND
+local function pull(keys, args)
+    local q, failure = sw.open(keys, { 'lease_ms', 'assign_timeout_ms' })
+    if not q then return failure end
+    local head, tasks = sw.parse(args)
+    if not head then return tasks end
+    local worker, bad = sw.worker_of(head)
+    if not worker then return bad end
+    bad = sw.check_pull(head)
+    if bad then return bad end
+    local c = sw.changes(q)
+    local plan, refused = sw.plan_pull(c, worker, head, 0)
+    if not plan then return refused end
+    sw.commit(c)
+    return plan.assignments
+end
+
+redis.register_function{ function_name = 'switchyard_pull', callback = pull }

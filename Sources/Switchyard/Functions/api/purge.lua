@@ -1,0 +1,30 @@
+-- switchyard_purge: deletes tasks that have ended, before their retention is over, with their logs.
+--
+-- Transition  completed | failed | timeout | cancelled → none
+-- Keys        1: the queue's prefix
+-- Arguments   of each task: task (id)
+-- Reply       for each task, in order: "purged", or an error
+-- Errors      BADREQUEST (the whole call); for each task: TASKNOTFOUND, INVALIDSTATE (not ended)
+local function purge(keys, args)
+    local q, failure = sw.open(keys)
+    if not q then return failure end
+    local head, tasks = sw.parse(args)
+    if not head then return tasks end
+    if #tasks == 0 then return sw.bad('task: missing') end
+    local replies, ids = {}, {}
+    for i, t in ipairs(tasks) do
+        local state = redis.call('HGET', q.prefix .. 'task:' .. t.task, 'state')
+        if not state then
+            replies[i] = sw.not_found(t.task)
+        elseif not sw.TERMINAL[state] then
+            replies[i] = sw.invalid_state(t.task, state, 'purged')
+        else
+            ids[#ids + 1] = t.task
+            replies[i] = 'purged'
+        end
+    end
+    if #ids > 0 then sw.delete_ended(q, ids) end
+    return replies
+end
+
+redis.register_function{ function_name = 'switchyard_purge', flags = { 'allow-oom' }, callback = purge }

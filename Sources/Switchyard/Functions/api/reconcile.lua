@@ -1,0 +1,43 @@
+-- switchyard_reconcile: compares part of an index with the hashes of its tasks, repairs what disagrees, and counts it
+-- in stats.repaired. That count stays 0 unless something else wrote to the queue's keys, or Redis lost some.
+--
+-- Keys        1: the queue's prefix
+-- Arguments   index (pending|held|leases|finished), rank (from 0), limit (1 to 1000, default 100)
+-- Reply       two integers: the rank to go on from (0: the end was reached), and how many entries were repaired
+-- Errors      BADREQUEST
+local INDEXES = { pending = true, held = true, leases = true, finished = true }
+
+local function reconcile(keys, args)
+    local q, failure = sw.open(keys)
+    if not q then return failure end
+    local head, tasks = sw.parse(args)
+    if not head then return tasks end
+    if not INDEXES[head.index or ''] then
+        return sw.bad('index: expected pending, held, leases or finished, found ' .. sw.shown(head.index or ''))
+    end
+    local problem = sw.check_integer('rank', head.rank or '0', 0, 1e12)
+        or sw.check_integer('limit', head.limit or '100', 1, 1000)
+    if problem then return sw.bad(problem) end
+    local rank, limit = tonumber(head.rank or 0), tonumber(head.limit or 100)
+    local found = redis.call('ZRANGE', q.prefix .. head.index, rank, rank + limit - 1)
+    local remove, add = {}, {}
+    for _, id in ipairs(found) do
+        local v = redis.call('HMGET', q.prefix .. 'task:' .. id, 'state', 'held_by', 'place', 'due_at', 'finished_at')
+        local belongs = v[1] and ((sw.LIVE[v[1]] and 'leases') or (sw.TERMINAL[v[1]] and 'finished')
+            or (v[2] and 'held') or 'pending')
+        if belongs ~= head.index then
+            remove[#remove + 1] = id
+            local score = belongs and ({ pending = v[3], held = v[4], finished = v[5], leases = sw.digits(q.now) })[belongs]
+            if score then add[#add + 1] = { belongs, score, id } end
+        end
+    end
+    if #remove > 0 then
+        redis.call('ZREM', q.prefix .. head.index, unpack(remove))
+        -- NX: where the task stands where it belongs already, its score there is the truth.
+        for _, entry in ipairs(add) do redis.call('ZADD', q.prefix .. entry[1], 'NX', entry[2], entry[3]) end
+        redis.call('HINCRBY', q.prefix .. 'stats', 'repaired', #remove)
+    end
+    return { #found == limit and rank + limit - #remove or 0, #remove }
+end
+
+redis.register_function{ function_name = 'switchyard_reconcile', flags = { 'allow-oom' }, callback = reconcile }

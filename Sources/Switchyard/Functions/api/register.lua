@@ -1,0 +1,43 @@
+-- switchyard_register: makes a worker known, or known again after a reconnect; what it holds it keeps.
+--
+-- Keys        1: the queue's prefix
+-- Arguments   worker (id), slots (1 to 1000, default 1), protocol (1), and for people: labels, cpu, memory_mb,
+--             host, pid, version
+-- Reply       pairs: protocol, heartbeat_ms, lease_ms, instance, queue
+-- Errors      BADREQUEST
+local SHOWN = { 'labels', 'cpu', 'memory_mb', 'host', 'pid', 'version' }
+
+local function register(keys, args)
+    local q, failure = sw.open(keys, { 'lease_ms', 'heartbeat_ms' })
+    if not q then return failure end
+    local head, tasks = sw.parse(args)
+    if not head then return tasks end
+    local worker, bad = sw.worker_of(head)
+    if not worker then return bad end
+    local slots = head.slots or '1'
+    local problem = sw.check_integer('slots', slots, 1, sw.MAX_SLOTS)
+    if problem then return sw.bad(problem) end
+    if (head.protocol or '1') ~= '1' then
+        return sw.bad('protocol: this library speaks 1, found ' .. sw.shown(head.protocol))
+    end
+    local key = q.prefix .. 'worker:' .. worker
+    local set = { 'slots', slots, 'draining', '0' }
+    for _, name in ipairs(SHOWN) do
+        if head[name] then
+            if #head[name] > 4096 then return sw.bad(name .. ': at most 4096 bytes, found ' .. #head[name]) end
+            set[#set + 1] = name
+            set[#set + 1] = head[name]
+        end
+    end
+    local before = redis.call('HGET', key, 'slots')
+
+    sw.ensure_instance(q)
+    redis.call('HSET', key, unpack(set))
+    redis.call('HSETNX', key, 'registered_at', sw.digits(q.now))
+    redis.call('ZADD', q.prefix .. 'workers', sw.digits(q.now + q.lease_ms), worker)
+    redis.call('HINCRBY', q.prefix .. 'stats', 'slots', tonumber(slots) - tonumber(before or 0))
+    return { 'protocol', '1', 'heartbeat_ms', sw.digits(q.heartbeat_ms), 'lease_ms', sw.digits(q.lease_ms),
+        'instance', q.instance, 'queue', q.name }
+end
+
+redis.register_function{ function_name = 'switchyard_register', callback = register }

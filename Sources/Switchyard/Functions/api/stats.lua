@@ -1,0 +1,42 @@
+-- switchyard_stats: the queue in numbers, at the cost of a few index sizes.
+--
+-- Keys        1: the queue's prefix
+-- Arguments   none
+-- Reply       pairs: pending (in line), held, assigned, running, completed, failed, timeout, cancelled (tasks by their
+--             latest end, also those since deleted), finished (ended and not yet deleted), workers, idle_workers, slots,
+--             queue_full_errors, retries, lost, repaired, oldest_pending_at (ms since 1970, or 0), pending_critical,
+--             pending_high, pending_normal, pending_low, paused, instance, now
+-- Errors      BADREQUEST
+local function stats(keys, args)
+    local q, failure = sw.open(keys)
+    if not q then return failure end
+    local reply = redis.call('HGETALL', q.prefix .. 'stats')
+    local assigned = 0
+    for i = 1, #reply, 2 do
+        if reply[i] == 'assigned' then assigned = tonumber(reply[i + 1]) end
+    end
+    local function add(name, value)
+        reply[#reply + 1] = name
+        reply[#reply + 1] = value
+    end
+    local oldest
+    for _, priority in ipairs(sw.PRIORITIES) do
+        local low, high = sw.band(priority)
+        add('pending_' .. priority, redis.call('ZCOUNT', q.prefix .. 'pending', low, high))
+        local first = redis.call('ZRANGEBYSCORE', q.prefix .. 'pending', low, high, 'WITHSCORES', 'LIMIT', 0, 1)
+        local at = first[2] and sw.submitted_at(first[2])
+        if at and (not oldest or at < oldest) then oldest = at end
+    end
+    for _, index in ipairs({ 'pending', 'held', 'finished', 'workers' }) do
+        add(index, redis.call('ZCARD', q.prefix .. index))
+    end
+    add('running', redis.call('ZCARD', q.prefix .. 'leases') - assigned)
+    add('idle_workers', redis.call('ZCARD', q.prefix .. 'idle'))
+    add('oldest_pending_at', sw.digits(oldest or 0))
+    add('paused', q.paused and '1' or '0')
+    add('instance', q.instance or '')
+    add('now', sw.digits(q.now))
+    return reply
+end
+
+redis.register_function{ function_name = 'switchyard_stats', flags = { 'no-writes' }, callback = stats }

@@ -1,0 +1,121 @@
+-- switchyard_tick: makes time pass. Any number of replicas may call it, as often as they like.
+--
+-- Transition  assigned → pending | failed (never started); running → timeout, or as failed, or → pending for a retry
+--             (lease expired, worker lost); pending held_by schedule or retry → pending (due)
+-- Keys        1: the queue's prefix
+-- Arguments   limit (1 to 1000, default 100: how many tasks of each kind at most)
+-- Reply       pairs: expired, lost_workers, due, purged, woken, more ("1": a limit was reached, call again at once),
+--             next_due (ms since 1970: when the next lease, worker, delay or clean-up is due; 0: nothing), now, instance
+-- Errors      BADREQUEST
+
+-- The members of index `name` that are due, and when the first of the others is due (nil: none).
+local function due_of(q, name, limit)
+    local found = redis.call('ZRANGE', q.prefix .. name, 0, limit, 'WITHSCORES')
+    local due = {}
+    for i = 1, #found, 2 do
+        local at = tonumber(found[i + 1])
+        if at > q.now or #due == limit then return due, at end
+        due[#due + 1] = found[i]
+    end
+    return due, nil
+end
+
+-- The time limit ends an attempt as timeout; a lease that was not renewed ends it as lost.
+local function expire(c, task)
+    local q = c.q
+    local limit = task.started_at and tonumber(task.started_at) + task.timeout_ms
+    if task.state == 'running' and limit and limit <= q.now then
+        sw.tell(c, task.worker, 'timeout ' .. task.id .. ' ' .. task.attempt)
+        sw.end_attempt(c, task, 'timeout', {
+            error_code = 'Timeout',
+            error_message = 'attempt ' .. task.attempt .. ' on worker ' .. task.worker
+                .. ' exceeded its time limit of ' .. task.timeout_ms / 1000 .. ' s' })
+    else
+        sw.lose_attempt(c, task, 'did not renew its lease')
+    end
+end
+
+local function tick(keys, args)
+    local q, failure = sw.open(keys, { 'lease_ms', 'retry_delay_ms', 'retry_delay_max_ms', 'retry_jitter_percent',
+        'max_deliveries', 'retention_ms', 'cleanup_interval_ms' })
+    if not q then return failure end
+    local head, tasks = sw.parse(args)
+    if not head then return tasks end
+    local problem = head.limit and sw.check_integer('limit', head.limit, 1, 1000)
+    if problem then return sw.bad(problem) end
+    local limit = tonumber(head.limit or 100)
+    local c = sw.changes(q)
+    local seen, more, next_due = {}, false, nil
+    local function sooner(at)
+        if at and (not next_due or at < next_due) then next_due = at end
+    end
+
+    local leases, next_lease = due_of(q, 'leases', limit)
+    sooner(next_lease)
+    for _, id in ipairs(leases) do
+        local task = sw.read(q, id)
+        if task and sw.LIVE[task.state] then
+            seen[id] = true
+            expire(c, task)
+        else
+            c.rem.leases[#c.rem.leases + 1] = id
+            sw.count(c.stats, 'repaired', 1)
+        end
+    end
+
+    local workers, next_worker = due_of(q, 'workers', limit)
+    sooner(next_worker)
+    local lost, budget = {}, limit
+    for _, worker in ipairs(workers) do
+        local ended, gone = sw.plan_farewell(c, worker, budget, 'missed its heartbeats', seen)
+        budget = budget - ended
+        if not gone then break end
+        lost[#lost + 1] = { worker, tonumber(redis.call('HGET', q.prefix .. 'worker:' .. worker, 'slots') or 0) }
+    end
+
+    local held, next_held = due_of(q, 'held', limit)
+    sooner(next_held)
+    for _, id in ipairs(held) do
+        local task = not seen[id] and sw.read(q, id)
+        if task and task.state == 'pending' then
+            sw.move(c, task, 'pending', task.place, {})
+        elseif not seen[id] then
+            c.rem.held[#c.rem.held + 1] = id
+            sw.count(c.stats, 'repaired', 1)
+        end
+    end
+
+    local ready = q.paused and 0 or redis.call('ZCARD', q.prefix .. 'pending') + #c.add.pending / 2
+    local woken = ready > 0 and sw.plan_wake(c, ready) or 0
+    local oldest = redis.call('ZRANGE', q.prefix .. 'finished', 0, 0, 'WITHSCORES')
+
+    sw.ensure_instance(q)
+    sw.commit(c)
+    for _, l in ipairs(lost) do sw.forget_worker(q, l[1], l[2]) end
+
+    -- Retention runs when the oldest ended task is an interval overdue, then until none is due.
+    local purged = 0
+    if oldest[2] then
+        local due_at = tonumber(oldest[2]) + q.retention_ms
+        local sweeping = redis.call('HGET', q.prefix .. 'config', 'sweeping') == '1'
+        if due_at <= q.now and (sweeping or due_at + q.cleanup_interval_ms <= q.now) then
+            local ids = redis.call('ZRANGEBYSCORE', q.prefix .. 'finished', '-inf', sw.digits(q.now - q.retention_ms),
+                'LIMIT', 0, limit)
+            purged = sw.delete_ended(q, ids)
+            local unfinished = #ids == limit
+            if unfinished ~= sweeping then
+                redis.call('HSET', q.prefix .. 'config', 'sweeping', unfinished and '1' or '0')
+            end
+            more = more or unfinished
+        elseif sweeping then
+            redis.call('HSET', q.prefix .. 'config', 'sweeping', '0')
+        end
+        sooner(due_at + q.cleanup_interval_ms)
+    end
+    more = more or #leases == limit or #held == limit or budget <= 0
+    return { 'expired', #leases, 'lost_workers', #lost, 'due', #held, 'purged', purged, 'woken', woken,
+        'more', more and '1' or '0', 'next_due', sw.digits(next_due or 0), 'now', sw.digits(q.now),
+        'instance', q.instance }
+end
+
+redis.register_function{ function_name = 'switchyard_tick', flags = { 'allow-oom' }, callback = tick }

@@ -1,0 +1,27 @@
+-- switchyard_workers: the registered workers, by id.
+--
+-- Keys        1: the queue's prefix
+-- Arguments   limit (1 to 1000, default 1000)
+-- Reply       for each worker the pairs of its hash, and then id, busy (attempts it holds), expires_at (ms since 1970)
+-- Errors      BADREQUEST
+local function workers(keys, args)
+    local q, failure = sw.open(keys)
+    if not q then return failure end
+    local head, tasks = sw.parse(args)
+    if not head then return tasks end
+    local problem = head.limit and sw.check_integer('limit', head.limit, 1, 1000)
+    if problem then return sw.bad(problem) end
+    local found = redis.call('ZRANGE', q.prefix .. 'workers', 0, tonumber(head.limit or 1000) - 1, 'WITHSCORES')
+    local replies = {}
+    for i = 1, #found, 2 do
+        local fields = redis.call('HGETALL', q.prefix .. 'worker:' .. found[i])
+        for _, value in ipairs({ 'id', found[i], 'busy', tostring(redis.call('HLEN', q.prefix .. 'attempts:' .. found[i])),
+            'expires_at', found[i + 1] }) do
+            fields[#fields + 1] = value
+        end
+        replies[#replies + 1] = fields
+    end
+    return replies
+end
+
+redis.register_function{ function_name = 'switchyard_workers', flags = { 'no-writes' }, callback = workers }

@@ -1,0 +1,19 @@
+-- The function library "switchyard": every change of a queue's state is one call of a function below.
+--
+-- Each function takes one key, the prefix of its queue ("switchyard:{Q}:"), and arguments in pairs
+-- (name, value). Pairs before the first "task" are about the call, those after it about that task;
+-- unknown names are ignored, so that newer callers can talk to older libraries.
+--
+-- A function first validates and reads, collecting what is to change in a change-set (changes.lua);
+-- commit then writes and publishes. Nothing can fail between the first write and the last.
+
+-- Replicas load this library where it is missing or has a lower version, and never over a higher one.
+local VERSION = 1
+
+-- Shared helpers by name. One table, because Lua allows a function only 60 upvalues.
+local sw = {}
+
+-- Bounds on what one call may carry, so that no call holds Redis for more than a few milliseconds.
+sw.MAX_TASKS_PER_CALL = 1000
+sw.MAX_VALUE_BYTES = 1048576
+sw.MAX_SLOTS = 1000

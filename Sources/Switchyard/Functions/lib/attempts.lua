@@ -1,0 +1,91 @@
+-- How an attempt ends without success: its record, its retry or its final state.
+
+-- A place in [-percent, +percent] drawn from the clock and the task, for Redis seeds math.random alike each call.
+local function jitter(q, task, percent)
+    local draw = (q.now_us + #task.id * 7919 + task.attempt * 104729) % 2001 / 1000 - 1
+    return draw * percent / 100
+end
+
+-- Backoff before retry number `n` (1, 2, …), in milliseconds: doubling, bounded, jittered.
+local function backoff(q, task, n)
+    local delay = math.min(q.retry_delay_max_ms, q.retry_delay_ms * 2 ^ math.min(n - 1, 40))
+    return math.floor(math.max(0, delay * (1 + jitter(q, task, q.retry_jitter_percent))))
+end
+
+-- Settings that sw.end_attempt and sw.lose_attempt read; pass them to sw.open.
+sw.RETRY_SETTINGS = { 'lease_ms', 'retry_delay_ms', 'retry_delay_max_ms', 'retry_jitter_percent', 'max_deliveries' }
+
+-- The record of an attempt that is over while its task goes on, as the field attempt:<n> of the task's hash.
+-- JSON, because it is a record for people; the functions read only `outcome` and `worker` of it again.
+function sw.record(q, task, outcome, error_code, error_message, exit_code)
+    return 'attempt:' .. task.attempt, cjson.encode({
+        attempt = task.attempt, worker = task.worker, assigned_at = tonumber(task.assigned_at),
+        started_at = tonumber(task.started_at), finished_at = task.finished_at or q.now, outcome = outcome,
+        error_code = error_code, error_message = error_message, exit_code = tonumber(exit_code),
+    })
+end
+
+-- The fields of the latest attempt, deleted when the task goes back to its queue.
+function sw.latest_fields()
+    return { 'worker', 'assigned_at', 'started_at', 'progress' }
+end
+
+-- Ends the live attempt of `task` with failed or timeout (`outcome` may also be lost, which ends as failed):
+-- back to the queue while it has retries left, and into its final state when it has none.
+--   report  error_code, error_message, exit_code, result, retryable ("0" forbids a retry)
+-- Answers the new state.
+function sw.end_attempt(c, task, outcome, report)
+    local q = c.q
+    if report.retryable ~= '0' and task.retry_count < task.max_retries then
+        local name, record = sw.record(q, task, outcome, report.error_code, report.error_message, report.exit_code)
+        local fields = { name, record, 'retry_count', tostring(task.retry_count + 1) }
+        local delay = backoff(q, task, task.retry_count + 1)
+        local opts = { clear = sw.latest_fields() }
+        if delay > 0 then
+            opts.held_by = 'retry'
+            sw.move(c, task, 'pending', sw.digits(q.now + delay), fields, opts)
+        else
+            sw.move(c, task, 'pending', task.place, fields, opts)
+        end
+        sw.count(c.stats, 'retries', 1)
+        return 'pending'
+    end
+    local state = outcome == 'timeout' and 'timeout' or 'failed'
+    local fields = { 'finished_at', sw.digits(q.now), 'outcome', outcome }
+    for _, name in ipairs({ 'error_code', 'error_message', 'exit_code', 'result' }) do
+        if report[name] then
+            fields[#fields + 1] = name
+            fields[#fields + 1] = report[name]
+        end
+    end
+    sw.move(c, task, state, sw.digits(q.now), fields)
+    return state
+end
+
+-- Puts an assignment that was never started back at its place in line. `counted`: it lapsed, so it counts
+-- towards the bound on deliveries, and fails the task there; a worker that gives it back is not counted.
+function sw.return_assignment(c, task, counted)
+    local q = c.q
+    local deliveries = task.deliveries + (counted and 1 or 0)
+    if counted and deliveries >= q.max_deliveries then
+        sw.move(c, task, 'failed', sw.digits(q.now), {
+            'finished_at', sw.digits(q.now), 'outcome', 'lost', 'deliveries', tostring(deliveries),
+            'error_code', 'WorkerNotFound', 'error_message',
+            'delivered ' .. deliveries .. ' times, and no worker started it; the last was ' .. task.worker })
+        return
+    end
+    local name, record = sw.record(q, task, counted and 'lost' or 'returned',
+        counted and 'WorkerNotFound' or nil, counted and 'assigned, but never started' or nil)
+    sw.move(c, task, 'pending', task.place, { name, record, 'deliveries', tostring(deliveries) },
+        { clear = sw.latest_fields() })
+end
+
+-- The worker of a live attempt vanished, or let its lease lapse. An attempt never started goes back in line.
+function sw.lose_attempt(c, task, why)
+    sw.count(c.stats, 'lost', 1)
+    if task.state == 'assigned' then return sw.return_assignment(c, task, true) end
+    sw.end_attempt(c, task, 'lost', {
+        error_code = 'WorkerNotFound',
+        error_message = 'worker ' .. task.worker .. ' ' .. why .. ' while it ran attempt ' .. task.attempt,
+    })
+end

@@ -1,0 +1,46 @@
+-- Reading a task's hash. What a transition needs is read in one call; absent counters are 0.
+
+-- Answers the task, or nil when there is none.
+function sw.read(q, id)
+    local v = redis.call('HMGET', q.prefix .. 'task:' .. id, 'state', 'attempt', 'worker', 'place', 'retry_count',
+        'max_retries', 'timeout_ms', 'started_at', 'assigned_at', 'deliveries', 'batch', 'held_by')
+    if not v[1] then return nil end
+    return {
+        id = id, state = v[1], attempt = tonumber(v[2] or 0), worker = v[3] or '', place = v[4],
+        retry_count = tonumber(v[5] or 0), max_retries = tonumber(v[6] or 0), timeout_ms = tonumber(v[7] or 0),
+        started_at = v[8], assigned_at = v[9], deliveries = tonumber(v[10] or 0), batch = v[11], held_by = v[12],
+    }
+end
+
+-- What a worker is given to run a task, besides task, attempt, deadline_at and lease_ms.
+sw.DEFINITION = {
+    priority = true, timeout_ms = true, max_retries = true, retry_count = true, submitted_at = true,
+    repo = true, target = true, args = true, mr = true, labels = true, command = true, env = true, cwd = true,
+    payload = true, traceparent = true, batch = true,
+}
+
+-- An assignment, as pairs: what a worker needs to run the attempt. `fields` is the reply of HGETALL.
+function sw.assignment(q, id, attempt, deadline_at, fields)
+    local out = { 'task', id, 'attempt', tostring(attempt), 'lease_ms', sw.digits(q.lease_ms) }
+    if deadline_at then
+        out[#out + 1] = 'deadline_at'
+        out[#out + 1] = sw.digits(deadline_at)
+    end
+    for i = 1, #fields, 2 do
+        if sw.DEFINITION[fields[i]] then
+            out[#out + 1] = fields[i]
+            out[#out + 1] = fields[i + 1]
+        end
+    end
+    return out
+end
+
+-- Whether `worker` holds the live lease of `attempt`. Answers the task, or nil, an error reply and the task.
+function sw.holds(q, worker, t)
+    local task = sw.read(q, t.task)
+    if not task then return nil, sw.not_found(t.task) end
+    if not sw.LIVE[task.state] or task.attempt ~= t.attempt or task.worker ~= worker then
+        return nil, sw.lease_lost(t.task, worker, t.attempt, task), task
+    end
+    return task
+end

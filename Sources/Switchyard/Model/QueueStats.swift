@@ -1,0 +1,71 @@
+import Foundation
+
+/// A queue in numbers.
+public struct QueueStats: Sendable, Equatable {
+    public var queue: String
+    /// In line, not counting the held ones.
+    public var ready: Int
+    /// Waiting for a time: delays and backoffs.
+    public var held: Int
+    public var assigned: Int
+    public var running: Int
+    /// Tasks by their latest end, those since deleted included.
+    public var completed: Int
+    public var failed: Int
+    public var timeout: Int
+    public var cancelled: Int
+    public var readyByPriority: [TaskPriority: Int]
+    public var totalWorkers: Int
+    /// Workers that wait for work with at least one free slot.
+    public var idleWorkers: Int
+    public var slots: Int
+    public var queueFullErrors: Int
+    public var retries: Int
+    /// Attempts whose worker vanished.
+    public var lost: Int
+    /// Entries that the reconciler had to put right; anything but 0 is an alarm.
+    public var repaired: Int
+    /// The age of the task that has waited longest in line.
+    public var oldestPending: Duration
+    public var isPaused: Bool
+    /// Made once for each life of the queue's data; nil before the first write.
+    public var instance: String?
+
+    public var pending: Int { ready + held }
+    public var busyWorkers: Int { totalWorkers - idleWorkers }
+    /// Tasks that no registered worker could take.
+    public var unroutable: Int { totalWorkers == 0 ? ready : 0 }
+    /// How many workers today's demand could use, at the mean number of slots of those there are.
+    public var desiredWorkers: Int {
+        let demand = ready + assigned + running
+        guard totalWorkers > 0, slots > 0 else { return demand }
+        return Int((Double(demand) * Double(totalWorkers) / Double(slots)).rounded(.up))
+    }
+}
+
+/// A registered worker.
+public struct WorkerInfo: Sendable, Equatable {
+    public var id: String
+    public var slots: Int
+    /// Attempts that it holds.
+    public var busy: Int
+    public var isDraining: Bool
+    public var labels: [String]
+    public var registeredAt: Date?
+    /// When it is taken for lost, unless a heartbeat comes.
+    public var expiresAt: Date?
+    /// The rest of what it said of itself (host, pid, version, cpu, memory_mb), and last_assigned in µs.
+    public var details: [String: String]
+}
+
+/// A batch in numbers.
+public struct BatchStatus: Sendable, Equatable {
+    public var id: String
+    public var total: Int
+    public var counts: [TaskState: Int]
+    public var submittedAt: Date?
+    /// When the last of its tasks ended.
+    public var finishedAt: Date?
+
+    public func count(_ state: TaskState) -> Int { counts[state] ?? 0 }
+}

@@ -1,0 +1,108 @@
+import Logging
+import NIOCore
+import RedisClient
+import Synchronization
+
+/// Wakes those who wait for tasks of one queue. It is subscribed to the queue's `results` and `events` while anybody
+/// waits, and not otherwise. A message is only a reason to look: the truth is in the task's hash, and who waits also
+/// looks once a second, because messages can be lost.
+final class ChangeFeed: Sendable {
+    private struct State {
+        var waiters: [UInt64: (task: String, continuation: AsyncStream<Void>.Continuation)] = [:]
+        var nextID: UInt64 = 0
+        var listener: Task<Void, Never>?
+    }
+
+    private let keys: Keys
+    private let client: RedisClient
+    private let logger: Logger
+    private let state = Mutex(State())
+
+    init(keys: Keys, client: RedisClient, logger: Logger) {
+        self.keys = keys
+        self.client = client
+        self.logger = logger
+    }
+
+    /// A stream that has a value whenever `task` may have changed, and at least once a second. It ends after `time`.
+    func changes(of task: String, within time: Duration) -> AsyncStream<Void> {
+        let (stream, continuation) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
+        let id = state.withLock { state in
+            state.nextID += 1
+            state.waiters[state.nextID] = (task, continuation)
+            if state.listener == nil { state.listener = Task { await self.listen() } }
+            return state.nextID
+        }
+        let deadline = Task {
+            try await Task.sleep(for: time)
+            continuation.finish()
+        }
+        continuation.onTermination = { _ in
+            deadline.cancel()
+            self.leave(id)
+        }
+        return stream
+    }
+
+    private func leave(_ id: UInt64) {
+        let idle: Task<Void, Never>? = state.withLock { state in
+            state.waiters[id] = nil
+            guard state.waiters.isEmpty else { return nil }
+            defer { state.listener = nil }
+            return state.listener
+        }
+        idle?.cancel()
+    }
+
+    private func listen() async {
+        await withTaskGroup(of: Void.self) { group in
+            group.addTask { await self.relayMessages() }
+            group.addTask {
+                while (try? await Task.sleep(for: .seconds(1))) != nil { self.wake { _ in true } }
+            }
+        }
+    }
+
+    private func relayMessages() async {
+        do {
+            let subscription = try await client.subscribe(to: [keys.results, keys.events])
+            wake { _ in true }
+            for await event in subscription {
+                switch event {
+                case .message(_, let payload):
+                    let text = String(buffer: payload)
+                    let changed = Set(text.split(separator: "\n").map { String($0.prefix { $0 != " " }) })
+                    wake(changed.contains)
+                case .resubscribed, .gap:
+                    wake { _ in true }
+                }
+            }
+        } catch {
+            // Who waits looks once a second all the same.
+            logger.debug("cannot subscribe to changes", metadata: ["queue": "\(keys.queue)", "error": "\(error)"])
+        }
+    }
+
+    private func wake(_ concerns: (String) -> Bool) {
+        let continuations = state.withLock { $0.waiters.values.filter { concerns($0.task) }.map(\.continuation) }
+        for continuation in continuations { continuation.yield() }
+    }
+}
+
+extension SchedulerHandle {
+    /// Waits until `isDone` holds for the task, looking whenever it may have changed and at least once a second.
+    /// - Returns: the task as last seen, also when the time is over.
+    /// - Throws: `taskNotFound`.
+    public func waitForTask(
+        _ id: String, timeout: Duration, until isDone: @Sendable (QueuedTask) -> Bool
+    ) async throws -> QueuedTask {
+        var task = try await getTask(id)
+        guard !isDone(task), timeout > .zero else { return task }
+        for await _ in feed.changes(of: id, within: timeout) {
+            task = try await getTask(id)
+            if isDone(task) { return task }
+        }
+        try Task.checkCancellation()
+        return try await getTask(id)
+    }
+}

@@ -1,0 +1,148 @@
+import Foundation
+import Logging
+import NIOCore
+import RedisClient
+import ServiceLifecycle
+
+/// Looks after one queue for one replica: ticks, applies reports that came over pub/sub, reconciles slowly.
+///
+/// Stateless: all it knows is in Redis, and any number of these may look after the same queue. While Redis is away it
+/// goes on trying, and says so once.
+struct QueueReplica: Sendable {
+    let handle: SchedulerHandle
+    let interval: Duration
+    let health: ReplicaHealth
+    let logger: Logger
+
+    /// How many tasks of each kind one tick may move: bounds the time that it holds Redis.
+    private static let tickLimit: Int64 = 100
+    /// Between two looks of the reconciler, each at one stretch of one index.
+    private static let reconcileInterval: Duration = .seconds(10)
+
+    /// Runs until cancelled.
+    func run() async {
+        await withTaskGroup(of: Void.self) { group in
+            group.addTask { await tick() }
+            group.addTask { await applyReports() }
+            group.addTask { await reconcile() }
+        }
+    }
+
+    private func tick() async {
+        while !Task.isCancelled {
+            var pause = interval
+            do {
+                let fields = try ReplyFields(
+                    await handle.functions.call("tick", ["limit", .integer(Self.tickLimit)]))
+                health.ticked(queue: handle.queue, instance: fields.string("instance") ?? "", logger: logger)
+                pause = nextPause(fields)
+                logWhatHappened(fields)
+            } catch is CancellationError {
+                return
+            } catch {
+                health.failed(queue: handle.queue, error: error, logger: logger)
+            }
+            // Spread, so that replicas which started together do not tick together.
+            try? await Task.sleep(for: pause * Double.random(in: 0.9...1))
+        }
+    }
+
+    /// Until the next thing is due, and never longer than the interval.
+    private func nextPause(_ fields: ReplyFields) -> Duration {
+        if fields.flag("more") { return .zero }
+        let due = fields.int("next_due")
+        guard due > 0 else { return interval }
+        return min(interval, max(.milliseconds(due - fields.int("now")), .milliseconds(5)))
+    }
+
+    private func logWhatHappened(_ fields: ReplyFields) {
+        for (name, message) in [
+            ("lost_workers", "workers missed their heartbeats and are taken for lost" as Logger.Message),
+            ("expired", "leases ended"),
+            ("purged", "deleted ended tasks whose retention is over"),
+        ] where fields.int(name) > 0 {
+            let level: Logger.Level = name == "purged" ? .debug : .info
+            logger.log(level: level, message, metadata: ["queue": "\(handle.queue)", "count": "\(fields.int(name))"])
+        }
+    }
+
+    // MARK: Reports over pub/sub
+
+    /// A report as a worker that can do no more than PUBLISH sends it. Every replica applies it; the first wins.
+    private struct PublishedReport: Decodable {
+        let worker: String
+        let task: String
+        let attempt: Int
+        let outcome: String
+        let result: String?
+        let error_code: String?
+        let error_message: String?
+        let exit_code: Int?
+        let retryable: Bool?
+    }
+
+    private func applyReports() async {
+        do {
+            for await event in try await handle.functions.client.subscribe(to: [handle.functions.keys.reports]) {
+                guard case .message(_, let payload) = event else { continue }
+                await apply(String(buffer: payload))
+            }
+        } catch {
+            logger.error(
+                "cannot subscribe to reports", metadata: ["queue": "\(handle.queue)", "error": "\(error)"])
+        }
+    }
+
+    private func apply(_ text: String) async {
+        do {
+            let report = try JSONDecoder().decode(PublishedReport.self, from: Data(text.utf8))
+            guard let outcome = WorkerProtocol.Report.Outcome(rawValue: report.outcome) else {
+                throw SchedulerError.invalidInput(
+                    field: "outcome",
+                    message: "outcome: expected completed, failed or timeout, found \(Name.shown(report.outcome))")
+            }
+            var finished = WorkerProtocol.Report(taskID: report.task, attempt: report.attempt, outcome: outcome)
+            finished.result = report.result.map { ByteBuffer(string: $0) }
+            finished.exitCode = report.exit_code
+            finished.isRetryable = report.retryable ?? true
+            finished.failure = report.error_message.map {
+                TaskFailure(code: report.error_code ?? "Failed", message: $0)
+            }
+            let worker = try WorkerProtocol(
+                worker: report.worker, queue: handle.queue, client: handle.functions.client, logger: logger)
+            let answer = try await worker.finish([finished], pull: 0, holding: 0)
+            if case .failure(let refusal) = answer.states.first {
+                // Expected with several replicas when reports differ; otherwise the worker was too late.
+                logger.debug("a published report was refused", metadata: ["error": "\(refusal)"])
+            }
+        } catch {
+            logger.warning(
+                "a published report could not be applied",
+                metadata: ["queue": "\(handle.queue)", "report": "\(Name.shown(text))", "error": "\(error)"])
+        }
+    }
+
+    // MARK: Reconciling
+
+    private func reconcile() async {
+        var stretches: [(index: String, rank: Int64)] = ["pending", "held", "leases", "finished"].map { ($0, 0) }
+        while (try? await Task.sleep(for: Self.reconcileInterval)) != nil {
+            var stretch = stretches.removeFirst()
+            do {
+                let reply = try await handle.functions.call(
+                    "reconcile", ["index", .string(stretch.index), "rank", .integer(stretch.rank)])
+                stretch.rank = reply.array?.first?.int ?? 0
+                let repaired = reply.array?.last?.int ?? 0
+                if repaired > 0 {
+                    logger.error(
+                        "an index disagreed with its tasks and was repaired: something else wrote to the queue's keys",
+                        metadata: ["queue": "\(handle.queue)", "index": "\(stretch.index)", "count": "\(repaired)"])
+                }
+            } catch {
+                // The tick says it when Redis is away.
+                logger.debug("could not reconcile", metadata: ["queue": "\(handle.queue)", "error": "\(error)"])
+            }
+            stretches.append(stretch)
+        }
+    }
+}

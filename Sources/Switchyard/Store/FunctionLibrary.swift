@@ -1,0 +1,59 @@
+import Logging
+import RedisClient
+
+/// The function library in Redis: loaded where it is missing or older, restored when it has gone, and never put over
+/// a newer one, so that old and new replicas can run side by side during a rollout.
+public struct FunctionLibrary: Sendable {
+    let client: RedisClient
+    let logger: Logger
+
+    /// The whole library as Lua source, as it is loaded.
+    public static var source: String { FunctionLibrarySource.text }
+
+    /// The version in the source (`local VERSION = n`).
+    public static let version: Int64 = {
+        let line = source.split(separator: "\n").first { $0.hasPrefix("local VERSION = ") }
+        return line.flatMap { Int64($0.dropFirst("local VERSION = ".count)) } ?? 0
+    }()
+
+    /// Loads the library unless the server has this version or a newer one.
+    /// - Throws: `RedisError`, also when the login may not load functions.
+    public func ensureLoaded() async throws {
+        if let loaded = try await loadedVersion() {
+            if loaded > Self.version {
+                logger.debug(
+                    "Redis has a newer function library, which is left alone",
+                    metadata: ["loaded": "\(loaded)", "ours": "\(Self.version)"])
+            }
+            guard try await shouldReplace(loaded) else { return }
+        }
+        _ = try await client.send(RedisCommand("FUNCTION", "LOAD", "REPLACE", .string(Self.source)))
+        logger.debug("loaded the function library", metadata: ["version": "\(Self.version)"])
+    }
+
+    /// Nil when the library is not there.
+    public func loadedVersion() async throws -> Int64? {
+        do {
+            return try await client.send(RedisCommand("FCALL", "switchyard_version", 0)).int
+        } catch let error as RedisError where Self.isMissing(error) {
+            return nil
+        }
+    }
+
+    /// An older version is replaced; so is the same version with another text, which is a developer's next build.
+    private func shouldReplace(_ loaded: Int64) async throws -> Bool {
+        if loaded != Self.version { return loaded < Self.version }
+        let reply = try await client.send(
+            RedisCommand("FUNCTION", "LIST", "LIBRARYNAME", "switchyard", "WITHCODE"))
+        let fields = reply.array?.first?.array ?? []
+        guard let index = fields.firstIndex(where: { $0.string == "library_code" }), index + 1 < fields.count else {
+            return true
+        }
+        return fields[index + 1].string != Self.source
+    }
+
+    /// Whether the reply says that the library is gone (a `FUNCTION FLUSH`, an empty primary).
+    static func isMissing(_ error: RedisError) -> Bool {
+        error.kind == .server && error.message.contains("Function not found")
+    }
+}

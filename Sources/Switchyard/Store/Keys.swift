@@ -1,0 +1,34 @@
+/// The names of a queue's keys and channels. This file and `Functions/` are the only places that know them.
+public struct Keys: Sendable, Equatable {
+    public let queue: String
+    /// `switchyard:{Q}:`. The braces make a queue one slot of a Redis Cluster.
+    public let prefix: String
+
+    /// - Parameter queue: a valid ``Name``.
+    public init(queue: String) {
+        self.queue = queue
+        self.prefix = "switchyard:{\(queue)}:"
+    }
+
+    /// SET of the queues that replicas look after. It belongs to no queue, so it is written outside their functions.
+    public static let queues = "switchyard:queues"
+
+    public func task(_ id: String) -> String { "\(prefix)task:\(id)" }
+    public func log(_ id: String) -> String { "\(prefix)log:\(id)" }
+    public func batch(_ id: String) -> String { "\(prefix)batch:\(id)" }
+    public func worker(_ id: String) -> String { "\(prefix)worker:\(id)" }
+    public func attempts(_ worker: String) -> String { "\(prefix)attempts:\(worker)" }
+    public func wake(_ worker: String) -> String { "\(prefix)wake:\(worker)" }
+    public func control(_ worker: String) -> String { "\(prefix)control:\(worker)" }
+    public var pending: String { prefix + "pending" }
+    public var held: String { prefix + "held" }
+    public var leases: String { prefix + "leases" }
+    public var finished: String { prefix + "finished" }
+    public var workers: String { prefix + "workers" }
+    public var idle: String { prefix + "idle" }
+    public var stats: String { prefix + "stats" }
+    public var config: String { prefix + "config" }
+    public var results: String { prefix + "results" }
+    public var events: String { prefix + "events" }
+    public var reports: String { prefix + "reports" }
+}

@@ -1,0 +1,70 @@
+import Logging
+import NIOCore
+import RedisClient
+
+/// Calls a queue's functions. Restores the library when Redis has lost it, repeats a call whose reply was lost (each
+/// function answers a repetition like the first), and turns Redis's errors into ``SchedulerError``.
+public struct QueueFunctions: Sendable {
+    public let keys: Keys
+    public let client: RedisClient
+    let library: FunctionLibrary
+
+    public init(queue: String, client: RedisClient, logger: Logger) {
+        self.keys = Keys(queue: queue)
+        self.client = client
+        self.library = FunctionLibrary(client: client, logger: logger)
+    }
+
+    /// How long a call goes on trying while Redis is away.
+    static let patience: Duration = .seconds(8)
+
+    /// Calls `switchyard_<function>` with pairs of name and value.
+    /// - Throws: ``SchedulerError``, or `CancellationError`.
+    public func call(_ function: String, _ arguments: [RedisArgument]) async throws -> RESPValue {
+        try await callNotingRepeats(function, arguments).reply
+    }
+
+    /// As ``call(_:_:)``; `repeated` tells that an earlier try may have been carried out without its reply arriving.
+    func callNotingRepeats(
+        _ function: String, _ arguments: [RedisArgument]
+    ) async throws -> (reply: RESPValue, repeated: Bool) {
+        let command = RedisCommand(
+            "FCALL", [.string("switchyard_\(function)"), 1, .string(keys.prefix)], arguments)
+        let start = ContinuousClock.now
+        var repeated = false
+        var pause = Duration.milliseconds(20)
+        while true {
+            do {
+                return (try await client.send(command), repeated)
+            } catch let error as RedisError {
+                if FunctionLibrary.isMissing(error) {
+                    try await restoreLibrary()
+                    continue
+                }
+                guard Self.mayPass(error), ContinuousClock.now - start + pause < Self.patience else {
+                    throw SchedulerError(error)
+                }
+                repeated = repeated || error.mayHaveBeenApplied
+            }
+            try await Task.sleep(for: pause * Double.random(in: 0.5...1.5))
+            pause = min(pause * 2, .seconds(1))
+        }
+    }
+
+    private func restoreLibrary() async throws {
+        do {
+            try await library.ensureLoaded()
+        } catch let error as RedisError {
+            throw SchedulerError(error)
+        }
+    }
+
+    /// Whether the same call may succeed in a moment.
+    private static func mayPass(_ error: RedisError) -> Bool {
+        switch error.kind {
+        case .connectionClosed, .connectionFailed, .deadlineExceeded: true
+        case .server: error.code == "READONLY"
+        default: false
+        }
+    }
+}

@@ -1,0 +1,139 @@
+import Foundation
+import NIOCore
+import RedisClient
+
+// A task as the pairs of its hash: written for a submission, read back from a reply.
+
+extension QueuedTask {
+    /// The arguments of `switchyard_submit` about this task.
+    func submission() -> [RedisArgument] {
+        var arguments: [RedisArgument] = ["task", .string(id)]
+        func add(_ name: String, _ value: RedisArgument?) {
+            if let value {
+                arguments.append(.string(name))
+                arguments.append(value)
+            }
+        }
+        add("priority", (priority ?? .normal).rawValue.argument)
+        add("priority_reason", priorityReason?.argument)
+        add("timeout_ms", .integer(Int64(timeout.milliseconds)))
+        add("max_retries", .integer(Int64(maxRetries)))
+        add("run_at", runAt.map { .integer(Int64(($0.timeIntervalSince1970 * 1000).rounded())) })
+        add("delay_ms", delay.map { .integer(Int64($0.milliseconds)) })
+        add("request", requestToken?.argument)
+        add("repo", request.repo?.argument)
+        add("target", request.target?.argument)
+        add("args", request.args.isEmpty ? nil : Self.jsonText(request.args).argument)
+        add("mr", request.mr?.argument)
+        add("labels", request.labels.isEmpty ? nil : Self.jsonText(request.labels).argument)
+        add("command", request.command.isEmpty ? nil : Self.jsonText(request.command).argument)
+        add("env", request.environment.isEmpty ? nil : Self.jsonText(request.environment).argument)
+        add("cwd", request.cwd?.argument)
+        add("payload", request.payload.map { .buffer($0) })
+        add("traceparent", request.traceparent?.argument)
+        return arguments
+    }
+
+    /// A list or map of strings as JSON text, keys sorted, slashes plain: what people read in `redis-cli`.
+    private static func jsonText(_ value: some Encodable) -> String {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+        // Strings always encode; an empty text would be refused where it is read.
+        return (try? encoder.encode(value)).map { String(decoding: $0, as: UTF8.self) } ?? ""
+    }
+
+    /// A task from the reply of `switchyard_get`, `switchyard_list` or `switchyard_pull` (there its id is `task`).
+    init(_ fields: ReplyFields) throws(SchedulerError) {
+        guard let id = fields.string("id") ?? fields.string("task") else {
+            throw .internal(message: "a function answered a task without an id", redisAway: false)
+        }
+        var request = BuildRequest()
+        request.repo = fields.string("repo")
+        request.target = fields.string("target")
+        request.args = fields.list("args")
+        request.mr = fields.string("mr")
+        request.labels = fields.list("labels")
+        request.command = fields.list("command")
+        request.environment = fields.map("env")
+        request.cwd = fields.string("cwd")
+        request.payload = fields.bytes("payload")
+        request.traceparent = fields.string("traceparent")
+        self.init(request, priority: fields.string("priority").flatMap(TaskPriority.init), id: id)
+
+        requestToken = fields.string("request")
+        priorityReason = fields.string("priority_reason")
+        timeout = fields.duration("timeout_ms")
+        maxRetries = fields.int("max_retries")
+        runAt = fields.date("run_at")
+        state = fields.string("state").flatMap(TaskState.init) ?? .pending
+        heldBy = fields.string("held_by").flatMap(HoldReason.init)
+        position = fields.optionalInt("position").flatMap { $0 < 0 ? nil : $0 }
+        attempt = fields.int("attempt")
+        retryCount = fields.int("retry_count")
+        worker = fields.string("worker")
+        batch = fields.string("batch")
+        submittedAt = fields.date("submitted_at")
+        dueAt = fields.date("due_at")
+        assignedAt = fields.date("assigned_at")
+        startedAt = fields.date("started_at")
+        finishedAt = fields.date("finished_at")
+        leaseExpiresAt = fields.date("lease_expires_at")
+        progress = fields.bytes("progress")
+        result = fields.bytes("result")
+        exitCode = fields.optionalInt("exit_code")
+        failure = fields.string("error_message").map {
+            TaskFailure(code: fields.string("error_code") ?? "Failed", message: $0)
+        }
+        attempts = Self.attempts(fields, latest: self)
+    }
+
+    /// The recorded attempts and the latest one, which is told by the task's own fields.
+    private static func attempts(_ fields: ReplyFields, latest task: QueuedTask) -> [TaskAttempt] {
+        var attempts = fields.names.filter { $0.hasPrefix("attempt:") }.compactMap { name in
+            fields.json(AttemptRecord.self, name).map(\.attempt)
+        }
+        if task.attempt > 0, let worker = task.worker, !attempts.contains(where: { $0.attempt == task.attempt }) {
+            attempts.append(
+                TaskAttempt(
+                    attempt: task.attempt, worker: worker, assignedAt: task.assignedAt, startedAt: task.startedAt,
+                    finishedAt: task.finishedAt,
+                    outcome: fields.string("outcome") ?? (task.state.isTerminal ? task.state.rawValue : nil),
+                    exitCode: task.exitCode, failure: task.failure))
+        }
+        return attempts.sorted { $0.attempt < $1.attempt }
+    }
+}
+
+/// What `Functions/lib/attempts.lua` records of an attempt that is over.
+private struct AttemptRecord: Decodable {
+    let number: Int
+    let worker: String
+    let assignedAt, startedAt, finishedAt: Double?
+    let outcome: String?
+    let errorCode, errorMessage: String?
+    let exitCode: Int?
+
+    enum CodingKeys: String, CodingKey {
+        case number = "attempt"
+        case worker
+        case assignedAt = "assigned_at"
+        case startedAt = "started_at"
+        case finishedAt = "finished_at"
+        case outcome
+        case errorCode = "error_code"
+        case errorMessage = "error_message"
+        case exitCode = "exit_code"
+    }
+
+    var attempt: TaskAttempt {
+        func date(_ milliseconds: Double?) -> Date? { milliseconds.map { Date(timeIntervalSince1970: $0 / 1000) } }
+        return TaskAttempt(
+            attempt: number, worker: worker, assignedAt: date(assignedAt), startedAt: date(startedAt),
+            finishedAt: date(finishedAt), outcome: outcome, exitCode: exitCode,
+            failure: errorMessage.map { TaskFailure(code: errorCode ?? "Failed", message: $0) })
+    }
+}
+
+extension String {
+    var argument: RedisArgument { .string(self) }
+}

@@ -1,0 +1,197 @@
+import Foundation
+import Logging
+import NIOCore
+import RedisClient
+
+/// The worker's side of a queue, typed: what `Switchyard.docc/WorkerProtocol.md` tells in `redis-cli`.
+///
+/// Every method throws ``SchedulerError``, or `CancellationError`; answers about single tasks are values.
+public struct WorkerProtocol: Sendable {
+    public let worker: String
+    public let functions: QueueFunctions
+
+    /// - Throws: ``SchedulerError/invalidInput(field:message:)`` for a bad id or queue.
+    public init(worker: String, queue: String, client: RedisClient, logger: Logger) throws(SchedulerError) {
+        self.worker = try Name.validate(worker, field: "worker")
+        self.functions = QueueFunctions(
+            queue: try Name.validate(queue, field: "queue"), client: client, logger: logger)
+    }
+
+    /// What a worker tells of itself. `slots`: 1 to 1000 attempts at once.
+    public struct Registration: Sendable, Equatable {
+        public var slots: Int
+        public var labels: [String] = []
+        /// Cores and MiB that it offers.
+        public var cpu: Double?
+        public var memoryMB: Int?
+        public var host: String?
+        public var processID: Int?
+        public var version: String?
+        public init(slots: Int) { self.slots = slots }
+    }
+
+    /// What the queue expects of it.
+    public struct Terms: Sendable, Equatable {
+        public var heartbeat: Duration
+        public var lease: Duration
+    }
+
+    /// Makes the worker known; also after a reconnect, which changes nothing that it holds.
+    public func register(_ registration: Registration) async throws -> Terms {
+        var arguments: [RedisArgument] = [
+            "worker", .string(worker), "protocol", "1", "slots", .integer(Int64(registration.slots)),
+            "labels", .string(registration.labels.joined(separator: ",")),
+        ]
+        let optional: [(String, String?)] = [
+            ("cpu", registration.cpu.map { "\($0)" }), ("memory_mb", registration.memoryMB.map { "\($0)" }),
+            ("host", registration.host), ("pid", registration.processID.map { "\($0)" }),
+            ("version", registration.version),
+        ]
+        for case (let name, let value?) in optional { arguments += [.string(name), .string(value)] }
+        let fields = try ReplyFields(await functions.call("register", arguments))
+        return Terms(heartbeat: fields.duration("heartbeat_ms"), lease: fields.duration("lease_ms"))
+    }
+
+    /// Leaves. What it still holds is lost at once, so a worker drains first.
+    public func deregister() async throws {
+        _ = try await functions.call("deregister", ["worker", .string(worker)])
+    }
+
+    /// A task to run, with the lease of one attempt.
+    public struct Assignment: Sendable, Equatable {
+        public var task: QueuedTask
+        /// The fencing token: every report carries it.
+        public var attempt: Int
+        /// The time limit, from the start.
+        public var timeout: Duration
+    }
+
+    /// Up to `max` tasks, started. `holding`: how many attempts the worker knows of.
+    public func pull(max: Int, holding: Int) async throws -> [Assignment] {
+        let reply = try await functions.call(
+            "pull",
+            [
+                "worker", .string(worker), "max", .integer(Int64(max)), "start", "1", "holding",
+                .integer(Int64(holding)),
+            ])
+        return try Self.assignments(reply)
+    }
+
+    /// How an attempt ended.
+    public struct Report: Sendable, Equatable {
+        public enum Outcome: String, Sendable { case completed, failed, timeout }
+        public var taskID: String
+        public var attempt: Int
+        public var outcome: Outcome
+        /// Opaque bytes.
+        public var result: ByteBuffer?
+        public var failure: TaskFailure?
+        public var exitCode: Int?
+        /// False: no retry, whatever is left.
+        public var isRetryable = true
+
+        public init(taskID: String, attempt: Int, outcome: Outcome) {
+            self.taskID = taskID
+            self.attempt = attempt
+            self.outcome = outcome
+        }
+    }
+
+    /// Reports how attempts ended, and pulls up to `pull` more in the same call.
+    /// - Returns: for each report the state its task is in now, or why it was refused; and the new assignments.
+    public func finish(
+        _ reports: [Report], pull: Int, holding: Int
+    ) async throws -> (states: [Result<TaskState, SchedulerError>], assignments: [Assignment]) {
+        var arguments: [RedisArgument] = [
+            "worker", .string(worker), "pull", .integer(Int64(pull)), "start", "1", "holding",
+            .integer(Int64(holding)),
+        ]
+        for report in reports {
+            arguments += [
+                "task", .string(report.taskID), "attempt", .integer(Int64(report.attempt)),
+                "outcome", .string(report.outcome.rawValue),
+            ]
+            if let result = report.result { arguments += ["result", .buffer(result)] }
+            if let exitCode = report.exitCode { arguments += ["exit_code", .integer(Int64(exitCode))] }
+            if let failure = report.failure {
+                arguments += ["error_code", .string(failure.code), "error_message", .string(failure.message)]
+            }
+            if !report.isRetryable { arguments += ["retryable", "0"] }
+        }
+        let reply = try await functions.call("finish", arguments).array ?? []
+        guard reply.count == 2, let states = reply[0].array, states.count == reports.count else {
+            throw SchedulerError.internal(message: "switchyard_finish answered something unexpected", redisAway: false)
+        }
+        if let error = reply[1].error { throw SchedulerError(error) }
+        return (try states.map(Self.state), try Self.assignments(reply[1]))
+    }
+
+    /// What a heartbeat's reply asks for.
+    public struct Orders: Sendable, Equatable {
+        public struct Stop: Sendable, Equatable {
+            public var taskID: String
+            public var attempt: Int
+            public var isCancelled: Bool
+        }
+        public var terms: Terms
+        public var drain: Bool
+        /// Attempts to end at once: cancelled, or no longer this worker's.
+        public var stop: [Stop]
+    }
+
+    /// Lives, and renews the leases of `attempts` (task id, attempt, progress or nil).
+    public func heartbeat(
+        _ attempts: [(taskID: String, attempt: Int, progress: ByteBuffer?)]
+    ) async throws -> Orders {
+        var arguments: [RedisArgument] = ["worker", .string(worker)]
+        for attempt in attempts {
+            arguments += ["task", .string(attempt.taskID), "attempt", .integer(Int64(attempt.attempt))]
+            if let progress = attempt.progress { arguments += ["progress", .buffer(progress)] }
+        }
+        let fields = try ReplyFields(await functions.call("heartbeat", arguments))
+        let stop = fields["stop"]?.array ?? []
+        return Orders(
+            terms: Terms(heartbeat: fields.duration("heartbeat_ms"), lease: fields.duration("lease_ms")),
+            drain: fields.flag("drain"),
+            stop: stride(from: 0, to: stop.count - 2, by: 3).map { index in
+                Orders.Stop(
+                    taskID: stop[index].string ?? "", attempt: Int(stop[index + 1].int ?? 0),
+                    isCancelled: stop[index + 2].string == "cancelled")
+            })
+    }
+
+    /// Appends output to the task's log. `stream` is stdout or stderr; at most 65,536 bytes a piece.
+    /// - Throws: `invalidStateTransition` when the attempt no longer holds its lease.
+    public func log(
+        taskID: String, attempt: Int, _ pieces: [(stream: String, data: ByteBuffer)]
+    ) async throws {
+        var arguments: [RedisArgument] = [
+            "worker", .string(worker), "task", .string(taskID), "attempt", .integer(Int64(attempt)),
+        ]
+        for piece in pieces { arguments += [.string(piece.stream), .buffer(piece.data)] }
+        _ = try await functions.call("log", arguments)
+    }
+
+    /// Sleeps until there may be work, or `timeout` is over.
+    public func waitForWakeUp(timeout: Duration) async throws {
+        let seconds = String(format: "%.3f", timeout.seconds)
+        _ = try await functions.client.sendBlocking(
+            RedisCommand("BLPOP", .string(functions.keys.wake(worker)), .string(seconds)), timeout: timeout)
+    }
+
+    private static func state(_ reply: RESPValue) throws -> Result<TaskState, SchedulerError> {
+        if let error = reply.error { return .failure(SchedulerError(error)) }
+        guard let state = reply.string.flatMap(TaskState.init) else {
+            throw SchedulerError.internal(message: "switchyard_finish answered \(reply) for a task", redisAway: false)
+        }
+        return .success(state)
+    }
+
+    private static func assignments(_ reply: RESPValue) throws -> [Assignment] {
+        try (reply.array ?? []).map { entry in
+            let fields = try ReplyFields(entry)
+            return Assignment(
+                task: try QueuedTask(fields), attempt: fields.int("attempt"), timeout: fields.duration("timeout_ms"))
+        }
+    }
+}
