@@ -77,9 +77,10 @@ final class BlockingConnections: Sendable {
     private func giveBack(_ connection: RedisConnection, isUsable: Bool) {
         let isKept = state.withLock { state in
             state.busy[ObjectIdentifier(connection)] = nil
-            guard isUsable, connection.isOpen, !state.isShutDown, state.idle.count < Self.maximumIdle else { return false }
-            state.idle.append(connection)
-            return true
+            let isKept =
+                isUsable && connection.isOpen && !state.isShutDown && state.idle.count < Self.maximumIdle
+            if isKept { state.idle.append(connection) }
+            return isKept
         }
         if !isKept { connection.close("it is not needed") }
     }

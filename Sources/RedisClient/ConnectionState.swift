@@ -118,15 +118,15 @@ struct ConnectionState {
 
     mutating func receive(_ value: RESPValue) -> (Received, shouldClose: Bool) {
         lastReceived = .now()
-        guard let first = pending.first, pending.count > unwritten else { return (.unexpected, true) }
+        guard pending.count > unwritten else { return (.unexpected, true) }
         if case .error(let error) = value, error.meansDemoted, case .open = phase { phase = .draining }
         inFlight -= 1
-        if first.missing > 1 {
+        if pending[0].missing > 1 {
             pending[0].missing -= 1
             pending[0].received.append(value)
             return (.incomplete, false)
         }
-        pending.removeFirst()
+        let first = pending.removeFirst()
         if case .draining = phase { return (.deliver(first, value), pending.isEmpty) }
         return (.deliver(first, value), false)
     }
@@ -162,7 +162,8 @@ struct ConnectionState {
     /// Whom to tell, and what. Empty when it was closed before.
     mutating func close(_ error: RedisError, now: NIODeadline = .now()) -> [(PendingReplies, RedisError)] {
         if case .closed = phase { return [] }
-        phase = .closed(error.applied(false))
+        let refusal = error.kind == .clientShutDown ? error : Self.closed(endpoint, because: error)
+        phase = .closed(refusal)
         defer {
             pending = []
             outbox = ByteBuffer()
@@ -171,9 +172,9 @@ struct ConnectionState {
         }
         let firstUnwritten = pending.count - unwritten
         return pending.enumerated().map { index, replies in
-            let late = replies.deadline <= now
-            let cause = late && error.kind == .connectionClosed ? Self.deadlineExceeded(endpoint) : error
-            return (replies, cause.applied(index < firstUnwritten))
+            if index >= firstUnwritten { return (replies, refusal) }
+            let isLate = replies.deadline <= now && error.kind == .connectionClosed
+            return (replies, (isLate ? Self.deadlineExceeded(endpoint) : error).applied(true))
         }
     }
 }
@@ -192,7 +193,12 @@ extension ConnectionState {
             endpoint: endpoint)
     }
 
-    static func deadlineExceeded(_ endpoint: String) -> RedisError {
+    /// For those whose command was not written: whatever was wrong with the connection, it is not about them.
+    private static func closed(_ endpoint: String, because error: RedisError) -> RedisError {
+        RedisError(kind: .connectionClosed, message: error.message, endpoint: endpoint)
+    }
+
+    private static func deadlineExceeded(_ endpoint: String) -> RedisError {
         RedisError(kind: .deadlineExceeded, message: "\(endpoint) did not answer in time", endpoint: endpoint)
     }
 }

@@ -41,7 +41,8 @@ final class RedisConnection: Sendable {
     }
 
     /// All replies, errors among them. `replyCount` differs from the number of commands for SUBSCRIBE.
-    func execute(_ commands: [RedisCommand], replyCount: Int? = nil, deadline: NIODeadline) async throws -> [RESPValue] {
+    func execute(_ commands: [RedisCommand], replyCount: Int? = nil, deadline: NIODeadline) async throws -> [RESPValue]
+    {
         let replies = OneShot<[RESPValue]>()
         let pending = PendingReplies(.all(replies), count: replyCount ?? commands.count, deadline: deadline)
         return try await replies.wait(start: { submit(commands, pending) })
@@ -102,7 +103,9 @@ final class RedisConnection: Sendable {
     // MARK: Closing
 
     func close(_ reason: String) {
-        close(RedisError(kind: .connectionClosed, message: "connection to \(endpoint) closed: \(reason)", endpoint: endpoint))
+        close(
+            RedisError(
+                kind: .connectionClosed, message: "connection to \(endpoint) closed: \(reason)", endpoint: endpoint))
     }
 
     func close(_ error: RedisError) {

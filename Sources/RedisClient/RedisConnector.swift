@@ -5,11 +5,9 @@ import NIOSSL
 import Synchronization
 
 #if canImport(Glibc)
-import Glibc
-#elseif canImport(Musl)
-import Musl
+    import Glibc
 #elseif canImport(Darwin)
-import Darwin
+    import Darwin
 #endif
 
 /// Makes connections: TCP or Unix socket, TLS, login.
@@ -22,6 +20,8 @@ final class RedisConnector: Sendable {
     private static let attempts = 6
 
     let configuration: RedisConfiguration
+    /// Why the last attempt failed, for those who give up waiting meanwhile.
+    private let failure = Mutex<String?>(nil)
     let endpoint: String
     private let group: any EventLoopGroup
     private let logger: Logger
@@ -36,15 +36,21 @@ final class RedisConnector: Sendable {
     }
 
     var anyEventLoop: any EventLoop { group.next() }
+    var lastFailure: String? { failure.withLock { $0 } }
 
     /// Several attempts with growing delays, until the first that succeeds, the deadline, or a failure that is final.
-    func connect(until deadline: NIODeadline) async throws -> RedisConnection {
+    func connect(
+        until deadline: NIODeadline, onPush: RedisConnection.PushHandler? = nil
+    ) async throws -> RedisConnection {
         var backoff = Backoff(first: .milliseconds(20), limit: .milliseconds(500))
         var attempt = 1
         while true {
             do {
-                return try await connectOnce()
+                let connection = try await connectOnce(onPush: onPush)
+                failure.withLock { $0 = nil }
+                return connection
             } catch let error as RedisError {
+                failure.withLock { $0 = error.message }
                 logger.debug("cannot connect to Redis", metadata: ["endpoint": "\(endpoint)", "error": "\(error)"])
                 let isFinal = error.kind == .invalidConfiguration || (error.kind == .server && !error.isNotNow)
                 if isFinal || attempt == Self.attempts || deadline.isPast { throw error }
@@ -85,10 +91,10 @@ final class RedisConnector: Sendable {
                 .channelOption(.tcpOption(.tcp_nodelay), value: 1)
                 .channelOption(.socketOption(.so_keepalive), value: 1)
             #if os(Linux)
-            // Written bytes that nobody acknowledges for so long (ms) mean that the peer or the path is gone.
-            let userTimeout = ChannelOptions.Types.SocketOption(
-                level: SocketOptionLevel(IPPROTO_TCP), name: SocketOptionName(TCP_USER_TIMEOUT))
-            bootstrap = bootstrap.channelOption(userTimeout, value: 15_000)
+                // Written bytes that nobody acknowledges for so long (ms) mean that the peer or the path is gone.
+                let userTimeout = ChannelOptions.Types.SocketOption(
+                    level: SocketOptionLevel(IPPROTO_TCP), name: SocketOptionName(TCP_USER_TIMEOUT))
+                bootstrap = bootstrap.channelOption(userTimeout, value: 15_000)
             #endif
         }
         let initialize: @Sendable (any Channel) -> EventLoopFuture<RedisConnection> = { channel in
@@ -132,8 +138,9 @@ final class RedisConnector: Sendable {
         let replies = try await connection.execute(commands, deadline: deadline)
         for (command, reply) in zip(commands, replies) {
             guard let error = reply.error else { continue }
-            // A user whom the ACL forbids CLIENT can still work.
-            if command.name == "CLIENT", error.code == "NOPERM" { continue }
+            // A connection without its name still works: for a user whom the ACL forbids CLIENT, and for sending
+            // SCRIPT KILL to a server that is busy.
+            if command.name == "CLIENT", error.code == "NOPERM" || error.isNotNow { continue }
             throw error
         }
     }

@@ -104,7 +104,8 @@ extension RedisConfiguration {
         case "cafile", "insecure": throw Self.invalid("?\(name)= is for rediss:// only")
         default:
             throw Self.invalid(
-                "unknown option \"\(name)\"; expected db, user, password, name, timeout, connect_timeout, cafile or insecure")
+                "unknown option \"\(name)\"; expected db, user, password, name, timeout, connect_timeout, cafile or insecure"
+            )
         }
     }
 }

@@ -74,12 +74,12 @@ final class SharedConnection: Sendable {
     }
 
     private func wait(_ waiter: Waiter, until deadline: NIODeadline) async throws -> RedisConnection {
-        let endpoint = connector.endpoint
-        let timer = connector.anyEventLoop.scheduleTask(deadline: deadline) {
-            _ = waiter.complete(
-                .failure(
-                    RedisError(
-                        kind: .deadlineExceeded, message: "no connection to \(endpoint) in time", endpoint: endpoint)))
+        let timer = connector.anyEventLoop.scheduleTask(deadline: deadline) { [connector] in
+            let reason = connector.lastFailure.map { ": \($0)" } ?? ""
+            let error = RedisError(
+                kind: .deadlineExceeded, message: "no connection to \(connector.endpoint) in time\(reason)",
+                endpoint: connector.endpoint)
+            _ = waiter.complete(.failure(error))
         }
         defer { timer.cancel() }
         return try await waiter.wait(start: {})

@@ -8,12 +8,12 @@ import Synchronization
 final class SubscriptionFeed: Sendable {
     /// About a megabyte of short messages. A consumer further behind than this had better read the state anew.
     private static let bufferCapacity = 10_000
-    private static let pingInterval = TimeAmount.seconds(10)
 
     let buffer = EventBuffer(capacity: bufferCapacity)
     private let channels: [String]
     private let connector: RedisConnector
     private let logger: Logger
+    private let pingInterval: TimeAmount
 
     private enum State {
         /// Can transition to: running, when the first connection is subscribed; stopped.
@@ -25,7 +25,8 @@ final class SubscriptionFeed: Sendable {
 
     private let state = Mutex(State.new)
 
-    init(channels: [String], connector: RedisConnector, logger: Logger) {
+    init(channels: [String], connector: RedisConnector, logger: Logger, pingInterval: TimeAmount = .seconds(10)) {
+        self.pingInterval = pingInterval
         self.channels = channels
         self.connector = connector
         self.logger = logger
@@ -33,7 +34,8 @@ final class SubscriptionFeed: Sendable {
 
     /// Makes the first connection, or throws. `onEnd` is called when the feed has ended.
     func start(onEnd: @escaping @Sendable () -> Void) async throws {
-        let first = try await connect()
+        let patience = NIODeadline.after(connector.configuration.commandTimeout)
+        let first = try await subscribed { try await connector.connect(until: patience, onPush: $0) }
         let isRunning = state.withLock { state in
             guard case .new = state else { return false }
             state = .running(
@@ -74,7 +76,7 @@ final class SubscriptionFeed: Sendable {
         while true {
             do {
                 try await Task.sleep(for: backoff.nextDelay())
-                return try await connect()
+                return try await subscribed { try await connector.connectOnce(onPush: $0) }
             } catch {
                 if Task.isCancelled { return nil }
                 logger.debug(
@@ -84,8 +86,10 @@ final class SubscriptionFeed: Sendable {
         }
     }
 
-    private func connect() async throws -> RedisConnection {
-        let connection = try await connector.connectOnce { [buffer] value in Self.deliver(value, to: buffer) }
+    private func subscribed(
+        _ connect: (@escaping RedisConnection.PushHandler) async throws -> RedisConnection
+    ) async throws -> RedisConnection {
+        let connection = try await connect { [buffer] value in Self.deliver(value, to: buffer) }
         do {
             let replies = try await connection.execute(
                 [RedisCommand("SUBSCRIBE", channels.map { .string($0) })], replyCount: channels.count,
@@ -95,7 +99,7 @@ final class SubscriptionFeed: Sendable {
             connection.close("subscribing failed")
             throw error
         }
-        connection.pingWhenIdle(every: Self.pingInterval, deadline: connector.configuration.commandTimeout)
+        connection.pingWhenIdle(every: pingInterval, deadline: connector.configuration.commandTimeout)
         return connection
     }
 

@@ -1,0 +1,89 @@
+import Testing
+
+@testable import RedisClient
+
+@Suite struct URLTests {
+    struct Good: Sendable, CustomTestStringConvertible {
+        let url: String
+        let endpoint: RedisConfiguration.Endpoint
+        var user: String?
+        var password: String?
+        var database = 0
+        var tls = false
+        var testDescription: String { url }
+    }
+
+    @Test(arguments: [
+        Good(url: "redis://localhost", endpoint: .tcp(host: "localhost", port: 6379)),
+        Good(url: "REDIS://localhost/", endpoint: .tcp(host: "localhost", port: 6379)),
+        Good(url: "redis://h:1234/5", endpoint: .tcp(host: "h", port: 1234), database: 5),
+        Good(url: "redis://u:p@h", endpoint: .tcp(host: "h", port: 6379), user: "u", password: "p"),
+        Good(url: "redis://:p%40%3a%2F@h:1", endpoint: .tcp(host: "h", port: 1), password: "p@:/"),
+        Good(url: "redis://u:a:b@c@h:1", endpoint: .tcp(host: "h", port: 1), user: "u", password: "a:b@c"),
+        Good(url: "redis://:%C3%BC@h", endpoint: .tcp(host: "h", port: 6379), password: "ü"),
+        Good(url: "rediss://h:2", endpoint: .tcp(host: "h", port: 2), tls: true),
+        Good(url: "redis://[::1]:7000/1", endpoint: .tcp(host: "::1", port: 7000), database: 1),
+        Good(url: "redis://[::1]", endpoint: .tcp(host: "::1", port: 6379)),
+        Good(url: "unix:///run/r.sock", endpoint: .unixSocket(path: "/run/r.sock")),
+        Good(
+            url: "unix:///a%20b.sock?db=1&password=x%26y", endpoint: .unixSocket(path: "/a b.sock"), password: "x&y",
+            database: 1),
+        Good(
+            url: "unix:///r.sock?user=w&password=x", endpoint: .unixSocket(path: "/r.sock"), user: "w", password: "x"),
+    ])
+    func isRead(_ good: Good) throws {
+        let read = try RedisConfiguration(url: good.url)
+        #expect(read.endpoint == good.endpoint)
+        #expect(read.username == good.user)
+        #expect(read.password == good.password)
+        #expect(read.database == good.database)
+        #expect(read.tls == good.tls)
+    }
+
+    @Test(arguments: [
+        ("localhost:6379", "no scheme"),
+        ("http://h", "unknown scheme \"http\""),
+        ("redis-sentinel://h", "not supported yet"),
+        ("redis-cluster://h", "not supported yet"),
+        ("redis://", "no host"),
+        ("redis://h:0", "expected a port from 1 to 65535, found \"0\""),
+        ("redis://h:x", "found \"x\""),
+        ("redis://a:b:1", "expected a port"),
+        ("redis://[::1]x", "expected [address]:port"),
+        ("redis://h/one", "expected a database number (0, 1, …), found \"one\""),
+        ("redis://h/-1", "found \"-1\""),
+        ("redis://user@h", "a user without a password"),
+        ("redis://:%zz@h", "the password has a %"),
+        ("redis://:%FF@h", "the password is not UTF-8"),
+        ("redis://h?color=red", "unknown option \"color\""),
+        ("redis://h?cafile=/x", "for rediss:// only"),
+        ("rediss://h?insecure=maybe", "found \"maybe\""),
+        ("redis://h?timeout=0", "expected timeout in seconds"),
+        ("redis://h?name=a%20b", "without spaces"),
+        ("unix://relative.sock", "absolute path"),
+    ])
+    func isRefusedWithAReason(url: String, reason: String) throws {
+        let error = #expect(throws: RedisError.self) { try RedisConfiguration(url: url) }
+        #expect(error?.kind == .invalidConfiguration)
+        #expect(error?.message.contains(reason) == true, "\(error?.message ?? "")")
+    }
+
+    @Test func optionsAreRead() throws {
+        let read = try RedisConfiguration(
+            url: "rediss://h?cafile=/c%20a.pem&insecure=1&timeout=0.25&connect_timeout=3&name=replica-1")
+        #expect(read.caFile == "/c a.pem")
+        #expect(!read.verifiesCertificates)
+        #expect(read.commandTimeout == .milliseconds(250))
+        #expect(read.connectTimeout == .seconds(3))
+        #expect(read.clientName == "replica-1")
+    }
+
+    @Test func thePasswordIsNeverShown() throws {
+        for url in ["redis://u:secret@h:1/2", "unix:///r.sock?password=secret"] {
+            let text = "\(try RedisConfiguration(url: url))"
+            #expect(!text.contains("secret"))
+            #expect(text.contains("***"))
+        }
+        #expect("\(try RedisConfiguration(url: "redis://u:secret@h:1/2"))" == "redis://u:***@h:1/2")
+    }
+}
