@@ -136,8 +136,9 @@ int sw_guardian_tell(int socket, int32_t group) {
     return sent < 0 ? errno : 0;
 }
 
-int sw_guardian_ended(pid_t pid) {
-    int status;
-    pid_t ended = waitpid(pid, &status, WNOHANG);
-    return ended == pid || (ended < 0 && errno == ECHILD);
+void sw_guardian_bury(pid_t pid) {
+    // Its socket hangs up a moment before it can be waited for; the signal makes sure of it.
+    kill(pid, SIGKILL);
+    while (waitpid(pid, NULL, 0) < 0 && errno == EINTR) {
+    }
 }

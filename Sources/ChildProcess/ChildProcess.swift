@@ -14,7 +14,7 @@ public final class ChildProcess: Sendable {
     public static let limit = Int(SW_GUARDIAN_CAPACITY)
 
     private let id: UInt64
-    private let record: ChildRecord
+    let record: ChildRecord
     private let reactor: Reactor
 
     private init(id: UInt64, record: ChildRecord, reactor: Reactor) {
@@ -31,18 +31,20 @@ public final class ChildProcess: Sendable {
     /// Returns when the program itself runs (its exec succeeded).
     public static func start(_ command: Command) async throws(ChildProcessError) -> ChildProcess {
         let reactor = try Reactor.shared(program: command.program)
-        // Twice: a guardian that died a moment ago is noticed by the child that wants to register.
-        for attempt in 1...2 {
+        var failure = sw_spawn_failure()
+        // A guardian that died a moment ago is noticed by the child that wants to register. Once more is enough unless
+        // something kills guardians on sight.
+        for _ in 1...5 {
             let spawned = try Spawner.spawn(command, reactor: reactor)
-            let failure = await withCheckedContinuation { reactor.send(.watch(spawned, $0)) }
-            guard let failure else {
+            let report = await withCheckedContinuation { reactor.send(.watch(spawned, $0)) }
+            guard let report else {
                 return ChildProcess(id: spawned.id, record: spawned.record, reactor: reactor)
             }
             _ = await spawned.record.waitForExit()
-            if UInt32(bitPattern: failure.stage) == SW_STAGE_GUARDIAN.rawValue && attempt == 1 { continue }
-            throw ChildProcessError(failure, command: command)
+            failure = report
+            guard UInt32(bitPattern: failure.stage) == SW_STAGE_GUARDIAN.rawValue else { break }
         }
-        throw ChildProcessError(program: command.program, reason: .system(what: "guardian"), code: EPIPE)
+        throw ChildProcessError(failure, command: command)
     }
 
     public var processID: Int32 { record.processID }
@@ -78,7 +80,7 @@ public final class ChildProcess: Sendable {
         _ = await record.waitForExit()
     }
 
-    /// May be called any number of times, also after the end. Not ended by cancellation: end the child instead.
+    /// May be called any number of times, also after the end; output may still wait to be read then. Not ended by cancellation: end the child instead.
     public func waitForExit() async -> ExitStatus {
         await record.waitForExit()
     }

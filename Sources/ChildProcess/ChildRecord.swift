@@ -41,11 +41,13 @@ final class ChildRecord: Sendable {
         }
     }
 
-    /// Called once, by the reactor, when the leader has ended: ends the rest of its group, then collects it.
+    /// Called once, when the leader has ended (or cannot be watched): ends the rest of its group, then collects it.
     func reap(guardian: Guardian) {
         let (status, waiters) = life.withLock { life in
-            // While the leader is a zombie, its number and its group are still ours. A member that is forking just
-            // now does not escape: the kernel lets no fork finish past a pending SIGKILL.
+            // Until it is reaped, its number and its group are ours. The leader itself first: one that could not be
+            // watched may not have made its group yet. A member that is forking just now does not escape: the kernel
+            // lets no fork finish past a pending SIGKILL.
+            _ = kill(processID, SIGKILL)
             _ = kill(-processID, SIGKILL)
             guardian.forget(processID)
             let status = collect()

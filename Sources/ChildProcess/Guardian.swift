@@ -36,7 +36,7 @@ final class Guardian: Sendable {
             guard state.groups.count < ChildProcess.limit else {
                 return .failure(SystemFailure(what: "", code: EAGAIN, isLimit: true))
             }
-            if state.processID == 0 || sw_guardian_ended(state.processID) != 0 {
+            if state.processID == 0 || sw_guardian_tell(state.socket, 0) != 0 {
                 let code = replace(&state)
                 guard code == 0 else {
                     return .failure(SystemFailure(what: "the guardian process could not be started", code: code))
@@ -54,7 +54,7 @@ final class Guardian: Sendable {
         state.withLock { state in
             state.groups.remove(group)
             // A dead guardian has nothing to forget; its successor is told of the groups that are left.
-            _ = sw_guardian_tell(state.socket, -group)
+            if state.processID != 0 { _ = sw_guardian_tell(state.socket, -group) }
         }
     }
 
@@ -63,24 +63,28 @@ final class Guardian: Sendable {
         state.withLock { state in
             guard state.socket == socket else { return }
             let lived = state.startedAt.map { ContinuousClock.now - $0 } ?? .zero
-            if lived >= .seconds(1), sw_guardian_ended(state.processID) != 0, replace(&state) == 0 { return }
-            // The next start replaces it. Unwatched, or a dead socket would wake the reactor for ever.
-            unwatch(socket)
+            // Else, and if the fork fails, the next start replaces it.
+            if lived >= .seconds(1) { _ = replace(&state) } else { bury(&state) }
         }
     }
 
     private func replace(_ state: inout State) -> Int32 {
-        if state.socket >= 0 {
-            unwatch(state.socket)
-            close(state.socket)
-        }
-        state.processID = 0
-        state.socket = -1
+        bury(&state)
         let error = sw_guardian_start(&state.processID, &state.socket)
         guard error == 0 else { return error }
         state.startedAt = .now
         watch(state.socket)
+        // If this one is dead already, the next question finds out.
         for group in state.groups { _ = sw_guardian_tell(state.socket, group) }
         return 0
+    }
+
+    private func bury(_ state: inout State) {
+        guard state.processID != 0 else { return }
+        unwatch(state.socket)
+        close(state.socket)
+        sw_guardian_bury(state.processID)
+        state.processID = 0
+        state.socket = -1
     }
 }

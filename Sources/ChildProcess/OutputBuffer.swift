@@ -38,7 +38,7 @@ final class OutputBuffer: Sendable {
 
     private let state = Mutex(State())
 
-    /// The largest cost ever held; for tests.
+    /// What is held now, with the cost of each chunk; for tests.
     var heldBytes: Int { state.withLock { $0.cost } }
 
     /// True: stop reading, until a reader calls `resume`.
@@ -89,7 +89,9 @@ final class OutputBuffer: Sendable {
 
     private func take() -> Taken {
         state.withLock { state in
-            guard state.next < state.chunks.count else { return state.finished || state.discarding ? .end : .nothingYet }
+            guard state.next < state.chunks.count else {
+                return state.finished || state.discarding ? .end : .nothingYet
+            }
             let chunk = state.chunks[state.next]
             state.next += 1
             if state.next == state.chunks.count || state.next >= 1024 {

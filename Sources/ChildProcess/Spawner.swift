@@ -22,7 +22,9 @@ enum Spawner {
                 let code = arguments.withRequest(
                     input: input, output: output.write, errors: errors.write, guardian: guardian
                 ) { sw_spawn(&$0, &processID, &statusPipe) }
-                return code == 0 ? .success((processID, statusPipe)) : .failure(SystemFailure(what: "fork", code: code))
+                return code == 0
+                    ? .success((processID, statusPipe))
+                    : .failure(SystemFailure(what: "could not be forked", code: code))
             }
             let record = ChildRecord(processID: processID, startedAt: startedAt)
             descriptors.keep([output.read, errors.read, ourInput])

@@ -18,10 +18,12 @@ struct DataDirectory: Sendable {
 
     /// sockaddr_un has room for 108 bytes, with the NUL.
     private static let longestSocketPath = 107
+    private static let temporaryPrefix = "/tmp/switchyard-redis-"
     private static let socketPrefix = "/tmp/switchyard-socket-"
 
     static func prepare(_ given: String?) async throws -> DataDirectory {
-        let path = try given.map { try make($0) } ?? temporary("/tmp/switchyard-redis-")
+        if given == nil { sweep() }
+        let path = try given.map { try make($0) } ?? temporary(temporaryPrefix)
         do {
             let lock = try await DirectoryLock.acquire(directory: path)
             return try DataDirectory(path: path, isTemporary: given == nil, lock: lock)
@@ -79,16 +81,33 @@ struct DataDirectory: Sendable {
     private static func make(_ given: String) throws -> String {
         func failure(_ reason: String) -> PrivateRedisError { .directory(path: given, reason: reason) }
         guard !given.isEmpty, !given.utf8.contains(0) else { throw failure("not a path") }
-        do {
-            try FileManager.default.createDirectory(
-                atPath: given, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
-        } catch {
-            throw failure("\(error)")
+        let isNew = !FileManager.default.fileExists(atPath: given)
+        if isNew {
+            do {
+                try FileManager.default.createDirectory(
+                    atPath: given, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
+            } catch {
+                throw failure("\(error)")
+            }
         }
         guard let resolved = realpath(given, nil) else { throw failure(errnoText()) }
         defer { free(resolved) }
         let path = String(cString: resolved)
-        // An existing one as well: it holds every task's arguments.
+
+        // It will hold every task's arguments, so nobody else may read it. But only a directory that is ours is made
+        // private: `--data /tmp` must not lock everybody out of /tmp.
+        var status = stat()
+        guard stat(path, &status) == 0 else { throw failure(errnoText()) }
+        guard status.st_uid == geteuid() else { throw failure("belongs to another user") }
+        if status.st_mode & 0o777 == 0o700 { return path }
+        do {
+            let content = try FileManager.default.contentsOfDirectory(atPath: path)
+            guard content.isEmpty || content.contains("lock") && content.contains("redis.conf") else {
+                throw failure("holds other files and is not private; choose another one, or give it mode 0700")
+            }
+        } catch let error where !(error is PrivateRedisError) {
+            throw failure("\(error)")
+        }
         guard chmod(path, 0o700) == 0 else { throw failure("mode 0700: \(errnoText())") }
         return path
     }
@@ -113,6 +132,25 @@ struct DataDirectory: Sendable {
             }
         }
         unlink(link)
+    }
+
+    /// Removes temporary directories of ours whose owner was killed and could not: their lock is free.
+    private static func sweep() {
+        let names = (try? FileManager.default.contentsOfDirectory(atPath: "/tmp")) ?? []
+        for path in names.map({ "/tmp/" + $0 }) where path.hasPrefix(temporaryPrefix) {
+            var status = stat()
+            // One that is just being made has a young lock, perhaps not yet taken.
+            guard lstat(path + "/lock", &status) == 0, status.st_uid == geteuid(), status.st_mode & S_IFMT == S_IFREG,
+                status.st_mtim.tv_sec < time(nil) - 60
+            else { continue }
+            let descriptor = open(path + "/lock", O_RDWR | O_CLOEXEC | O_NOFOLLOW)
+            guard descriptor >= 0 else { continue }
+            if flock(descriptor, LOCK_EX | LOCK_NB) == 0 {
+                removeOldSocket(path + "/redis.sock")
+                removeTree(path)
+            }
+            close(descriptor)
+        }
     }
 
     private static func removeTree(_ path: String) {

@@ -18,8 +18,7 @@ public enum PrivateRedisError: Error, Sendable, CustomStringConvertible {
     public var description: String {
         switch self {
         case .executableMissing(let name):
-            "\(name) was not found in PATH. Install it (Debian, Ubuntu: apt-get install redis-server; "
-                + "macOS: brew install redis), or give --redis URL."
+            "\(name) was not found in PATH. Install it (apt-get install redis-server), or use a Redis that runs already."
         case .directory(let path, let reason):
             "the data directory \(path): \(reason)"
         case .locked(let path, let processID?):

@@ -151,6 +151,8 @@ public actor PrivateRedisServer {
         let starting = try await RedisProcess.spawn(directory, options: options)
         child = starting.child
         do {
+            // stop, kill or restart may have come while the actor was free.
+            guard phase == .starting else { throw CancellationError() }
             try await starting.waitUntilReady(directory, options: options)
             guard phase == .starting else { throw CancellationError() }
         } catch {
@@ -180,8 +182,8 @@ public actor PrivateRedisServer {
         let now = ContinuousClock.now
         deaths = deaths.filter { now - $0 < Self.deathWindow } + [now]
         let metadata: Logger.Metadata = [
-            "pid": "\(processID)", "status": "\(status?.description ?? "not started")", "detail": "\(detail)",
-            "deaths": "\(deaths.count)",
+            "pid": "\(processID)", "status": "\(status?.description ?? "not started")", "deaths": "\(deaths.count)",
+            "detail": "\(detail.split(separator: "\n").last ?? "")",
         ]
         guard deaths.count < Self.deathLimit else {
             phase = .down

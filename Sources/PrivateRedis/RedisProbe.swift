@@ -13,7 +13,8 @@ enum RedisProbe {
     }
 
     static func ping(socketPath: String, timeout: Duration = .seconds(2)) async throws -> Answer {
-        let descriptor = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue | SOCK_NONBLOCK.rawValue), 0)
+        let descriptor = socket(
+            AF_UNIX, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue | SOCK_NONBLOCK.rawValue), 0)
         guard descriptor >= 0 else { return .other("socket: \(errnoText())") }
         defer { close(descriptor) }
         let deadline = ContinuousClock.now + timeout

@@ -17,7 +17,7 @@ struct RedisProcess {
         do {
             let child = try await ChildProcess.start(command)
             return RedisProcess(child: child, lastWords: Task { await tail(of: child) })
-        } catch where error.isProgramMissing {
+        } catch let error where error.isProgramMissing {
             throw PrivateRedisError.executableMissing(options.executable)
         } catch {
             throw PrivateRedisError.spawn("\(error)")

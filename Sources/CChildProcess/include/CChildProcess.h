@@ -83,9 +83,9 @@ int sw_reap(pid_t pid, struct sw_exit *_Nonnull result);
 /// Forks a guardian. It holds the far end of `socket`; when the near end is closed everywhere (we are gone, however
 /// we died) it sends SIGKILL to each group it was told of and exits.
 int sw_guardian_start(pid_t *_Nonnull pid, int *_Nonnull socket);
-/// Positive: guard this group. Negative: forget it. EPIPE: the guardian is dead.
+/// Positive: guard this group. Negative: forget it. 0: nothing but the question whether it lives. EPIPE: it is dead.
 int sw_guardian_tell(int socket, int32_t group);
-/// 1 if the guardian has ended (it is then reaped), else 0.
-int sw_guardian_ended(pid_t pid);
+/// Reaps a guardian that is dead or dying.
+void sw_guardian_bury(pid_t pid);
 
 #endif

@@ -1,0 +1,116 @@
+import ChildProcess
+import Foundation
+import Logging
+import NIOCore
+import Switchyard
+
+/// Runs each task as a process: the task's own `command`, or a template given to the worker.
+///
+/// The command is an argument vector; no shell is involved unless it names one. The process leads a group of its own,
+/// starts with a clean environment, gets the task's payload on its standard input, and its output streams to the
+/// task's log. Stopping an attempt sends SIGTERM to the whole group and, after a grace, SIGKILL; nothing of it survives.
+public struct CommandHandler: TaskHandler {
+    /// What to run for each task that has no command: `{target}`, `{repo}`, `{mr}` and `{task_id}` are replaced, and an argument
+    /// `{args}` becomes the task's arguments. Empty: only tasks with a command can be run.
+    public var template: [String]
+    /// Between SIGTERM and SIGKILL.
+    public var grace: Duration
+    /// Variables handed on from the worker's own environment; all others stay behind.
+    public var inheritedVariables: [String] = ["PATH", "HOME", "USER", "LANG", "TMPDIR"]
+
+    public init(template: [String] = [], grace: Duration = .seconds(5)) {
+        self.template = template
+        self.grace = grace
+    }
+
+    public func run(_ attempt: Attempt) async -> AttemptOutcome {
+        let request = attempt.task.request
+        let arguments = request.command.isEmpty ? filledTemplate(attempt.task) : request.command
+        guard !arguments.isEmpty else {
+            return .failed(
+                TaskFailure(
+                    code: "NoCommand",
+                    message: "task \(attempt.task.id) has no command, and worker \(attempt.workerID) was started without one"),
+                isRetryable: false)
+        }
+        var command = ChildProcess.Command(arguments: arguments, environment: environment(for: attempt))
+        command.workingDirectory = request.cwd
+        if let payload = request.payload { command.standardInput = .bytes(Array(buffer: payload)) }
+        let child: ChildProcess
+        do {
+            child = try await ChildProcess.start(command)
+        } catch {
+            return .failed(TaskFailure(code: "CannotStart", message: "\(error)"))
+        }
+        return await follow(child, attempt)
+    }
+
+    private func follow(_ child: ChildProcess, _ attempt: Attempt) async -> AttemptOutcome {
+        await withTaskCancellationHandler {
+            var tail = OutputTail()
+            for await chunk in child.output {
+                tail.append(chunk)
+                await attempt.log.write(chunk.stream.rawValue, chunk.bytes)
+            }
+            let status = await child.waitForExit()
+            return Self.outcome(status, lastWords: tail.lastLine)
+        } onCancel: {
+            // The whole group ends, whatever it ignores, and `waitForExit` returns when its leader has.
+            Task { await child.terminate(grace: grace) }
+        }
+    }
+
+    private static func outcome(_ status: ChildProcess.ExitStatus, lastWords: String?) -> AttemptOutcome {
+        let result = CommandResult(status).json
+        let exitCode = status.exitCode.map { Int($0) }
+        if status.isSuccess { return .completed(result: result, exitCode: exitCode) }
+        let message = "the command ended with \(status)" + (lastWords.map { ": \($0)" } ?? "")
+        let code = status.signal == nil ? "ExitCode" : "Signal"
+        return .failed(TaskFailure(code: code, message: message), result: result, exitCode: exitCode)
+    }
+
+    private func filledTemplate(_ task: QueuedTask) -> [String] {
+        let values = [
+            "{target}": task.request.target ?? "", "{repo}": task.request.repo ?? "", "{mr}": task.request.mr ?? "",
+            "{task_id}": task.id,
+        ]
+        return template.flatMap { argument -> [String] in
+            if argument == "{args}" { return task.request.args }
+            // A value is put in whole, and never looked at again: it may itself contain braces.
+            return [Self.fill(argument, values)]
+        }
+    }
+
+    private static func fill(_ argument: String, _ values: [String: String]) -> String {
+        var filled = ""
+        var rest = argument[...]
+        while let open = rest.firstIndex(of: "{") {
+            filled += rest[..<open]
+            rest = rest[open...]
+            if let (name, value) = values.first(where: { rest.hasPrefix($0.key) }) {
+                filled += value
+                rest = rest.dropFirst(name.count)
+            } else {
+                filled.append("{")
+                rest = rest.dropFirst()
+            }
+        }
+        return filled + rest
+    }
+
+    private func environment(for attempt: Attempt) -> [String: String] {
+        let own = ProcessInfo.processInfo.environment
+        var environment: [String: String] = [:]
+        for name in inheritedVariables { environment[name] = own[name] }
+        environment.merge(attempt.task.request.environment) { _, task in task }
+        environment["SWITCHYARD_TASK_ID"] = attempt.task.id
+        environment["SWITCHYARD_ATTEMPT"] = String(attempt.number)
+        environment["SWITCHYARD_WORKER_ID"] = attempt.workerID
+        environment["SWITCHYARD_QUEUE"] = attempt.queue
+        environment["SWITCHYARD_REPO"] = attempt.task.request.repo
+        environment["SWITCHYARD_TARGET"] = attempt.task.request.target
+        environment["SWITCHYARD_MR"] = attempt.task.request.mr
+        environment["TRACEPARENT"] = attempt.task.request.traceparent
+        return environment
+    }
+}

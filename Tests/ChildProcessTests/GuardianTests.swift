@@ -1,0 +1,68 @@
+import Glibc
+import Testing
+
+@testable import ChildProcess
+
+@Suite struct GuardianProcess {
+    private func startGroups(_ mode: String) async throws -> (parent: ChildProcess, groups: [Int32]) {
+        let parent = try await startFixture(mode, "3")
+        let groups = await firstLine(of: parent).split(separator: " ").compactMap { Int32($0) }
+        try #require(groups.count == 3)
+        return (parent, groups)
+    }
+
+    private func expectAllGone(_ groups: [Int32]) async throws {
+        for group in groups {
+            try await eventually("group \(group) is empty") { members(of: group).isEmpty }
+        }
+    }
+
+    private func guardianID(of parent: ChildProcess) -> Int32? {
+        ProcessEntry.all().first { $0.parent == parent.processID && $0.name == "sw-guardian" }?.processID
+    }
+
+    @Test func killingTheParentKillsAllItsGroups() async throws {
+        let (parent, groups) = try await startGroups("groups")
+        for group in groups { #expect(members(of: group).count >= 2) }
+        let guardian = try #require(guardianID(of: parent))
+        kill(parent.processID, SIGKILL)  // the process alone, as the kernel's OOM killer does
+        try await expectAllGone(groups)
+        try await eventually("the guardian ends too") { !isAlive(guardian) }
+    }
+
+    @Test func aNormalExitOfTheParentKillsAllItsGroups() async throws {
+        let (parent, groups) = try await startGroups("exit")
+        #expect(await parent.waitForExit().exitCode == 0)
+        try await expectAllGone(groups)
+    }
+
+    @Test func theGuardianOutlivesTheSignalsOfATerminal() async throws {
+        let (parent, groups) = try await startGroups("groups")
+        let guardian = try #require(guardianID(of: parent))
+        for signal in [SIGINT, SIGTERM, SIGHUP, SIGQUIT] { kill(guardian, signal) }
+        #expect(getpgid(guardian) != getpgid(parent.processID))
+        kill(parent.processID, SIGKILL)
+        try await expectAllGone(groups)
+    }
+
+    @Test func aDeadGuardianIsReplacedAndToldAgain() async throws {
+        let (parent, groups) = try await startGroups("groups")
+        let first = try #require(guardianID(of: parent))
+        // One that dies within a second is replaced only at the next start; this parent starts nothing more.
+        try await Task.sleep(for: .milliseconds(1200))
+        kill(first, SIGKILL)
+        try await eventually("another guardian") { guardianID(of: parent).map { $0 != first } ?? false }
+        kill(parent.processID, SIGKILL)
+        try await expectAllGone(groups)
+    }
+
+    @Test func startingWorksRightAfterTheGuardianDied() async throws {
+        let guardian = try Reactor.shared(program: "test").guardian
+        for _ in 0..<5 {
+            #expect(await finish(try await startShell("exit 4")).status?.exitCode == 4)
+            let processID = guardian.processID
+            if processID > 1 { kill(processID, SIGKILL) }
+        }
+        #expect(await finish(try await startShell("exit 4")).status?.exitCode == 4)
+    }
+}
