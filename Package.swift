@@ -50,12 +50,12 @@ let package = Package(
         .target(name: "CChildProcess"),
         .target(
             name: "ChildProcess",
-            dependencies: ["CChildProcess", .product(name: "Logging", package: "swift-log")],
+            dependencies: ["CChildProcess"],
             swiftSettings: swiftSettings),
         .target(
             name: "PrivateRedis",
             dependencies: [
-                "ChildProcess", "RedisClient",
+                "ChildProcess",
                 .product(name: "Logging", package: "swift-log"),
             ],
             swiftSettings: swiftSettings),
@@ -109,8 +109,13 @@ let package = Package(
             swiftSettings: swiftSettings),
 
         .testTarget(name: "RedisClientTests", dependencies: ["RedisClient"], swiftSettings: swiftSettings),
+        // A parent process for the tests to kill: what its children then do is the subject.
+        .executableTarget(
+            name: "ChildProcessFixture", dependencies: ["ChildProcess", "PrivateRedis"],
+            path: "Tests/ChildProcessFixture", swiftSettings: swiftSettings),
         .testTarget(
-            name: "ChildProcessTests", dependencies: ["ChildProcess", "PrivateRedis"], swiftSettings: swiftSettings),
+            name: "ChildProcessTests", dependencies: ["ChildProcess", "PrivateRedis", "ChildProcessFixture"],
+            swiftSettings: swiftSettings),
         .testTarget(
             name: "SwitchyardTests",
             dependencies: ["Switchyard", "SwitchyardTesting", "SwitchyardWorker", "SwitchyardHTTP"],

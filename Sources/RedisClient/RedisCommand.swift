@@ -17,7 +17,7 @@ public enum RedisArgument: Sendable, ExpressibleByStringInterpolation, Expressib
 /// A command, formatted once by hiredis and ready to be written any number of times.
 ///
 /// Formatting happens in the caller's thread, so an event loop only copies finished bytes. Arguments are length
-/// prefixed: no byte in them can be taken for protocol.
+/// prefixed: no byte in them can be taken for protocol. A command of more than 1 GiB traps.
 public struct RedisCommand: Sendable {
     /// The command's name, for messages. Arguments are never shown: they may be secret or large.
     public let name: String
@@ -45,6 +45,9 @@ public struct RedisCommand: Sendable {
 
 /// The bytes of one command, in the memory that hiredis allocated for them; freed with the last reference.
 final class FormattedCommand: Sendable {
+    /// hiredis 0.14 adds lengths up in a C int. Redis itself refuses arguments above 512 MB.
+    private static let maximumSize = 1 << 30
+
     // Unsafe only to the compiler: written by init, then only read until deinit.
     nonisolated(unsafe) private let start: UnsafeMutablePointer<CChar>
     private let count: Int
@@ -54,8 +57,10 @@ final class FormattedCommand: Sendable {
     init(name: String, arguments: [RedisArgument]) {
         // hiredis wants all arguments as stable pointers at once, which small Swift strings do not have: they are
         // laid out in one scratch buffer first.
+        let size = name.utf8.count + arguments.reduce(0) { $0 + $1.byteCountHint }
+        precondition(size <= Self.maximumSize, "a Redis command must not be larger than 1 GiB")
         var scratch = ByteBuffer()
-        scratch.reserveCapacity(name.utf8.count + arguments.reduce(0) { $0 + $1.byteCountHint })
+        scratch.reserveCapacity(size)
         let argumentCount = arguments.count + 1
 
         var formatted: UnsafeMutablePointer<CChar>?
@@ -74,7 +79,9 @@ final class FormattedCommand: Sendable {
                         pointers[index] = base.map { $0 + offset }
                         offset += lengths[index]
                     }
-                    length = formatCommand(&formatted, pointers, lengths)
+                    length = CInt(
+                        clamping: redisFormatCommandArgv(
+                            &formatted, CInt(argumentCount), pointers.baseAddress, lengths.baseAddress))
                 }
             }
         }
@@ -88,16 +95,6 @@ final class FormattedCommand: Sendable {
 
     deinit {
         redisFreeCommand(start)
-    }
-}
-
-private func formatCommand(
-    _ target: inout UnsafeMutablePointer<CChar>?,
-    _ pointers: UnsafeMutableBufferPointer<UnsafePointer<CChar>?>,
-    _ lengths: UnsafeMutableBufferPointer<Int>
-) -> CInt {
-    lengths.withMemoryRebound(to: size_t.self) { lengths in
-        CInt(clamping: redisFormatCommandArgv(&target, CInt(pointers.count), pointers.baseAddress, lengths.baseAddress))
     }
 }
 

@@ -20,13 +20,13 @@ final class RedisConnector: Sendable {
     private static let attempts = 6
 
     let configuration: RedisConfiguration
-    /// Why the last attempt failed, for those who give up waiting meanwhile.
-    private let failure = Mutex<String?>(nil)
     let endpoint: String
     private let group: any EventLoopGroup
     private let logger: Logger
     /// Made at the first connection, because reading certificates is slow and can fail.
     private let tlsContext = Mutex<NIOSSLContext?>(nil)
+    /// Why the last attempt failed, for those who give up waiting meanwhile; nil after a success.
+    private let failure = Mutex<String?>(nil)
 
     init(_ configuration: RedisConfiguration, group: any EventLoopGroup, logger: Logger) {
         self.configuration = configuration

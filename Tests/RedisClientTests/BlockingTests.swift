@@ -3,7 +3,7 @@ import Testing
 
 @testable import RedisClient
 
-@Suite struct BlockingTests {
+@Suite(.timeLimit(.minutes(1))) struct BlockingTests {
     @Test func aBlockingPopGetsWhatIsPushedWhileOthersWork() async throws {
         try await TestRedis.run { _, redis in
             let pop = Task { try await redis.sendBlocking(RedisCommand("BLPOP", "list", 10), timeout: .seconds(10)) }
@@ -64,6 +64,25 @@ import Testing
                 (try? await redis.sendBlocking(empty, timeout: .milliseconds(10)))?.isNull == true
             }
             #expect(again)
+        }
+    }
+
+    @Test func aBlockingCommandOnAFrozenServerEndsAtItsDeadline() async throws {
+        try await TestRedis.run { server, redis in
+            var configuration = redis.configuration
+            configuration.commandTimeout = .seconds(1)
+            let impatient = RedisClient(configuration)
+            let empty = RedisCommand("BLPOP", "list", "0.01")
+            #expect(try await impatient.sendBlocking(empty, timeout: .milliseconds(10)).isNull)
+            await server.freeze()
+            let error = try await redisError {
+                _ = try await impatient.sendBlocking(empty, timeout: .milliseconds(10))
+            }
+            #expect(error?.kind == .deadlineExceeded)
+            #expect(error?.mayHaveBeenApplied == true)
+            await server.unfreeze()
+            #expect(try await impatient.sendBlocking(empty, timeout: .milliseconds(10)).isNull)
+            await impatient.shutdown()
         }
     }
 }

@@ -3,7 +3,7 @@ import Testing
 
 @testable import RedisClient
 
-@Suite struct CommandTests {
+@Suite(.timeLimit(.minutes(1))) struct CommandTests {
     @Test func valuesComeBackAsTheyWereSent() async throws {
         try await TestRedis.run { _, redis in
             let binary = ByteBuffer(bytes: [0, 1, 0xFF, 0xFE, 13, 10, 0, 0xC3])
@@ -34,6 +34,15 @@ import Testing
             #expect(try await redis.send(RedisCommand("HSET", ["hash"], fields)) == .integer(2))
             let values = try await redis.send(RedisCommand("HMGET", "hash", "a", "b")).array
             #expect(values?.map(\.int) == [1, 2])
+        }
+    }
+
+    @Test func aCommandMayHaveThousandsOfArguments() async throws {
+        try await TestRedis.run { _, redis in
+            let elements = (0..<10_000).map { RedisArgument($0) }
+            #expect(try await redis.send(RedisCommand("RPUSH", ["list"], elements)) == .integer(10_000))
+            let stored = try await redis.send(RedisCommand("LRANGE", "list", 0, -1)).array ?? []
+            #expect(stored.compactMap(\.int) == Array(0..<10_000))
         }
     }
 

@@ -3,7 +3,7 @@ import Testing
 
 @testable import RedisClient
 
-@Suite struct LoginTests {
+@Suite(.timeLimit(.minutes(1))) struct LoginTests {
     @Test func aWrongPasswordIsATypedErrorAndIsNotTriedAgain() async throws {
         try await TestRedis.run(options: ["--requirepass", "right"]) { server, _ in
             let right = RedisClient(try RedisConfiguration(url: server.url + "?password=right"))

@@ -3,7 +3,7 @@ import Testing
 
 @testable import RedisClient
 
-@Suite struct ReaderTests {
+@Suite(.timeLimit(.minutes(1))) struct ReaderTests {
     @Test(arguments: [1, 2, 3, 7, 64, 100_000])
     func valuesAreFoundHoweverTheBytesAreCut(pieceLength: Int) throws {
         let text = "+OK\r\n:-42\r\n$-1\r\n*-1\r\n$0\r\n\r\n*2\r\n*1\r\n:1\r\n-ERR no\r\n*0\r\n$5\r\na\r\nbc\r\n"

@@ -5,7 +5,7 @@ import Testing
 
 @testable import RedisClient
 
-@Suite struct SubscriptionTests {
+@Suite(.timeLimit(.minutes(1))) struct SubscriptionTests {
     @Test func messagesArriveInOrderWithTheirChannel() async throws {
         try await TestRedis.run { _, redis in
             let subscription = try await redis.subscribe(to: ["one", "two"])
@@ -83,7 +83,7 @@ import Testing
     @Test func anIdleConnectionIsTestedAndReplacedWhenItDoesNotAnswer() async throws {
         try await TestRedis.run { server, redis in
             var configuration = redis.configuration
-            configuration.commandTimeout = .milliseconds(100)
+            configuration.commandTimeout = .milliseconds(500)
             let logger = Logger(label: "test")
             let connector = RedisConnector(configuration, group: MultiThreadedEventLoopGroup.singleton, logger: logger)
             let feed = SubscriptionFeed(
@@ -101,8 +101,9 @@ import Testing
             #expect(id?.prefix { $0 != " " } == sameId?.prefix { $0 != " " })
 
             await server.freeze()
+            // Three times as long as a ping may take, so that the connection is given up before.
             let thaw = Task {
-                try await Task.sleep(for: .milliseconds(300))
+                try await Task.sleep(for: .milliseconds(1500))
                 await server.unfreeze()
             }
             var events = subscription.makeAsyncIterator()

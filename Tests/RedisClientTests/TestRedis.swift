@@ -46,7 +46,8 @@ actor TestRedis {
         let process = Process()
         process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
         process.arguments =
-            ["redis-server", "--unixsocket", socket, "--dir", directory, "--save", "", "--enable-debug-command", "yes"] + options
+            ["redis-server", "--unixsocket", socket, "--dir", directory, "--save", "", "--enable-debug-command", "yes"]
+            + options
         process.standardOutput = FileHandle(forWritingAtPath: "/dev/null")
         try process.run()
         self.process = process

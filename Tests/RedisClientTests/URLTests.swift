@@ -2,7 +2,7 @@ import Testing
 
 @testable import RedisClient
 
-@Suite struct URLTests {
+@Suite(.timeLimit(.minutes(1))) struct URLTests {
     struct Good: Sendable, CustomTestStringConvertible {
         let url: String
         let endpoint: RedisConfiguration.Endpoint
