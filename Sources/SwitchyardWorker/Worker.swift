@@ -34,8 +34,8 @@ public final class Worker: Service {
     private let table: AttemptTable
     private let logger: Logger
 
-    /// How long it sleeps before it looks by itself: a wake-up that was sent while the connection broke is gone.
-    private static let wakeTimeout: Duration = .seconds(10)
+    /// How long it sleeps before it looks by itself. A connection that breaks meanwhile makes it look at once.
+    private static let wakeTimeout: Duration = .seconds(30)
     /// Between two tries while Redis is away, after the client's own.
     private static let pauseAfterFailure: Duration = .milliseconds(500)
 

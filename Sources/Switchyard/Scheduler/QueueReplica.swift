@@ -28,23 +28,38 @@ struct QueueReplica: Sendable {
         }
     }
 
+    /// An outage of Redis longer than this ran down leases whose workers live: they get as long to renew them.
+    private static let outageToForgive: Duration = .seconds(5)
+
     private func tick() async {
+        var awaySince: ContinuousClock.Instant?
         while !Task.isCancelled {
             var pause = interval
             do {
+                if let awaySince { try await letWorkersComeBack(awaySince) }
                 let fields = try ReplyFields(
                     await handle.functions.call("tick", ["limit", .integer(Self.tickLimit)]))
+                awaySince = nil
                 health.ticked(queue: handle.queue, instance: fields.string("instance") ?? "", logger: logger)
                 pause = nextPause(fields)
                 logWhatHappened(fields)
             } catch is CancellationError {
                 return
             } catch {
+                awaySince = awaySince ?? .now
                 health.failed(queue: handle.queue, error: error, logger: logger)
             }
             // Spread, so that replicas which started together do not tick together.
             try? await Task.sleep(for: pause * Double.random(in: 0.9...1))
         }
+    }
+
+    /// Returns at once after a short outage; after a long one, waits until Redis answers and the workers had time for a
+    /// heartbeat. Throws while Redis is away.
+    private func letWorkersComeBack(_ awaySince: ContinuousClock.Instant) async throws {
+        guard ContinuousClock.now - awaySince > Self.outageToForgive else { return }
+        _ = try await handle.functions.client.send(RedisCommand("PING"))
+        try await Task.sleep(for: Self.outageToForgive)
     }
 
     /// Until the next thing is due, and never longer than the interval.
