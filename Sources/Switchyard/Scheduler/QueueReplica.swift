@@ -35,6 +35,7 @@ struct QueueReplica: Sendable {
         var awaySince: ContinuousClock.Instant?
         while !Task.isCancelled {
             var pause = interval
+            let began = ContinuousClock.now
             do {
                 if let awaySince { try await letWorkersComeBack(awaySince) }
                 let fields = try ReplyFields(
@@ -46,7 +47,7 @@ struct QueueReplica: Sendable {
             } catch is CancellationError {
                 return
             } catch {
-                awaySince = awaySince ?? .now
+                awaySince = awaySince ?? began
                 health.failed(queue: handle.queue, error: error, logger: logger)
             }
             // Spread, so that replicas which started together do not tick together.
