@@ -33,13 +33,19 @@ struct QueueReplica: Sendable {
 
     private func tick() async {
         var awaySince: ContinuousClock.Instant?
+        var cleanUpAt = ContinuousClock.now
         while !Task.isCancelled {
             var pause = interval
             let began = ContinuousClock.now
             do {
                 if let awaySince { try await letWorkersComeBack(awaySince) }
+                let cleansUp = cleanUpAt <= .now
                 let fields = try ReplyFields(
-                    await handle.functions.call("tick", ["limit", .integer(Self.tickLimit)]))
+                    await handle.functions.call(
+                        "tick", ["limit", .integer(Self.tickLimit), "cleanup", cleansUp ? "1" : "0"]))
+                if cleansUp, !fields.flag("more") {
+                    cleanUpAt = .now + fields.duration("cleanup_interval_ms") * Double.random(in: 0.8...1)
+                }
                 awaySince = nil
                 health.ticked(queue: handle.queue, instance: fields.string("instance") ?? "", logger: logger)
                 pause = nextPause(fields)

@@ -38,7 +38,7 @@ local function answer_again(q, worker, t, task, refused)
 end
 
 local function complete(c, task, t)
-    local fields = { 'finished_at', sw.digits(c.q.now) }
+    local fields = { 'finished_at', c.q.now_text }
     if t.result then
         fields[3] = 'result'
         fields[4] = t.result
@@ -47,7 +47,7 @@ local function complete(c, task, t)
         fields[#fields + 1] = 'exit_code'
         fields[#fields + 1] = t.exit_code
     end
-    sw.move(c, task, 'completed', sw.digits(c.q.now), fields)
+    sw.move(c, task, 'completed', c.q.now_text, fields)
     return 'completed'
 end
 

@@ -27,7 +27,7 @@ local function reconcile(keys, args)
             or (v[2] and 'held') or 'pending')
         if belongs ~= head.index then
             remove[#remove + 1] = id
-            local score = belongs and ({ pending = v[3], held = v[4], finished = v[5], leases = sw.digits(q.now) })[belongs]
+            local score = belongs and ({ pending = v[3], held = v[4], finished = v[5], leases = q.now_text })[belongs]
             if score then add[#add + 1] = { belongs, score, id } end
         end
     end

@@ -33,7 +33,7 @@ local function register(keys, args)
 
     sw.ensure_instance(q)
     redis.call('HSET', key, unpack(set))
-    redis.call('HSETNX', key, 'registered_at', sw.digits(q.now))
+    redis.call('HSETNX', key, 'registered_at', q.now_text)
     redis.call('ZADD', q.prefix .. 'workers', sw.digits(q.now + q.lease_ms), worker)
     redis.call('HINCRBY', q.prefix .. 'stats', 'slots', tonumber(slots) - tonumber(before or 0))
     return { 'protocol', '1', 'heartbeat_ms', sw.digits(q.heartbeat_ms), 'lease_ms', sw.digits(q.lease_ms),

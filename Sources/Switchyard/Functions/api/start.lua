@@ -24,8 +24,8 @@ local function start(keys, args)
         else
             local deadline = q.now + task.timeout_ms
             sw.move(c, task, 'running', sw.digits(math.min(q.now + q.lease_ms, deadline)),
-                { 'started_at', sw.digits(q.now) },
-                { worker = worker, attempt = t.attempt, deadline_at = deadline })
+                { 'started_at', q.now_text },
+                { worker = worker, attempt = t.attempt, deadline_at = sw.digits(deadline) })
             replies[i] = sw.digits(deadline)
         end
     end

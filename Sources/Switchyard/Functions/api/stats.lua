@@ -35,7 +35,7 @@ local function stats(keys, args)
     add('oldest_pending_at', sw.digits(oldest or 0))
     add('paused', q.paused and '1' or '0')
     add('instance', q.instance or '')
-    add('now', sw.digits(q.now))
+    add('now', q.now_text)
     return reply
 end
 

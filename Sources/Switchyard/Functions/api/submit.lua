@@ -12,8 +12,9 @@
 -- Errors      BADREQUEST, TASKEXISTS, QUEUEFULL (names the limit), NOWORKERS; nothing is written, except that
 --             QUEUEFULL is counted
 
-local OPAQUE = { 'repo', 'target', 'args', 'mr', 'labels', 'command', 'env', 'cwd', 'payload', 'traceparent',
-    'priority_reason', 'request' }
+-- Stored as they are.
+local OPAQUE = { repo = true, target = true, args = true, mr = true, labels = true, command = true, env = true,
+    cwd = true, payload = true, traceparent = true, priority_reason = true, request = true }
 
 local INTEGERS = { timeout_ms = { 1, 2592000000 }, max_retries = { 0, 100 }, delay_ms = { 0, 31536000000 },
     run_at = { 0, 99999999999999 } }
@@ -23,13 +24,15 @@ local function problem_of(t)
     if t.priority and not sw.LEVEL[t.priority] then
         return 'priority: expected critical, high, normal or low, found ' .. sw.shown(t.priority)
     end
-    for name, range in pairs(INTEGERS) do
-        local problem = t[name] and sw.check_integer(name, t[name], range[1], range[2])
-        if problem then return problem end
-    end
     local bytes = 0
-    for _, name in ipairs(OPAQUE) do
-        if t[name] then bytes = bytes + #t[name] end
+    for name, value in pairs(t) do
+        local range = INTEGERS[name]
+        if range then
+            local problem = sw.check_integer(name, value, range[1], range[2])
+            if problem then return problem end
+        elseif OPAQUE[name] then
+            bytes = bytes + #value
+        end
     end
     if bytes > sw.MAX_VALUE_BYTES then
         return 'a task holds at most ' .. sw.MAX_VALUE_BYTES .. ' bytes, found ' .. bytes
@@ -57,14 +60,14 @@ end
 
 -- The hash of a new task, as pairs.
 local function fields_of(q, t, place, batch)
-    local fields = { 'priority', t.priority, 'place', place, 'submitted_at', sw.digits(q.now),
+    local fields = { 'priority', t.priority, 'place', place, 'submitted_at', q.now_text,
         'timeout_ms', t.timeout_ms or sw.digits(q.default_timeout_ms),
         'max_retries', t.max_retries or sw.digits(q.default_max_retries) }
-    for _, name in ipairs(OPAQUE) do
+    for name, value in pairs(t) do
         -- A token equal to the id is what a generated id needs, and is not worth its bytes.
-        if t[name] and not (name == 'request' and t.request == t.task) then
+        if OPAQUE[name] and not (name == 'request' and value == t.task) then
             fields[#fields + 1] = name
-            fields[#fields + 1] = t[name]
+            fields[#fields + 1] = value
         end
     end
     if batch then
@@ -93,7 +96,7 @@ local function submit(keys, args)
     if head.batch and redis.call('EXISTS', q.prefix .. 'batch:' .. head.batch) == 1 then
         return redis.error_reply('TASKEXISTS batch ' .. head.batch .. ' exists already in queue ' .. q.name)
     end
-    if head.if_no_workers == 'reject' and redis.call('ZCOUNT', q.prefix .. 'workers', sw.digits(q.now), '+inf') == 0 then
+    if head.if_no_workers == 'reject' and redis.call('ZCOUNT', q.prefix .. 'workers', q.now_text, '+inf') == 0 then
         return redis.error_reply('NOWORKERS queue ' .. q.name .. ' has no live worker')
     end
     local length = redis.call('ZCARD', q.prefix .. 'pending') + redis.call('ZCARD', q.prefix .. 'held')
@@ -124,7 +127,7 @@ local function submit(keys, args)
     local woken = ready > 0 and not q.paused and sw.plan_wake(c, ready) or 0
     sw.ensure_instance(q)
     if head.batch then
-        redis.call('HSET', q.prefix .. 'batch:' .. head.batch, 'total', #tasks, 'submitted_at', sw.digits(q.now))
+        redis.call('HSET', q.prefix .. 'batch:' .. head.batch, 'total', #tasks, 'submitted_at', q.now_text)
     end
     sw.commit(c)
 

@@ -3,9 +3,10 @@
 -- Transition  assigned → pending | failed (never started); running → timeout, or as failed, or → pending for a retry
 --             (lease expired, worker lost); pending held_by schedule or retry → pending (due)
 -- Keys        1: the queue's prefix
--- Arguments   limit (1 to 1000, default 100: how many tasks of each kind at most)
+-- Arguments   limit (1 to 1000, default 100: how many tasks of each kind at most), cleanup ("1": also delete ended tasks
+--             whose retention is over)
 -- Reply       pairs: expired, lost_workers, due, purged, woken, more ("1": a limit was reached, call again at once),
---             next_due (ms since 1970: when the next lease, worker, delay or clean-up is due; 0: nothing), now, instance
+--             next_due (ms since 1970: when the next lease, worker or delay is due; 0: nothing), now, instance
 -- Errors      BADREQUEST
 
 -- The members of index `name` that are due, and when the first of the others is due (nil: none).
@@ -45,7 +46,7 @@ local function tick(keys, args)
     if problem then return sw.bad(problem) end
     local limit = tonumber(head.limit or 100)
     local c = sw.changes(q)
-    local seen, more, next_due = {}, false, nil
+    local seen, next_due = {}, nil
     local function sooner(at)
         if at and (not next_due or at < next_due) then next_due = at end
     end
@@ -87,34 +88,21 @@ local function tick(keys, args)
 
     local ready = q.paused and 0 or redis.call('ZCARD', q.prefix .. 'pending') + #c.add.pending / 2
     local woken = ready > 0 and sw.plan_wake(c, ready) or 0
-    local oldest = redis.call('ZRANGE', q.prefix .. 'finished', 0, 0, 'WITHSCORES')
+    local overdue = {}
+    if head.cleanup == '1' then
+        overdue = redis.call('ZRANGEBYSCORE', q.prefix .. 'finished', '-inf', sw.digits(q.now - q.retention_ms),
+            'LIMIT', 0, limit)
+    end
 
     sw.ensure_instance(q)
     sw.commit(c)
     for _, l in ipairs(lost) do sw.forget_worker(q, l[1], l[2]) end
 
-    -- Retention runs when the oldest ended task is an interval overdue, then until none is due.
-    local purged = 0
-    if oldest[2] then
-        local due_at = tonumber(oldest[2]) + q.retention_ms
-        local sweeping = redis.call('HGET', q.prefix .. 'config', 'sweeping') == '1'
-        if due_at <= q.now and (sweeping or due_at + q.cleanup_interval_ms <= q.now) then
-            local ids = redis.call('ZRANGEBYSCORE', q.prefix .. 'finished', '-inf', sw.digits(q.now - q.retention_ms),
-                'LIMIT', 0, limit)
-            purged = sw.delete_ended(q, ids)
-            local unfinished = #ids == limit
-            if unfinished ~= sweeping then
-                redis.call('HSET', q.prefix .. 'config', 'sweeping', unfinished and '1' or '0')
-            end
-            more = more or unfinished
-        elseif sweeping then
-            redis.call('HSET', q.prefix .. 'config', 'sweeping', '0')
-        end
-        sooner(due_at + q.cleanup_interval_ms)
-    end
-    more = more or #leases == limit or #held == limit or budget <= 0
+    local purged = #overdue > 0 and sw.delete_ended(q, overdue) or 0
+    local more = #leases == limit or #held == limit or #overdue == limit or budget <= 0
     return { 'expired', #leases, 'lost_workers', #lost, 'due', #held, 'purged', purged, 'woken', woken,
-        'more', more and '1' or '0', 'next_due', sw.digits(next_due or 0), 'now', sw.digits(q.now),
+        'more', more and '1' or '0', 'next_due', sw.digits(next_due or 0), 'now', q.now_text,
+        'cleanup_interval_ms', sw.digits(q.cleanup_interval_ms),
         'instance', q.instance }
 end
 

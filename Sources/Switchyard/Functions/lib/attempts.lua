@@ -51,14 +51,14 @@ function sw.end_attempt(c, task, outcome, report)
         return 'pending'
     end
     local state = outcome == 'timeout' and 'timeout' or 'failed'
-    local fields = { 'finished_at', sw.digits(q.now), 'outcome', outcome }
+    local fields = { 'finished_at', q.now_text, 'outcome', outcome }
     for _, name in ipairs({ 'error_code', 'error_message', 'exit_code', 'result' }) do
         if report[name] then
             fields[#fields + 1] = name
             fields[#fields + 1] = report[name]
         end
     end
-    sw.move(c, task, state, sw.digits(q.now), fields)
+    sw.move(c, task, state, q.now_text, fields)
     return state
 end
 
@@ -68,8 +68,8 @@ function sw.return_assignment(c, task, counted)
     local q = c.q
     local deliveries = task.deliveries + (counted and 1 or 0)
     if counted and deliveries >= q.max_deliveries then
-        sw.move(c, task, 'failed', sw.digits(q.now), {
-            'finished_at', sw.digits(q.now), 'outcome', 'lost', 'deliveries', tostring(deliveries),
+        sw.move(c, task, 'failed', q.now_text, {
+            'finished_at', q.now_text, 'outcome', 'lost', 'deliveries', tostring(deliveries),
             'error_code', 'WorkerNotFound', 'error_message',
             'delivered ' .. deliveries .. ' times, and no worker started it; the last was ' .. task.worker })
         return

@@ -19,9 +19,17 @@ local function count(counters, name, by)
 end
 sw.count = count
 
-local function append(list, ...)
-    for i = 1, select('#', ...) do list[#list + 1] = (select(i, ...)) end
+local function push(list, value)
+    list[#list + 1] = value
 end
+
+local function push_pair(list, first, second)
+    local n = #list
+    list[n + 1] = first
+    list[n + 2] = second
+end
+
+local NO_OPTIONS = {}
 
 -- The changes to attempts:<worker>: fields to set and fields to delete.
 local function attempts_of(c, worker)
@@ -41,54 +49,60 @@ end
 
 -- Moves `task` (sw.read) to state `to`. The only writer of a state.
 --   score   where it will stand in the index of its new state: place, due time, lease expiry or end (a string)
---   fields  further fields of its hash, as pairs
---   opts    worker, attempt: the new lease; deadline_at (ms, 0 while not started): its time limit;
+--   fields  further fields of its hash, as pairs; move takes the table over
+--   opts    worker, attempt: the new lease; deadline_at (ms as text, '0' while not started): its time limit;
 --           held_by: what a pending task waits for; clear: fields to delete
 function sw.move(c, task, to, score, fields, opts)
-    local q, id, from = c.q, task.id, task.state
-    opts = opts or {}
+    local id, from = task.id, task.state
+    opts = opts or NO_OPTIONS
     if from and not (sw.MAY[from] and sw.MAY[from][to]) then
         error('switchyard: task ' .. id .. ' cannot go from ' .. from .. ' to ' .. to)
     end
-    local key = q.prefix .. 'task:' .. id
+    local key = c.q.prefix .. 'task:' .. id
 
-    local old_index = from and index_of(from, task.held_by)
     local new_index = index_of(to, opts.held_by)
-    if old_index and old_index ~= new_index then append(c.rem[old_index], id) end
-    append(c.add[new_index], score, id)
+    if from then
+        local old_index = index_of(from, task.held_by)
+        if old_index ~= new_index then push(c.rem[old_index], id) end
+        if from == 'assigned' then count(c.stats, 'assigned', -1) end
+        if sw.TERMINAL[from] then count(c.stats, from, -1) end
+    end
+    push_pair(c.add[new_index], score, id)
 
     if sw.LIVE[to] then
-        append(attempts_of(c, opts.worker).set, id, opts.attempt .. ':' .. sw.digits(opts.deadline_at))
+        push_pair(attempts_of(c, opts.worker).set, id, opts.attempt .. ':' .. opts.deadline_at)
     elseif from and sw.LIVE[from] then
-        append(attempts_of(c, task.worker).del, id)
+        push(attempts_of(c, task.worker).del, id)
     end
 
-    local set = { key, 'state', to }
-    if opts.held_by then append(set, 'held_by', opts.held_by, 'due_at', score) end
-    append(set, unpack(fields))
-    append(c.hset, set)
-    local clear = opts.clear or {}
-    if task.held_by and not opts.held_by then append(clear, 'held_by', 'due_at') end
-    if #clear > 0 then append(c.hdel, { key, unpack(clear) }) end
+    push_pair(fields, 'state', to)
+    if opts.held_by then
+        push_pair(fields, 'held_by', opts.held_by)
+        push_pair(fields, 'due_at', score)
+    end
+    push_pair(c.hset, key, fields)
+    local clear = opts.clear
+    if task.held_by and not opts.held_by then
+        clear = clear or {}
+        push_pair(clear, 'held_by', 'due_at')
+    end
+    if clear then push_pair(c.hdel, key, clear) end
 
-    if from == 'assigned' then count(c.stats, 'assigned', -1) end
     if to == 'assigned' then count(c.stats, 'assigned', 1) end
-    if from and sw.TERMINAL[from] then count(c.stats, from, -1) end
-    if sw.TERMINAL[to] then count(c.stats, to, 1) end
+    local ended = sw.TERMINAL[to]
+    if ended then count(c.stats, to, 1) end
     if task.batch and from ~= to then
         local b = c.batches[task.batch] or {}
         c.batches[task.batch] = b
         if from then count(b, from, -1) end
         count(b, to, 1)
     end
-
-    local line = id .. ' ' .. to .. ' ' .. (opts.attempt or task.attempt or 0)
-    append(sw.TERMINAL[to] and c.results or c.events, line)
+    push(ended and c.results or c.events, id .. ' ' .. to .. ' ' .. (opts.attempt or task.attempt or 0))
 end
 
 -- Tells a worker, over its control channel, to stop an attempt. Only a hint: its next heartbeat says it again.
 function sw.tell(c, worker, text)
-    append(c.control, { worker, text })
+    push(c.control, { worker, text })
 end
 
 -- Adds to the counts of the batches, and notes the moment when every task of one has ended. The hash of a batch
@@ -105,8 +119,8 @@ local function commit_batches(c)
         for i = 2, 5 do ended = ended + tonumber(v[i] or 0) end
         local complete = ended == tonumber(v[1] or -1)
         if complete and not v[6] then
-            redis.call('HSET', key, 'finished_at', sw.digits(q.now))
-            append(c.events, 'batch:' .. id .. ' finished ' .. ended)
+            redis.call('HSET', key, 'finished_at', q.now_text)
+            push(c.events, 'batch:' .. id .. ' finished ' .. ended)
         elseif v[6] and not complete then
             redis.call('HDEL', key, 'finished_at')
         end
@@ -128,8 +142,8 @@ function sw.commit(c)
         if #a.del > 0 then redis.call('HDEL', key, unpack(a.del)) end
         if #a.set > 0 then redis.call('HSET', key, unpack(a.set)) end
     end
-    for _, set in ipairs(c.hset) do redis.call('HSET', unpack(set)) end
-    for _, del in ipairs(c.hdel) do redis.call('HDEL', unpack(del)) end
+    for i = 1, #c.hset, 2 do redis.call('HSET', c.hset[i], unpack(c.hset[i + 1])) end
+    for i = 1, #c.hdel, 2 do redis.call('HDEL', c.hdel[i], unpack(c.hdel[i + 1])) end
     for name, by in pairs(c.stats) do
         if by ~= 0 then redis.call('HINCRBY', prefix .. 'stats', name, by) end
     end

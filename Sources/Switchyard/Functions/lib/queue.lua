@@ -39,7 +39,8 @@ function sw.open(keys, names)
     end
     local time = redis.call('TIME')
     local now_us = tonumber(time[1]) * 1000000 + tonumber(time[2])
-    local q = { name = name, prefix = prefix, now_us = now_us, now = math.floor(now_us / 1000) }
+    local now = math.floor(now_us / 1000)
+    local q = { name = name, prefix = prefix, now_us = now_us, now = now, now_text = string.format('%.0f', now) }
     local values = redis.call('HMGET', prefix .. 'config', 'instance', 'paused', unpack(names or {}))
     q.instance = values[1]
     q.paused = values[2] == '1'

@@ -19,17 +19,23 @@ sw.DEFINITION = {
     payload = true, traceparent = true, batch = true,
 }
 
--- An assignment, as pairs: what a worker needs to run the attempt. `fields` is the reply of HGETALL.
+-- An assignment, as pairs: what a worker needs to run the attempt. `attempt` and `deadline_at` (nil while not started)
+-- are texts; `fields` is the reply of HGETALL.
 function sw.assignment(q, id, attempt, deadline_at, fields)
-    local out = { 'task', id, 'attempt', tostring(attempt), 'lease_ms', sw.digits(q.lease_ms) }
+    local out = { 'task', id, 'attempt', attempt, 'lease_ms', sw.digits(q.lease_ms) }
+    local n = 6
     if deadline_at then
-        out[#out + 1] = 'deadline_at'
-        out[#out + 1] = sw.digits(deadline_at)
+        out[7] = 'deadline_at'
+        out[8] = deadline_at
+        n = 8
     end
+    local wanted = sw.DEFINITION
     for i = 1, #fields, 2 do
-        if sw.DEFINITION[fields[i]] then
-            out[#out + 1] = fields[i]
-            out[#out + 1] = fields[i + 1]
+        local name = fields[i]
+        if wanted[name] then
+            out[n + 1] = name
+            out[n + 2] = fields[i + 1]
+            n = n + 2
         end
     end
     return out

@@ -72,7 +72,7 @@ function sw.plan_pull(c, worker, head, ending)
             if not started then unstarted = unstarted + 1 end
             if (not started or unknown) and not c.ending_now[held[i]] then
                 plan.assignments[#plan.assignments + 1] = sw.assignment(q, held[i], attempt,
-                    started and tonumber(deadline) or nil, redis.call('HGETALL', q.prefix .. 'task:' .. held[i]))
+                    started and deadline or nil, redis.call('HGETALL', q.prefix .. 'task:' .. held[i]))
             end
         end
         plan.unstarted = unstarted
@@ -83,6 +83,7 @@ function sw.plan_pull(c, worker, head, ending)
         return plan
     end
     local start = head.start == '1'
+    local lease = sw.digits(q.now + (start and q.lease_ms or q.assign_timeout_ms))
     for _, id in ipairs(redis.call('ZRANGE', q.prefix .. 'pending', 0, want - 1)) do
         local fields = redis.call('HGETALL', q.prefix .. 'task:' .. id)
         local attempt, timeout_ms, state, batch, returned = 0, 0, nil, nil, nil
@@ -96,22 +97,21 @@ function sw.plan_pull(c, worker, head, ending)
         end
         if state == 'pending' then
             attempt = attempt + 1
-            local now = sw.digits(q.now)
-            local deadline = q.now + timeout_ms
-            local set = { 'attempt', tostring(attempt), 'worker', worker, 'assigned_at', now }
-            local opts = { worker = worker, attempt = attempt, deadline_at = 0 }
-            local lease = q.now + q.assign_timeout_ms
+            local text = tostring(attempt)
+            local task = { id = id, state = 'pending', batch = batch, attempt = attempt }
+            local deadline
             if start then
-                set[#set + 1] = 'started_at'
-                set[#set + 1] = now
-                opts.deadline_at = deadline
-                lease = math.min(q.now + q.lease_ms, deadline)
+                deadline = sw.digits(q.now + timeout_ms)
+                sw.move(c, task, 'running', timeout_ms < q.lease_ms and deadline or lease,
+                    { 'attempt', text, 'worker', worker, 'assigned_at', q.now_text, 'started_at', q.now_text },
+                    { worker = worker, attempt = text, deadline_at = deadline })
             else
                 plan.unstarted = plan.unstarted + 1
+                sw.move(c, task, 'assigned', lease,
+                    { 'attempt', text, 'worker', worker, 'assigned_at', q.now_text },
+                    { worker = worker, attempt = text, deadline_at = '0' })
             end
-            sw.move(c, { id = id, state = 'pending', batch = batch, attempt = attempt }, start and 'running' or 'assigned',
-                sw.digits(lease), set, opts)
-            plan.assignments[#plan.assignments + 1] = sw.assignment(q, id, attempt, start and deadline or nil, fields)
+            plan.assignments[#plan.assignments + 1] = sw.assignment(q, id, text, deadline, fields)
             plan.got = plan.got + 1
         else
             -- An index entry without its task: the reconciler's business, but never a reason to stand still.
