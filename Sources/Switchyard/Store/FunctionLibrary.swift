@@ -7,6 +7,11 @@ public struct FunctionLibrary: Sendable {
     let client: RedisClient
     let logger: Logger
 
+    public init(client: RedisClient, logger: Logger) {
+        self.client = client
+        self.logger = logger
+    }
+
     /// The whole library as Lua source, as it is loaded.
     public static var source: String { FunctionLibrarySource.text }
 

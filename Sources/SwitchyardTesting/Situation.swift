@@ -1,0 +1,55 @@
+import RedisClient
+import Switchyard
+
+/// Every place in its life where a task can be met.
+public enum Situation: String, Sendable, CaseIterable {
+    case none, pending
+    case heldBySchedule, heldByRetry
+    case assigned, running
+    /// Running, with no retry left.
+    case lastTry
+    case completed, failed, timeout, cancelled
+}
+
+extension TestQueue {
+    /// The worker that holds, or held, the tasks of ``put(_:in:afterEarlierAttempt:)``.
+    public static let holder = "holder"
+
+    /// Brings a new task into `situation`, held where somebody holds it by ``holder``, which is registered.
+    /// - Parameter afterEarlierAttempt: attempt 1 was pulled and given back before; needs a task that can be pulled.
+    /// - Returns: its latest attempt; 0 before the first.
+    @discardableResult
+    public func put(
+        _ id: String, in situation: Situation, afterEarlierAttempt: Bool = false
+    ) async throws -> Int {
+        let holder = Self.holder
+        if try await raw("EXISTS", "{}worker:" + holder).int == 0 { _ = try await worker(holder, slots: 100) }
+        guard situation != .none else { return 0 }
+        let delay = situation == .heldBySchedule ? ["delay_ms": "60000"] : [:]
+        try await submit(id, maxRetries: situation == .lastTry ? 0 : 2, delay)
+        var attempt = 0
+        if afterEarlierAttempt, situation != .heldBySchedule {
+            try await pull(holder)
+            try await call("release", "worker", .string(holder), "task", .string(id), "attempt", "1")
+            attempt = 1
+        }
+        switch situation {
+        case .none, .pending, .heldBySchedule: return attempt
+        case .assigned:
+            try await pull(holder)
+            return attempt + 1
+        case .cancelled, .running, .lastTry, .heldByRetry, .completed, .failed, .timeout:
+            attempt += 1
+            try await pull(holder, start: true)
+        }
+        switch situation {
+        case .cancelled: try await call("cancel", "task", .string(id))
+        case .heldByRetry: try await finish(holder, id, attempt: attempt, "failed")
+        case .completed: try await finish(holder, id, attempt: attempt, "completed", ["result": "42"])
+        case .failed: try await finish(holder, id, attempt: attempt, "failed", ["retryable": "0"])
+        case .timeout: try await finish(holder, id, attempt: attempt, "timeout", ["retryable": "0"])
+        default: break
+        }
+        return attempt
+    }
+}

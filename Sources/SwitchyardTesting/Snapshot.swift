@@ -1,0 +1,151 @@
+import NIOCore
+import RedisClient
+import Switchyard
+
+/// Every key of a queue, byte for byte, and what must hold between them.
+///
+/// Reading takes one scan and one pipeline and is not atomic: nobody may change the queue meanwhile.
+public struct Snapshot: Sendable, Equatable {
+    public enum Content: Sendable, Equatable {
+        case hash([String: ByteBuffer])
+        case sortedSet([String: Double])
+        case list([ByteBuffer])
+        /// Ids with the fields of each entry.
+        case stream([RESPValue])
+        /// A type that no key of a queue has.
+        case other(String)
+    }
+
+    public let keys: Keys
+    /// By the key's name after the queue's prefix.
+    public let contents: [String: Content]
+
+    public init(reading keys: Keys, client: RedisClient) async throws {
+        self.keys = keys
+        let names = try await Self.scan(keys.prefix, client)
+        let types = try await client.pipeline(names.map { RedisCommand("TYPE", .string($0)) })
+        let replies = try await client.pipeline(
+            zip(names, types).map { name, type in
+                let key = RedisArgument.string(name)
+                switch type.string {
+                case "hash": return RedisCommand("HGETALL", key)
+                case "zset": return RedisCommand("ZRANGE", key, 0, -1, "WITHSCORES")
+                case "list": return RedisCommand("LRANGE", key, 0, -1)
+                case "stream": return RedisCommand("XRANGE", key, "-", "+")
+                default: return RedisCommand("TYPE", key)
+                }
+            })
+        var contents: [String: Content] = [:]
+        for ((name, type), reply) in zip(zip(names, types), replies) {
+            if let error = reply.error { throw error }
+            if type.string == "none" { continue }
+            contents[String(name.dropFirst(keys.prefix.count))] = Self.content(type.string ?? "", reply)
+        }
+        self.contents = contents
+    }
+
+    private static func scan(_ prefix: String, _ client: RedisClient) async throws -> [String] {
+        // A queue's name has no character that is special in a pattern, but the braces are only literal to Redis.
+        var names: Set<String> = []
+        var cursor = "0"
+        repeat {
+            let page = try await client.send(
+                RedisCommand("SCAN", .string(cursor), "MATCH", .string(prefix + "*"), "COUNT", "2000"))
+            cursor = page.array?.first?.string ?? "0"
+            names.formUnion((page.array?.last?.array ?? []).compactMap(\.string))
+        } while cursor != "0"
+        return names.sorted()
+    }
+
+    private static func content(_ type: String, _ reply: RESPValue) -> Content {
+        let values = reply.array ?? []
+        func pairs<Value>(_ transform: (RESPValue) -> Value) -> [String: Value] {
+            var result: [String: Value] = [:]
+            for index in stride(from: 0, to: values.count - 1, by: 2) {
+                result[values[index].string ?? ""] = transform(values[index + 1])
+            }
+            return result
+        }
+        switch type {
+        case "hash": return .hash(pairs { $0.bytes ?? ByteBuffer() })
+        case "zset": return .sortedSet(pairs { $0.string.flatMap(Double.init) ?? .nan })
+        case "list": return .list(values.map { $0.bytes ?? ByteBuffer() })
+        case "stream": return .stream(values)
+        default: return .other(type)
+        }
+    }
+}
+
+// MARK: Reading
+
+extension Snapshot {
+    /// The fields of a hash as text; empty when there is no such hash.
+    public func hash(_ name: String) -> [String: String] {
+        guard case .hash(let fields)? = contents[name] else { return [:] }
+        return fields.mapValues { String(buffer: $0) }
+    }
+
+    /// The members of a sorted set with their scores; empty when there is none.
+    public func sortedSet(_ name: String) -> [String: Double] {
+        guard case .sortedSet(let scores)? = contents[name] else { return [:] }
+        return scores
+    }
+
+    public func listCount(_ name: String) -> Int {
+        guard case .list(let values)? = contents[name] else { return 0 }
+        return values.count
+    }
+
+    public func task(_ id: String) -> [String: String] { hash("task:" + id) }
+
+    /// The state of a task, or nil when there is no such task.
+    public func state(_ id: String) -> TaskState? { task(id)["state"].flatMap(TaskState.init) }
+
+    /// The ids of all keys that begin with `prefix`, such as `task:`.
+    public func ids(_ prefix: String) -> [String] {
+        contents.keys.filter { $0.hasPrefix(prefix) }.map { String($0.dropFirst(prefix.count)) }.sorted()
+    }
+
+    public var taskIDs: [String] { ids("task:") }
+
+    /// Everything that differs from `earlier`, a line for each field, member or element; empty when nothing does, byte
+    /// for byte.
+    /// - Parameter ignored: keys that may differ (`idle`), or single fields of them (`stats repaired`).
+    public func changes(since earlier: Snapshot, ignoring ignored: Set<String> = []) -> [String] {
+        let before = earlier.lines
+        let after = lines
+        return Set(before.keys).union(after.keys).sorted().compactMap { name in
+            guard before[name] != after[name], !ignored.contains(name) else { return nil }
+            if ignored.contains(String(name.prefix { $0 != " " })) { return nil }
+            return "\(name): \(Self.shown(before[name])) → \(Self.shown(after[name]))"
+        }
+    }
+
+    /// The whole content, an entry for each field, member and element (`key field`).
+    private var lines: [String: ByteBuffer] {
+        var lines: [String: ByteBuffer] = [:]
+        for (name, content) in contents {
+            switch content {
+            case .hash(let fields):
+                for (field, value) in fields { lines["\(name) \(field)"] = value }
+            case .sortedSet(let scores):
+                for (member, score) in scores { lines["\(name) \(member)"] = ByteBuffer(string: "\(score)") }
+            case .list(let values):
+                for (index, value) in values.enumerated() { lines["\(name) \(index)"] = value }
+            case .stream(let entries):
+                for (index, entry) in entries.enumerated() {
+                    lines["\(name) \(index)"] = ByteBuffer(string: "\(entry)")
+                }
+            case .other(let type): lines[name] = ByteBuffer(string: type)
+            }
+        }
+        return lines
+    }
+
+    /// The beginning of a value as text, for people.
+    private static func shown(_ bytes: ByteBuffer?) -> String {
+        guard let bytes else { return "absent" }
+        return String(decoding: bytes.readableBytesView.prefix(120), as: UTF8.self)
+            + (bytes.readableBytes > 120 ? "… (\(bytes.readableBytes) bytes)" : "")
+    }
+}

@@ -1,0 +1,173 @@
+import Foundation
+import Logging
+import NIOCore
+import RedisClient
+import Switchyard
+
+/// A queue of a test's own, with a random name, on a real Redis.
+public struct TestQueue: Sendable {
+    public let redis: TestRedis
+    public let name: String
+    public let keys: Keys
+    public let handle: SchedulerHandle
+
+    /// - Parameters:
+    ///   - redis: nil takes the shared one.
+    ///   - settings: by their names in the queue's `config`; durations in milliseconds.
+    public init(on redis: TestRedis? = nil, settings: [String: Int] = [:]) async throws {
+        if let redis { self.redis = redis } else { self.redis = try await TestRedis.shared }
+        name = "test-" + QueuedTask.randomID()
+        keys = Keys(queue: name)
+        handle = try SchedulerHandle(queue: name, client: self.redis.client, logger: TestRedis.quiet)
+        try await handle.configure(settings.map { ($0.key, $0.value) })
+    }
+
+    /// Runs `body` with a new queue, checks afterwards that every key of it is consistent, and deletes them.
+    /// - Throws: what `body` throws, or ``SnapshotViolations``.
+    public static func run(
+        on redis: TestRedis? = nil, settings: [String: Int] = [:], _ body: (TestQueue) async throws -> Void
+    ) async throws {
+        let queue = try await TestQueue(on: redis, settings: settings)
+        try await body(queue)
+        let snapshot = try await queue.snapshot()
+        try await queue.delete(snapshot)
+    }
+
+    /// Every key of the queue, read and checked.
+    /// - Throws: ``SnapshotViolations``.
+    @discardableResult
+    public func snapshot() async throws -> Snapshot {
+        let snapshot = try await Snapshot(reading: keys, client: redis.client)
+        try snapshot.check()
+        return snapshot
+    }
+
+    private func delete(_ snapshot: Snapshot) async throws {
+        let names = snapshot.contents.keys.map { RedisArgument.string(keys.prefix + $0) }
+        guard !names.isEmpty else { return }
+        _ = try await redis.client.send(RedisCommand("UNLINK", names))
+    }
+
+    /// Calls `switchyard_<function>` once, as it is: no retries, Redis's own errors.
+    @discardableResult
+    public func call(_ function: String, _ arguments: RedisArgument...) async throws -> RESPValue {
+        try await call(function, arguments)
+    }
+
+    @discardableResult
+    public func call(_ function: String, _ arguments: [RedisArgument]) async throws -> RESPValue {
+        try await redis.client.send(
+            RedisCommand("FCALL", [.string("switchyard_" + function), 1, .string(keys.prefix)], arguments))
+    }
+
+    /// Any command, for planting damage and looking closely. `{}` in an argument stands for the queue's prefix.
+    @discardableResult
+    public func raw(_ command: String, _ arguments: String...) async throws -> RESPValue {
+        let arguments = arguments.map { RedisArgument.string($0.replacingOccurrences(of: "{}", with: keys.prefix)) }
+        return try await redis.client.send(RedisCommand(command, arguments))
+    }
+
+    // MARK: Workers and time
+
+    /// The protocol of a worker that has not registered.
+    public func stranger(_ id: String, client: RedisClient? = nil) throws -> WorkerProtocol {
+        try WorkerProtocol(worker: id, queue: name, client: client ?? redis.client, logger: TestRedis.quiet)
+    }
+
+    /// A registered worker.
+    public func worker(_ id: String, slots: Int = 1, client: RedisClient? = nil) async throws -> WorkerProtocol {
+        let worker = try stranger(id, client: client)
+        _ = try await worker.register(WorkerProtocol.Registration(slots: slots))
+        return worker
+    }
+
+    /// What a tick did.
+    public struct Tick: Sendable, Equatable {
+        public var expired, lostWorkers, due, purged, woken: Int
+        public var more: Bool
+        public var nextDue: Int
+        public var now: Int
+        public var instance: String
+    }
+
+    @discardableResult
+    public func tick(limit: Int = 100) async throws -> Tick {
+        let fields = try await call("tick", "limit", .integer(Int64(limit))).pairs
+        func int(_ name: String) -> Int { Int(fields[name]?.int ?? -1) }
+        return Tick(
+            expired: int("expired"), lostWorkers: int("lost_workers"), due: int("due"), purged: int("purged"),
+            woken: int("woken"), more: int("more") == 1, nextDue: int("next_due"), now: int("now"),
+            instance: fields["instance"]?.string ?? "")
+    }
+
+    // MARK: Tasks
+
+    /// Submits a task of few words. `options` are further pairs of `switchyard_submit`.
+    public func submit(
+        _ id: String, priority: TaskPriority = .normal, maxRetries: Int = 2, _ options: [String: String] = [:]
+    ) async throws {
+        var arguments: [RedisArgument] = [
+            "task", .string(id), "priority", .string(priority.rawValue), "max_retries", .integer(Int64(maxRetries)),
+        ]
+        for (name, value) in options { arguments += [.string(name), .string(value)] }
+        try await call("submit", arguments)
+    }
+
+    /// What `worker` pulls, unstarted unless `start`: task ids with their attempts.
+    @discardableResult
+    public func pull(
+        _ worker: String, max: Int = 1, start: Bool = false, holding: Int? = nil
+    ) async throws -> [(id: String, attempt: Int)] {
+        var arguments: [RedisArgument] = ["worker", .string(worker), "max", .integer(Int64(max))]
+        if start { arguments += ["start", "1"] }
+        if let holding { arguments += ["holding", .integer(Int64(holding))] }
+        return try await call("pull", arguments).assignments
+    }
+
+    /// Reports one attempt and returns the answer about it: a state, or an error as a value.
+    @discardableResult
+    public func finish(
+        _ worker: String, _ id: String, attempt: Int, _ outcome: String, _ options: [String: String] = [:]
+    ) async throws -> RESPValue {
+        var arguments: [RedisArgument] = [
+            "worker", .string(worker), "task", .string(id), "attempt", .integer(Int64(attempt)), "outcome",
+            .string(outcome),
+        ]
+        for (name, value) in options { arguments += [.string(name), .string(value)] }
+        let reply = try await call("finish", arguments)
+        return reply.array?.first?.array?.first ?? .null
+    }
+}
+
+extension RESPValue {
+    /// A reply in pairs, by name.
+    public var pairs: [String: RESPValue] {
+        let values = array ?? []
+        var pairs: [String: RESPValue] = [:]
+        for index in stride(from: 0, to: values.count - 1, by: 2) {
+            if let name = values[index].string { pairs[name] = values[index + 1] }
+        }
+        return pairs
+    }
+
+    /// A reply of assignments: task ids with their attempts.
+    public var assignments: [(id: String, attempt: Int)] {
+        (array ?? []).map { entry in
+            let pairs = entry.pairs
+            return (pairs["task"]?.string ?? "", Int(pairs["attempt"]?.int ?? 0))
+        }
+    }
+}
+
+/// Looks until `condition` holds; false if it does not within the limit.
+public func eventually(
+    within limit: Duration = .seconds(10), every pause: Duration = .milliseconds(5),
+    _ condition: () async throws -> Bool
+) async throws -> Bool {
+    let end = ContinuousClock.now + limit
+    while ContinuousClock.now < end {
+        if try await condition() { return true }
+        try await Task.sleep(for: pause)
+    }
+    return try await condition()
+}
