@@ -92,7 +92,7 @@ public struct TestQueue: Sendable {
 
     @discardableResult
     public func tick(limit: Int = 100) async throws -> Tick {
-        let fields = try await call("tick", "limit", .integer(Int64(limit))).pairs
+        let fields = try await call("tick", "limit", .integer(Int64(limit)), "cleanup", "1").pairs
         func int(_ name: String) -> Int { Int(fields[name]?.int ?? -1) }
         return Tick(
             expired: int("expired"), lostWorkers: int("lost_workers"), due: int("due"), purged: int("purged"),
