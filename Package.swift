@@ -86,11 +86,16 @@ let package = Package(
         .target(
             name: "SwitchyardHTTP",
             dependencies: [
-                "Switchyard",
+                "Switchyard", "RedisClient",
                 .product(name: "Hummingbird", package: "hummingbird"),
+                .product(name: "HummingbirdCore", package: "hummingbird"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "Crypto", package: "swift-crypto"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
             ],
+            // Built into the program, which is one file wherever it is copied.
+            resources: [.embedInCode("Dashboard")],
             swiftSettings: swiftSettings),
         .target(
             name: "SwitchyardTesting",
@@ -116,6 +121,9 @@ let package = Package(
         .testTarget(
             name: "ChildProcessTests", dependencies: ["ChildProcess", "PrivateRedis", "ChildProcessFixture"],
             swiftSettings: swiftSettings),
+        .testTarget(
+            name: "SwitchyardWorkerTests",
+            dependencies: ["SwitchyardWorker", "SwitchyardTesting", "ChildProcess"], swiftSettings: swiftSettings),
         .testTarget(
             name: "SwitchyardTests",
             dependencies: ["Switchyard", "SwitchyardTesting", "SwitchyardWorker", "SwitchyardHTTP"],

@@ -90,9 +90,10 @@ public struct TestQueue: Sendable {
         public var instance: String
     }
 
+    /// - Parameter cleanup: also delete ended tasks whose retention is over.
     @discardableResult
-    public func tick(limit: Int = 100) async throws -> Tick {
-        let fields = try await call("tick", "limit", .integer(Int64(limit)), "cleanup", "1").pairs
+    public func tick(limit: Int = 100, cleanup: Bool = false) async throws -> Tick {
+        let fields = try await call("tick", "limit", .integer(Int64(limit)), "cleanup", cleanup ? "1" : "0").pairs
         func int(_ name: String) -> Int { Int(fields[name]?.int ?? -1) }
         return Tick(
             expired: int("expired"), lostWorkers: int("lost_workers"), due: int("due"), purged: int("purged"),

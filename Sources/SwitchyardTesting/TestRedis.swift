@@ -78,7 +78,7 @@ public final class TestRedis: Sendable {
         get async throws { try await starting.value }
     }
 
-    static let quiet = Logger(label: "switchyard.testing", factory: { _ in SwiftLogNoOpLogHandler() })
+    public static let quiet = Logger(label: "switchyard.testing", factory: { _ in SwiftLogNoOpLogHandler() })
 
     public var library: FunctionLibrary { FunctionLibrary(client: client, logger: Self.quiet) }
 

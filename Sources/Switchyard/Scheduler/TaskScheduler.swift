@@ -87,7 +87,7 @@ public final class TaskScheduler: Service {
 
     /// Runs until cancelled, or until its service group shuts down.
     public func run() async throws {
-        try await cancelWhenGracefulShutdown {
+        await cancelWhenGracefulShutdown {
             await withTaskGroup(of: Void.self) { group in
                 group.addTask { await self.prepare() }
                 group.addTask { await self.discoverQueues() }

@@ -1,0 +1,64 @@
+import NIOCore
+import Switchyard
+
+/// The body of `POST /scheduler/tasks`: an array of tasks, a task on each line, or an object that names the batch.
+struct BatchInput {
+    var id: String?
+    var tasks: [TaskInput]
+    /// The body as one value, whichever form it had.
+    var body: JSONValue
+
+    /// What one call of the function in Redis takes.
+    static let maxTasks = 1000
+
+    init(_ value: JSONValue) throws {
+        body = value
+        switch value {
+        case .array(let values):
+            tasks = try Self.tasks(values)
+        case .object:
+            let fields = try Fields(value, known: ["batch_id", "tasks"], planned: ["on_complete"])
+            id = try fields.name("batch_id")
+            guard case .array(let values)? = fields["tasks"] else {
+                throw fields.problem("tasks", "an array of tasks", found: fields["tasks"] ?? .null)
+            }
+            tasks = try Self.tasks(values)
+        default:
+            throw Problem.badRequest("body", "expected an array of tasks, or an object with tasks, found \(value.shown)")
+        }
+    }
+
+    /// Newline-delimited JSON; empty lines count for nothing.
+    init(lines: ByteBuffer) throws {
+        var values: [JSONValue] = []
+        for line in lines.readableBytesView.split(separator: UInt8(ascii: "\n")) {
+            guard line.contains(where: { $0 > 0x20 }) else { continue }
+            try Self.check(count: values.count + 1)
+            values.append(try API.value(in: ByteBuffer(bytes: line), field: "tasks[\(values.count)]"))
+        }
+        body = .array(values)
+        tasks = try Self.tasks(values)
+    }
+
+    private static func tasks(_ values: [JSONValue]) throws -> [TaskInput] {
+        guard !values.isEmpty else { throw Problem.badRequest("tasks", "expected at least one task, found none") }
+        try check(count: values.count)
+        let tasks = try values.enumerated().map { try TaskInput($1, path: "tasks[\($0)].") }
+        var seen: [String: Int] = [:]
+        for (index, task) in tasks.enumerated() {
+            guard let id = task.id else { continue }
+            if let first = seen[id] {
+                throw Problem.badRequest("tasks[\(index)].id", "expected an id of its own, found that of tasks[\(first)]")
+            }
+            seen[id] = index
+        }
+        return tasks
+    }
+
+    private static func check(count: Int) throws {
+        guard count <= maxTasks else {
+            throw Problem.badRequest(
+                "tasks", "expected at most \(maxTasks) tasks in a batch, found more", limit: maxTasks)
+        }
+    }
+}

@@ -1,0 +1,90 @@
+import Foundation
+import NIOCore
+import Switchyard
+
+/// A task as a client submits it: the body of `POST /scheduler/task`, and each entry of a batch.
+struct TaskInput {
+    var request = BuildRequest()
+    var id: String?
+    var queue: String?
+    /// Nil asks for the automatic priority.
+    var priority: TaskPriority?
+    var timeout: Duration?
+    var maxRetries: Int?
+    var runAt: Date?
+    var delay: Duration?
+    var rejectIfNoWorkers = false
+
+    static let known: Set<String> = [
+        "repo", "target", "args", "mr", "labels", "command", "env", "cwd", "payload", "id", "queue", "priority",
+        "timeout_seconds", "max_retries", "run_at", "delay_seconds", "if_no_workers",
+    ]
+
+    /// Of the contract, and not built yet: refused, because a task that ignores them would do something else than asked.
+    static let planned: Set<String> = [
+        "depends_on", "requires", "resources", "affinity_key", "fairness_key", "fairness_weight", "concurrency_key",
+        "concurrency_limit", "unique_key",
+    ]
+
+    /// What the functions in Redis accept.
+    static let timeoutMilliseconds = 1...2_592_000_000
+    static let retries = 0...100
+    static let delayMilliseconds = 0...31_536_000_000
+    static let maxPayloadBytes = 1 << 20
+
+    private enum IfNoWorkers: String, CaseIterable { case reject, queue }
+
+    /// - Parameter path: `tasks[3].` in a batch.
+    init(_ value: JSONValue, path: String = "") throws {
+        let fields = try Fields(value, path: path, known: Self.known, planned: Self.planned)
+        request.repo = try fields.text("repo")
+        request.target = try fields.text("target")
+        request.args = try fields.texts("args")
+        request.mr = try fields.text("mr")
+        request.labels = try fields.texts("labels")
+        request.command = try fields.texts("command")
+        request.environment = try fields.map("env")
+        request.cwd = try fields.word("cwd")
+        request.payload = try Self.payload(fields)
+        if let program = request.command.first, program.isEmpty {
+            throw Problem.badRequest("\(path)command[0]", "expected the name of a program, found \"\"")
+        }
+        id = try fields.name("id")
+        queue = try fields.name("queue")
+        priority = try fields.choice("priority", TaskPriority.self)
+        timeout = try fields.seconds("timeout_seconds", milliseconds: Self.timeoutMilliseconds)
+        maxRetries = try fields.integer("max_retries", in: Self.retries)
+        runAt = try fields.date("run_at")
+        delay = try fields.seconds("delay_seconds", milliseconds: Self.delayMilliseconds)
+        rejectIfNoWorkers = try fields.choice("if_no_workers", IfNoWorkers.self) == .reject
+    }
+
+    /// The payload's JSON text, which the worker gets; null is a payload like any other.
+    private static func payload(_ fields: Fields) throws -> ByteBuffer? {
+        guard let payload = fields["payload"]?.buffer else { return nil }
+        guard payload.readableBytes <= maxPayloadBytes else {
+            let field = fields.path + "payload"
+            throw Problem(
+                .contentTooLarge, code: "BadRequest",
+                "\(field): expected at most \(maxPayloadBytes) bytes, found \(payload.readableBytes)", field: field,
+                limit: maxPayloadBytes)
+        }
+        return payload
+    }
+
+    /// The task to add.
+    /// - Parameters:
+    ///   - defaults: the queue's settings, for what the client left open.
+    ///   - identity: makes a repeated request recognisable; nil without an `Idempotency-Key`.
+    func task(defaults: [String: Int], traceparent: String?, identity: Idempotency?, index: Int) -> QueuedTask {
+        var request = request
+        request.traceparent = traceparent
+        var task = QueuedTask(request, priority: priority, id: id ?? identity?.taskID(index))
+        if let identity { task.requestToken = identity.token }
+        task.timeout = timeout ?? defaults["default_timeout_ms"].map { .milliseconds($0) } ?? task.timeout
+        task.maxRetries = maxRetries ?? defaults["default_max_retries"] ?? task.maxRetries
+        task.runAt = runAt
+        task.delay = delay
+        return task
+    }
+}

@@ -1,0 +1,14 @@
+import Hummingbird
+import Switchyard
+
+// A batch, followed as one.
+
+extension API {
+    func addBatches(to routes: inout Routes) {
+        routes.on(.get, "/scheduler/batch/:id") { request, context in
+            let handle = try handle(try Query(request, ["queue"]))
+            let batch = try await handle.getBatch(try name(context, "id", field: "batch_id"))
+            return .json(BatchJSON.json(batch, queue: handle.queue))
+        }
+    }
+}

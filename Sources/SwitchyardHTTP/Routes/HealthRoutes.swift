@@ -1,0 +1,102 @@
+import Hummingbird
+import RedisClient
+import Switchyard
+
+// Whether work gets done here. Unhealthy (503): Redis is away, or tasks wait and nobody is there to take them.
+// Degraded: worth a look, but served. `/livez` and `/readyz` are for whoever restarts or routes to this process.
+
+extension API {
+    /// Below this share of the limit a queue is manageable; the seed's number.
+    private static let backingUp = 0.8
+    /// A prober waits a second or two, so Redis has to answer sooner.
+    private static let pingTimeout: Duration = .seconds(1)
+
+    func addHealth(to routes: inout Routes) {
+        routes.on(.get, "/v2/health") { request, _ in
+            _ = try Query(request)
+            return try await health()
+        }
+        routes.on(.get, "/livez") { _, _ in .json(["status": "ok"]) }
+        routes.on(.get, "/readyz") { _, _ in
+            if let problem = await redisProblem() { throw problem }
+            return .json(["status": "ok"])
+        }
+    }
+
+    private struct Reason {
+        var code: String
+        var message: String
+        var isUnhealthy = false
+    }
+
+    private func health() async throws -> Response {
+        var reasons: [Reason] = []
+        if let problem = await redisProblem() {
+            reasons.append(Reason(code: "redis_away", message: problem.message, isUnhealthy: true))
+        } else {
+            do {
+                reasons = try await queueReasons()
+            } catch let error as SchedulerError {
+                reasons.append(Reason(code: "redis_away", message: error.message, isUnhealthy: true))
+            }
+        }
+        for (queue, health) in scheduler.health.current.sorted(by: { $0.key < $1.key }) where health.lostData {
+            reasons.append(
+                Reason(
+                    code: "data_lost",
+                    message: "the data of queue \(queue) was lost (a flush, or an empty replica became primary): tasks "
+                        + "acknowledged before are gone"))
+        }
+        let isUnhealthy = reasons.contains(where: \.isUnhealthy)
+        let status = isUnhealthy ? "unhealthy" : reasons.isEmpty ? "healthy" : "degraded"
+        return .json(
+            [
+                "status": .string(status),
+                "reasons": .array(reasons.map { ["code": .string($0.code), "message": .string($0.message)] }),
+            ],
+            status: isUnhealthy ? .serviceUnavailable : .ok)
+    }
+
+    private func queueReasons() async throws -> [Reason] {
+        let cache = settings
+        let queues = try await forEach(try scheduler.queues.map { try scheduler.handle(queue: $0) }) { handle in
+            (stats: try await handle.getStats(), limit: try await cache.settings(of: handle)["max_queue_length"] ?? 0)
+        }
+        var reasons: [Reason] = []
+        let waiting = queues.reduce(0) { $0 + $1.stats.ready }
+        let hasWorkers = queues.contains { $0.stats.totalWorkers > 0 }
+        if !hasWorkers {
+            reasons.append(
+                Reason(
+                    code: "no_workers", message: "no worker is registered; \(waiting) tasks wait for one",
+                    isUnhealthy: waiting > 0))
+        }
+        for (stats, limit) in queues {
+            if limit > 0, Double(stats.pending) >= Self.backingUp * Double(limit) {
+                reasons.append(
+                    Reason(
+                        code: "queue_backing_up",
+                        message: "queue \(stats.queue) holds \(stats.pending) of at most \(limit) tasks"))
+            }
+            if hasWorkers, stats.unroutable > 0 {
+                reasons.append(
+                    Reason(
+                        code: "unroutable",
+                        message: "\(stats.unroutable) tasks in queue \(stats.queue), which no registered worker could take"))
+            }
+        }
+        return reasons
+    }
+
+    /// Nil when Redis answers.
+    private func redisProblem() async -> Problem? {
+        do {
+            _ = try await scheduler.client.send(RedisCommand("PING"), deadline: Self.pingTimeout)
+            return nil
+        } catch {
+            var problem = Problem(.serviceUnavailable, code: "Internal", "Redis does not answer: \(error)")
+            problem.retryAfter = Problem.retryAfter
+            return problem
+        }
+    }
+}

@@ -1,0 +1,63 @@
+import HTTPTypes
+import Hummingbird
+import NIOCore
+import Switchyard
+
+// What a task wrote: as plain text, as entries in JSON, or followed as it is written.
+
+extension API {
+    /// Entries read from Redis at once: of at most 64 KiB each, so 4 MiB in memory for each reader.
+    static let logPage = 64
+
+    func addLogs(to routes: inout Routes) {
+        routes.on(.get, "/scheduler/task/:id/log") { request, context in
+            let query = try Query(request, ["queue", "follow", "format", "after", "limit"])
+            let handle = try handle(query)
+            let id = try name(context, "id", field: "task_id")
+            let task = try await handle.getTask(id)
+            if try query.flag("follow") { return try await follow(task, handle, request, query) }
+            if try wantsJSON(request, query) { return try await logEntries(id, handle, query) }
+            return try await logText(id, handle, after: query["after"] ?? "0")
+        }
+    }
+
+    private func wantsJSON(_ request: Request, _ query: Query) throws -> Bool {
+        switch query["format"] {
+        case nil: request.headers[.accept]?.contains("application/json") ?? false
+        case "json": true
+        case "text": false
+        case .some(let text): throw Problem.badRequest("format", "expected json or text, found \(Name.shown(text))")
+        }
+    }
+
+    /// A page of entries, and the cursor (`after`) of the next when there may be one.
+    private func logEntries(_ id: String, _ handle: SchedulerHandle, _ query: Query) async throws -> Response {
+        let limit = try query.integer("limit", in: 1...1000) ?? 100
+        let entries = try await handle.readLog(id, after: query["after"] ?? "0", limit: limit)
+        return .json([
+            "entries": .array(entries.map(LogJSON.json)),
+            "cursor": JSONValue(entries.count == limit ? entries.last?.id : nil),
+        ])
+    }
+
+    /// The output of all attempts, stdout and stderr as they came, byte for byte.
+    private func logText(_ id: String, _ handle: SchedulerHandle, after: String) async throws -> Response {
+        // Read before the head is written, so that what is wrong can still be said.
+        let first = try await handle.readLog(id, after: after, limit: Self.logPage)
+        let body = ResponseBody { writer in
+            var page = first
+            while !page.isEmpty {
+                try await writer.write(contentsOf: page.map(\.data))
+                guard page.count == Self.logPage, let last = page.last else { break }
+                page = try await handle.readLog(id, after: last.id, limit: Self.logPage)
+            }
+            try await writer.finish(nil)
+        }
+        return Response(
+            status: .ok,
+            headers: [
+                .contentType: "text/plain; charset=utf-8", .cacheControl: "no-store", .xContentTypeOptions: "nosniff",
+            ],
+            body: body)
+    }
+}

@@ -1,0 +1,64 @@
+import Hummingbird
+import ServiceLifecycle
+import Switchyard
+
+// One task: looking, waiting, cancelling, retrying; and the list of them.
+
+extension API {
+    func addTasks(to routes: inout Routes) {
+        routes.on(.get, "/scheduler/tasks") { request, _ in try await listTasks(request) }
+        routes.on(.get, "/scheduler/task/:id") { request, context in
+            let query = try Query(request, ["queue", "wait"])
+            let handle = try handle(query)
+            let id = try name(context, "id", field: "task_id")
+            let wait = try query.seconds("wait", most: options.maxWait) ?? .zero
+            return .json(TaskJSON.json(try await task(id, handle, wait: wait), queue: handle.queue))
+        }
+        routes.on(.delete, "/scheduler/task/:id") { request, context in
+            let query = try Query(request, ["queue", "reason"])
+            let handle = try handle(query)
+            let task = try await handle.cancelTask(
+                try name(context, "id", field: "task_id"), reason: query["reason"])
+            return .json(TaskJSON.json(task, queue: handle.queue))
+        }
+        routes.on(.post, "/scheduler/task/:id/retry") { request, context in
+            let handle = try handle(try Query(request, ["queue"]))
+            let task = try await handle.retryTask(try name(context, "id", field: "task_id"))
+            return .json(TaskJSON.json(task, queue: handle.queue))
+        }
+    }
+
+    /// The task: as it is, or with `wait` as it is after its next change; at once when it has ended, and unchanged when
+    /// the time is over or the server shuts down.
+    private func task(_ id: String, _ handle: SchedulerHandle, wait: Duration) async throws -> QueuedTask {
+        let now = try await handle.getTask(id)
+        guard wait > .zero, !now.state.isTerminal else { return now }
+        do {
+            return try await cancelWhenGracefulShutdown {
+                try await handle.waitForTask(id, timeout: wait) { task in
+                    task.state != now.state || task.attempt != now.attempt || task.progress != now.progress
+                }
+            }
+        } catch is CancellationError where !Task.isCancelled {
+            return now
+        }
+    }
+
+    private func listTasks(_ request: Request) async throws -> Response {
+        let query = try Query(
+            request, ["queue", "state", "priority", "repo", "worker", "batch_id", "limit", "cursor"])
+        let handle = try handle(query)
+        var filter = SchedulerHandle.Filter()
+        filter.state = try query.word("state", TaskState.self)
+        filter.priority = try query.word("priority", TaskPriority.self)
+        filter.repo = query["repo"]
+        filter.worker = try query["worker"].map { try Name.validate($0, field: "worker") }
+        filter.batch = try query["batch_id"].map { try Name.validate($0, field: "batch_id") }
+        let page = try await handle.listTasks(
+            filter, limit: try query.integer("limit", in: 1...500) ?? 50, cursor: query["cursor"])
+        return .json([
+            "tasks": .array(page.tasks.map { TaskJSON.json($0, queue: handle.queue) }),
+            "cursor": JSONValue(page.cursor),
+        ])
+    }
+}

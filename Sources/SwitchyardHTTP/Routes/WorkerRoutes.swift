@@ -1,0 +1,22 @@
+import Hummingbird
+import Switchyard
+
+// Workers: who there is, and asking one to take no more.
+
+extension API {
+    func addWorkers(to routes: inout Routes) {
+        routes.on(.get, "/scheduler/workers") { request, _ in
+            let handles = try handles(try Query(request, ["queue"]))
+            let workers = try await forEach(handles) { handle in
+                try await handle.getWorkers().map { WorkerJSON.json($0, queue: handle.queue) }
+            }
+            return .json(["workers": .array(workers.flatMap { $0 })])
+        }
+        routes.on(.post, "/scheduler/worker/:id/drain") { request, context in
+            let handle = try handle(try Query(request, ["queue"]))
+            let id = try name(context, "id", field: "worker_id")
+            try await handle.drainWorker(id)
+            return .json(["worker_id": .string(id), "queue": .string(handle.queue), "draining": true])
+        }
+    }
+}

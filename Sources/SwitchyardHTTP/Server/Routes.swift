@@ -1,0 +1,40 @@
+import HTTPTypes
+import Hummingbird
+
+/// Collects the routes, so that a path which is known answers the methods that it lacks with 405 and what it has.
+struct Routes {
+    typealias Handler = @Sendable (Request, BasicRequestContext) async throws -> Response
+
+    private static let methods: [HTTPRequest.Method] = [.get, .head, .post, .put, .patch, .delete, .options]
+    private var handlers: [(path: String, methods: [(method: HTTPRequest.Method, handler: Handler)])] = []
+
+    mutating func on(_ method: HTTPRequest.Method, _ path: String, _ handler: @escaping Handler) {
+        if let index = handlers.firstIndex(where: { $0.path == path }) {
+            handlers[index].methods.append((method, handler))
+        } else {
+            handlers.append((path, [(method, handler)]))
+        }
+    }
+
+    func router() -> Router<BasicRequestContext> {
+        let router = Router(context: BasicRequestContext.self, options: .autoGenerateHeadEndpoints)
+        router.add(middleware: ProblemMiddleware())
+        router.add(middleware: OriginMiddleware())
+        for (path, known) in handlers {
+            for (method, handler) in known { router.on(RouterPath(path), method: method, use: handler) }
+            var allowed = known.map(\.method)
+            if allowed.contains(.get) { allowed.append(.head) }
+            let allow = allowed.map(\.rawValue).joined(separator: ", ")
+            for method in Self.methods where !allowed.contains(method) {
+                router.on(RouterPath(path), method: method) { _, _ -> Response in
+                    var problem = Problem(
+                        .methodNotAllowed, code: "MethodNotAllowed",
+                        "\(method.rawValue) is not answered here; expected \(allow)")
+                    problem.headers[.allow] = allow
+                    throw problem
+                }
+            }
+        }
+        return router
+    }
+}

@@ -1,0 +1,16 @@
+import Switchyard
+
+/// A batch in numbers. `running` counts the assigned tasks too: a worker has them.
+enum BatchJSON {
+    static func json(_ batch: BatchStatus, queue: String) -> JSONValue {
+        [
+            "batch_id": .string(batch.id), "queue": .string(queue), "total": JSONValue(batch.total),
+            "pending": JSONValue(batch.count(.pending)),
+            "running": JSONValue(batch.count(.assigned) + batch.count(.running)),
+            "completed": JSONValue(batch.count(.completed)), "failed": JSONValue(batch.count(.failed)),
+            "timeout": JSONValue(batch.count(.timeout)), "cancelled": JSONValue(batch.count(.cancelled)),
+            "finished": .bool(batch.finishedAt != nil), "submitted_at": JSONValue(batch.submittedAt),
+            "finished_at": JSONValue(batch.finishedAt),
+        ]
+    }
+}

@@ -1,0 +1,87 @@
+import ChildProcess
+import Foundation
+import NIOCore
+import Switchyard
+import SwitchyardTesting
+import SwitchyardWorker
+import Testing
+
+/// The workers under `scripts/workers`: the same three tasks, one that completes, one that fails, one that is cancelled.
+@Suite struct ScriptWorkerTests {
+    private static let scripts = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+        .deletingLastPathComponent().appending(path: "scripts/workers").path
+
+    private struct Orders {
+        var complete, fail, wait: String
+    }
+
+    @Test func workerInBashCompletesFailsAndIsCancelled() async throws {
+        try await TestQueue.run(settings: quickSettings) { queue in
+            let socket = String(queue.redis.url.dropFirst("unix://".count))
+            try await run(
+                queue, ["\(Self.scripts)/worker.sh", "bash-1", queue.name], ["REDIS_CLI": "redis-cli -s \(socket)"],
+                Orders(complete: "echo it worked", fail: "exit 7", wait: "sleep 600"))
+            let failed = try await queue.handle.getTask("failing")
+            #expect(failed.exitCode == 7)
+        }
+    }
+
+    @Test func workerInPythonCompletesFailsAndIsCancelled() async throws {
+        try await TestQueue.run(settings: quickSettings) { queue in
+            try await run(
+                queue,
+                [
+                    try await pythonWithRedis(), "\(Self.scripts)/worker.py", "python-1", "--queue", queue.name,
+                    "--slots", "2", "--redis", queue.redis.url,
+                ], [:],
+                Orders(
+                    complete: #"{"echo": "it worked"}"#, fail: #"{"fail": "as asked"}"#, wait: #"{"sleep": 600}"#))
+            let failed = try await queue.handle.getTask("failing")
+            #expect(failed.failure == TaskFailure(code: "RuntimeError", message: "as asked"))
+        }
+    }
+
+    private func run(
+        _ queue: TestQueue, _ arguments: [String], _ environment: [String: String], _ orders: Orders
+    ) async throws {
+        let path = ProcessInfo.processInfo.environment["PATH"] ?? "/usr/bin:/bin"
+        let worker = try await ChildProcess.start(
+            ChildProcess.Command(
+                arguments: arguments, environment: environment.merging(["PATH": path, "HOME": "/tmp"]) { old, _ in old }))
+        let output = Task { await worker.output.reduce(into: "") { $0 += String(decoding: $1.bytes, as: UTF8.self) } }
+
+        for (id, payload) in [("completing", orders.complete), ("failing", orders.fail), ("waiting", orders.wait)] {
+            try await queue.submit(command: [], id: id) { $0.request.payload = ByteBuffer(string: payload) }
+        }
+        let completed = try await queue.ended("completing")
+        #expect(completed.state == .completed)
+        #expect(completed.result.map { String(buffer: $0) }?.contains("it worked") == true)
+        #expect(try await queue.ended("failing").state == .failed)
+        #expect(try await queue.running("waiting").state == .running)
+        try await queue.handle.cancelTask("waiting")
+
+        // It is free again for another task, and drains on SIGTERM.
+        try await queue.submit(command: [], id: "last") { $0.request.payload = ByteBuffer(string: orders.complete) }
+        #expect(try await queue.ended("last").state == .completed)
+        #expect(try await queue.handle.getTask("waiting").state == .cancelled)
+        kill(worker.processID, SIGTERM)
+        let status = await worker.waitForExit()
+        let words = await output.value
+        #expect(status.isSuccess, "\(status): \(words)")
+        #expect(try await queue.handle.getWorkers().isEmpty)
+    }
+
+    /// The first python3 that has redis-py; `scripts/prepare --tests` installs it for Debian's.
+    private func pythonWithRedis() async throws -> String {
+        let path = ProcessInfo.processInfo.environment["PATH"] ?? "/usr/bin:/bin"
+        for python in ["python3", "/usr/bin/python3"] {
+            let probe = try await ChildProcess.start(
+                ChildProcess.Command(
+                    arguments: [python, "-c", "import redis"], environment: ["PATH": path, "HOME": "/tmp"]))
+            probe.discardOutput()
+            if await probe.waitForExit().isSuccess { return python }
+        }
+        Issue.record("no python3 has redis-py: scripts/prepare --tests installs it")
+        return "python3"
+    }
+}

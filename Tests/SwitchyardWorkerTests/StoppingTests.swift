@@ -1,0 +1,103 @@
+import Foundation
+import Switchyard
+import SwitchyardTesting
+import SwitchyardWorker
+import Testing
+
+@Suite struct StoppingTests {
+    /// Prints its own process id and that of a child, both of which ignore SIGTERM.
+    private static let stubborn = [
+        "sh", "-c", "trap '' TERM; (trap '' TERM; while :; do sleep 1; done) & echo $$ $!; while :; do sleep 1; done",
+    ]
+
+    private func processes(_ queue: TestQueue, _ id: String) async throws -> [Int] {
+        var text = ""
+        #expect(
+            try await eventually {
+                text = try await queue.logText(id)
+                return text.contains("\n")
+            })
+        return text.split { !$0.isNumber }.compactMap { Int($0) }
+    }
+
+    @Test func cancelEndsTheWholeProcessGroupWhateverItIgnores() async throws {
+        try await TestQueue.run(settings: quickSettings) { queue in
+            try await queue.withWorker { _ in
+                let id = try await queue.submit(command: Self.stubborn, maxRetries: 3)
+                let pids = try await processes(queue, id)
+                #expect(pids.count == 2 && pids.allSatisfy(isAlive))
+                let task = try await queue.handle.cancelTask(id, reason: "not wanted")
+                #expect(task.state == .cancelled)
+                #expect(try await eventually { !pids.contains(where: isAlive) })
+                // Its late end changes nothing.
+                let next = try await queue.submit(command: ["true"])
+                #expect(try await queue.ended(next).state == .completed)
+                #expect(try await queue.handle.getTask(id) == task)
+            }
+        }
+    }
+
+    @Test func timeLimitEndsTheWholeProcessGroup() async throws {
+        try await TestQueue.run(settings: quickSettings) { queue in
+            try await queue.withWorker { _ in
+                let id = try await queue.submit(command: Self.stubborn, timeout: .milliseconds(700))
+                let pids = try await processes(queue, id)
+                let task = try await queue.ended(id)
+                #expect(task.state == .timeout)
+                #expect(task.failure?.code == "Timeout")
+                #expect(try await eventually { !pids.contains(where: isAlive) })
+            }
+        }
+    }
+
+    @Test func drainedWorkerEndsItsTaskFirstAndTakesNoOther() async throws {
+        try await TestQueue.run(settings: quickSettings) { queue in
+            let first = try await queue.submit(command: ["sleep", "0.5"])
+            try await queue.withWorker { worker in
+                _ = try await queue.running(first)
+                worker.drain()
+                let second = try await queue.submit(command: ["true"])
+                #expect(try await queue.ended(first).state == .completed)
+                #expect(try await eventually { try await queue.handle.getWorkers().isEmpty })
+                #expect(try await queue.handle.getTask(second).state == .pending)
+                try await queue.handle.cancelTask(second)
+            }
+        }
+    }
+
+    @Test func schedulersOrderToDrainIsObeyed() async throws {
+        try await TestQueue.run(settings: quickSettings) { queue in
+            try await queue.withWorker { _ in
+                #expect(try await eventually { try await queue.handle.getStats().idleWorkers == 1 })
+                try await queue.handle.drainWorker("w1")
+                #expect(try await eventually { try await queue.handle.getWorkers().isEmpty })
+            }
+        }
+    }
+
+    @Test func slotsBoundHowManyTasksRunAtOnce() async throws {
+        try await TestQueue.run(settings: quickSettings) { queue in
+            try await queue.withWorker(slots: 3) { _ in
+                var ids: [String] = []
+                for _ in 0..<9 { ids.append(try await queue.submit(command: ["sleep", "0.2"])) }
+                for id in ids {
+                    #expect(try await queue.handle.getStats().running <= 3)
+                    #expect(try await queue.ended(id).state == .completed)
+                }
+            }
+        }
+    }
+
+    @Test func thousandsOfTasksPassThroughAWorkerOnce() async throws {
+        try await TestQueue.run(settings: quickSettings.merging(["max_queue_length": 10_000]) { $1 }) { queue in
+            try await queue.withWorker(slots: 50, handler: NoOpHandler()) { _ in
+                for _ in 0..<10 {
+                    _ = try await queue.handle.addTasks((0..<300).map { _ in QueuedTask(BuildRequest()) })
+                }
+                #expect(try await eventually(within: .seconds(30)) { try await queue.handle.getStats().completed == 3000 })
+                let stats = try await queue.handle.getStats()
+                #expect(stats.retries == 0 && stats.lost == 0)
+            }
+        }
+    }
+}
