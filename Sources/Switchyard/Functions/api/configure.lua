@@ -3,7 +3,7 @@
 -- Keys        1: the queue's prefix
 -- Arguments   any of: max_queue_length, default_timeout_ms, default_max_retries, lease_ms, heartbeat_ms,
 --             assign_timeout_ms, max_deliveries, retry_delay_ms, retry_delay_max_ms, retry_jitter_percent, retention_ms,
---             cleanup_interval_ms, log_max_entries, paused (0 or 1)
+--             cleanup_interval_ms, log_max_entries, reserve_after_ms, paused (0 or 1)
 -- Reply       pairs: every setting, with the value that now holds
 -- Errors      BADREQUEST (also for a name that is no setting); nothing is written
 local RANGE = {
@@ -11,7 +11,7 @@ local RANGE = {
     lease_ms = { 100, 3600000 }, heartbeat_ms = { 20, 3600000 }, assign_timeout_ms = { 100, 3600000 },
     max_deliveries = { 1, 1000 }, retry_delay_ms = { 0, 86400000 }, retry_delay_max_ms = { 0, 86400000 },
     retry_jitter_percent = { 0, 100 }, retention_ms = { 0, 31536000000 }, cleanup_interval_ms = { 0, 86400000 },
-    log_max_entries = { 1, 1000000 }, paused = { 0, 1 },
+    log_max_entries = { 1, 1000000 }, reserve_after_ms = { 0, 86400000 }, paused = { 0, 1 },
 }
 
 local function configure(keys, args)
@@ -37,8 +37,7 @@ local function configure(keys, args)
             .. 'lost, found ' .. sw.digits(q.heartbeat_ms))
     end
     local c = sw.changes(q)
-    local ready = head.paused == '0' and redis.call('ZCARD', q.prefix .. 'pending') or 0
-    if ready > 0 then sw.plan_wake(c, ready) end
+    if head.paused == '0' then sw.plan_wake_for_line(c) end
     sw.ensure_instance(q)
     if #set > 0 then redis.call('HSET', q.prefix .. 'config', unpack(set)) end
     sw.commit(c)

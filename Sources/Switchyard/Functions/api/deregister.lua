@@ -26,7 +26,7 @@ local function deregister(keys, args)
             end
         end
     end
-    sw.plan_wake(c, #held / 2)
+    sw.plan_wake_for_added(c)
     sw.commit(c)
     sw.forget_worker(q, worker, tonumber(slots))
     return #held / 2

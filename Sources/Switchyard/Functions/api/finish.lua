@@ -52,7 +52,7 @@ local function complete(c, task, t)
 end
 
 local function finish(keys, args)
-    local q, failure = sw.open(keys, { 'lease_ms', 'assign_timeout_ms', 'retry_delay_ms', 'retry_delay_max_ms',
+    local q, failure = sw.open(keys, { 'lease_ms', 'assign_timeout_ms', 'reserve_after_ms', 'retry_delay_ms', 'retry_delay_max_ms',
         'retry_jitter_percent' })
     if not q then return failure end
     local head, tasks = sw.parse(args)

@@ -23,7 +23,7 @@ local function heartbeat(keys, args)
         for i, t in ipairs(tasks) do ids[i] = t.task end
         local held = redis.call('HMGET', q.prefix .. 'attempts:' .. worker, unpack(ids))
         for i, t in ipairs(tasks) do
-            local attempt, deadline = string.match(held[i] or '', '^(%d+):(%d+)$')
+            local attempt, deadline = string.match(held[i] or '', '^(%d+):(%d+)')
             if tonumber(attempt) ~= t.attempt then
                 local state = redis.call('HGET', q.prefix .. 'task:' .. t.task, 'state')
                 stop[#stop + 1] = t.task

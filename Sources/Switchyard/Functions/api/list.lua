@@ -5,10 +5,22 @@
 -- Reply       two values: the cursor of the next page ("": there is none), and a list of tasks as in switchyard_get.
 --             A call looks at no more than 1000 tasks, so a page may be short, or empty, and have a next one.
 -- Errors      BADREQUEST
-local SECTIONS = { 'leases', 'pending', 'held', 'finished' }
-local IN_SECTION = { leases = sw.LIVE, pending = { pending = true }, held = { pending = true }, finished = sw.TERMINAL }
+local PENDING = { pending = true }
 local FILTERS = { 'state', 'priority', 'repo', 'worker', 'batch' }
 local LOOKED_AT = 1000
+
+-- The indexes in the order of the list, each with the states that stand in it.
+local function sections_of(q)
+    local sections = { { 'leases', sw.LIVE }, { 'pending', PENDING } }
+    if q.has_lanes then
+        local lanes = redis.call('ZRANGE', q.prefix .. 'lanes', 0, 999)
+        table.sort(lanes)
+        for _, lane in ipairs(lanes) do sections[#sections + 1] = { sw.line_of(lane), PENDING } end
+    end
+    sections[#sections + 1] = { 'held', PENDING }
+    sections[#sections + 1] = { 'finished', sw.TERMINAL }
+    return sections
+end
 
 -- The rank from which to go on after the task that ended a page: its own, or where its score would stand.
 local function rank_after(q, section, score, id)
@@ -52,16 +64,17 @@ local function list(keys, args)
     local limit = tonumber(given.limit or 50)
     local first, score, after
     if given.cursor and given.cursor ~= '' then
-        first, score, after = string.match(given.cursor, '^(%a+):(%d+):([A-Za-z0-9._:-]+)$')
-        if not first or not IN_SECTION[first] then
+        first, score, after = string.match(given.cursor, '^([^~]+)~(%d+)~([A-Za-z0-9._:-]+)$')
+        if not first then
             return sw.bad('cursor: expected one that an earlier page gave, found ' .. sw.shown(given.cursor))
         end
     end
 
     local found, looked, reached = {}, 0, first == nil
-    for _, section in ipairs(SECTIONS) do
+    for _, entry in ipairs(sections_of(q)) do
+        local section, states = entry[1], entry[2]
         reached = reached or section == first
-        if reached and (not head.state or IN_SECTION[section][head.state]) then
+        if reached and (not head.state or states[head.state]) then
             local rank = section == first and rank_after(q, section, score, after) or 0
             while true do
                 local chunk = redis.call('ZRANGE', q.prefix .. section, rank, rank + 99,
@@ -71,7 +84,7 @@ local function list(keys, args)
                     local fields = sw.describe(q, chunk[i])
                     if fields and matches(head, fields) then found[#found + 1] = fields end
                     if #found == limit or looked == LOOKED_AT then
-                        return { section .. ':' .. sw.digits(tonumber(chunk[i + 1])) .. ':' .. chunk[i], found }
+                        return { section .. '~' .. sw.digits(tonumber(chunk[i + 1])) .. '~' .. chunk[i], found }
                     end
                 end
                 if #chunk < 200 then break end

@@ -22,13 +22,14 @@ local function reconcile(keys, args)
     local found = redis.call('ZRANGE', q.prefix .. head.index, rank, rank + limit - 1)
     local remove, add = {}, {}
     for _, id in ipairs(found) do
-        local v = redis.call('HMGET', q.prefix .. 'task:' .. id, 'state', 'held_by', 'place', 'due_at', 'finished_at')
+        local v = redis.call('HMGET', q.prefix .. 'task:' .. id, 'state', 'held_by', 'place', 'due_at', 'finished_at',
+            'lane')
         local belongs = v[1] and ((sw.LIVE[v[1]] and 'leases') or (sw.TERMINAL[v[1]] and 'finished')
-            or (v[2] and 'held') or 'pending')
+            or (v[2] and 'held') or sw.line_of(v[6] or nil))
         if belongs ~= head.index then
             remove[#remove + 1] = id
-            local score = belongs and ({ pending = v[3], held = v[4], finished = v[5], leases = q.now_text })[belongs]
-            if score then add[#add + 1] = { belongs, score, id } end
+            local score = ({ held = v[4], finished = v[5], leases = q.now_text })[belongs] or v[3]
+            if belongs and score then add[#add + 1] = { belongs, score, id } end
         end
     end
     if #remove > 0 then

@@ -1,11 +1,11 @@
 -- switchyard_register: makes a worker known, or known again after a reconnect; what it holds it keeps.
 --
 -- Keys        1: the queue's prefix
--- Arguments   worker (id), slots (1 to 1000, default 1), protocol (1), and for people: labels, cpu, memory_mb,
---             host, pid, version
+-- Arguments   worker (id), slots (1 to 1000, default 1), protocol (1); what it offers: labels (label or label=value,
+--             separated by commas), cpu (cores), memory_mb, resources (name=amount, …); and for people: host, pid, version
 -- Reply       pairs: protocol, heartbeat_ms, lease_ms, instance, queue
 -- Errors      BADREQUEST
-local SHOWN = { 'labels', 'cpu', 'memory_mb', 'host', 'pid', 'version' }
+local SHOWN = { 'labels', 'cpu', 'memory_mb', 'resources', 'host', 'pid', 'version' }
 
 local function register(keys, args)
     local q, failure = sw.open(keys, { 'lease_ms', 'heartbeat_ms' })
@@ -29,10 +29,14 @@ local function register(keys, args)
             set[#set + 1] = head[name]
         end
     end
+    local class, wrong = sw.class_of(head)
+    if not class then return sw.bad(wrong) end
     local before = redis.call('HGET', key, 'slots')
 
     sw.ensure_instance(q)
     redis.call('HSET', key, unpack(set))
+    if class ~= '' then sw.ensure_lanes(q) end
+    if q.has_lanes then sw.join_class(q, worker, class) end
     redis.call('HSETNX', key, 'registered_at', q.now_text)
     redis.call('ZADD', q.prefix .. 'workers', sw.digits(q.now + q.lease_ms), worker)
     redis.call('HINCRBY', q.prefix .. 'stats', 'slots', tonumber(slots) - tonumber(before or 0))

@@ -14,7 +14,7 @@ local function release(keys, args)
     bad = bad or sw.check_attempts(tasks)
     if bad then return bad end
     local c = sw.changes(q)
-    local replies, returned = {}, 0
+    local replies = {}
     for i, t in ipairs(tasks) do
         local task, refused = sw.holds(q, worker, t)
         if not task then
@@ -23,11 +23,10 @@ local function release(keys, args)
             replies[i] = sw.invalid_state(t.task, task.state, 'released')
         else
             sw.return_assignment(c, task, false)
-            returned = returned + 1
             replies[i] = 'pending'
         end
     end
-    if returned > 0 and not q.paused then sw.plan_wake(c, returned) end
+    sw.plan_wake_for_added(c)
     sw.commit(c)
     return replies
 end

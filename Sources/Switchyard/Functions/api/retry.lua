@@ -13,7 +13,7 @@ local function retry(keys, args)
     if not head then return tasks end
     if #tasks == 0 then return sw.bad('task: missing') end
     local c = sw.changes(q)
-    local replies, ready = {}, 0
+    local replies = {}
     for i, t in ipairs(tasks) do
         local task = sw.read(q, t.task)
         if not task then
@@ -35,11 +35,10 @@ local function retry(keys, args)
                 clear[#clear + 1] = name
             end
             sw.move(c, task, 'pending', task.place, fields, { clear = clear })
-            ready = ready + 1
             replies[i] = 'pending'
         end
     end
-    if ready > 0 and not q.paused then sw.plan_wake(c, ready) end
+    sw.plan_wake_for_added(c)
     sw.commit(c)
     return replies
 end

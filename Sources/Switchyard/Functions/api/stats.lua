@@ -4,16 +4,28 @@
 -- Arguments   none
 -- Reply       pairs: pending (in line), held, assigned, running, completed, failed, timeout, cancelled (tasks by their
 --             latest end, also those since deleted), finished (ended and not yet deleted), workers, idle_workers, slots,
---             queue_full_errors, retries, lost, repaired, oldest_pending_at (ms since 1970, or 0), pending_critical,
+--             unroutable (in line, and no registered worker could run it), queue_full_errors, retries, lost, repaired, oldest_pending_at (ms since 1970, or 0), pending_critical,
 --             pending_high, pending_normal, pending_low, paused, instance, now
 -- Errors      BADREQUEST
+-- How many tasks in line could not be run by any registered worker. Looks at 1000 lanes at most.
+local function unroutable(q, pending)
+    if redis.call('ZCARD', q.prefix .. 'workers') == 0 then return pending end
+    local found = 0
+    for _, lane in ipairs(q.has_lanes and redis.call('ZRANGE', q.prefix .. 'lanes', 0, 999) or {}) do
+        if not sw.is_served(q, lane) then found = found + redis.call('ZCARD', q.prefix .. sw.line_of(lane)) end
+    end
+    return found
+end
+
 local function stats(keys, args)
     local q, failure = sw.open(keys)
     if not q then return failure end
     local reply = redis.call('HGETALL', q.prefix .. 'stats')
-    local assigned = 0
+    local assigned, in_lanes, pending = 0, {}, 0
     for i = 1, #reply, 2 do
         if reply[i] == 'assigned' then assigned = tonumber(reply[i + 1]) end
+        local priority = string.match(reply[i], '^in_lanes_(.*)$')
+        if priority then in_lanes[priority] = tonumber(reply[i + 1]) end
     end
     local function add(name, value)
         reply[#reply + 1] = name
@@ -22,12 +34,18 @@ local function stats(keys, args)
     local oldest
     for _, priority in ipairs(sw.PRIORITIES) do
         local low, high = sw.band(priority)
-        add('pending_' .. priority, redis.call('ZCOUNT', q.prefix .. 'pending', low, high))
-        local first = redis.call('ZRANGEBYSCORE', q.prefix .. 'pending', low, high, 'WITHSCORES', 'LIMIT', 0, 1)
-        local at = first[2] and sw.submitted_at(first[2])
-        if at and (not oldest or at < oldest) then oldest = at end
+        local in_line = redis.call('ZCOUNT', q.prefix .. 'pending', low, high) + (in_lanes[priority] or 0)
+        pending = pending + in_line
+        add('pending_' .. priority, in_line)
+        for _, index in ipairs(q.has_lanes and { 'pending', 'lanes' } or { 'pending' }) do
+            local first = redis.call('ZRANGEBYSCORE', q.prefix .. index, low, high, 'WITHSCORES', 'LIMIT', 0, 1)
+            local at = first[2] and sw.submitted_at(first[2])
+            if at and (not oldest or at < oldest) then oldest = at end
+        end
     end
-    for _, index in ipairs({ 'pending', 'held', 'finished', 'workers' }) do
+    add('pending', pending)
+    add('unroutable', unroutable(q, pending))
+    for _, index in ipairs({ 'held', 'finished', 'workers' }) do
         add(index, redis.call('ZCARD', q.prefix .. index))
     end
     add('running', redis.call('ZCARD', q.prefix .. 'leases') - assigned)

@@ -6,7 +6,9 @@
 --             of each task: task (id), priority (critical|high|normal|low), priority_reason, timeout_ms,
 --             max_retries, delay_ms, run_at (ms since 1970), request (a token: a submission that is repeated with
 --             the same token, because its reply was lost, is answered like the first), and opaque bytes:
---             repo, target, args, mr, labels, command, env, cwd, payload, traceparent
+--             repo, target, args, mr, labels, command, env, cwd, payload, traceparent; what its worker must have:
+--             requires (label, label=value, label=one|other, label!=value, separated by commas), cpu (cores),
+--             memory_mb, resources (name=amount, …)
 -- Reply       for each task, in order: {id, state, "woken" or "queued", position in line from 0 or -1,
 --             "new" or "repeated"}
 -- Errors      BADREQUEST, TASKEXISTS, QUEUEFULL (names the limit), NOWORKERS; nothing is written, except that
@@ -14,7 +16,8 @@
 
 -- Stored as they are.
 local OPAQUE = { repo = true, target = true, args = true, mr = true, labels = true, command = true, env = true,
-    cwd = true, payload = true, traceparent = true, priority_reason = true, request = true }
+    cwd = true, payload = true, traceparent = true, priority_reason = true, request = true,
+    requires = true, cpu = true, memory_mb = true, resources = true }
 
 local INTEGERS = { timeout_ms = { 1, 2592000000 }, max_retries = { 0, 100 }, delay_ms = { 0, 31536000000 },
     run_at = { 0, 99999999999999 } }
@@ -58,6 +61,19 @@ local function existing(q, head, tasks)
     return redis.error_reply('TASKEXISTS task ' .. found .. ' exists already in queue ' .. q.name)
 end
 
+-- An error reply when one of the tasks could not be run by any registered worker.
+local function no_workers_for(q, tasks)
+    if redis.call('ZCOUNT', q.prefix .. 'workers', q.now_text, '+inf') == 0 then
+        return redis.error_reply('NOWORKERS queue ' .. q.name .. ' has no live worker')
+    end
+    for _, t in ipairs(tasks) do
+        if t.lane and not sw.is_served(q, t.lane) then
+            return redis.error_reply('NOWORKERS queue ' .. q.name .. ' has no live worker for task ' .. t.task
+                .. ', which needs ' .. t.lane)
+        end
+    end
+end
+
 -- The hash of a new task, as pairs.
 local function fields_of(q, t, place, batch)
     local fields = { 'priority', t.priority, 'place', place, 'submitted_at', q.now_text,
@@ -69,6 +85,10 @@ local function fields_of(q, t, place, batch)
             fields[#fields + 1] = name
             fields[#fields + 1] = value
         end
+    end
+    if t.lane then
+        fields[#fields + 1] = 'lane'
+        fields[#fields + 1] = t.lane
     end
     if batch then
         fields[#fields + 1] = 'batch'
@@ -86,9 +106,15 @@ local function submit(keys, args)
     if head.batch and not sw.is_name(head.batch) then
         return sw.bad('batch: expected 1 to 200 characters of A-Z a-z 0-9 . _ : -, found ' .. sw.shown(head.batch))
     end
+    local has_lanes = false
     for _, t in ipairs(tasks) do
         local problem = problem_of(t)
+        if not problem then
+            t.lane, problem = sw.lane_of(t)
+        end
         if problem then return sw.bad('task ' .. t.task .. ': ' .. problem) end
+        if t.lane == '' then t.lane = nil end
+        has_lanes = has_lanes or t.lane ~= nil
     end
 
     local repeated = existing(q, head, tasks)
@@ -96,16 +122,19 @@ local function submit(keys, args)
     if head.batch and redis.call('EXISTS', q.prefix .. 'batch:' .. head.batch) == 1 then
         return redis.error_reply('TASKEXISTS batch ' .. head.batch .. ' exists already in queue ' .. q.name)
     end
-    if head.if_no_workers == 'reject' and redis.call('ZCOUNT', q.prefix .. 'workers', q.now_text, '+inf') == 0 then
-        return redis.error_reply('NOWORKERS queue ' .. q.name .. ' has no live worker')
+    if head.if_no_workers == 'reject' then
+        local refused = no_workers_for(q, tasks)
+        if refused then return refused end
     end
     local length = redis.call('ZCARD', q.prefix .. 'pending') + redis.call('ZCARD', q.prefix .. 'held')
+        + sw.in_lanes(q)
     if length + #tasks > q.max_queue_length then
         redis.call('HINCRBY', q.prefix .. 'stats', 'queue_full_errors', 1)
         return redis.error_reply('QUEUEFULL queue ' .. q.name .. ' holds ' .. length .. ' tasks; with ' .. #tasks
             .. ' more it would exceed its limit of ' .. sw.digits(q.max_queue_length))
     end
 
+    if has_lanes then sw.ensure_lanes(q) end
     local c = sw.changes(q)
     local ready = 0
     for i, t in ipairs(tasks) do
@@ -113,7 +142,7 @@ local function submit(keys, args)
         local place = sw.place(q, t.priority, i - 1)
         local due = math.max(t.run_at and tonumber(t.run_at) or 0, t.delay_ms and q.now + tonumber(t.delay_ms) or 0)
         local fields = fields_of(q, t, place, head.batch)
-        local new = { id = t.task, batch = head.batch }
+        local new = { id = t.task, batch = head.batch, lane = t.lane, priority = t.priority }
         if due > q.now then
             fields[#fields + 1] = 'run_at'
             fields[#fields + 1] = sw.digits(due)
@@ -124,7 +153,7 @@ local function submit(keys, args)
             sw.move(c, new, 'pending', place, fields)
         end
     end
-    local woken = ready > 0 and not q.paused and sw.plan_wake(c, ready) or 0
+    local woken = sw.plan_wake_for_added(c)
     sw.ensure_instance(q)
     if head.batch then
         redis.call('HSET', q.prefix .. 'batch:' .. head.batch, 'total', #tasks, 'submitted_at', q.now_text)
@@ -133,7 +162,7 @@ local function submit(keys, args)
 
     local replies = {}
     for i, t in ipairs(tasks) do
-        local position = t.ready and head.position == '1' and redis.call('ZRANK', q.prefix .. 'pending', t.task) or -1
+        local position = t.ready and head.position == '1' and redis.call('ZRANK', q.prefix .. sw.line_of(t.lane), t.task) or -1
         replies[i] = { t.task, 'pending', t.ready and t.ready <= woken and 'woken' or 'queued', position, 'new' }
     end
     return replies

@@ -59,8 +59,7 @@ local function tick(keys, args)
             seen[id] = true
             expire(c, task)
         else
-            c.rem.leases[#c.rem.leases + 1] = id
-            sw.count(c.stats, 'repaired', 1)
+            sw.strike(c, 'leases', id)
         end
     end
 
@@ -81,13 +80,11 @@ local function tick(keys, args)
         if task and task.state == 'pending' then
             sw.move(c, task, 'pending', task.place, {})
         elseif not seen[id] then
-            c.rem.held[#c.rem.held + 1] = id
-            sw.count(c.stats, 'repaired', 1)
+            sw.strike(c, 'held', id)
         end
     end
 
-    local ready = q.paused and 0 or redis.call('ZCARD', q.prefix .. 'pending') + #c.add.pending / 2
-    local woken = ready > 0 and sw.plan_wake(c, ready) or 0
+    local woken = q.paused and 0 or sw.plan_wake_for_line(c)
     local overdue = {}
     if head.cleanup == '1' then
         overdue = redis.call('ZRANGEBYSCORE', q.prefix .. 'finished', '-inf', sw.digits(q.now - q.retention_ms),

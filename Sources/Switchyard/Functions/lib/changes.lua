@@ -1,14 +1,12 @@
 -- A change-set: what a call is going to write, collected while it validates and reads. `commit` writes it,
 -- one variadic command for each index however many tasks moved, and publishes last.
 --
--- A task stands in exactly one index, told by its state: pending in `pending` (or in `held` while held_by
--- says for what), assigned and running in `leases` and in the hash `attempts:<worker>`, ended in `finished`.
+-- A task stands in exactly one index, told by its state: pending in `pending` or `pending:<lane>` (or in `held` while
+-- held_by says for what), assigned and running in `leases` and in the hash `attempts:<worker>`, ended in `finished`.
 
 function sw.changes(q)
     return {
-        q = q, hset = {}, hdel = {},
-        rem = { pending = {}, held = {}, leases = {}, finished = {} },
-        add = { pending = {}, held = {}, leases = {}, finished = {} },
+        q = q, hset = {}, hdel = {}, rem = {}, add = {},
         attempts = {}, stats = {}, batches = {}, results = {}, events = {}, control = {},
         ending_now = {},
     }
@@ -41,10 +39,40 @@ local function attempts_of(c, worker)
     return a
 end
 
-local function index_of(state, held_by)
-    if state == 'pending' then return held_by and 'held' or 'pending' end
+-- The index in which a pending task of `lane` (nil: none) stands in line.
+function sw.line_of(lane)
+    return lane and 'pending:' .. lane or 'pending'
+end
+
+local function index_of(state, held_by, lane)
+    if state == 'pending' then return held_by and 'held' or sw.line_of(lane) end
     if sw.LIVE[state] then return 'leases' end
     return 'finished'
+end
+
+-- The list of what is to be removed from, or added to, one index.
+local function list_of(lists, index)
+    local list = lists[index]
+    if not list then
+        list = {}
+        lists[index] = list
+    end
+    return list
+end
+
+-- Takes `id` out of an index where it has no business: an entry without its task.
+function sw.strike(c, index, id)
+    push(list_of(c.rem, index), id)
+    count(c.stats, 'repaired', 1)
+end
+
+-- Counts the tasks in line in lanes, and remembers the lanes whose head may change.
+local function note_lane(c, task, old_index, new_index)
+    local line = sw.line_of(task.lane)
+    if old_index == line then count(c.stats, 'in_lanes_' .. task.priority, -1) end
+    if new_index == line then count(c.stats, 'in_lanes_' .. task.priority, 1) end
+    c.lanes = c.lanes or {}
+    c.lanes[task.lane] = true
 end
 
 -- Moves `task` (sw.read) to state `to`. The only writer of a state.
@@ -60,17 +88,19 @@ function sw.move(c, task, to, score, fields, opts)
     end
     local key = c.q.prefix .. 'task:' .. id
 
-    local new_index = index_of(to, opts.held_by)
+    local new_index = index_of(to, opts.held_by, task.lane)
+    local old_index = from and index_of(from, task.held_by, task.lane)
     if from then
-        local old_index = index_of(from, task.held_by)
-        if old_index ~= new_index then push(c.rem[old_index], id) end
+        if old_index ~= new_index then push(list_of(c.rem, old_index), id) end
         if from == 'assigned' then count(c.stats, 'assigned', -1) end
         if sw.TERMINAL[from] then count(c.stats, from, -1) end
     end
-    push_pair(c.add[new_index], score, id)
+    push_pair(list_of(c.add, new_index), score, id)
+    if task.lane then note_lane(c, task, old_index, new_index) end
 
     if sw.LIVE[to] then
-        push_pair(attempts_of(c, opts.worker).set, id, opts.attempt .. ':' .. opts.deadline_at)
+        push_pair(attempts_of(c, opts.worker).set, id,
+            opts.attempt .. ':' .. opts.deadline_at .. (task.lane and ' ' .. task.lane or ''))
     elseif from and sw.LIVE[from] then
         push(attempts_of(c, task.worker).del, id)
     end
@@ -131,12 +161,9 @@ end
 function sw.commit(c)
     local q = c.q
     local prefix = q.prefix
-    for index, ids in pairs(c.rem) do
-        if #ids > 0 then redis.call('ZREM', prefix .. index, unpack(ids)) end
-    end
-    for index, pairs_ in pairs(c.add) do
-        if #pairs_ > 0 then redis.call('ZADD', prefix .. index, unpack(pairs_)) end
-    end
+    for index, ids in pairs(c.rem) do redis.call('ZREM', prefix .. index, unpack(ids)) end
+    for index, pairs_ in pairs(c.add) do redis.call('ZADD', prefix .. index, unpack(pairs_)) end
+    if c.lanes then sw.commit_lanes(q, c.lanes) end
     for worker, a in pairs(c.attempts) do
         local key = prefix .. 'attempts:' .. worker
         if #a.del > 0 then redis.call('HDEL', key, unpack(a.del)) end
@@ -149,6 +176,7 @@ function sw.commit(c)
     end
     commit_batches(c)
     if c.pull then sw.commit_pull(q, c.pull) end
+    if c.reserve or c.unreserve then sw.commit_reservation(c) end
     if c.wake and #c.wake > 0 then sw.commit_wake(c) end
     if #c.results > 0 then redis.call('PUBLISH', prefix .. 'results', table.concat(c.results, '\n')) end
     if #c.events > 0 then redis.call('PUBLISH', prefix .. 'events', table.concat(c.events, '\n')) end

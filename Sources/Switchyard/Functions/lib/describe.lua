@@ -4,10 +4,11 @@
 function sw.describe(q, id)
     local fields = redis.call('HGETALL', q.prefix .. 'task:' .. id)
     if #fields == 0 then return nil end
-    local state, held_by
+    local state, held_by, lane
     for i = 1, #fields, 2 do
         if fields[i] == 'state' then state = fields[i + 1] end
         if fields[i] == 'held_by' then held_by = fields[i + 1] end
+        if fields[i] == 'lane' then lane = fields[i + 1] end
     end
     local function add(name, value)
         fields[#fields + 1] = name
@@ -17,7 +18,7 @@ function sw.describe(q, id)
     if sw.LIVE[state] then
         add('lease_expires_at', redis.call('ZSCORE', q.prefix .. 'leases', id) or '')
     elseif state == 'pending' and not held_by then
-        add('position', tostring(redis.call('ZRANK', q.prefix .. 'pending', id) or -1))
+        add('position', tostring(redis.call('ZRANK', q.prefix .. sw.line_of(lane), id) or -1))
         if q.paused then add('held_by', 'paused') end
     end
     return fields

@@ -26,10 +26,12 @@ sw.DEFAULTS = {
     retention_ms = 7200000,
     cleanup_interval_ms = 300000,
     log_max_entries = 1000,
+    reserve_after_ms = 10000,
 }
 
 -- Answers the queue, or nil and an error reply. `names` are the settings that the call will read; each is
--- then a field of the answer, as a number. `paused` and `instance` are read by everybody.
+-- then a field of the answer, as a number. `instance`, `paused` and `has_lanes` (a task with requirements
+-- or resources, or a worker with labels, was seen) are read by everybody.
 function sw.open(keys, names)
     local prefix = keys[1]
     local name = #keys == 1 and string.match(prefix, '^switchyard:{([A-Za-z0-9._:-]+)}:$')
@@ -41,11 +43,12 @@ function sw.open(keys, names)
     local now_us = tonumber(time[1]) * 1000000 + tonumber(time[2])
     local now = math.floor(now_us / 1000)
     local q = { name = name, prefix = prefix, now_us = now_us, now = now, now_text = string.format('%.0f', now) }
-    local values = redis.call('HMGET', prefix .. 'config', 'instance', 'paused', unpack(names or {}))
+    local values = redis.call('HMGET', prefix .. 'config', 'instance', 'paused', 'has_lanes', unpack(names or {}))
     q.instance = values[1]
     q.paused = values[2] == '1'
+    q.has_lanes = values[3] == '1'
     for i, setting in ipairs(names or {}) do
-        q[setting] = tonumber(values[i + 2] or sw.DEFAULTS[setting])
+        q[setting] = tonumber(values[i + 3] or sw.DEFAULTS[setting])
     end
     return q
 end
@@ -55,6 +58,13 @@ function sw.ensure_instance(q)
     if q.instance then return end
     q.instance = string.format('%.0f', q.now_us)
     redis.call('HSET', q.prefix .. 'config', 'instance', q.instance, 'created_at', string.format('%.0f', q.now))
+end
+
+-- From now on the queue has lanes and classes. A queue that has none pays nothing for them.
+function sw.ensure_lanes(q)
+    if q.has_lanes then return end
+    q.has_lanes = true
+    redis.call('HSET', q.prefix .. 'config', 'has_lanes', '1')
 end
 
 -- Where a task stands in line: its level's band plus the time of its first submission. `offset` (µs) keeps

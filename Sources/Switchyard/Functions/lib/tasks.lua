@@ -3,12 +3,13 @@
 -- Answers the task, or nil when there is none.
 function sw.read(q, id)
     local v = redis.call('HMGET', q.prefix .. 'task:' .. id, 'state', 'attempt', 'worker', 'place', 'retry_count',
-        'max_retries', 'timeout_ms', 'started_at', 'assigned_at', 'deliveries', 'batch', 'held_by')
+        'max_retries', 'timeout_ms', 'started_at', 'assigned_at', 'deliveries', 'batch', 'held_by', 'lane', 'priority')
     if not v[1] then return nil end
     return {
         id = id, state = v[1], attempt = tonumber(v[2] or 0), worker = v[3] or '', place = v[4],
         retry_count = tonumber(v[5] or 0), max_retries = tonumber(v[6] or 0), timeout_ms = tonumber(v[7] or 0),
         started_at = v[8], assigned_at = v[9], deliveries = tonumber(v[10] or 0), batch = v[11], held_by = v[12],
+        lane = v[13], priority = v[14],
     }
 end
 
@@ -16,7 +17,7 @@ end
 sw.DEFINITION = {
     priority = true, timeout_ms = true, max_retries = true, retry_count = true, submitted_at = true,
     repo = true, target = true, args = true, mr = true, labels = true, command = true, env = true, cwd = true,
-    payload = true, traceparent = true, batch = true,
+    payload = true, traceparent = true, batch = true, requires = true, cpu = true, memory_mb = true, resources = true,
 }
 
 -- An assignment, as pairs: what a worker needs to run the attempt. `attempt` and `deadline_at` (nil while not started)

@@ -1,11 +1,58 @@
 -- Workers: who sleeps and may be woken, what a worker takes, and what becomes of its tasks when it goes.
 
--- Plans to wake up to `n` of the workers that have slept longest (round robin, by when they last got work).
--- A wake-up is a hint: the worker then pulls. A woken worker leaves `idle` until it has pulled in vain.
+-- Sleepers looked at for one call's wake-ups; a tick looks again.
+local SLEEPERS = 64
+
+-- Plans to wake workers for `n` tasks: those that have slept longest (round robin, by when they last got work), of
+-- those that serve the tasks' lanes. A wake-up is a hint: the worker then pulls. A woken worker leaves `idle` until it has
+-- pulled in vain.
+--   lanes   lane ('': none) → number of tasks; only needed where the queue has lanes
 -- Answers how many.
-function sw.plan_wake(c, n)
-    c.wake = redis.call('ZRANGE', c.q.prefix .. 'idle', 0, math.min(n, 64) - 1)
+function sw.plan_wake(c, n, lanes)
+    local q = c.q
+    if not q.has_lanes then
+        c.wake = redis.call('ZRANGE', q.prefix .. 'idle', 0, math.min(n, SLEEPERS) - 1)
+        return #c.wake
+    end
+    c.wake = {}
+    local sleepers = redis.call('ZRANGE', q.prefix .. 'idle', 0, SLEEPERS - 1)
+    if #sleepers == 0 then return 0 end
+    local classes = redis.call('HMGET', q.prefix .. 'class', unpack(sleepers))
+    for i, worker in ipairs(sleepers) do
+        for lane, left in pairs(lanes) do
+            if left > 0 and sw.serves(classes[i] or '', lane) then
+                lanes[lane] = left - 1
+                c.wake[#c.wake + 1] = worker
+                break
+            end
+        end
+    end
     return #c.wake
+end
+
+-- Plans to wake workers for all that stands in line, and for what this call puts there. Answers how many.
+function sw.plan_wake_for_line(c)
+    local q = c.q
+    local ready = redis.call('ZCARD', q.prefix .. 'pending') + #(c.add.pending or {}) / 2
+    if not q.has_lanes then return ready > 0 and sw.plan_wake(c, ready) or 0 end
+    local lanes = { [''] = ready }
+    for _, lane in ipairs(redis.call('ZRANGE', q.prefix .. 'lanes', 0, 999)) do lanes[lane] = SLEEPERS end
+    for lane in pairs(c.lanes or {}) do lanes[lane] = SLEEPERS end
+    return sw.plan_wake(c, ready, lanes)
+end
+
+-- Plans to wake workers for the tasks that this call puts in line. Answers how many.
+function sw.plan_wake_for_added(c)
+    if c.q.paused then return 0 end
+    local total, lanes = 0, {}
+    for index, added in pairs(c.add) do
+        local lane = index == 'pending' and '' or string.match(index, '^pending:(.*)$')
+        if lane then
+            lanes[lane] = #added / 2
+            total = total + #added / 2
+        end
+    end
+    return total > 0 and sw.plan_wake(c, total, lanes) or 0
 end
 
 -- Called by commit.
@@ -42,6 +89,43 @@ function sw.forget_worker(q, worker, slots)
     redis.call('ZREM', q.prefix .. 'workers', worker)
     redis.call('ZREM', q.prefix .. 'idle', worker)
     redis.call('HINCRBY', q.prefix .. 'stats', 'slots', -slots)
+    if q.has_lanes then sw.leave_class(q, worker) end
+end
+
+-- Hands one pending task to the worker of `plan`.
+function sw.plan_assignment(c, plan, id, lane, start, lease)
+    local q = c.q
+    local fields = redis.call('HGETALL', q.prefix .. 'task:' .. id)
+    local attempt, timeout_ms, state, batch, priority = 0, 0, nil, nil, nil
+    for i = 1, #fields, 2 do
+        local name = fields[i]
+        if name == 'attempt' then attempt = tonumber(fields[i + 1])
+        elseif name == 'timeout_ms' then timeout_ms = tonumber(fields[i + 1])
+        elseif name == 'state' then state = fields[i + 1]
+        elseif name == 'batch' then batch = fields[i + 1]
+        elseif name == 'priority' then priority = fields[i + 1]
+        end
+    end
+    if state ~= 'pending' then
+        -- An index entry without its task: the reconciler's business, but never a reason to stand still.
+        return sw.strike(c, sw.line_of(lane), id)
+    end
+    attempt = attempt + 1
+    local worker, text, deadline = plan.worker, tostring(attempt), nil
+    local task = { id = id, state = 'pending', batch = batch, attempt = attempt, lane = lane, priority = priority }
+    if start then
+        deadline = sw.digits(q.now + timeout_ms)
+        sw.move(c, task, 'running', timeout_ms < q.lease_ms and deadline or lease,
+            { 'attempt', text, 'worker', worker, 'assigned_at', q.now_text, 'started_at', q.now_text },
+            { worker = worker, attempt = text, deadline_at = deadline })
+    else
+        plan.unstarted = plan.unstarted + 1
+        sw.move(c, task, 'assigned', lease,
+            { 'attempt', text, 'worker', worker, 'assigned_at', q.now_text },
+            { worker = worker, attempt = text, deadline_at = '0' })
+    end
+    plan.assignments[#plan.assignments + 1] = sw.assignment(q, id, text, deadline, fields)
+    plan.got = plan.got + 1
 end
 
 -- What `switchyard_pull`, and `switchyard_finish` with "pull", will hand out: collected in c and committed with it.
@@ -54,7 +138,13 @@ function sw.plan_pull(c, worker, head, ending)
     local w = redis.call('HMGET', q.prefix .. 'worker:' .. worker, 'slots', 'draining', 'unstarted', 'last_assigned',
         'asleep')
     if not w[1] then return nil, sw.worker_not_found(worker) end
-    local used = redis.call('HLEN', q.prefix .. 'attempts:' .. worker) - ending
+    local held, used
+    if q.has_lanes then
+        held = redis.call('HGETALL', q.prefix .. 'attempts:' .. worker)
+        used = #held / 2 - ending
+    else
+        used = redis.call('HLEN', q.prefix .. 'attempts:' .. worker) - ending
+    end
     local free = math.max(0, tonumber(w[1]) - used)
     local want = math.min(tonumber(head.max or 1), free)
     local plan = { worker = worker, assignments = {}, unstarted = tonumber(w[3] or 0), asleep = w[5] == '1',
@@ -64,10 +154,10 @@ function sw.plan_pull(c, worker, head, ending)
     -- Assignments of an earlier pull that the worker has not started, or does not know of.
     local unknown = head.holding and used > tonumber(head.holding)
     if plan.unstarted > 0 or unknown then
-        local held = redis.call('HGETALL', q.prefix .. 'attempts:' .. worker)
+        held = held or redis.call('HGETALL', q.prefix .. 'attempts:' .. worker)
         local unstarted = 0
         for i = 1, #held, 2 do
-            local attempt, deadline = string.match(held[i + 1], '^(%d+):(%d+)$')
+            local attempt, deadline = string.match(held[i + 1], '^(%d+):(%d+)')
             local started = deadline ~= '0'
             if not started then unstarted = unstarted + 1 end
             if (not started or unknown) and not c.ending_now[held[i]] then
@@ -82,43 +172,15 @@ function sw.plan_pull(c, worker, head, ending)
         plan.idle = want > 0 and q.paused
         return plan
     end
+    local chosen, lanes
+    if q.has_lanes then
+        chosen, lanes = sw.choose(c, plan, held or {}, want)
+    else
+        chosen = redis.call('ZRANGE', q.prefix .. 'pending', 0, want - 1)
+    end
     local start = head.start == '1'
     local lease = sw.digits(q.now + (start and q.lease_ms or q.assign_timeout_ms))
-    for _, id in ipairs(redis.call('ZRANGE', q.prefix .. 'pending', 0, want - 1)) do
-        local fields = redis.call('HGETALL', q.prefix .. 'task:' .. id)
-        local attempt, timeout_ms, state, batch, returned = 0, 0, nil, nil, nil
-        for i = 1, #fields, 2 do
-            local name = fields[i]
-            if name == 'attempt' then attempt = tonumber(fields[i + 1])
-            elseif name == 'timeout_ms' then timeout_ms = tonumber(fields[i + 1])
-            elseif name == 'state' then state = fields[i + 1]
-            elseif name == 'batch' then batch = fields[i + 1]
-            end
-        end
-        if state == 'pending' then
-            attempt = attempt + 1
-            local text = tostring(attempt)
-            local task = { id = id, state = 'pending', batch = batch, attempt = attempt }
-            local deadline
-            if start then
-                deadline = sw.digits(q.now + timeout_ms)
-                sw.move(c, task, 'running', timeout_ms < q.lease_ms and deadline or lease,
-                    { 'attempt', text, 'worker', worker, 'assigned_at', q.now_text, 'started_at', q.now_text },
-                    { worker = worker, attempt = text, deadline_at = deadline })
-            else
-                plan.unstarted = plan.unstarted + 1
-                sw.move(c, task, 'assigned', lease,
-                    { 'attempt', text, 'worker', worker, 'assigned_at', q.now_text },
-                    { worker = worker, attempt = text, deadline_at = '0' })
-            end
-            plan.assignments[#plan.assignments + 1] = sw.assignment(q, id, text, deadline, fields)
-            plan.got = plan.got + 1
-        else
-            -- An index entry without its task: the reconciler's business, but never a reason to stand still.
-            c.rem.pending[#c.rem.pending + 1] = id
-            sw.count(c.stats, 'repaired', 1)
-        end
-    end
+    for i, id in ipairs(chosen) do sw.plan_assignment(c, plan, id, lanes and lanes[i] or nil, start, lease) end
     plan.idle = plan.got < want
     return plan
 end
