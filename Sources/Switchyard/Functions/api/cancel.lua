@@ -23,10 +23,7 @@ local function cancel(keys, args)
         elseif sw.TERMINAL[task.state] then
             replies[i] = sw.invalid_state(t.task, task.state, 'cancelled')
         else
-            local live = sw.LIVE[task.state]
-            sw.move(c, task, 'cancelled', q.now_text, { 'finished_at', q.now_text, 'outcome', 'cancelled',
-                'error_code', 'Cancelled', 'error_message', reason })
-            if live then sw.tell(c, task.worker, 'cancel ' .. t.task .. ' ' .. task.attempt) end
+            sw.cancel_task(c, task, reason)
             replies[i] = 'cancelled'
         end
     end

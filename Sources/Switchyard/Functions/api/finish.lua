@@ -84,6 +84,11 @@ local function finish(keys, args)
             end
         end
     end
+    if sw.has_follow_ups(c) then
+        -- What the ends let run is put in line before this worker looks there.
+        sw.commit(c)
+        c, ended = sw.changes(q), 0
+    end
     local assignments = {}
     if head.pull and head.pull ~= '0' then
         local plan, refused = sw.plan_pull(c, worker, head, ended)

@@ -7,6 +7,17 @@
 --             unroutable (in line, and no registered worker could run it), queue_full_errors, retries, lost, repaired, oldest_pending_at (ms since 1970, or 0), pending_critical,
 --             pending_high, pending_normal, pending_low, paused, instance, now
 -- Errors      BADREQUEST
+-- When the first task of an index was submitted; of a lane, its first.
+local function submitted_at(q, lane, first)
+    local id = lane and redis.call('ZRANGE', q.prefix .. sw.line_of(lane), 0, 0)[1] or first
+    return id and tonumber(redis.call('HGET', q.prefix .. 'task:' .. id, 'submitted_at') or nil)
+end
+
+local function sooner(left, right)
+    if left and right then return math.min(left, right) end
+    return left or right
+end
+
 -- How many tasks in line could not be run by any registered worker. Looks at 1000 lanes at most.
 local function unroutable(q, pending)
     if redis.call('ZCARD', q.prefix .. 'workers') == 0 then return pending end
@@ -39,8 +50,7 @@ local function stats(keys, args)
         add('pending_' .. priority, in_line)
         for _, index in ipairs(q.has_lanes and { 'pending', 'lanes' } or { 'pending' }) do
             local first = redis.call('ZRANGEBYSCORE', q.prefix .. index, low, high, 'WITHSCORES', 'LIMIT', 0, 1)
-            local at = first[2] and sw.submitted_at(first[2])
-            if at and (not oldest or at < oldest) then oldest = at end
+            if first[1] then oldest = sooner(oldest, submitted_at(q, index == 'lanes' and first[1] or nil, first[1])) end
         end
     end
     add('pending', pending)

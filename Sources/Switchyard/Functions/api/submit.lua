@@ -8,19 +8,57 @@
 --             the same token, because its reply was lost, is answered like the first), and opaque bytes:
 --             repo, target, args, mr, labels, command, env, cwd, payload, traceparent; what its worker must have:
 --             requires (label, label=value, label=one|other, label!=value, separated by commas), cpu (cores),
---             memory_mb, resources (name=amount, …)
+--             memory_mb, resources (name=amount, …); when it may run: depends_on (ids, separated by commas),
+--             run_anyway ("1": also if a dependency fails), concurrency_key with concurrency_limit, rate_key with
+--             rate_per_second and rate_burst; in which order: fairness_key with fairness_weight, affinity_key,
+--             group_key; and unique_key with unique_for_ms
 -- Reply       for each task, in order: {id, state, "woken" or "queued", position in line from 0 or -1,
---             "new" or "repeated"}
+--             "new", "repeated" or "unique": then the id is that of the equal task that was there before}
 -- Errors      BADREQUEST, TASKEXISTS, QUEUEFULL (names the limit), NOWORKERS; nothing is written, except that
 --             QUEUEFULL is counted
 
--- Stored as they are.
-local OPAQUE = { repo = true, target = true, args = true, mr = true, labels = true, command = true, env = true,
-    cwd = true, payload = true, traceparent = true, priority_reason = true, request = true,
-    requires = true, cpu = true, memory_mb = true, resources = true }
+-- The arguments of a task that are stored as they are, with what checks them: true accepts any bytes.
+local function integer(least, most)
+    return function(_, name, value) return sw.check_integer(name, value, least, most) end
+end
 
-local INTEGERS = { timeout_ms = { 1, 2592000000 }, max_retries = { 0, 100 }, delay_ms = { 0, 31536000000 },
-    run_at = { 0, 99999999999999 } }
+-- What checks an argument that a plain task does not have; it marks the task.
+local function special(check)
+    return function(t, name, value)
+        t.is_special = true
+        return check and check(t, name, value)
+    end
+end
+
+local function decimal(least, most)
+    return special(function(_, name, value)
+        local number = string.find(value, '^%d+%.?%d*$') and #value <= 15 and tonumber(value)
+        if not number or number < least or number > most then
+            return name .. ': expected a number from ' .. least .. ' to ' .. most .. ', found ' .. sw.shown(value)
+        end
+    end)
+end
+
+-- A key that a caller chooses; it becomes part of a Redis key.
+local key = special(function(_, name, value)
+    if not sw.is_name(value) then
+        return name .. ': expected 1 to 200 characters of A-Z a-z 0-9 . _ : -, found ' .. sw.shown(value)
+    end
+end)
+
+local STORED = {
+    repo = true, target = true, args = true, mr = true, labels = true, command = true, env = true, cwd = true,
+    payload = true, traceparent = true, priority_reason = true, request = true,
+    requires = special(), cpu = special(), memory_mb = special(), resources = special(), depends_on = special(),
+    run_anyway = special(integer(0, 1)), affinity_key = key, group_key = key, fairness_key = key,
+    fairness_weight = decimal(0.001, 1000), concurrency_key = key, concurrency_limit = special(integer(1, 1000000)),
+    rate_key = key, rate_per_second = decimal(0.0001, 100000), rate_burst = special(integer(1, 1000000)),
+    unique_key = key, unique_for_ms = special(integer(1, 31536000000)),
+}
+
+-- Arguments that are not stored under their name.
+local CHECKED = { timeout_ms = integer(1, 2592000000), max_retries = integer(0, 100),
+    delay_ms = integer(0, 31536000000), run_at = integer(0, 99999999999999) }
 
 -- Answers what is wrong with the task, or nil.
 local function problem_of(t)
@@ -29,12 +67,11 @@ local function problem_of(t)
     end
     local bytes = 0
     for name, value in pairs(t) do
-        local range = INTEGERS[name]
-        if range then
-            local problem = sw.check_integer(name, value, range[1], range[2])
+        local check = STORED[name]
+        if check then bytes = bytes + #value else check = CHECKED[name] end
+        if check and check ~= true then
+            local problem = check(t, name, value)
             if problem then return problem end
-        elseif OPAQUE[name] then
-            bytes = bytes + #value
         end
     end
     if bytes > sw.MAX_VALUE_BYTES then
@@ -81,7 +118,7 @@ local function fields_of(q, t, place, batch)
         'max_retries', t.max_retries or sw.digits(q.default_max_retries) }
     for name, value in pairs(t) do
         -- A token equal to the id is what a generated id needs, and is not worth its bytes.
-        if OPAQUE[name] and not (name == 'request' and value == t.task) then
+        if STORED[name] and not (name == 'request' and value == t.task) then
             fields[#fields + 1] = name
             fields[#fields + 1] = value
         end
@@ -97,6 +134,68 @@ local function fields_of(q, t, place, batch)
     return fields
 end
 
+-- Whether a task asks for something that a plain one does not have.
+local function uses(t)
+    return t.concurrency_key or t.rate_key or t.unique_key or t.depends_on
+end
+
+-- Plans the new task `t`, the i-th of its call. Answers whether it is ready to run.
+local function plan_task(c, t, i, batch)
+    local q = c.q
+    t.place = sw.place(q, t.priority, q.is_fair and sw.start_tag(c, t) or sw.time_tag(q, i - 1))
+    local fields = fields_of(q, t, t.place, batch)
+    local new = { id = t.task, batch = batch, lane = t.lane, priority = t.priority, place = t.place, attempt = 0 }
+    if t.is_special and uses(t) then
+        new.uses, new.concurrency_key, new.unique_key = true, t.concurrency_key, t.unique_key
+        fields[#fields + 1] = 'uses'
+        fields[#fields + 1] = '1'
+    end
+    if t.unique_key then
+        c.unique[#c.unique + 1] = t.unique_key
+        c.unique[#c.unique + 1] = t.task
+    end
+    local due = math.max(t.run_at and tonumber(t.run_at) or 0, t.delay_ms and q.now + tonumber(t.delay_ms) or 0)
+    if due > q.now then
+        fields[#fields + 1] = 'run_at'
+        fields[#fields + 1] = sw.digits(due)
+    end
+    if t.broken then
+        -- A dependency ended without success before this task came: it is cancelled where it stands.
+        for _, value in ipairs({ 'finished_at', q.now_text, 'outcome', 'cancelled', 'error_code', 'Cancelled',
+            'error_message', 'its dependency ' .. t.broken }) do
+            fields[#fields + 1] = value
+        end
+        sw.move(c, new, 'cancelled', q.now_text, fields)
+        return false
+    end
+    if t.waits_for and t.waits_for > 0 then
+        fields[#fields + 1] = 'deps_left'
+        fields[#fields + 1] = tostring(t.waits_for)
+        sw.depend(c, t.task, t.dependencies)
+        sw.move(c, new, 'pending', t.place, fields, { held_by = 'dependencies' })
+        return false
+    end
+    if due > q.now then
+        sw.move(c, new, 'pending', sw.digits(due), fields, { held_by = 'schedule' })
+        return false
+    end
+    sw.move(c, new, 'pending', t.place, fields)
+    return true
+end
+
+-- Finds the tasks whose unique_key is taken: t.same_as, t.same_state. Answers how many are really to be added.
+local function find_unique(q, tasks)
+    local taken, fresh = {}, #tasks
+    for _, t in ipairs(tasks) do
+        if t.unique_key then
+            t.same_as, t.same_state = taken[t.unique_key], 'pending'
+            if not t.same_as then t.same_as, t.same_state = sw.holder_of_key(q, t) end
+            if t.same_as then fresh = fresh - 1 else taken[t.unique_key] = t.task end
+        end
+    end
+    return fresh
+end
+
 local function submit(keys, args)
     local q, failure = sw.open(keys, { 'max_queue_length', 'default_timeout_ms', 'default_max_retries' })
     if not q then return failure end
@@ -106,15 +205,16 @@ local function submit(keys, args)
     if head.batch and not sw.is_name(head.batch) then
         return sw.bad('batch: expected 1 to 200 characters of A-Z a-z 0-9 . _ : -, found ' .. sw.shown(head.batch))
     end
-    local has_lanes = false
+    local has_special = false
     for _, t in ipairs(tasks) do
         local problem = problem_of(t)
-        if not problem then
+        if t.is_special and not problem then
             t.lane, problem = sw.lane_of(t)
+            if t.lane == '' then t.lane = nil end
+            has_special = true
         end
         if problem then return sw.bad('task ' .. t.task .. ': ' .. problem) end
-        if t.lane == '' then t.lane = nil end
-        has_lanes = has_lanes or t.lane ~= nil
+        t.priority = t.priority or 'normal'
     end
 
     local repeated = existing(q, head, tasks)
@@ -122,48 +222,57 @@ local function submit(keys, args)
     if head.batch and redis.call('EXISTS', q.prefix .. 'batch:' .. head.batch) == 1 then
         return redis.error_reply('TASKEXISTS batch ' .. head.batch .. ' exists already in queue ' .. q.name)
     end
+    local fresh = #tasks
+    if has_special then
+        local wrong = sw.check_dependencies(q, tasks)
+        if wrong then return sw.bad(wrong) end
+        fresh = find_unique(q, tasks)
+    end
     if head.if_no_workers == 'reject' then
         local refused = no_workers_for(q, tasks)
         if refused then return refused end
     end
     local length = redis.call('ZCARD', q.prefix .. 'pending') + redis.call('ZCARD', q.prefix .. 'held')
-        + sw.in_lanes(q)
-    if length + #tasks > q.max_queue_length then
+        + sw.elsewhere(q)
+    if length + fresh > q.max_queue_length and fresh > 0 then
         redis.call('HINCRBY', q.prefix .. 'stats', 'queue_full_errors', 1)
-        return redis.error_reply('QUEUEFULL queue ' .. q.name .. ' holds ' .. length .. ' tasks; with ' .. #tasks
+        return redis.error_reply('QUEUEFULL queue ' .. q.name .. ' holds ' .. length .. ' tasks; with ' .. fresh
             .. ' more it would exceed its limit of ' .. sw.digits(q.max_queue_length))
     end
 
-    if has_lanes then sw.ensure_lanes(q) end
+    for _, t in ipairs(has_special and tasks or {}) do
+        if t.lane then sw.ensure_lanes(q) end
+        if t.fairness_key then sw.ensure_fairness(q) end
+        if t.affinity_key then sw.ensure_affinity(q) end
+        if uses(t) then sw.ensure_holds(q) end
+    end
     local c = sw.changes(q)
-    local ready = 0
+    local ready, added = 0, 0
     for i, t in ipairs(tasks) do
-        t.priority = t.priority or 'normal'
-        local place = sw.place(q, t.priority, i - 1)
-        local due = math.max(t.run_at and tonumber(t.run_at) or 0, t.delay_ms and q.now + tonumber(t.delay_ms) or 0)
-        local fields = fields_of(q, t, place, head.batch)
-        local new = { id = t.task, batch = head.batch, lane = t.lane, priority = t.priority }
-        if due > q.now then
-            fields[#fields + 1] = 'run_at'
-            fields[#fields + 1] = sw.digits(due)
-            sw.move(c, new, 'pending', sw.digits(due), fields, { held_by = 'schedule' })
-        else
-            ready = ready + 1
-            t.ready = ready
-            sw.move(c, new, 'pending', place, fields)
+        if not t.same_as then
+            added = added + 1
+            t.ready = plan_task(c, t, i, head.batch)
+            if t.ready then
+                ready = ready + 1
+                t.ready = ready
+            end
         end
     end
     local woken = sw.plan_wake_for_added(c)
     sw.ensure_instance(q)
     if head.batch then
-        redis.call('HSET', q.prefix .. 'batch:' .. head.batch, 'total', #tasks, 'submitted_at', q.now_text)
+        redis.call('HSET', q.prefix .. 'batch:' .. head.batch, 'total', added, 'submitted_at', q.now_text)
     end
     sw.commit(c)
 
     local replies = {}
     for i, t in ipairs(tasks) do
         local position = t.ready and head.position == '1' and redis.call('ZRANK', q.prefix .. sw.line_of(t.lane), t.task) or -1
-        replies[i] = { t.task, 'pending', t.ready and t.ready <= woken and 'woken' or 'queued', position, 'new' }
+        if t.same_as then
+            replies[i] = { t.same_as, t.same_state, 'queued', -1, 'unique' }
+        else
+            replies[i] = { t.task, t.broken and 'cancelled' or 'pending', t.ready and t.ready <= woken and 'woken' or 'queued', position, 'new' }
+        end
     end
     return replies
 end

@@ -77,13 +77,15 @@ local function tick(keys, args)
     sooner(next_held)
     for _, id in ipairs(held) do
         local task = not seen[id] and sw.read(q, id)
-        if task and task.state == 'pending' then
+        if task and task.state == 'pending' and not c.moved[id] then
             sw.move(c, task, 'pending', task.place, {})
         elseif not seen[id] then
             sw.strike(c, 'held', id)
         end
     end
 
+    sw.plan_cascade(c, limit)
+    sw.follow_up(c)
     local woken = q.paused and 0 or sw.plan_wake_for_line(c)
     local overdue = {}
     if head.cleanup == '1' then
@@ -95,8 +97,9 @@ local function tick(keys, args)
     sw.commit(c)
     for _, l in ipairs(lost) do sw.forget_worker(q, l[1], l[2]) end
 
+    if head.cleanup == '1' and q.is_fair then sw.forget_tenants(q, limit) end
     local purged = #overdue > 0 and sw.delete_ended(q, overdue) or 0
-    local more = #leases == limit or #held == limit or #overdue == limit or budget <= 0
+    local more = #leases == limit or #held == limit or #overdue == limit or budget <= 0 or #c.cascade > 0
     return { 'expired', #leases, 'lost_workers', #lost, 'due', #held, 'purged', purged, 'woken', woken,
         'more', more and '1' or '0', 'next_due', sw.digits(next_due or 0), 'now', q.now_text,
         'cleanup_interval_ms', sw.digits(q.cleanup_interval_ms),

@@ -89,3 +89,11 @@ function sw.lose_attempt(c, task, why)
         error_message = 'worker ' .. task.worker .. ' ' .. why .. ' while it ran attempt ' .. task.attempt,
     })
 end
+
+-- Ends a task that has not ended. The worker of a live attempt is told to stop it.
+function sw.cancel_task(c, task, reason)
+    local live = sw.LIVE[task.state]
+    sw.move(c, task, 'cancelled', c.q.now_text, { 'finished_at', c.q.now_text, 'outcome', 'cancelled',
+        'error_code', 'Cancelled', 'error_message', reason })
+    if live then sw.tell(c, task.worker, 'cancel ' .. task.id .. ' ' .. task.attempt) end
+end

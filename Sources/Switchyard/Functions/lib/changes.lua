@@ -1,15 +1,25 @@
 -- A change-set: what a call is going to write, collected while it validates and reads. `commit` writes it,
 -- one variadic command for each index however many tasks moved, and publishes last.
 --
--- A task stands in exactly one index, told by its state: pending in `pending` or `pending:<lane>` (or in `held` while
--- held_by says for what), assigned and running in `leases` and in the hash `attempts:<worker>`, ended in `finished`.
+-- A task stands in exactly one index, told by its state: pending in `pending` or `pending:<lane>`, or while held_by says
+-- for what it waits in `held` (a time), `waiting` (dependencies) or `blocked:<key>` (a concurrency limit); assigned and
+-- running in `leases` and in the hash `attempts:<worker>`; ended in `finished`.
 
+-- The lists and counters of a change-set come into being when they are first used: most calls use few of them.
+local MADE_ON_USE = { __index = function(c, name)
+    local made = {}
+    rawset(c, name, made)
+    return made
+end }
+
+--   hset, hdel    hashes: key, then the pairs or fields
+--   rem, add      by index: ids, and scores with ids
+--   moved         the ids of the tasks that this call moves; none is moved twice
+--   ended, limits, waiting, …: see follow_up
 function sw.changes(q)
-    return {
-        q = q, hset = {}, hdel = {}, rem = {}, add = {},
-        attempts = {}, stats = {}, batches = {}, results = {}, events = {}, control = {},
-        ending_now = {},
-    }
+    return setmetatable({ q = q, hset = {}, hdel = {}, rem = {}, add = {}, moved = {}, pull = false, wake = false,
+        reserve = false, unreserve = false, affinity = false, depends = false, lanes = false, cascaded = false },
+        MADE_ON_USE)
 end
 
 local function count(counters, name, by)
@@ -27,7 +37,7 @@ local function push_pair(list, first, second)
     list[n + 2] = second
 end
 
-local NO_OPTIONS = {}
+local NONE = {}
 
 -- The changes to attempts:<worker>: fields to set and fields to delete.
 local function attempts_of(c, worker)
@@ -44,8 +54,14 @@ function sw.line_of(lane)
     return lane and 'pending:' .. lane or 'pending'
 end
 
-local function index_of(state, held_by, lane)
-    if state == 'pending' then return held_by and 'held' or sw.line_of(lane) end
+-- The index of a task by its state and what holds it.
+local function index_of(task, state, held_by)
+    if state == 'pending' then
+        if not held_by then return sw.line_of(task.lane) end
+        if held_by == 'dependencies' then return 'waiting' end
+        if held_by == 'concurrency_limit' then return 'blocked:' .. task.concurrency_key end
+        return 'held'
+    end
     if sw.LIVE[state] then return 'leases' end
     return 'finished'
 end
@@ -66,37 +82,65 @@ function sw.strike(c, index, id)
     count(c.stats, 'repaired', 1)
 end
 
--- Counts the tasks in line in lanes, and remembers the lanes whose head may change.
-local function note_lane(c, task, old_index, new_index)
+-- Counts what cannot be read off an index: the tasks in line by their priority where there are lanes or aging, and
+-- those blocked. Remembers the lanes whose head may change.
+local function note_line(c, task, old_index, new_index, priority)
     local line = sw.line_of(task.lane)
     if old_index == line then count(c.stats, 'in_lanes_' .. task.priority, -1) end
-    if new_index == line then count(c.stats, 'in_lanes_' .. task.priority, 1) end
-    c.lanes = c.lanes or {}
-    c.lanes[task.lane] = true
+    if new_index == line then count(c.stats, 'in_lanes_' .. priority, 1) end
+    if task.lane then
+        c.lanes = c.lanes or {}
+        c.lanes[task.lane] = true
+    end
+end
+
+-- What follows from the move of a task that uses limits, dependencies or a unique key.
+local function note_uses(c, task, to, held_by, old_index)
+    if task.concurrency_key then
+        local was_live, is_live = sw.LIVE[task.state], sw.LIVE[to]
+        if is_live and not was_live then
+            sw.note_running(c, task, true)
+        elseif was_live and not is_live then
+            sw.note_running(c, task, false)
+        elseif old_index == sw.line_of(task.lane) and held_by ~= 'concurrency_limit' then
+            sw.note_turn_left(c, task)
+        end
+        if held_by == 'concurrency_limit' then count(c.stats, 'blocked', 1) end
+        if task.held_by == 'concurrency_limit' then count(c.stats, 'blocked', -1) end
+    end
+    if sw.TERMINAL[to] then
+        task.ended_as = to
+        c.ended[#c.ended + 1] = task
+        if task.unique_key then
+            c.given_up[#c.given_up + 1] = { task.unique_key, task.id, to == 'completed' and task.unique_for_ms or nil }
+        end
+    end
 end
 
 -- Moves `task` (sw.read) to state `to`. The only writer of a state.
 --   score   where it will stand in the index of its new state: place, due time, lease expiry or end (a string)
 --   fields  further fields of its hash, as pairs; move takes the table over
 --   opts    worker, attempt: the new lease; deadline_at (ms as text, '0' while not started): its time limit;
---           held_by: what a pending task waits for; clear: fields to delete
+--           held_by: what a pending task waits for; priority: its new one; clear: fields to delete
 function sw.move(c, task, to, score, fields, opts)
     local id, from = task.id, task.state
-    opts = opts or NO_OPTIONS
+    opts = opts or NONE
     if from and not (sw.MAY[from] and sw.MAY[from][to]) then
         error('switchyard: task ' .. id .. ' cannot go from ' .. from .. ' to ' .. to)
     end
     local key = c.q.prefix .. 'task:' .. id
 
-    local new_index = index_of(to, opts.held_by, task.lane)
-    local old_index = from and index_of(from, task.held_by, task.lane)
+    c.moved[id] = true
+    local new_index = index_of(task, to, opts.held_by)
+    local old_index = from and index_of(task, from, task.held_by)
     if from then
         if old_index ~= new_index then push(list_of(c.rem, old_index), id) end
         if from == 'assigned' then count(c.stats, 'assigned', -1) end
         if sw.TERMINAL[from] then count(c.stats, from, -1) end
     end
     push_pair(list_of(c.add, new_index), score, id)
-    if task.lane then note_lane(c, task, old_index, new_index) end
+    if task.lane or c.q.aging_ms > 0 then note_line(c, task, old_index, new_index, opts.priority or task.priority) end
+    if task.uses then note_uses(c, task, to, opts.held_by, old_index) end
 
     if sw.LIVE[to] then
         push_pair(attempts_of(c, opts.worker).set, id,
@@ -108,7 +152,7 @@ function sw.move(c, task, to, score, fields, opts)
     push_pair(fields, 'state', to)
     if opts.held_by then
         push_pair(fields, 'held_by', opts.held_by)
-        push_pair(fields, 'due_at', score)
+        if new_index == 'held' then push_pair(fields, 'due_at', score) end
     end
     push_pair(c.hset, key, fields)
     local clear = opts.clear
@@ -157,30 +201,52 @@ local function commit_batches(c)
     end
 end
 
+-- Whether the ends in this change-set may put other tasks in line.
+function sw.has_follow_ups(c)
+    return rawget(c, 'ended') ~= nil or rawget(c, 'limits') ~= nil
+end
+
+-- Adds what follows from the ends in this change-set: dependents and blocked tasks move too.
+function sw.follow_up(c)
+    if rawget(c, 'ended') then sw.settle_ended(c) end
+    if rawget(c, 'limits') then sw.release_blocked(c) end
+end
+
 -- Writes everything, indexes first; nothing here can fail for a reason that validation could have seen.
 function sw.commit(c)
     local q = c.q
     local prefix = q.prefix
+    if sw.has_follow_ups(c) then
+        sw.follow_up(c)
+        if not c.wake then sw.plan_wake_for_added(c) end
+    end
     for index, ids in pairs(c.rem) do redis.call('ZREM', prefix .. index, unpack(ids)) end
     for index, pairs_ in pairs(c.add) do redis.call('ZADD', prefix .. index, unpack(pairs_)) end
     if c.lanes then sw.commit_lanes(q, c.lanes) end
-    for worker, a in pairs(c.attempts) do
+    for worker, a in pairs(rawget(c, 'attempts') or NONE) do
         local key = prefix .. 'attempts:' .. worker
         if #a.del > 0 then redis.call('HDEL', key, unpack(a.del)) end
         if #a.set > 0 then redis.call('HSET', key, unpack(a.set)) end
     end
     for i = 1, #c.hset, 2 do redis.call('HSET', c.hset[i], unpack(c.hset[i + 1])) end
     for i = 1, #c.hdel, 2 do redis.call('HDEL', c.hdel[i], unpack(c.hdel[i + 1])) end
-    for name, by in pairs(c.stats) do
+    for name, by in pairs(rawget(c, 'stats') or NONE) do
         if by ~= 0 then redis.call('HINCRBY', prefix .. 'stats', name, by) end
     end
-    commit_batches(c)
+    if rawget(c, 'batches') then commit_batches(c) end
+    if rawget(c, 'limits') or rawget(c, 'rates') then sw.commit_limits(c) end
+    if rawget(c, 'fair') then sw.commit_fairness(c) end
+    if c.affinity then sw.commit_affinity(c) end
+    if c.depends then sw.commit_depends(c) end
+    if c.cascaded or rawget(c, 'dependents') or rawget(c, 'cascade') then sw.commit_cascade(c) end
+    if rawget(c, 'unique') or rawget(c, 'given_up') then sw.commit_unique(c) end
     if c.pull then sw.commit_pull(q, c.pull) end
     if c.reserve or c.unreserve then sw.commit_reservation(c) end
     if c.wake and #c.wake > 0 then sw.commit_wake(c) end
-    if #c.results > 0 then redis.call('PUBLISH', prefix .. 'results', table.concat(c.results, '\n')) end
-    if #c.events > 0 then redis.call('PUBLISH', prefix .. 'events', table.concat(c.events, '\n')) end
-    for _, message in ipairs(c.control) do
+    local results, events = rawget(c, 'results'), rawget(c, 'events')
+    if results then redis.call('PUBLISH', prefix .. 'results', table.concat(results, '\n')) end
+    if events then redis.call('PUBLISH', prefix .. 'events', table.concat(events, '\n')) end
+    for _, message in ipairs(rawget(c, 'control') or NONE) do
         redis.call('PUBLISH', prefix .. 'control:' .. message[1], message[2])
     end
 end

@@ -1,12 +1,18 @@
--- Which tasks a worker gets in a queue that has lanes: of all lanes that its class serves and that fit its room, the
--- most urgent and longest waiting first. Smaller tasks may go before one that does not fit (backfill), until that has
--- waited for `reserve_after_ms`: then this worker is reserved for its lane, and takes nothing else until it fits.
+-- Which tasks a worker gets, in which order. In a plain queue, the line as it stands. In a queue that has lanes: of all
+-- lanes that its class serves and that fit its room, the most urgent and longest waiting first; smaller tasks may go
+-- before one that does not fit (backfill), until that has waited for `reserve_after_ms`: then the worker is reserved for
+-- its lane, and takes nothing else until it fits.
+--
+-- A chooser has next(), which answers a task's id and lane, or nil; and took(lane), to be called when the task was taken.
+
+-- Tasks that one call looks at beyond those that it hands out: those that their limits send out of the line.
+local LOOK_AHEAD = 100
 
 -- The lanes with tasks in line that `class` serves, each with its first score: { lane, score, ids, next }.
-local function sources_of(q, class, want)
-    local sources = {}
-    local line = redis.call('ZRANGE', q.prefix .. 'pending', 0, want - 1, 'WITHSCORES')
-    if line[1] then sources[1] = { lane = '', score = tonumber(line[2]), ids = line, next = 1 } end
+local function sources_of(q, class)
+    local sources = { { lane = '' } }
+    local first = redis.call('ZRANGE', q.prefix .. 'pending', 0, 0, 'WITHSCORES')
+    sources[1].score = tonumber(first[2])
     local lanes = redis.call('ZRANGE', q.prefix .. 'lanes', 0, 999, 'WITHSCORES')
     for i = 1, #lanes, 2 do
         if sw.serves(class, lanes[i]) then
@@ -18,13 +24,18 @@ end
 
 -- The next task of a source; its score is then that of the one after it, or nil.
 local function take(q, source, want)
-    if not source.ids then
-        source.ids = redis.call('ZRANGE', q.prefix .. sw.line_of(source.lane), 0, want - 1, 'WITHSCORES')
+    if not source.ids or source.next > #source.ids then
+        source.from = source.from and source.from + want or 0
+        source.ids = redis.call('ZRANGE', q.prefix .. sw.line_of(source.lane ~= '' and source.lane or nil), source.from,
+            source.from + want, 'WITHSCORES')
         source.next = 1
+        -- One more than wanted, for the score after the last.
+        source.last = math.min(#source.ids, want * 2)
     end
     local id = source.ids[source.next]
     source.next = source.next + 2
     source.score = tonumber(source.ids[source.next + 1])
+    if source.next > source.last then source.ids = nil end
     return id
 end
 
@@ -44,10 +55,27 @@ local function has_waited(q, lane)
     return since and q.now - tonumber(since) >= q.reserve_after_ms
 end
 
--- Answers the ids chosen, and the lane of each (nil: none).
---   held   the reply of HGETALL attempts:<worker>
-function sw.choose(c, plan, held, want)
-    local q, worker = c.q, plan.worker
+local function do_nothing() end
+
+-- The line as it stands, fetched as needed.
+local function plain_chooser(c, want)
+    local ids, at, from = {}, 0, 0
+    local chooser = { took = do_nothing }
+    function chooser.next()
+        at = at + 1
+        if at > #ids then
+            if from > LOOK_AHEAD then return nil end
+            ids = redis.call('ZRANGE', c.q.prefix .. 'pending', from, from + want - 1)
+            at, from = 1, from + want
+        end
+        return ids[at]
+    end
+    return chooser
+end
+
+-- What the worker's class may take into the room that is left.
+local function lane_chooser(c, worker, held, want)
+    local q = c.q
     local class = redis.call('HGET', q.prefix .. 'class', worker) or ''
     local occupied = {}
     for i = 1, #held, 2 do
@@ -59,7 +87,7 @@ function sw.choose(c, plan, held, want)
     local pairs_ = redis.call('HGETALL', q.prefix .. 'reserved')
     for i = 1, #pairs_, 2 do reserved[pairs_[i]] = pairs_[i + 1] end
 
-    local sources = sources_of(q, class, want)
+    local sources = sources_of(q, class)
     for _, source in ipairs(sources) do
         -- Reserved for a lane that still has tasks: that lane only.
         if reserved[source.lane] == worker then
@@ -68,30 +96,40 @@ function sw.choose(c, plan, held, want)
         end
     end
 
-    local ids, lanes = {}, {}
-    while #ids < want do
-        local source = first_of(sources)
-        if not source then break end
-        local lane = source.lane
-        if lane == '' or sw.has_room(room, lane) then
-            ids[#ids + 1] = take(q, source, want)
-            lanes[#ids] = lane ~= '' and lane or nil
-            sw.take_room(room, lane)
-            if reserved[lane] then
-                c.unreserve = c.unreserve or {}
-                c.unreserve[#c.unreserve + 1] = lane
-                reserved[lane] = nil
+    local chooser, looked = {}, 0
+    function chooser.next()
+        looked = looked + 1
+        while looked <= want + LOOK_AHEAD do
+            local source = first_of(sources)
+            if not source then return nil end
+            local lane = source.lane
+            if lane == '' then return take(q, source, want), nil end
+            if sw.has_room(room, lane) then return take(q, source, want), lane end
+            if reserved[lane] == worker then return nil end
+            if not reserved[lane] and has_waited(q, lane) then
+                c.reserve = { lane, worker }
+                return nil
             end
-        elseif reserved[lane] == worker then
-            break
-        elseif not reserved[lane] and has_waited(q, lane) then
-            c.reserve = { lane, worker }
-            break
-        else
             source.score = nil
         end
     end
-    return ids, lanes
+    function chooser.took(lane)
+        if not lane then return end
+        sw.take_room(room, lane)
+        if reserved[lane] then
+            c.unreserve = c.unreserve or {}
+            c.unreserve[#c.unreserve + 1] = lane
+            reserved[lane] = nil
+        end
+    end
+    return chooser
+end
+
+--   held   the reply of HGETALL attempts:<worker>
+function sw.chooser(c, worker, held, want)
+    local chooser = c.q.has_lanes and lane_chooser(c, worker, held, want) or plain_chooser(c, want)
+    if c.q.has_affinity then return sw.affine_chooser(c, worker, chooser) end
+    return chooser
 end
 
 -- Called by commit.

@@ -197,13 +197,18 @@ function sw.commit_lanes(q, lanes)
     end
 end
 
--- How many tasks stand in line in lanes.
-function sw.in_lanes(q)
-    if not q.has_lanes then return 0 end
+-- How many pending tasks stand neither in `pending` nor in `held`: in lanes, blocked, or waiting for dependencies.
+function sw.elsewhere(q)
     local total = 0
-    for _, n in ipairs(redis.call('HMGET', q.prefix .. 'stats', 'in_lanes_critical', 'in_lanes_high',
-        'in_lanes_normal', 'in_lanes_low')) do
-        total = total + tonumber(n or 0)
+    if q.has_holds then
+        total = redis.call('ZCARD', q.prefix .. 'waiting')
+            + tonumber(redis.call('HGET', q.prefix .. 'stats', 'blocked') or 0)
+    end
+    if q.has_lanes then
+        for _, n in ipairs(redis.call('HMGET', q.prefix .. 'stats', 'in_lanes_critical', 'in_lanes_high',
+            'in_lanes_normal', 'in_lanes_low')) do
+            total = total + tonumber(n or 0)
+        end
     end
     return total
 end

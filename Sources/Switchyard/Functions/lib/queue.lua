@@ -26,12 +26,14 @@ sw.DEFAULTS = {
     retention_ms = 7200000,
     cleanup_interval_ms = 300000,
     log_max_entries = 1000,
+    aging_ms = 0,
     reserve_after_ms = 10000,
 }
 
 -- Answers the queue, or nil and an error reply. `names` are the settings that the call will read; each is
--- then a field of the answer, as a number. `instance`, `paused` and `has_lanes` (a task with requirements
--- or resources, or a worker with labels, was seen) are read by everybody.
+-- then a field of the answer, as a number. `instance` and `paused` are read by everybody; and which parts of
+-- scheduling the queue uses: has_lanes (requirements, resources, labels), is_fair, has_affinity,
+-- has_holds (limits, dependencies, unique keys), aging_ms.
 function sw.open(keys, names)
     local prefix = keys[1]
     local name = #keys == 1 and string.match(prefix, '^switchyard:{([A-Za-z0-9._:-]+)}:$')
@@ -43,12 +45,17 @@ function sw.open(keys, names)
     local now_us = tonumber(time[1]) * 1000000 + tonumber(time[2])
     local now = math.floor(now_us / 1000)
     local q = { name = name, prefix = prefix, now_us = now_us, now = now, now_text = string.format('%.0f', now) }
-    local values = redis.call('HMGET', prefix .. 'config', 'instance', 'paused', 'has_lanes', unpack(names or {}))
+    local values = redis.call('HMGET', prefix .. 'config', 'instance', 'paused', 'has_lanes', 'is_fair', 'aging_ms',
+        'has_affinity', 'has_holds', unpack(names or {}))
     q.instance = values[1]
     q.paused = values[2] == '1'
     q.has_lanes = values[3] == '1'
+    q.is_fair = values[4] == '1'
+    q.aging_ms = tonumber(values[5] or 0)
+    q.has_affinity = values[6] == '1'
+    q.has_holds = values[7] == '1'
     for i, setting in ipairs(names or {}) do
-        q[setting] = tonumber(values[i + 3] or sw.DEFAULTS[setting])
+        q[setting] = tonumber(values[i + 7] or sw.DEFAULTS[setting])
     end
     return q
 end
@@ -67,21 +74,38 @@ function sw.ensure_lanes(q)
     redis.call('HSET', q.prefix .. 'config', 'has_lanes', '1')
 end
 
--- Where a task stands in line: its level's band plus the time of its first submission. `offset` (µs) keeps
--- the order of tasks submitted in one call; a call takes longer than that many microseconds.
-function sw.place(q, priority, offset)
-    return string.format('%.0f', sw.LEVEL[priority] * BAND + q.now_us - EPOCH_2024_US + offset)
+-- From now on the queue has tasks with limits, dependencies or unique keys.
+function sw.ensure_holds(q)
+    if q.has_holds then return end
+    q.has_holds = true
+    redis.call('HSET', q.prefix .. 'config', 'has_holds', '1')
 end
 
--- The bounds of a level in `pending`, for ZCOUNT and ZRANGEBYSCORE.
+-- The time as it stands in a score: µs since 2024. `offset` keeps the order of tasks submitted in one call, which takes
+-- longer than that many microseconds.
+function sw.time_tag(q, offset)
+    return q.now_us - EPOCH_2024_US + offset
+end
+
+-- What one level is worth in a score: more than any tag, or with aging so much time.
+local function width(q)
+    return q.aging_ms > 0 and q.aging_ms * 1000 or BAND
+end
+
+-- Where a task stands in line: its level, and its tag (when it was submitted first, or its share's turn).
+function sw.place(q, priority, tag)
+    return sw.digits(sw.LEVEL[priority] * width(q) + tag)
+end
+
+-- The tag in the place of a task of `priority`.
+function sw.tag_of(q, place, priority)
+    return tonumber(place) - sw.LEVEL[priority] * width(q)
+end
+
+-- The bounds of a level in `pending`, for ZCOUNT and ZRANGEBYSCORE; without meaning while there is aging.
 function sw.band(priority)
     local low = sw.LEVEL[priority] * BAND
     return string.format('%.0f', low), string.format('(%.0f', low + BAND)
-end
-
--- When a task was first submitted, in milliseconds since 1970, from its score in `pending`.
-function sw.submitted_at(score)
-    return math.floor((tonumber(score) % BAND + EPOCH_2024_US) / 1000)
 end
 
 -- A Redis integer reply is 64 bits, but a Lua number prints as 1.7e+12: write it out.

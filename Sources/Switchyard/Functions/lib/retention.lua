@@ -9,6 +9,7 @@ function sw.delete_ended(q, ids)
             doomed[#doomed + 1] = id
             keys[#keys + 1] = q.prefix .. 'task:' .. id
             keys[#keys + 1] = q.prefix .. 'log:' .. id
+            keys[#keys + 1] = q.prefix .. 'dependents:' .. id
             if v[1] then sw.count(purged, 'purged_' .. v[1], 1) end
             if v[2] then sw.count(batches, v[2], 1) end
         end

@@ -3,14 +3,30 @@
 -- Answers the task, or nil when there is none.
 function sw.read(q, id)
     local v = redis.call('HMGET', q.prefix .. 'task:' .. id, 'state', 'attempt', 'worker', 'place', 'retry_count',
-        'max_retries', 'timeout_ms', 'started_at', 'assigned_at', 'deliveries', 'batch', 'held_by', 'lane', 'priority')
+        'max_retries', 'timeout_ms', 'started_at', 'assigned_at', 'deliveries', 'batch', 'held_by', 'lane', 'priority',
+        'uses')
     if not v[1] then return nil end
-    return {
+    local task = {
         id = id, state = v[1], attempt = tonumber(v[2] or 0), worker = v[3] or '', place = v[4],
         retry_count = tonumber(v[5] or 0), max_retries = tonumber(v[6] or 0), timeout_ms = tonumber(v[7] or 0),
         started_at = v[8], assigned_at = v[9], deliveries = tonumber(v[10] or 0), batch = v[11], held_by = v[12],
         lane = v[13], priority = v[14],
     }
+    if v[15] then sw.read_uses(q, task) end
+    return task
+end
+
+-- Adds what a task has that uses limits, dependencies or a unique key, or that others depend on. Its field `uses` says
+-- that there is something to read here; a task without it is spared the call.
+function sw.read_uses(q, task)
+    local v = redis.call('HMGET', q.prefix .. 'task:' .. task.id, 'concurrency_key', 'concurrency_limit', 'rate_key',
+        'rate_per_second', 'rate_burst', 'rate_granted', 'unique_key', 'unique_for_ms', 'deps_left', 'run_anyway', 'run_at')
+    task.uses = true
+    task.concurrency_key, task.concurrency_limit = v[1] or nil, v[2] or nil
+    task.rate_key, task.rate_per_second, task.rate_burst = v[3] or nil, v[4] or nil, v[5] or nil
+    task.rate_granted = v[6] or nil
+    task.unique_key, task.unique_for_ms = v[7] or nil, v[8] or nil
+    task.deps_left, task.run_anyway, task.run_at = tonumber(v[9] or 0), v[10] == '1', tonumber(v[11] or nil)
 end
 
 -- What a worker is given to run a task, besides task, attempt, deadline_at and lease_ms.
@@ -18,6 +34,7 @@ sw.DEFINITION = {
     priority = true, timeout_ms = true, max_retries = true, retry_count = true, submitted_at = true,
     repo = true, target = true, args = true, mr = true, labels = true, command = true, env = true, cwd = true,
     payload = true, traceparent = true, batch = true, requires = true, cpu = true, memory_mb = true, resources = true,
+    depends_on = true, affinity_key = true, fairness_key = true, concurrency_key = true, group_key = true,
 }
 
 -- An assignment, as pairs: what a worker needs to run the attempt. `attempt` and `deadline_at` (nil while not started)

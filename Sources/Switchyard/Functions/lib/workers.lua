@@ -92,28 +92,29 @@ function sw.forget_worker(q, worker, slots)
     if q.has_lanes then sw.leave_class(q, worker) end
 end
 
--- Hands one pending task to the worker of `plan`.
+-- What a pull needs of a task to move it.
+local NEEDED = { attempt = true, timeout_ms = true, state = true, batch = true, priority = true, place = true,
+    uses = true, concurrency_key = true, concurrency_limit = true, rate_key = true, rate_per_second = true,
+    rate_burst = true, rate_granted = true, affinity_key = true, lane = true }
+
+-- Hands one pending task to the worker of `plan`, unless one of its limits keeps it. Answers whether it did.
 function sw.plan_assignment(c, plan, id, lane, start, lease)
     local q = c.q
     local fields = redis.call('HGETALL', q.prefix .. 'task:' .. id)
-    local attempt, timeout_ms, state, batch, priority = 0, 0, nil, nil, nil
+    local task = { id = id }
     for i = 1, #fields, 2 do
-        local name = fields[i]
-        if name == 'attempt' then attempt = tonumber(fields[i + 1])
-        elseif name == 'timeout_ms' then timeout_ms = tonumber(fields[i + 1])
-        elseif name == 'state' then state = fields[i + 1]
-        elseif name == 'batch' then batch = fields[i + 1]
-        elseif name == 'priority' then priority = fields[i + 1]
-        end
+        if NEEDED[fields[i]] then task[fields[i]] = fields[i + 1] end
     end
-    if state ~= 'pending' then
+    if task.state ~= 'pending' then
         -- An index entry without its task: the reconciler's business, but never a reason to stand still.
-        return sw.strike(c, sw.line_of(lane), id)
+        sw.strike(c, sw.line_of(lane), id)
+        return false
     end
-    attempt = attempt + 1
-    local worker, text, deadline = plan.worker, tostring(attempt), nil
-    local task = { id = id, state = 'pending', batch = batch, attempt = attempt, lane = lane, priority = priority }
+    if task.uses and not sw.may_start(c, task) then return false end
+    task.attempt = tonumber(task.attempt or 0) + 1
+    local worker, text, deadline = plan.worker, tostring(task.attempt), nil
     if start then
+        local timeout_ms = tonumber(task.timeout_ms)
         deadline = sw.digits(q.now + timeout_ms)
         sw.move(c, task, 'running', timeout_ms < q.lease_ms and deadline or lease,
             { 'attempt', text, 'worker', worker, 'assigned_at', q.now_text, 'started_at', q.now_text },
@@ -124,8 +125,13 @@ function sw.plan_assignment(c, plan, id, lane, start, lease)
             { 'attempt', text, 'worker', worker, 'assigned_at', q.now_text },
             { worker = worker, attempt = text, deadline_at = '0' })
     end
-    plan.assignments[#plan.assignments + 1] = sw.assignment(q, id, text, deadline, fields)
+    if q.is_fair then sw.note_start(c, task) end
+    if task.affinity_key then sw.note_affinity(c, task.affinity_key, worker) end
+    local assignment = sw.assignment(q, id, text, deadline, fields)
+    if task.uses then sw.add_dependency_results(q, assignment) end
+    plan.assignments[#plan.assignments + 1] = assignment
     plan.got = plan.got + 1
+    return true
 end
 
 -- What `switchyard_pull`, and `switchyard_finish` with "pull", will hand out: collected in c and committed with it.
@@ -172,15 +178,14 @@ function sw.plan_pull(c, worker, head, ending)
         plan.idle = want > 0 and q.paused
         return plan
     end
-    local chosen, lanes
-    if q.has_lanes then
-        chosen, lanes = sw.choose(c, plan, held or {}, want)
-    else
-        chosen = redis.call('ZRANGE', q.prefix .. 'pending', 0, want - 1)
-    end
     local start = head.start == '1'
     local lease = sw.digits(q.now + (start and q.lease_ms or q.assign_timeout_ms))
-    for i, id in ipairs(chosen) do sw.plan_assignment(c, plan, id, lanes and lanes[i] or nil, start, lease) end
+    local chooser = sw.chooser(c, worker, held or {}, want)
+    while plan.got < want do
+        local id, lane = chooser.next()
+        if not id then break end
+        if sw.plan_assignment(c, plan, id, lane, start, lease) then chooser.took(lane) end
+    end
     plan.idle = plan.got < want
     return plan
 end
