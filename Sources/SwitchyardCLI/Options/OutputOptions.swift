@@ -1,0 +1,49 @@
+import ArgumentParser
+import Foundation
+
+/// Tables for people or JSON for programs. With `-o json` stdout carries JSON alone.
+struct OutputOptions: ParsableArguments {
+    enum Format: String, ExpressibleByArgument, CaseIterable, Sendable { case table, json }
+
+    @Option(name: [.customShort("o"), .long], help: "How to print.")
+    var output: Format = .table
+
+    var isJSON: Bool { output == .json }
+
+    /// The server's own text, one line.
+    func writeJSON(_ data: Data) throws(Failure) {
+        var text = String(decoding: data, as: UTF8.self)
+        while text.last?.isNewline == true { text.removeLast() }
+        try Console.out.line(text)
+    }
+
+    func write(_ table: Table) throws(Failure) {
+        try Console.out.write(table.render(colour: Console.out.hasColour))
+    }
+}
+
+/// `--watch`: shows the same again and again, in place on a terminal.
+struct WatchOptions: ParsableArguments {
+    @Flag(help: "Show it again every few seconds, until interrupted.")
+    var watch = false
+
+    @Option(help: ArgumentHelp("How often, with --watch.", valueName: "seconds"))
+    var interval = Seconds(value: 2)
+
+    /// Shows once, or until interrupted. `body` makes the whole text; an error ends only a first showing.
+    func run(isJSON: Bool, _ body: () async throws -> String) async throws {
+        guard watch else { return try Console.out.write(try await body()) }
+        var hasShown = false
+        while true {
+            do {
+                let text = try await body()
+                let clear = Console.out.isTerminal && !isJSON ? "\u{1B}[H\u{1B}[2J" : ""
+                try Console.out.write(clear + text + (clear.isEmpty && !isJSON ? "\n" : ""))
+                hasShown = true
+            } catch let failure as Failure where hasShown && failure.status == .unavailable {
+                try Console.error.line("switchyard: \(failure)")
+            }
+            try await Task.sleep(for: .milliseconds(Int64(max(interval.value, 0.1) * 1000)))
+        }
+    }
+}

@@ -1,0 +1,136 @@
+import ArgumentParser
+import Foundation
+import Logging
+import Switchyard
+
+/// Settings of every command that runs something: the configuration file, logging, and the queue.
+struct RunOptions: ParsableArguments {
+    @Option(help: ArgumentHelp("A JSON file with settings (SWITCHYARD_CONFIG).", valueName: "path"))
+    var config: String?
+
+    @Option(help: ArgumentHelp("The queue (default default).", valueName: "name"))
+    var queue: String?
+
+    @Option(help: ArgumentHelp("trace, debug, info, notice, warning, error or critical.", valueName: "level"))
+    var logLevel: String?
+
+    @Option(help: ArgumentHelp("text or json; logs go to stderr.", valueName: "format"))
+    var logFormat: String?
+
+    var flags: [Setting: Setting.Value] {
+        var flags: [Setting: Setting.Value] = [:]
+        if let queue { flags[.queue] = .text(queue) }
+        if let logLevel { flags[.logLevel] = .text(logLevel) }
+        if let logFormat { flags[.logFormat] = .text(logFormat) }
+        return flags
+    }
+
+    /// The settings that hold, with logging set up as they say. Once in a process.
+    func start(_ more: [Setting: Setting.Value]...) async throws -> EffectiveSettings {
+        let settings = try await settings(more)
+        LogFormat.bootstrap(settings.logFormat, level: settings.logLevel)
+        return settings
+    }
+
+    func settings(_ more: [[Setting: Setting.Value]]) async throws -> EffectiveSettings {
+        let all = more.reduce(flags) { $0.merging($1) { _, new in new } }
+        return try await EffectiveSettings(flags: all, file: config)
+    }
+}
+
+/// Where Redis is: for the verbs that talk to it.
+struct RedisOptions: ParsableArguments {
+    @Option(
+        help: ArgumentHelp(
+            "Redis: redis://, rediss:// or unix:///path (SWITCHYARD_REDIS).", valueName: "url"))
+    var redis: String?
+
+    var flags: [Setting: Setting.Value] { redis.map { [.redis: .text($0)] } ?? [:] }
+}
+
+/// How a replica listens, and where its private redis-server keeps its data.
+struct ListenOptions: ParsableArguments {
+    @Option(
+        help: ArgumentHelp(
+            "Where HTTP listens (default 127.0.0.1:8080); port 0 takes a free one.", valueName: "host:port"))
+    var listen: String?
+
+    @Option(help: ArgumentHelp("The private redis-server's directory (default ./.switchyard).", valueName: "path"))
+    var data: String?
+
+    @Flag(
+        help: ArgumentHelp(
+            "Listen on an address that others reach (SWITCHYARD_INSECURE_PUBLIC=1).",
+            discussion: "There is no authentication: anyone who reaches the port can run commands on the workers."))
+    var insecurePublic = false
+
+    var flags: [Setting: Setting.Value] {
+        var flags: [Setting: Setting.Value] = [:]
+        if let listen { flags[.listen] = .text(listen) }
+        if let data { flags[.data] = .text(data) }
+        if insecurePublic { flags[.insecurePublic] = .flag(true) }
+        return flags
+    }
+}
+
+/// The scheduler's settings; written to the queue where they differ from the defaults.
+struct SchedulerOptions: ParsableArguments {
+    @Option(help: ArgumentHelp("Pending tasks at most (default 500).", valueName: "n"))
+    var maxQueueLength: Int?
+
+    @Option(help: ArgumentHelp("Time limit of an attempt (default 7200).", valueName: "seconds"))
+    var defaultTaskTimeout: Seconds?
+
+    @Option(help: ArgumentHelp("Retries (default 2).", valueName: "n"))
+    var defaultMaxRetries: Int?
+
+    @Option(help: ArgumentHelp("The longest pause between two ticks (default 500).", valueName: "ms"))
+    var schedulerIntervalMs: Int?
+
+    @Option(help: ArgumentHelp("How late ended tasks may be deleted (default 300).", valueName: "seconds"))
+    var cleanupInterval: Seconds?
+
+    @Option(help: ArgumentHelp("How long ended tasks are kept (default 7200).", valueName: "seconds"))
+    var completedTaskRetention: Seconds?
+
+    @Option(help: ArgumentHelp("How long an attempt lives without a heartbeat (default 15).", valueName: "seconds"))
+    var lease: Seconds?
+
+    @Option(help: ArgumentHelp("Between heartbeats (default 5).", valueName: "seconds"))
+    var heartbeat: Seconds?
+
+    @Option(help: ArgumentHelp("How long a pulled task may stay unstarted (default 15).", valueName: "seconds"))
+    var assignTimeout: Seconds?
+
+    @Option(help: ArgumentHelp("How often a task may be pulled and not started (default 5).", valueName: "n"))
+    var maxDeliveries: Int?
+
+    @Option(help: ArgumentHelp("Before the first retry; doubles (default 1).", valueName: "seconds"))
+    var retryDelay: Seconds?
+
+    @Option(help: ArgumentHelp("Before a retry at most (default 300).", valueName: "seconds"))
+    var retryDelayMax: Seconds?
+
+    @Option(help: ArgumentHelp("Delays vary by this much (default 20).", valueName: "percent"))
+    var retryJitterPercent: Int?
+
+    @Option(help: ArgumentHelp("Pieces of output that a task's log keeps (default 1000).", valueName: "n"))
+    var logMaxEntries: Int?
+
+    var flags: [Setting: Setting.Value] {
+        let counts: [(Setting, Int?)] = [
+            (.maxQueueLength, maxQueueLength), (.defaultMaxRetries, defaultMaxRetries),
+            (.schedulerIntervalMS, schedulerIntervalMs), (.maxDeliveries, maxDeliveries),
+            (.retryJitterPercent, retryJitterPercent), (.logMaxEntries, logMaxEntries),
+        ]
+        let durations: [(Setting, Seconds?)] = [
+            (.defaultTaskTimeout, defaultTaskTimeout), (.cleanupInterval, cleanupInterval),
+            (.completedTaskRetention, completedTaskRetention), (.lease, lease), (.heartbeat, heartbeat),
+            (.assignTimeout, assignTimeout), (.retryDelay, retryDelay), (.retryDelayMax, retryDelayMax),
+        ]
+        var flags: [Setting: Setting.Value] = [:]
+        for case (let setting, let value?) in counts { flags[setting] = .count(value) }
+        for case (let setting, let value?) in durations { flags[setting] = .seconds(value.value) }
+        return flags
+    }
+}

@@ -1,0 +1,123 @@
+import ArgumentParser
+import Foundation
+import Switchyard
+
+/// One task by flags, and the JSON that submits it: only what was given, so that the server's defaults hold.
+struct TaskOptions: ParsableArguments {
+    @Option(help: "The repository to build.")
+    var repo: String?
+
+    @Option(help: "The target to build.")
+    var target: String?
+
+    @Option(name: .customLong("arg"), parsing: .unconditionalSingleValue, help: "An argument of the build; repeatable.")
+    var args: [String] = []
+
+    @Option(help: "The merge request or change list.")
+    var mr: String?
+
+    @Option(name: .customLong("label"), help: "A label, from which the automatic priority is made; repeatable.")
+    var labels: [String] = []
+
+    @Option(help: ArgumentHelp("The task's id; a second task of this id is refused.", valueName: "id"))
+    var id: String?
+
+    @Option(help: "How urgent it is; made from the request if not given.")
+    var priority: TaskPriority?
+
+    @Option(help: ArgumentHelp("The time limit of one attempt.", valueName: "seconds"))
+    var timeout: Seconds?
+
+    @Option(help: ArgumentHelp("How often it is tried again after its first attempt.", valueName: "n"))
+    var maxRetries: Int?
+
+    @Option(help: ArgumentHelp("Not before this long from now.", valueName: "seconds"))
+    var delay: Seconds?
+
+    @Option(help: ArgumentHelp("Not before this time (RFC 3339: 2030-01-31T08:00:00Z).", valueName: "time"))
+    var runAt: String?
+
+    @Option(
+        parsing: .unconditional,
+        help: ArgumentHelp("Any JSON for the worker; @FILE reads a file, @- standard input.", valueName: "json|@file"))
+    var payload: String?
+
+    @Option(
+        name: .customLong("env"), parsing: .unconditionalSingleValue,
+        help: ArgumentHelp("A variable of the command's environment; repeatable.", valueName: "name=value"))
+    var environment: [String] = []
+
+    @Option(help: ArgumentHelp("The command's working directory.", valueName: "path"))
+    var cwd: String?
+
+    /// The names of the flags that were given, to refuse them where they have no place.
+    var given: [String] {
+        let flags: [(String, Bool)] = [
+            ("--repo", repo != nil), ("--target", target != nil), ("--arg", !args.isEmpty), ("--mr", mr != nil),
+            ("--label", !labels.isEmpty), ("--id", id != nil), ("--priority", priority != nil),
+            ("--timeout", timeout != nil), ("--max-retries", maxRetries != nil), ("--delay", delay != nil),
+            ("--run-at", runAt != nil), ("--payload", payload != nil), ("--env", !environment.isEmpty),
+            ("--cwd", cwd != nil),
+        ]
+        return flags.filter(\.1).map(\.0)
+    }
+
+    /// - Throws: ``Failure`` for what is no JSON, no NAME=VALUE, or a file that cannot be read.
+    func body(command: [String], queue: String, rejectIfNoWorkers: Bool) throws -> String {
+        var body = JSONObjectText()
+        // Ours is shorter than what the server makes of an Idempotency-Key.
+        body.add("id", id ?? QueuedTask.randomID())
+        body.add("queue", queue)
+        body.add("priority", priority)
+        body.add("repo", repo)
+        body.add("target", target)
+        body.add("args", args.isEmpty ? nil : args)
+        body.add("mr", mr)
+        body.add("labels", labels.isEmpty ? nil : labels)
+        body.add("command", command.isEmpty ? nil : command)
+        body.add("env", environment.isEmpty ? nil : try variables())
+        body.add("cwd", cwd)
+        body.add("payload", json: try payload.map(Self.payloadText))
+        body.add("timeout_seconds", json: timeout?.json)
+        body.add("max_retries", maxRetries)
+        body.add("delay_seconds", json: delay?.json)
+        body.add("run_at", runAt)
+        body.add("if_no_workers", rejectIfNoWorkers ? "reject" : nil)
+        return body.text
+    }
+
+    private func variables() throws(Failure) -> [String: String] {
+        var variables: [String: String] = [:]
+        for pair in environment {
+            guard let equals = pair.firstIndex(of: "="), equals != pair.startIndex else {
+                throw Failure(.usage, "--env: expected NAME=VALUE, found \(Name.shown(pair))")
+            }
+            variables[String(pair[..<equals])] = String(pair[pair.index(after: equals)...])
+        }
+        return variables
+    }
+
+    private static func payloadText(_ argument: String) throws(Failure) -> String {
+        var text = argument
+        if argument.hasPrefix("@") {
+            text = String(decoding: try InputFile.read(String(argument.dropFirst())), as: UTF8.self)
+        }
+        text = text.trimmingCharacters(in: .whitespacesAndNewlines)
+        guard JSONText.isValid(text) else {
+            throw Failure(.usage, "--payload: expected JSON, found \(Name.shown(text)); text needs quotes: '\"text\"'")
+        }
+        return text
+    }
+}
+
+/// A file that the user names, or standard input as `-`.
+enum InputFile {
+    static func read(_ path: String) throws(Failure) -> Data {
+        do {
+            if path == "-" { return try FileHandle.standardInput.readToEnd() ?? Data() }
+            return try Data(contentsOf: URL(fileURLWithPath: path))
+        } catch {
+            throw Failure(.usage, "\(path): cannot be read: \(error.localizedDescription)")
+        }
+    }
+}

@@ -1,0 +1,72 @@
+import Foundation
+
+/// One of the two output streams. Writes at once, and fails with ``Failure`` when its reader has gone, so that
+/// `switchyard logs -f | head` ends.
+struct Console: Sendable {
+    static let out = Console(descriptor: STDOUT_FILENO)
+    static let error = Console(descriptor: STDERR_FILENO)
+
+    let descriptor: Int32
+    let isTerminal: Bool
+    /// Colours: only on a terminal, and not if the user set NO_COLOR (https://no-color.org) or the terminal is dumb.
+    let hasColour: Bool
+
+    init(descriptor: Int32, environment: [String: String] = ProcessInfo.processInfo.environment) {
+        self.descriptor = descriptor
+        isTerminal = isatty(descriptor) == 1
+        let isRefused = !(environment["NO_COLOR"] ?? "").isEmpty || environment["TERM"] == "dumb"
+        hasColour = isTerminal && !isRefused
+    }
+
+    func write(_ text: String) throws(Failure) {
+        try write(bytes: Array(text.utf8))
+    }
+
+    func line(_ text: String) throws(Failure) {
+        try write(text + "\n")
+    }
+
+    func write(bytes: [UInt8]) throws(Failure) {
+        var rest = bytes[...]
+        while !rest.isEmpty {
+            let written = rest.withUnsafeBytes { Foundation.write(descriptor, $0.baseAddress, $0.count) }
+            if written >= 0 {
+                rest = rest.dropFirst(written)
+                continue
+            }
+            switch errno {
+            case EINTR: continue
+            case EAGAIN:
+                // Somebody made our terminal non-blocking; wait until it takes more.
+                var poller = pollfd(fd: descriptor, events: Int16(POLLOUT), revents: 0)
+                poll(&poller, 1, 1000)
+            case EPIPE: throw Failure(.brokenPipe)
+            default: throw Failure(.error, "cannot write the output: \(String(cString: strerror(errno)))")
+            }
+        }
+    }
+
+    /// What others wrote, as it may be shown: control characters could drive the terminal.
+    func printable(_ text: String) -> String {
+        guard text.unicodeScalars.contains(where: Self.isControl) else { return text }
+        return String(String.UnicodeScalarView(text.unicodeScalars.map { Self.isControl($0) ? "?" : $0 }))
+    }
+
+    private static func isControl(_ scalar: Unicode.Scalar) -> Bool {
+        scalar != "\n"
+            && (scalar.properties.generalCategory == .control || scalar == "\u{2028}" || scalar == "\u{2029}")
+    }
+}
+
+enum Colour: String, Sendable {
+    case red = "31"
+    case green = "32"
+    case yellow = "33"
+    case blue = "36"
+    case dim = "2"
+    case bold = "1"
+
+    func paint(_ text: String, if isEnabled: Bool) -> String {
+        isEnabled && !text.isEmpty ? "\u{1B}[\(rawValue)m\(text)\u{1B}[0m" : text
+    }
+}

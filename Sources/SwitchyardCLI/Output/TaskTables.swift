@@ -1,0 +1,92 @@
+import Foundation
+
+/// Tasks as tables: a line each, or one in detail.
+enum TaskTables {
+    static func list(_ tasks: [TaskView], now: Date = Date()) -> Table {
+        var table = Table([
+            .text("ID"), .text("STATE"), .text("PRIORITY"), .text("WORKER"), .number("TRIES"), .number("RAN"),
+            .number("AGE"), .text("TASK"),
+        ])
+        table.rows = tasks.map { task in
+            [
+                Table.Cell(task.taskId), task.stateCell, Table.Cell(task.priority), Table.Cell(task.worker),
+                Table.Cell(task.attempt.map { $0 > 0 ? "\($0)" : "" }), Table.Cell(task.runningTime(now: now)),
+                Table.Cell(HumanTime.age(since: task.submittedAt.flatMap(HumanTime.parse), now: now)),
+                Table.Cell(task.what),
+            ]
+        }
+        return table
+    }
+
+    /// Names and values; what is not known is left out.
+    static func details(_ task: TaskView, now: Date = Date()) -> Table {
+        var table = Table([.text(""), .text("")])
+        table.maxCellWidth = 1000
+        func add(_ name: String, _ value: String?, _ colour: Colour? = nil) {
+            if let value, !value.isEmpty { table.rows.append([Table.Cell(name, .dim), Table.Cell(value, colour)]) }
+        }
+        func time(_ text: String?) -> String? {
+            guard let text, let date = HumanTime.parse(text) else { return text }
+            let seconds = now.timeIntervalSince(date)
+            return seconds >= 0
+                ? "\(text)  \(HumanTime.duration(seconds)) ago" : "\(text)  in \(HumanTime.duration(-seconds))"
+        }
+        add("task", task.taskId, .bold)
+        add("state", task.stateCell.text, task.stateCell.colour)
+        add("queue", task.queue)
+        add("batch", task.batchId)
+        add("position", task.queuePosition.map(String.init))
+        add("priority", task.priority.map { $0 + (task.priorityReason.map { " (\($0))" } ?? "") })
+        add("repo", task.repo)
+        add("target", task.target)
+        add("mr", task.mr)
+        add("args", task.args.map(CommandLineText.joined))
+        add("labels", task.labels?.joined(separator: ", "))
+        add("command", task.command.map(CommandLineText.joined))
+        add("cwd", task.cwd)
+        add("payload", task.payload?.shownText)
+        add("time limit", task.timeoutSeconds.map(HumanTime.duration))
+        add("tries", tries(task))
+        add("worker", task.worker)
+        add("submitted", time(task.submittedAt))
+        add("not before", time(task.runAt))
+        add("started", time(task.startedAt))
+        add("finished", time(task.finishedAt))
+        add(task.hasEnded ? "ran" : "running for", task.runningTime(now: now))
+        if !task.hasEnded { add("lease until", time(task.leaseExpiresAt)) }
+        add("progress", task.progress?.shownText)
+        add("result", task.result?.shownText)
+        add("error", task.error.map(TaskFollower.text), .red)
+        return table
+    }
+
+    static func attempts(_ attempts: [TaskView.Attempt]) -> Table {
+        var table = Table([
+            .number("ATTEMPT"), .text("WORKER"), .text("OUTCOME"), .number("EXIT"), .number("RAN"), .text("STARTED"),
+            .text("ERROR"),
+        ])
+        table.rows = attempts.map { attempt in
+            let start = attempt.startedAt.flatMap(HumanTime.parse)
+            let end = attempt.finishedAt.flatMap(HumanTime.parse)
+            let ran = start.flatMap { start in end.map { HumanTime.duration($0.timeIntervalSince(start)) } }
+            return [
+                "\(attempt.attempt)", Table.Cell(attempt.worker),
+                Table.Cell(attempt.outcome, attempt.outcome.flatMap(TaskView.colour(ofState:))),
+                Table.Cell(attempt.exitCode.map(String.init)), Table.Cell(ran), Table.Cell(attempt.startedAt),
+                Table.Cell(attempt.error.map(TaskFollower.text)),
+            ]
+        }
+        return table
+    }
+
+    private static func tries(_ task: TaskView) -> String? {
+        guard let attempt = task.attempt else { return nil }
+        let retries = task.maxRetries.map { ", \(max($0 - (task.retryCount ?? 0), 0)) retries left" } ?? ""
+        return "\(attempt)\(task.hasEnded ? "" : retries)"
+    }
+}
+
+extension JSONValue {
+    /// Nil for null: there is nothing to show.
+    var shownText: String? { self == .null ? nil : text }
+}

@@ -1,0 +1,183 @@
+import AsyncHTTPClient
+import Foundation
+import NIOCore
+import NIOHTTP1
+import NIOPosix
+
+/// Calls the server's HTTP interface. Every answer but a 2xx is a ``Failure`` with the exit code of the contract, and
+/// so is a server that cannot be reached.
+struct APIClient: Sendable {
+    /// Without a trailing slash.
+    let server: String
+
+    /// - Throws: ``Failure`` for what is no http URL.
+    init(server: String) throws(Failure) {
+        guard let url = URL(string: server), let scheme = url.scheme?.lowercased(), ["http", "https"].contains(scheme),
+            !(url.host ?? "").isEmpty, url.query == nil
+        else {
+            throw Failure(.usage, "the server's URL: expected http://host:port, found \"\(server)\"")
+        }
+        var text = server
+        while text.hasSuffix("/") { text.removeLast() }
+        self.server = text
+    }
+
+    /// Larger answers are refused. A page of 500 tasks with payloads stays well below.
+    private static let maxResponseBytes = 256 << 20
+    /// Beyond what a long poll was asked to wait.
+    private static let grace: Duration = .seconds(30)
+
+    struct Body: Sendable {
+        var bytes: ByteBuffer
+        var type: String
+
+        static func json(_ text: String) -> Body { Body(bytes: ByteBuffer(string: text), type: "application/json") }
+    }
+
+    /// The whole answer to a request.
+    /// - Parameters:
+    ///   - path: its segments, not yet escaped.
+    ///   - waiting: how long the server may take on purpose.
+    func send(
+        _ method: HTTPMethod, _ path: [String], query: [(String, String?)] = [], body: Body? = nil,
+        waiting: Duration = .zero
+    ) async throws -> Data {
+        do {
+            return try await sendOnce(method, path, query, body, key: nil, waiting)
+        } catch {
+            throw translated(error)
+        }
+    }
+
+    /// Submits. When the connection breaks before the answer, the server may have taken it or not: it is sent again
+    /// under the same key, and taken once. Without a key that is left to the caller.
+    func submit(_ path: [String], query: [(String, String?)] = [], body: Body, idempotencyKey: String?) async throws
+        -> Data
+    {
+        var left = idempotencyKey == nil ? 0 : Self.repetitions
+        while true {
+            do {
+                return try await sendOnce(.POST, path, query, body, key: idempotencyKey, .zero)
+            } catch let error as HTTPClientError where error == .remoteConnectionClosed && left > 0 {
+                left -= 1
+            } catch {
+                throw translated(error)
+            }
+            try await Task.sleep(for: .milliseconds(500))
+        }
+    }
+
+    private static let repetitions = 3
+
+    private func sendOnce(
+        _ method: HTTPMethod, _ path: [String], _ query: [(String, String?)], _ body: Body?, key: String?,
+        _ waiting: Duration
+    ) async throws -> Data {
+        var request = request(method, path, query: query)
+        if let key { request.headers.replaceOrAdd(name: "idempotency-key", value: key) }
+        if let body {
+            request.headers.replaceOrAdd(name: "content-type", value: body.type)
+            request.body = .bytes(body.bytes)
+        }
+        let deadline = NIODeadline.now() + .milliseconds(Int64((waiting + Self.grace).components.seconds * 1000))
+        let response = try await HTTPClient.shared.execute(request, deadline: deadline)
+        let bytes = Data(try await response.body.collect(upTo: Self.maxResponseBytes).readableBytesView)
+        guard (200..<300).contains(response.status.code) else {
+            throw Problem.failure(status: response.status.code, reason: response.status.reasonPhrase, body: bytes)
+        }
+        return bytes
+    }
+
+    /// As ``send(_:_:query:body:waiting:)``, decoded.
+    func send<Value: Decodable>(
+        _ type: Value.Type, _ method: HTTPMethod, _ path: [String], query: [(String, String?)] = []
+    ) async throws -> Value {
+        try Self.decode(type, try await send(method, path, query: query))
+    }
+
+    static func decode<Value: Decodable>(_ type: Value.Type, _ data: Data) throws(Failure) -> Value {
+        do {
+            return try JSONValue.decoder.decode(type, from: data)
+        } catch {
+            throw Failure(
+                .error, "the server answered something that this version does not understand: \(error)")
+        }
+    }
+
+    /// Server-sent events until the server ends the stream.
+    /// - Parameter lastID: resume after the event of this id.
+    func events(
+        _ path: [String], query: [(String, String?)], lastID: String?,
+        _ receive: (EventStream.Event) async throws -> Void
+    ) async throws {
+        var request = request(.GET, path, query: query)
+        request.headers.replaceOrAdd(name: "accept", value: "text/event-stream")
+        if let lastID { request.headers.replaceOrAdd(name: "last-event-id", value: lastID) }
+        do {
+            let response = try await HTTPClient.shared.execute(request, deadline: .distantFuture)
+            guard response.status == .ok else {
+                let body = Data(try await response.body.collect(upTo: Self.maxResponseBytes).readableBytesView)
+                throw Problem.failure(status: response.status.code, reason: response.status.reasonPhrase, body: body)
+            }
+            var stream = EventStream()
+            for try await piece in response.body {
+                for event in stream.feed(piece.readableBytesView) { try await receive(event) }
+            }
+        } catch {
+            throw translated(error)
+        }
+    }
+
+    private func request(_ method: HTTPMethod, _ path: [String], query: [(String, String?)]) -> HTTPClientRequest {
+        var url = server + path.map { "/" + Self.escaped($0) }.joined()
+        let pairs = query.compactMap { name, value in value.map { "\(name)=\(Self.escaped($0))" } }
+        if !pairs.isEmpty { url += "?" + pairs.joined(separator: "&") }
+        var request = HTTPClientRequest(url: url)
+        request.method = method
+        request.headers.replaceOrAdd(name: "accept", value: "application/json")
+        request.headers.replaceOrAdd(name: "user-agent", value: "switchyard-cli")
+        return request
+    }
+
+    /// Everything but RFC 3986's unreserved characters.
+    private static func escaped(_ text: String) -> String {
+        text.utf8.map { byte in
+            switch byte {
+            case UInt8(ascii: "A")...UInt8(ascii: "Z"), UInt8(ascii: "a")...UInt8(ascii: "z"),
+                UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "-"), UInt8(ascii: "."), UInt8(ascii: "_"),
+                UInt8(ascii: "~"):
+                String(UnicodeScalar(byte))
+            default: "%" + (byte < 16 ? "0" : "") + String(byte, radix: 16, uppercase: true)
+            }
+        }.joined()
+    }
+
+    private func translated(_ error: any Error) -> any Error {
+        switch error {
+        case is Failure, is CancellationError: return error
+        case let error as HTTPClientError where error == .deadlineExceeded || error == .readTimeout:
+            return Failure(.unavailable, "the server at \(server) did not answer in time")
+        case let error as HTTPClientError where error == .remoteConnectionClosed:
+            return Failure(.unavailable, "the server at \(server) closed the connection")
+        case let error as HTTPClientError where error == .connectTimeout:
+            return unreachable("no connection in time")
+        case let error as NIOConnectionError:
+            return unreachable(error.connectionErrors.first.map { Self.reason($0.error) } ?? "no such host")
+        case let error as IOError: return unreachable(Self.reason(error))
+        default: return unreachable("\(error)")
+        }
+    }
+
+    private func unreachable(_ reason: String) -> Failure {
+        Failure(
+            .unavailable,
+            """
+            no server at \(server): \(reason)
+            Start one with `switchyard dev`, or name another with --server URL or SWITCHYARD_SERVER.
+            """)
+    }
+
+    private static func reason(_ error: any Error) -> String {
+        (error as? IOError).map { String(cString: strerror($0.errnoCode)) } ?? "\(error)"
+    }
+}

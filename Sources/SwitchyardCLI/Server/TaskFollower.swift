@@ -1,0 +1,118 @@
+import Foundation
+import NIOCore
+
+/// Follows tasks to their end by long polls, with a line on stderr for each change.
+///
+/// A server that goes away meanwhile is asked again for a while: the tasks do not depend on it.
+struct TaskFollower: Sendable {
+    let api: APIClient
+    let queue: String
+
+    /// One long poll.
+    private static let pollSeconds = 30
+    /// How long a server may be away before we give up.
+    private static let patience: Duration = .seconds(30)
+    /// Between two answers that say the same, should the server not hold the poll.
+    private static let pause: Duration = .milliseconds(250)
+
+    /// A task that has ended.
+    struct Ended: Sendable {
+        var task: TaskView
+        /// As the server wrote it.
+        var json: Data
+    }
+
+    /// Until the task has ended.
+    /// - Throws: ``Failure``: there is no such task, or the server stays away.
+    func follow(_ id: String) async throws -> Ended {
+        var last = ""
+        var wait: Int?
+        while true {
+            let asked = ContinuousClock.now
+            let seconds = wait
+            let data = try await patiently {
+                try await api.send(
+                    .GET, ["scheduler", "task", id],
+                    query: [("queue", queue), ("wait", seconds.map(String.init))],
+                    waiting: .seconds(seconds ?? 0))
+            }
+            let task = try APIClient.decode(TaskView.self, data)
+            let line = Self.line(task)
+            if line != last {
+                try Console.error.line(line)
+                last = line
+            } else if wait != nil, ContinuousClock.now - asked < Self.pause {
+                try await Task.sleep(for: Self.pause)
+            }
+            if task.hasEnded { return Ended(task: task, json: data) }
+            wait = Self.pollSeconds
+        }
+    }
+
+    /// Until every task of the batch has ended.
+    func followBatch(_ id: String) async throws -> (batch: BatchView, json: Data) {
+        var last: BatchView?
+        var pause = Duration.milliseconds(100)
+        while true {
+            let data = try await patiently {
+                try await api.send(.GET, ["scheduler", "batch", id], query: [("queue", queue)])
+            }
+            let batch = try APIClient.decode(BatchView.self, data)
+            if batch != last { try Console.error.line(Self.line(batch)) }
+            if batch.hasEnded { return (batch, data) }
+            // Short batches end soon; long ones need no haste.
+            pause = batch == last ? min(pause * 2, .seconds(2)) : pause
+            last = batch
+            try await Task.sleep(for: pause)
+        }
+    }
+
+    private func patiently<Value>(_ body: () async throws -> Value) async throws -> Value {
+        let start = ContinuousClock.now
+        var hasSaidSo = false
+        while true {
+            do {
+                return try await body()
+            } catch let failure as Failure where failure.status == .unavailable {
+                guard ContinuousClock.now - start < Self.patience else { throw failure }
+                if !hasSaidSo { try Console.error.line("the server is away, trying again: \(failure.firstLine)") }
+                hasSaidSo = true
+            }
+            try await Task.sleep(for: .seconds(1))
+        }
+    }
+
+    // MARK: What it says
+
+    private static func line(_ task: TaskView) -> String {
+        var line = ""
+        if let worker = task.worker, task.taskState == .running || task.taskState == .assigned {
+            line += " on \(worker)"
+        }
+        if let attempt = task.attempt, attempt > 1 { line += ", attempt \(attempt)" }
+        if task.hasEnded {
+            if let time = task.runningTime() { line += " in \(time)" }
+            if let error = task.error { line += ": \(Self.text(error))" }
+        } else if let position = task.queuePosition, task.taskState == .pending {
+            line += ", position \(position)"
+        }
+        if let progress = task.progress, progress != .null, !task.hasEnded { line += "  \(progress.text)" }
+        let state =
+            task.stateCell.colour?.paint(task.stateCell.text, if: Console.error.hasColour) ?? task.stateCell.text
+        return "\(task.taskId)  \(state)" + Console.error.printable(line.replacing("\n", with: " "))
+    }
+
+    static func text(_ error: TaskView.Problem) -> String {
+        [error.code, error.message].compactMap { $0 }.joined(separator: ": ")
+    }
+
+    private static func line(_ batch: BatchView) -> String {
+        let parts = [
+            (batch.pending, "pending"), (batch.assigned, "assigned"), (batch.running, "running"),
+            (batch.completed, "completed"), (batch.failed, "failed"), (batch.timeout, "timed out"),
+            (batch.cancelled, "cancelled"),
+        ]
+        let counts = parts.compactMap { count, name in count.flatMap { $0 > 0 ? "\($0) \(name)" : nil } }
+        return "batch \(batch.batchId)  \(batch.ended)/\(batch.total)  \(counts.joined(separator: ", "))"
+    }
+}

@@ -1,0 +1,31 @@
+import Foundation
+
+/// Reads a list of tasks page by page. A page may be short, or empty, and have a next one.
+enum TaskPages {
+    /// The most that the server gives at once.
+    private static let largestPage = 500
+
+    static func fetch(
+        _ api: APIClient, queue: String, limit: Int, filter: [(String, String?)]
+    ) async throws -> (tasks: [JSONValue], hasMore: Bool) {
+        struct Page: Decodable {
+            var tasks: [JSONValue]
+            var cursor: String?
+            var nextCursor: String?
+        }
+        var tasks: [JSONValue] = []
+        var cursor: String?
+        repeat {
+            let data = try await api.send(
+                .GET, ["scheduler", "tasks"],
+                query: [
+                    ("queue", queue), ("limit", "\(min(limit - tasks.count, largestPage))"), ("cursor", cursor),
+                ] + filter)
+            let page = try APIClient.decode(Page.self, data)
+            tasks += page.tasks
+            cursor = page.nextCursor ?? page.cursor
+            if cursor?.isEmpty == true { cursor = nil }
+        } while cursor != nil && tasks.count < limit
+        return (tasks, cursor != nil)
+    }
+}

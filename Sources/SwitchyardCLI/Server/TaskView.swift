@@ -1,0 +1,112 @@
+import Foundation
+import Switchyard
+
+// What the server answers, as far as a table shows it; `-o json` passes on the server's own text. Decoded with names
+// converted from snake_case.
+
+/// A task.
+struct TaskView: Decodable, Sendable {
+    struct Problem: Decodable, Sendable {
+        var code: String?
+        var message: String?
+    }
+
+    struct Attempt: Decodable, Sendable {
+        var attempt: Int
+        var worker: String?
+        var assignedAt, startedAt, finishedAt: String?
+        var outcome: String?
+        var exitCode: Int?
+        var error: Problem?
+    }
+
+    var taskId: String
+    var queue: String?
+    var state: String
+    var heldBy: String?
+    var batchId: String?
+    var repo, target, mr, cwd: String?
+    var args, labels, command: [String]?
+    var priority, priorityReason: String?
+    var queuePosition: Int?
+    var timeoutSeconds: Double?
+    var attempt, retryCount, maxRetries: Int?
+    var worker: String?
+    var submittedAt, assignedAt, startedAt, finishedAt, leaseExpiresAt, runAt: String?
+    var progress, result, payload: JSONValue?
+    var exitCode: Int?
+    var error: Problem?
+    var attempts: [Attempt]?
+
+    var taskState: TaskState? { TaskState(rawValue: state) }
+    var hasEnded: Bool { taskState?.isTerminal ?? false }
+    var exitStatus: ExitStatus { taskState.map(ExitStatus.init(ended:)) ?? .error }
+
+    /// What it does, in a few words: its command, or its repository and target.
+    var what: String {
+        if let command, !command.isEmpty { return CommandLineText.joined(command) }
+        return ([repo, target].compactMap { $0 } + (args ?? [])).joined(separator: " ")
+    }
+
+    /// How long it has been running, or ran, in its latest attempt.
+    func runningTime(now: Date = Date()) -> String? {
+        guard let start = startedAt.flatMap(HumanTime.parse) else { return nil }
+        return HumanTime.duration((finishedAt.flatMap(HumanTime.parse) ?? now).timeIntervalSince(start))
+    }
+
+    var stateCell: Table.Cell {
+        let text = heldBy.map { "\(state) (\($0))" } ?? state
+        return Table.Cell(text, Self.colour(ofState: state))
+    }
+
+    static func colour(ofState state: String) -> Colour? {
+        switch TaskState(rawValue: state) {
+        case .running, .assigned: .blue
+        case .completed: .green
+        case .failed, .timeout: .red
+        case .cancelled: .yellow
+        case .pending, nil: nil
+        }
+    }
+}
+
+/// What `POST /scheduler/task` answers.
+struct SubmissionView: Decodable, Sendable {
+    var taskId: String
+    var queue: String?
+    var state: String?
+    var status: String?
+    var priority, priorityReason: String?
+    var queuePosition: Int?
+}
+
+/// What `POST /scheduler/tasks` answers.
+struct BatchSubmissionView: Decodable, Sendable {
+    var batchId: String
+    var tasks: [SubmissionView]
+}
+
+/// What `GET /scheduler/batch/{id}` answers.
+struct BatchView: Decodable, Sendable, Equatable {
+    var batchId: String
+    var total: Int
+    var pending, assigned, running, completed, failed, timeout, cancelled: Int?
+
+    var ended: Int { (completed ?? 0) + (failed ?? 0) + (timeout ?? 0) + (cancelled ?? 0) }
+    var hasEnded: Bool { ended >= total }
+}
+
+/// An argument vector as a person would type it.
+enum CommandLineText {
+    static func joined(_ arguments: [String]) -> String {
+        arguments.map(quoted).joined(separator: " ")
+    }
+
+    private static func quoted(_ argument: String) -> String {
+        let plain = argument.unicodeScalars.allSatisfy { scalar in
+            scalar.properties.isAlphabetic || ("0"..."9").contains(scalar)
+                || "-_./:=,+@%".unicodeScalars.contains(scalar)
+        }
+        return plain && !argument.isEmpty ? argument : "'\(argument.replacing("'", with: "'\\''"))'"
+    }
+}

@@ -1,0 +1,43 @@
+import ArgumentParser
+import Foundation
+
+/// `switchyard`: a verb per file in `Verbs/`.
+///
+/// A verb ends by returning (exit 0), or by throwing a ``Failure``, which is the one way to another exit code: its
+/// message becomes one line on stderr. Usage errors are ArgumentParser's own, and exit with 64.
+@main
+struct SwitchyardCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "switchyard",
+        abstract: "A task scheduler on Redis.",
+        discussion: """
+            Start everything on one machine with `switchyard dev`, then try `switchyard submit --wait -- echo hello`.
+
+            Exit codes: 0 ok, 1 error, 2 task failed, 3 task timed out, 4 task cancelled, 5 not found, 6 queue full, \
+            7 no workers, 8 exists or wrong state, 64 bad usage or input, 69 server or Redis away, 130 interrupted.
+            """,
+        groupedSubcommands: [
+            CommandGroup(name: "Run", subcommands: [Dev.self, Serve.self, RunWorker.self]),
+            CommandGroup(
+                name: "Tasks",
+                subcommands: [
+                    Submit.self, Get.self, List.self, WaitForTasks.self, Logs.self, Cancel.self, Retry.self,
+                ]),
+            CommandGroup(name: "Operate", subcommands: [Stats.self, Workers.self, Queue.self]),
+            CommandGroup(name: "Look inside", subcommands: [Bench.self, ShowConfig.self]),
+        ])
+
+    static func main() async {
+        do {
+            var command = try parseAsRoot()
+            if var asynchronous = command as? any AsyncParsableCommand {
+                try await asynchronous.run()
+            } else {
+                try command.run()
+            }
+        } catch {
+            guard let failure = Failure(error) else { exit(withError: error) }
+            failure.end()
+        }
+    }
+}

@@ -1,0 +1,60 @@
+import ArgumentParser
+import Foundation
+
+struct Cancel: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Cancel tasks that have not ended, or a whole batch.",
+        discussion: "A running task's processes get SIGTERM, and SIGKILL after a grace.")
+
+    @OptionGroup var server: ServerOptions
+    @OptionGroup var output: OutputOptions
+
+    @Argument(help: ArgumentHelp("The tasks' ids.", valueName: "task-id"))
+    var ids: [String] = []
+
+    @Option(help: ArgumentHelp("Cancel every task of this batch that has not ended.", valueName: "batch-id"))
+    var batch: String?
+
+    func validate() throws {
+        guard ids.isEmpty != (batch == nil) else { throw ValidationError("expected task ids, or --batch ID") }
+    }
+
+    func run() async throws {
+        let (api, queue) = try await server.connect()
+        if let batch {
+            let data = try await api.send(.DELETE, ["scheduler", "batch", batch], query: [("queue", queue)])
+            if output.isJSON { return try output.writeJSON(data) }
+            return try Console.out.line("batch \(batch)  cancelled")
+        }
+        try await TaskAction.perform(on: ids, output: output) { id in
+            try await api.send(.DELETE, ["scheduler", "task", id], query: [("queue", queue)])
+        }
+    }
+}
+
+/// The same request for several tasks: every one is tried, what failed is told, and the first failure's code is the
+/// command's.
+enum TaskAction {
+    static func perform(on ids: [String], output: OutputOptions, _ body: (String) async throws -> Data) async throws {
+        var first: Failure?
+        for id in ids {
+            do {
+                let data = try await body(id)
+                if output.isJSON {
+                    try output.writeJSON(data)
+                } else {
+                    let task = try APIClient.decode(TaskView.self, data)
+                    let cell = task.stateCell
+                    let state = cell.colour?.paint(cell.text, if: Console.out.hasColour) ?? cell.text
+                    try Console.out.line("\(task.taskId)  \(state)")
+                }
+            } catch let failure as Failure {
+                // The server is away for the others too, and a broken pipe is the end.
+                if ids.count == 1 || failure.status == .unavailable || failure.status == .brokenPipe { throw failure }
+                try Console.error.line("switchyard: \(failure)")
+                first = first ?? Failure(failure.status)
+            }
+        }
+        if let first { throw first }
+    }
+}

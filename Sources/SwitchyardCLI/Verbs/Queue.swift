@@ -1,0 +1,78 @@
+import ArgumentParser
+import Foundation
+
+struct Queue: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Pause or resume a queue, or change its settings.",
+        subcommands: [PauseQueue.self, ResumeQueue.self, SetQueue.self])
+}
+
+struct PauseQueue: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "pause", abstract: "Hand out no more tasks; what runs goes on, and submissions are accepted.")
+
+    @OptionGroup var server: ServerOptions
+    @OptionGroup var output: OutputOptions
+
+    func run() async throws {
+        let (api, queue) = try await server.connect()
+        let data = try await api.send(.POST, ["scheduler", "queue", queue, "pause"])
+        if output.isJSON { return try output.writeJSON(data) }
+        try Console.out.line("queue \(queue)  paused")
+    }
+}
+
+struct ResumeQueue: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(commandName: "resume", abstract: "Hand out tasks again.")
+
+    @OptionGroup var server: ServerOptions
+    @OptionGroup var output: OutputOptions
+
+    func run() async throws {
+        let (api, queue) = try await server.connect()
+        let data = try await api.send(.POST, ["scheduler", "queue", queue, "resume"])
+        if output.isJSON { return try output.writeJSON(data) }
+        try Console.out.line("queue \(queue)  resumed")
+    }
+}
+
+struct SetQueue: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "set",
+        abstract: "Change settings of a queue, for every replica and worker at once.",
+        discussion: """
+            For example `switchyard queue set max_queue_length=5000 retention_seconds=3600`. Without settings, \
+            those that hold are shown, by the names to use. They hold until changed, or until a replica starts that \
+            was given others.
+            """)
+
+    @OptionGroup var server: ServerOptions
+    @OptionGroup var output: OutputOptions
+
+    @Argument(help: ArgumentHelp("What to change.", valueName: "name=number"))
+    var settings: [String] = []
+
+    func run() async throws {
+        let body = try Self.body(settings)
+        let (api, queue) = try await server.connect()
+        let data = try await api.send(.PATCH, ["scheduler", "queue", queue], body: .json(body))
+        if output.isJSON { return try output.writeJSON(data) }
+        let answer = try APIClient.decode([String: JSONValue].self, data)
+        var table = Table([.text("SETTING"), .number("VALUE")])
+        table.rows = answer.sorted { $0.key < $1.key }.map { [Table.Cell($0.key), Table.Cell($0.value.text)] }
+        try output.write(table)
+    }
+
+    /// The server knows the names and ranges; that a value is a number is checked here.
+    static func body(_ settings: [String]) throws(Failure) -> String {
+        var body = JSONObjectText()
+        for setting in settings {
+            let parts = setting.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
+            guard parts.count == 2, !parts[0].isEmpty, let value = Seconds(argument: parts[1]) else {
+                throw Failure(.usage, "expected NAME=NUMBER, found \"\(setting)\"")
+            }
+            body.add(parts[0], json: value.json)
+        }
+        return body.text
+    }
+}

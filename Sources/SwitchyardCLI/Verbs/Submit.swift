@@ -1,0 +1,151 @@
+import ArgumentParser
+import Foundation
+
+struct Submit: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Submit a task, or many as one batch.",
+        usage: """
+            switchyard submit [options] -- COMMAND…
+            switchyard submit [options] --repo REPO --target TARGET [--arg ARG…]
+            switchyard submit [options] --file tasks.ndjson
+            """,
+        discussion: """
+            Prints the task's id on stdout, and what became of it on stderr. With --wait it follows the task to its \
+            end, and exits 0 if it completed, 2 if it failed, 3 if it timed out, 4 if it was cancelled.
+            """)
+
+    @OptionGroup var server: ServerOptions
+    @OptionGroup var output: OutputOptions
+    @OptionGroup(title: "Task Options") var task: TaskOptions
+
+    @Option(
+        help: ArgumentHelp("What to do when no worker is registered (default queue).", valueName: "queue|reject"))
+    var ifNoWorkers: IfNoWorkers?
+
+    @Option(
+        name: .shortAndLong,
+        help: ArgumentHelp(
+            "A task per line as JSON; all are submitted as one batch, or none. - reads stdin.", valueName: "path"))
+    var file: String?
+
+    @Option(help: ArgumentHelp("The batch's id, with --file; made if not given.", valueName: "id"))
+    var batchID: String?
+
+    @Flag(name: .shortAndLong, help: "Follow it to the end, with progress on stderr.")
+    var wait = false
+
+    @Argument(parsing: .postTerminator, help: "What to run: an argument vector, never passed through a shell.")
+    var command: [String] = []
+
+    enum IfNoWorkers: String, ExpressibleByArgument, CaseIterable, Sendable { case queue, reject }
+
+    func validate() throws {
+        if file != nil {
+            if let flag = (task.given + (ifNoWorkers == nil ? [] : ["--if-no-workers"])).first {
+                throw ValidationError("\(flag) is for one task; with --file it is a field")
+            }
+            if !command.isEmpty { throw ValidationError("expected --file or a command, found both") }
+            return
+        }
+        if batchID != nil { throw ValidationError("--batch-id is for --file") }
+        guard !command.isEmpty || task.repo != nil || task.target != nil || task.payload != nil else {
+            throw ValidationError("nothing to run: expected -- COMMAND, --repo, --target, --payload or --file")
+        }
+        if task.delay != nil, task.runAt != nil { throw ValidationError("expected --delay or --run-at, found both") }
+    }
+
+    func run() async throws {
+        if let file {
+            try await submitBatch(InputFile.read(file))
+        } else {
+            try await submitTask()
+        }
+    }
+
+    private func submitTask() async throws {
+        let (api, queue) = try await server.connect()
+        let body = try task.body(command: command, queue: queue, rejectIfNoWorkers: ifNoWorkers == .reject)
+        let data = try await api.submit(
+            ["scheduler", "task"], body: .json(body), idempotencyKey: task.id == nil ? UUID().uuidString : nil)
+        let submitted = try APIClient.decode(SubmissionView.self, data)
+        if !output.isJSON { try Console.out.line(submitted.taskId) }
+        guard wait else {
+            if output.isJSON { return try output.writeJSON(data) }
+            return try Console.error.line(submitted.line)
+        }
+        let follower = TaskFollower(api: api, queue: queue)
+        let ended = try await Interruption.saying(
+            "interrupted; task \(submitted.taskId) goes on (to end it: switchyard cancel \(submitted.taskId))"
+        ) {
+            try await follower.follow(submitted.taskId)
+        }
+        if output.isJSON { try output.writeJSON(ended.json) }
+        let status = ended.task.exitStatus
+        if status != .ok { throw Failure(status) }
+    }
+
+    private func submitBatch(_ tasks: Data) async throws {
+        let (api, defaultQueue, isDefault) = try await server.connectNotingDefault()
+        // The tasks may name their queue; a name here must be the same.
+        let data = try await api.submit(
+            ["scheduler", "tasks"], query: [("queue", isDefault ? nil : defaultQueue)],
+            body: try BatchFile(tasks).body(batchID: batchID), idempotencyKey: UUID().uuidString)
+        let answer = try APIClient.decode(BatchSubmissionView.self, data)
+        let batch = answer.batchId
+        let queue = answer.tasks.first?.queue ?? defaultQueue
+        if !output.isJSON { try Console.out.line(batch) }
+        guard wait else {
+            if output.isJSON { return try output.writeJSON(data) }
+            return try Console.error.line("\(answer.tasks.count) tasks submitted; switchyard list --batch \(batch)")
+        }
+
+        let follower = TaskFollower(api: api, queue: queue)
+        let (end, json) = try await Interruption.saying(
+            "interrupted; batch \(batch) goes on (to end it: switchyard cancel --batch \(batch))"
+        ) {
+            try await follower.followBatch(batch)
+        }
+        if output.isJSON { try output.writeJSON(json) }
+        try await tellUnsuccessful(end, api: api, queue: queue)
+        let counts: [(Int?, ExitStatus)] = [
+            (end.failed, .taskFailed), (end.timeout, .taskTimedOut), (end.cancelled, .taskCancelled),
+        ]
+        let status = ExitStatus.worst(counts.filter { ($0.0 ?? 0) > 0 }.map(\.1))
+        if status != .ok { throw Failure(status) }
+    }
+
+    /// No more lines than this about tasks that did not complete.
+    private static let mostTold = 100
+
+    private func tellUnsuccessful(_ batch: BatchView, api: APIClient, queue: String) async throws {
+        var views: [TaskView] = []
+        for (state, count) in [("failed", batch.failed), ("timeout", batch.timeout), ("cancelled", batch.cancelled)] {
+            let room = Self.mostTold - views.count
+            guard let count, count > 0, room > 0 else { continue }
+            let (tasks, _) = try await TaskPages.fetch(
+                api, queue: queue, limit: min(count, room), filter: [("batch_id", batch.batchId), ("state", state)])
+            views += try tasks.map { try APIClient.decode(TaskView.self, Data(JSONText.encode($0).utf8)) }
+        }
+        guard !views.isEmpty else { return }
+        var table = Table([.text("ID"), .text("STATE"), .text("ERROR"), .text("TASK")])
+        table.rows = views.map { task in
+            [
+                Table.Cell(task.taskId), task.stateCell, Table.Cell(task.error.map(TaskFollower.text)),
+                Table.Cell(task.what),
+            ]
+        }
+        try Console.error.write(table.render(colour: Console.error.hasColour))
+        let hidden = batch.total - (batch.completed ?? 0) - views.count
+        if hidden > 0 { try Console.error.line("…and \(hidden) more: switchyard list --batch \(batch.batchId)") }
+    }
+}
+
+extension SubmissionView {
+    /// What became of it, for people.
+    fileprivate var line: String {
+        var parts = [status ?? state ?? "accepted"]
+        if let queuePosition, status != "dispatched" { parts.append("position \(queuePosition)") }
+        if let priority { parts.append("priority \(priority)" + (priorityReason.map { " (\($0))" } ?? "")) }
+        return parts.joined(separator: ", ")
+    }
+}
