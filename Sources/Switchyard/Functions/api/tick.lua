@@ -70,6 +70,7 @@ local function tick(keys, args)
         local ended, gone = sw.plan_farewell(c, worker, budget, 'missed its heartbeats', seen)
         budget = budget - ended
         if not gone then break end
+        sw.plan_gone(c, worker)
         lost[#lost + 1] = { worker, tonumber(redis.call('HGET', q.prefix .. 'worker:' .. worker, 'slots') or 0) }
     end
 
