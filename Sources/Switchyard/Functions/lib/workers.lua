@@ -91,7 +91,7 @@ function sw.plan_pull(c, worker, head, ending)
     end
 
     if want == 0 or q.paused or w[2] == '1' then
-        plan.idle = want > 0 and q.paused
+        plan.idle = want > 0 and w[2] ~= '1'
         return plan
     end
     local start = head.start == '1'
