@@ -78,7 +78,7 @@ local function tick(keys, args)
     sooner(next_held)
     for _, id in ipairs(held) do
         local task = not seen[id] and sw.read(q, id)
-        if task and task.state == 'pending' then
+        if task and task.held_by then
             sw.move(c, task, 'pending', task.place, {})
         elseif not seen[id] then
             c.rem.held[#c.rem.held + 1] = id
