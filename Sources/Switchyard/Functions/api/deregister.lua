@@ -26,7 +26,8 @@ local function deregister(keys, args)
             end
         end
     end
-    sw.plan_wake(c, #held / 2)
+    sw.plan_gone(c, worker)
+    if not q.paused then sw.plan_wake(c, #c.add.pending / 2) end
     sw.commit(c)
     sw.forget_worker(q, worker, tonumber(slots))
     return #held / 2

@@ -10,7 +10,7 @@ function sw.changes(q)
         rem = { pending = {}, held = {}, leases = {}, finished = {} },
         add = { pending = {}, held = {}, leases = {}, finished = {} },
         attempts = {}, stats = {}, batches = {}, results = {}, events = {}, control = {},
-        ending_now = {},
+        ending_now = {}, gone = {}, gone_count = 0,
     }
 end
 

@@ -1,11 +1,23 @@
 -- Workers: who sleeps and may be woken, what a worker takes, and what becomes of its tasks when it goes.
 
 -- Plans to wake up to `n` of the workers that have slept longest (round robin, by when they last got work).
--- A wake-up is a hint: the worker then pulls. A woken worker leaves `idle` until it has pulled in vain.
+-- A wake-up is a hint: the worker then pulls. A woken worker leaves `idle` until it has pulled in vain. Workers that this
+-- call forgets (c.gone) still stand in `idle`, and are passed over.
 -- Answers how many.
 function sw.plan_wake(c, n)
-    c.wake = redis.call('ZRANGE', c.q.prefix .. 'idle', 0, math.min(n, 64) - 1)
+    c.wake = {}
+    if n < 1 then return 0 end
+    local most = math.min(n, 64)
+    for _, worker in ipairs(redis.call('ZRANGE', c.q.prefix .. 'idle', 0, most + c.gone_count - 1)) do
+        if not c.gone[worker] and #c.wake < most then c.wake[#c.wake + 1] = worker end
+    end
     return #c.wake
+end
+
+-- Notes that the call forgets `worker` once it has committed.
+function sw.plan_gone(c, worker)
+    c.gone[worker] = true
+    c.gone_count = c.gone_count + 1
 end
 
 -- Called by commit.
@@ -79,7 +91,7 @@ function sw.plan_pull(c, worker, head, ending)
     end
 
     if want == 0 or q.paused or w[2] == '1' then
-        plan.idle = want > 0 and q.paused
+        plan.idle = want > 0 and w[2] ~= '1'
         return plan
     end
     local start = head.start == '1'
