@@ -22,6 +22,8 @@ struct WorkerPool: Service {
     func run() async throws {
         await withTaskGroup(of: Void.self) { group in
             for id in ids { group.addTask { await keep(id) } }
+            // A pool without workers stays too: a service that ends would end its group. Throws only when cancelled.
+            group.addTask { try? await gracefulShutdown() }
         }
     }
 

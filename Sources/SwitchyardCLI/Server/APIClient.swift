@@ -22,6 +22,14 @@ struct APIClient: Sendable {
         self.server = text
     }
 
+    /// Lives as long as the process. A connection that is refused is an answer, not something to try again for long.
+    private static let http: HTTPClient = {
+        var configuration = HTTPClient.Configuration()
+        configuration.timeout.connect = .seconds(5)
+        configuration.connectionPool.retryConnectionEstablishment = false
+        return HTTPClient(eventLoopGroupProvider: .singleton, configuration: configuration)
+    }()
+
     /// Larger answers are refused. A page of 500 tasks with payloads stays well below.
     private static let maxResponseBytes = 256 << 20
     /// Beyond what a long poll was asked to wait.
@@ -80,7 +88,7 @@ struct APIClient: Sendable {
             request.body = .bytes(body.bytes)
         }
         let deadline = NIODeadline.now() + .milliseconds(Int64((waiting + Self.grace).components.seconds * 1000))
-        let response = try await HTTPClient.shared.execute(request, deadline: deadline)
+        let response = try await Self.http.execute(request, deadline: deadline)
         let bytes = Data(try await response.body.collect(upTo: Self.maxResponseBytes).readableBytesView)
         guard (200..<300).contains(response.status.code) else {
             throw Problem.failure(status: response.status.code, reason: response.status.reasonPhrase, body: bytes)
@@ -114,7 +122,7 @@ struct APIClient: Sendable {
         request.headers.replaceOrAdd(name: "accept", value: "text/event-stream")
         if let lastID { request.headers.replaceOrAdd(name: "last-event-id", value: lastID) }
         do {
-            let response = try await HTTPClient.shared.execute(request, deadline: .distantFuture)
+            let response = try await Self.http.execute(request, deadline: .distantFuture)
             guard response.status == .ok else {
                 let body = Data(try await response.body.collect(upTo: Self.maxResponseBytes).readableBytesView)
                 throw Problem.failure(status: response.status.code, reason: response.status.reasonPhrase, body: body)

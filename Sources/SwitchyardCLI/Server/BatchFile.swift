@@ -11,7 +11,7 @@ struct BatchFile: Sendable {
     init(_ data: Data) throws(Failure) {
         self.data = data
         lines = data.split(separator: UInt8(ascii: "\n")).map { line in
-            String(decoding: line, as: UTF8.self).trimmingCharacters(in: .whitespaces)
+            String(decoding: line, as: UTF8.self).trimmingCharacters(in: .whitespacesAndNewlines)
         }.filter { !$0.isEmpty }
         if lines.isEmpty { throw Failure(.usage, "the file has no tasks: expected a JSON object on each line") }
     }

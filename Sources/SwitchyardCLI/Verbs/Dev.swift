@@ -5,6 +5,8 @@ import RedisClient
 import ServiceLifecycle
 import Switchyard
 
+/// Everything in one process tree. Started in this order: redis-server, the replica with HTTP, the workers; ended in the
+/// reverse, so that a worker which drains can still report. What ends first by a failure ends the rest.
 struct Dev: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Run everything on this machine: Redis, a replica, workers and the dashboard.",

@@ -1,6 +1,8 @@
 import ArgumentParser
 import Foundation
 
+/// Prints a log, or follows it over server-sent events. A stream that stops without its `end` event was cut: it is
+/// resumed after the last piece, so nothing is printed twice and nothing is left out.
 struct Logs: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Print what a task wrote.",

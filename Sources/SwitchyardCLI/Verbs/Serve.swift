@@ -6,6 +6,8 @@ import ServiceLifecycle
 import Switchyard
 import SwitchyardHTTP
 
+/// One replica. It starts also while Redis is away (containers start in any order), says so in its log and in its
+/// health, and works as soon as Redis is there.
 struct Serve: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Run a replica: the HTTP interface, and the ticks that make time pass.",

@@ -1,6 +1,10 @@
 import ArgumentParser
 import Foundation
 
+/// Submits a task, or a file of them as one batch, and may follow it to its end.
+///
+/// stdout carries the id alone (or JSON), so that a script can keep it; the rest goes to stderr. A submission whose answer
+/// was lost is repeated under its Idempotency-Key, so it is made once; one with an id of the user's own is not repeated.
 struct Submit: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Submit a task, or many as one batch.",
@@ -75,7 +79,7 @@ struct Submit: AsyncParsableCommand {
         }
         let follower = TaskFollower(api: api, queue: queue)
         let ended = try await Interruption.saying(
-            "interrupted; task \(submitted.taskId) goes on (to end it: switchyard cancel \(submitted.taskId))"
+            "interrupted; task \(submitted.taskId) goes on (to end it: switchyard cancel\(Self.queueFlag(queue)) \(submitted.taskId))"
         ) {
             try await follower.follow(submitted.taskId)
         }
@@ -83,6 +87,9 @@ struct Submit: AsyncParsableCommand {
         let status = ended.task.exitStatus
         if status != .ok { throw Failure(status) }
     }
+
+    /// For a command that we propose.
+    private static func queueFlag(_ queue: String) -> String { queue == "default" ? "" : " --queue \(queue)" }
 
     private func submitBatch(_ tasks: Data) async throws {
         let (api, defaultQueue, isDefault) = try await server.connectNotingDefault()
@@ -96,12 +103,13 @@ struct Submit: AsyncParsableCommand {
         if !output.isJSON { try Console.out.line(batch) }
         guard wait else {
             if output.isJSON { return try output.writeJSON(data) }
-            return try Console.error.line("\(answer.tasks.count) tasks submitted; switchyard list --batch \(batch)")
+            return try Console.error.line(
+                "\(answer.tasks.count) tasks submitted; switchyard list\(Self.queueFlag(queue)) --batch \(batch)")
         }
 
         let follower = TaskFollower(api: api, queue: queue)
         let (end, json) = try await Interruption.saying(
-            "interrupted; batch \(batch) goes on (to end it: switchyard cancel --batch \(batch))"
+            "interrupted; batch \(batch) goes on (to end it: switchyard cancel\(Self.queueFlag(queue)) --batch \(batch))"
         ) {
             try await follower.followBatch(batch)
         }
@@ -136,7 +144,10 @@ struct Submit: AsyncParsableCommand {
         }
         try Console.error.write(table.render(colour: Console.error.hasColour))
         let hidden = batch.total - (batch.completed ?? 0) - views.count
-        if hidden > 0 { try Console.error.line("…and \(hidden) more: switchyard list --batch \(batch.batchId)") }
+        if hidden > 0 {
+            try Console.error.line(
+                "…and \(hidden) more: switchyard list\(Self.queueFlag(queue)) --batch \(batch.batchId)")
+        }
     }
 }
 
