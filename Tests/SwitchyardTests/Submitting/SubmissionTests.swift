@@ -149,13 +149,15 @@ struct SubmissionTests {
             try await queue.call("submit", "task", "t", "payload", .buffer(bytes))
             let worker = try await queue.worker("w")
             let assignment = try #require(try await worker.pull(max: 1, holding: 0).first)
-            #expect(assignment.task.request.payload == bytes)
+            let isSame = assignment.task.request.payload == bytes
+            #expect(isSame)
             var report = WorkerProtocol.Report(taskID: "t", attempt: 1, outcome: .completed)
             report.result = bytes
             _ = try await worker.finish([report], pull: 0, holding: 0)
             let task = try await queue.handle.getTask("t")
-            #expect(task.request.payload == bytes)
-            #expect(task.result == bytes)
+            let (isSamePayload, isSameResult) = (task.request.payload == bytes, task.result == bytes)
+            #expect(isSamePayload)
+            #expect(isSameResult)
 
             let tooMuch = Self.ugly(count: (1 << 20) + 1)
             try await expectRefusal("BADREQUEST") {
@@ -166,6 +168,9 @@ struct SubmissionTests {
 
     /// Every byte there is, NUL and invalid UTF-8 among them.
     private static func ugly(count: Int) -> ByteBuffer {
-        ByteBuffer(bytes: (0..<count).map { UInt8(truncatingIfNeeded: $0 ^ ($0 >> 8)) })
+        let block = (0..<(1 << 16)).map { UInt8(truncatingIfNeeded: $0 ^ ($0 >> 8)) }
+        var buffer = ByteBuffer()
+        while buffer.readableBytes < count { buffer.writeBytes(block.prefix(count - buffer.readableBytes)) }
+        return buffer
     }
 }

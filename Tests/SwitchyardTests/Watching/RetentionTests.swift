@@ -7,7 +7,7 @@ import Testing
 @Suite("Retention")
 struct RetentionTests {
     @Test func afterItsRetentionEverythingOfATaskIsDeleted() async throws {
-        let settings = ["retention_ms": 10_000, "cleanup_interval_ms": 5_000]
+        let settings = ["retention_ms": 100_000, "cleanup_interval_ms": 50_000]
         try await TestQueue.run(settings: settings) { queue in
             let worker = try await queue.worker("w", slots: 10)
             try await queue.call("submit", "batch", "b", "task", "a", "task", "c")
@@ -20,10 +20,10 @@ struct RetentionTests {
             #expect(try await queue.snapshot().ids("log:") == ["a", "c"])
 
             // Over, but not yet by the interval of a clean-up.
-            try await queue.age(by: .milliseconds(11_000))
+            try await queue.age(by: .milliseconds(110_000))
             #expect(try await queue.tick().purged == 0)
             #expect(try await queue.snapshot().taskIDs == ["a", "c", "stays"])
-            try await queue.age(by: .milliseconds(5_000))
+            try await queue.age(by: .milliseconds(50_000))
             #expect(try await queue.tick().purged == 2)
             let after = try await queue.snapshot()
             #expect(after.taskIDs == ["stays"])
