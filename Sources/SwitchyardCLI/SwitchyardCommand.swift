@@ -17,14 +17,14 @@ struct SwitchyardCommand: AsyncParsableCommand {
             7 no workers, 8 exists or wrong state, 64 bad usage or input, 69 server or Redis away, 130 interrupted.
             """,
         groupedSubcommands: [
-            CommandGroup(name: "Run", subcommands: []),
+            CommandGroup(name: "Run", subcommands: [Dev.self, Serve.self, RunWorker.self]),
             CommandGroup(
                 name: "Tasks",
                 subcommands: [
                     Submit.self, Get.self, List.self, WaitForTasks.self, Logs.self, Cancel.self, Retry.self,
                 ]),
             CommandGroup(name: "Operate", subcommands: [Stats.self, Workers.self, Queue.self]),
-            CommandGroup(name: "Look inside", subcommands: [ShowConfig.self]),
+            CommandGroup(name: "Look inside", subcommands: [Bench.self, ShowConfig.self]),
         ])
 
     static func main() async {

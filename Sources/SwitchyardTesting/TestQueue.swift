@@ -63,6 +63,11 @@ public struct TestQueue: Sendable {
     /// Any command, for planting damage and looking closely. `{}` in an argument stands for the queue's prefix.
     @discardableResult
     public func raw(_ command: String, _ arguments: String...) async throws -> RESPValue {
+        try await raw(command, arguments)
+    }
+
+    @discardableResult
+    public func raw(_ command: String, _ arguments: [String]) async throws -> RESPValue {
         let arguments = arguments.map { RedisArgument.string($0.replacingOccurrences(of: "{}", with: keys.prefix)) }
         return try await redis.client.send(RedisCommand(command, arguments))
     }

@@ -110,6 +110,7 @@ struct QueueReplica: Sendable {
                 await apply(String(buffer: payload))
             }
         } catch {
+            if Task.isCancelled { return }
             logger.error(
                 "cannot subscribe to reports", metadata: ["queue": "\(handle.queue)", "error": "\(error)"])
         }

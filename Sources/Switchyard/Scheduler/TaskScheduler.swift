@@ -115,6 +115,7 @@ public final class TaskScheduler: Service {
                 }
                 return
             } catch {
+                if Task.isCancelled { return }
                 logger.error("cannot prepare Redis yet", metadata: ["error": "\(error)"])
             }
             try? await Task.sleep(for: .seconds(1))

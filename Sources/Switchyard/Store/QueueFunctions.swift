@@ -32,16 +32,22 @@ public struct QueueFunctions: Sendable {
             "FCALL", [.string("switchyard_\(function)"), 1, .string(keys.prefix)], arguments)
         let start = ContinuousClock.now
         var repeated = false
+        var restored = false
         var pause = Duration.milliseconds(20)
         while true {
             do {
                 return (try await client.send(command), repeated)
             } catch let error as RedisError {
-                if FunctionLibrary.isMissing(error) {
+                let isMissing = FunctionLibrary.isMissing(error)
+                if isMissing {
                     try await restoreLibrary()
-                    continue
+                    // Missing again: flushed once more, or a newer library that has no such function.
+                    if !restored {
+                        restored = true
+                        continue
+                    }
                 }
-                guard Self.mayPass(error), ContinuousClock.now - start + pause < Self.patience else {
+                guard isMissing || Self.mayPass(error), ContinuousClock.now - start + pause < Self.patience else {
                     throw SchedulerError(error)
                 }
                 repeated = repeated || error.mayHaveBeenApplied

@@ -50,7 +50,9 @@ struct RedisOptions: ParsableArguments {
 
 /// How a replica listens, and where its private redis-server keeps its data.
 struct ListenOptions: ParsableArguments {
-    @Option(help: ArgumentHelp("Where HTTP listens (default 127.0.0.1:8080); port 0 takes a free one.", valueName: "host:port"))
+    @Option(
+        help: ArgumentHelp(
+            "Where HTTP listens (default 127.0.0.1:8080); port 0 takes a free one.", valueName: "host:port"))
     var listen: String?
 
     @Option(help: ArgumentHelp("The private redis-server's directory (default ./.switchyard).", valueName: "path"))

@@ -65,7 +65,8 @@ struct TaskOptions: ParsableArguments {
     /// - Throws: ``Failure`` for what is no JSON, no NAME=VALUE, or a file that cannot be read.
     func body(command: [String], queue: String, rejectIfNoWorkers: Bool) throws -> String {
         var body = JSONObjectText()
-        body.add("id", id)
+        // Ours is shorter than what the server makes of an Idempotency-Key.
+        body.add("id", id ?? QueuedTask.randomID())
         body.add("queue", queue)
         body.add("priority", priority)
         body.add("repo", repo)

@@ -29,10 +29,10 @@ struct Table: Sendable {
     }
 
     /// No more characters than this in a cell; what is longer ends in "…".
-    static let maxCellWidth = 60
+    var maxCellWidth = 60
 
     func render(colour: Bool) -> String {
-        let cells = rows.map { row in row.map { Cell(Self.shown($0.text), $0.colour) } }
+        let cells = rows.map { row in row.map { Cell(fitted($0.text), $0.colour) } }
         let shown = columns.indices.filter { index in cells.contains { index < $0.count && !$0[index].text.isEmpty } }
         let widths = columns.indices.map { index in
             max(columns[index].title.count, cells.map { index < $0.count ? $0[index].text.count : 0 }.max() ?? 0)
@@ -59,7 +59,7 @@ struct Table: Sendable {
         return line
     }
 
-    private static func shown(_ text: String) -> String {
+    private func fitted(_ text: String) -> String {
         let line = Console.out.printable(text.replacing("\n", with: " "))
         return line.count > maxCellWidth ? line.prefix(maxCellWidth - 1) + "…" : line
     }

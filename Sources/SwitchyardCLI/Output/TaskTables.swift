@@ -21,6 +21,7 @@ enum TaskTables {
     /// Names and values; what is not known is left out.
     static func details(_ task: TaskView, now: Date = Date()) -> Table {
         var table = Table([.text(""), .text("")])
+        table.maxCellWidth = 1000
         func add(_ name: String, _ value: String?, _ colour: Colour? = nil) {
             if let value, !value.isEmpty { table.rows.append([Table.Cell(name, .dim), Table.Cell(value, colour)]) }
         }

@@ -22,6 +22,14 @@ struct APIClient: Sendable {
         self.server = text
     }
 
+    /// Lives as long as the process. A connection that is refused is an answer, not something to try again for long.
+    private static let http: HTTPClient = {
+        var configuration = HTTPClient.Configuration()
+        configuration.timeout.connect = .seconds(5)
+        configuration.connectionPool.retryConnectionEstablishment = false
+        return HTTPClient(eventLoopGroupProvider: .singleton, configuration: configuration)
+    }()
+
     /// Larger answers are refused. A page of 500 tasks with payloads stays well below.
     private static let maxResponseBytes = 256 << 20
     /// Beyond what a long poll was asked to wait.
@@ -40,35 +48,59 @@ struct APIClient: Sendable {
     ///   - waiting: how long the server may take on purpose.
     func send(
         _ method: HTTPMethod, _ path: [String], query: [(String, String?)] = [], body: Body? = nil,
-        headers: [(String, String)] = [], waiting: Duration = .zero
+        waiting: Duration = .zero
     ) async throws -> Data {
-        var request = request(method, path, query: query)
-        for (name, value) in headers { request.headers.replaceOrAdd(name: name, value: value) }
-        if let body {
-            request.headers.replaceOrAdd(name: "content-type", value: body.type)
-            request.body = .bytes(body.bytes)
-        }
-        let deadline = NIODeadline.now() + .milliseconds(Int64((waiting + Self.grace).components.seconds * 1000))
         do {
-            let response = try await HTTPClient.shared.execute(request, deadline: deadline)
-            let bytes = Data(try await response.body.collect(upTo: Self.maxResponseBytes).readableBytesView)
-            guard (200..<300).contains(response.status.code) else {
-                throw Problem.failure(
-                    status: response.status.code, reason: response.status.reasonPhrase, body: bytes)
-            }
-            return bytes
+            return try await sendOnce(method, path, query, body, key: nil, waiting)
         } catch {
             throw translated(error)
         }
     }
 
-    /// As ``send(_:_:query:body:headers:waiting:)``, decoded.
+    /// Submits. When the connection breaks before the answer, the server may have taken it or not: it is sent again
+    /// under the same key, and taken once. Without a key that is left to the caller.
+    func submit(_ path: [String], query: [(String, String?)] = [], body: Body, idempotencyKey: String?) async throws
+        -> Data
+    {
+        var left = idempotencyKey == nil ? 0 : Self.repetitions
+        while true {
+            do {
+                return try await sendOnce(.POST, path, query, body, key: idempotencyKey, .zero)
+            } catch let error as HTTPClientError where error == .remoteConnectionClosed && left > 0 {
+                left -= 1
+            } catch {
+                throw translated(error)
+            }
+            try await Task.sleep(for: .milliseconds(500))
+        }
+    }
+
+    private static let repetitions = 3
+
+    private func sendOnce(
+        _ method: HTTPMethod, _ path: [String], _ query: [(String, String?)], _ body: Body?, key: String?,
+        _ waiting: Duration
+    ) async throws -> Data {
+        var request = request(method, path, query: query)
+        if let key { request.headers.replaceOrAdd(name: "idempotency-key", value: key) }
+        if let body {
+            request.headers.replaceOrAdd(name: "content-type", value: body.type)
+            request.body = .bytes(body.bytes)
+        }
+        let deadline = NIODeadline.now() + .milliseconds(Int64((waiting + Self.grace).components.seconds * 1000))
+        let response = try await Self.http.execute(request, deadline: deadline)
+        let bytes = Data(try await response.body.collect(upTo: Self.maxResponseBytes).readableBytesView)
+        guard (200..<300).contains(response.status.code) else {
+            throw Problem.failure(status: response.status.code, reason: response.status.reasonPhrase, body: bytes)
+        }
+        return bytes
+    }
+
+    /// As ``send(_:_:query:body:waiting:)``, decoded.
     func send<Value: Decodable>(
-        _ type: Value.Type, _ method: HTTPMethod, _ path: [String], query: [(String, String?)] = [], body: Body? = nil,
-        headers: [(String, String)] = [], waiting: Duration = .zero
+        _ type: Value.Type, _ method: HTTPMethod, _ path: [String], query: [(String, String?)] = []
     ) async throws -> Value {
-        try Self.decode(
-            type, try await send(method, path, query: query, body: body, headers: headers, waiting: waiting))
+        try Self.decode(type, try await send(method, path, query: query))
     }
 
     static func decode<Value: Decodable>(_ type: Value.Type, _ data: Data) throws(Failure) -> Value {
@@ -90,7 +122,7 @@ struct APIClient: Sendable {
         request.headers.replaceOrAdd(name: "accept", value: "text/event-stream")
         if let lastID { request.headers.replaceOrAdd(name: "last-event-id", value: lastID) }
         do {
-            let response = try await HTTPClient.shared.execute(request, deadline: .distantFuture)
+            let response = try await Self.http.execute(request, deadline: .distantFuture)
             guard response.status == .ok else {
                 let body = Data(try await response.body.collect(upTo: Self.maxResponseBytes).readableBytesView)
                 throw Problem.failure(status: response.status.code, reason: response.status.reasonPhrase, body: body)

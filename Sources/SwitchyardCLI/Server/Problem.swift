@@ -17,7 +17,8 @@ struct Problem: Decodable, Sendable, Equatable {
     ///   - status: the HTTP status.
     ///   - body: whatever came with it, which need not be a problem.
     static func failure(status: UInt, reason: String, body: Data) -> Failure {
-        guard let problem = try? JSONValue.decoder.decode(Problem.self, from: body), problem.code ?? problem.title != nil
+        guard let problem = try? JSONValue.decoder.decode(Problem.self, from: body),
+            problem.code ?? problem.title != nil
         else {
             return Failure(ExitStatus(httpStatus: status), "the server answered \(status) \(reason)")
         }
@@ -25,6 +26,14 @@ struct Problem: Decodable, Sendable, Equatable {
             problem.code.map { ExitStatus(code: $0, isAway: status == 503) }.flatMap { $0 == .error ? nil : $0 }
             ?? ExitStatus(httpStatus: status)
         return Failure(exit, problem.line)
+    }
+
+    /// From an `error` event, in a stream whose status was 200 already.
+    static func failure(event data: String) -> Failure {
+        guard let problem = try? JSONValue.decoder.decode(Problem.self, from: Data(data.utf8)) else {
+            return Failure(.error, "the server broke off: \(data)")
+        }
+        return Failure(ExitStatus(code: problem.code ?? "", isAway: false), problem.line)
     }
 
     private var line: String {

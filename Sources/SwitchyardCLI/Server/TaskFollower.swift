@@ -86,7 +86,9 @@ struct TaskFollower: Sendable {
 
     private static func line(_ task: TaskView) -> String {
         var line = ""
-        if let worker = task.worker, task.taskState == .running || task.taskState == .assigned { line += " on \(worker)" }
+        if let worker = task.worker, task.taskState == .running || task.taskState == .assigned {
+            line += " on \(worker)"
+        }
         if let attempt = task.attempt, attempt > 1 { line += ", attempt \(attempt)" }
         if task.hasEnded {
             if let time = task.runningTime() { line += " in \(time)" }
@@ -95,7 +97,8 @@ struct TaskFollower: Sendable {
             line += ", position \(position)"
         }
         if let progress = task.progress, progress != .null, !task.hasEnded { line += "  \(progress.text)" }
-        let state = task.stateCell.colour?.paint(task.stateCell.text, if: Console.error.hasColour) ?? task.stateCell.text
+        let state =
+            task.stateCell.colour?.paint(task.stateCell.text, if: Console.error.hasColour) ?? task.stateCell.text
         return "\(task.taskId)  \(state)" + Console.error.printable(line.replacing("\n", with: " "))
     }
 

@@ -73,10 +73,17 @@ struct TaskView: Decodable, Sendable {
 /// What `POST /scheduler/task` answers.
 struct SubmissionView: Decodable, Sendable {
     var taskId: String
+    var queue: String?
     var state: String?
     var status: String?
     var priority, priorityReason: String?
     var queuePosition: Int?
+}
+
+/// What `POST /scheduler/tasks` answers.
+struct BatchSubmissionView: Decodable, Sendable {
+    var batchId: String
+    var tasks: [SubmissionView]
 }
 
 /// What `GET /scheduler/batch/{id}` answers.
@@ -97,7 +104,8 @@ enum CommandLineText {
 
     private static func quoted(_ argument: String) -> String {
         let plain = argument.unicodeScalars.allSatisfy { scalar in
-            scalar.properties.isAlphabetic || ("0"..."9").contains(scalar) || "-_./:=,+@%".unicodeScalars.contains(scalar)
+            scalar.properties.isAlphabetic || ("0"..."9").contains(scalar)
+                || "-_./:=,+@%".unicodeScalars.contains(scalar)
         }
         return plain && !argument.isEmpty ? argument : "'\(argument.replacing("'", with: "'\\''"))'"
     }

@@ -39,7 +39,7 @@ struct List: AsyncParsableCommand {
                 api, queue: queue, limit: limit,
                 filter: [
                     ("state", state?.rawValue), ("priority", priority?.rawValue), ("repo", repo), ("worker", worker),
-                    ("batch", batch),
+                    ("batch_id", batch),
                 ])
             if output.isJSON { return JSONText.encode(["tasks": tasks]) + "\n" }
             if tasks.isEmpty { return watching.watch ? "no tasks\n" : try Self.nothing() }

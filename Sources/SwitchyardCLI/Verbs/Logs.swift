@@ -1,6 +1,8 @@
 import ArgumentParser
 import Foundation
 
+/// Prints a log, or follows it over server-sent events. A stream that stops without its `end` event was cut: it is
+/// resumed after the last piece, so nothing is printed twice and nothing is left out.
 struct Logs: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Print what a task wrote.",
@@ -28,13 +30,12 @@ struct Logs: AsyncParsableCommand {
 
     private func once(_ api: APIClient, _ queue: String) async throws {
         var after: String?
-        while true {
+        repeat {
             let page = try await api.send(
                 LogPage.self, .GET, ["scheduler", "task", id, "log"], query: [("queue", queue), ("after", after)])
             for entry in page.entries { try write(entry) }
-            guard let last = page.entries.last, last.id != after else { return }
-            after = last.id
-        }
+            after = page.cursor
+        } while after != nil
     }
 
     /// Resumes after the last piece when the connection breaks.
@@ -52,6 +53,7 @@ struct Logs: AsyncParsableCommand {
                         hasEnded = true
                         return
                     }
+                    if event.name == "error" { throw Problem.failure(event: event.data) }
                     var entry = try APIClient.decode(LogEntryView.self, Data(event.data.utf8))
                     entry.id = entry.id ?? event.id
                     last = entry.id ?? last
@@ -62,14 +64,9 @@ struct Logs: AsyncParsableCommand {
                 if failures == 1 { try Console.error.line("the server is away, trying again: \(failure.firstLine)") }
             }
             if hasEnded { return }
-            if failures == 0, try await taskHasEnded(api, queue) { return }
-            try await Task.sleep(for: .seconds(failures == 0 ? 0.2 : 1))
+            // A stream that stops without an end was cut.
+            try await Task.sleep(for: .seconds(1))
         }
-    }
-
-    /// A stream that ends without saying so was cut, unless the task has ended too.
-    private func taskHasEnded(_ api: APIClient, _ queue: String) async throws -> Bool {
-        try await api.send(TaskView.self, .GET, ["scheduler", "task", id], query: [("queue", queue)]).hasEnded
     }
 
     private func write(_ entry: LogEntryView) throws {
@@ -81,6 +78,8 @@ struct Logs: AsyncParsableCommand {
 
 struct LogPage: Decodable, Sendable {
     var entries: [LogEntryView]
+    /// Where the next page begins; nil: this was the last.
+    var cursor: String?
 }
 
 /// One piece of output.

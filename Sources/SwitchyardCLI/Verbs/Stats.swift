@@ -33,7 +33,9 @@ struct StatsView: Decodable, Sendable {
         var table = Table([.text(""), .number(""), .text("")])
         func add(_ name: String, _ value: Int?, _ note: String = "", alarm: Colour? = nil) {
             guard let value else { return }
-            table.rows.append([Table.Cell(name, .dim), Table.Cell("\(value)", value > 0 ? alarm : nil), Table.Cell(note)])
+            table.rows.append([
+                Table.Cell(name, .dim), Table.Cell("\(value)", value > 0 ? alarm : nil), Table.Cell(note),
+            ])
         }
         let priorities = ["critical", "high", "normal", "low"].compactMap { name in
             byPriority?[name]?.int.flatMap { $0 > 0 ? "\($0) \(name)" : nil }
@@ -51,7 +53,9 @@ struct StatsView: Decodable, Sendable {
         let idle = idleWorkers.map { "\($0) idle" }
         let wanted = desiredWorkers.map { "\($0) wanted" }
         add("workers", totalWorkers, [idle, wanted].compactMap { $0 }.joined(separator: ", "))
-        add("unroutable", unroutableTasks, (unroutableTasks ?? 0) > 0 ? "no worker could take them" : "", alarm: .yellow)
+        add(
+            "unroutable", unroutableTasks, (unroutableTasks ?? 0) > 0 ? "no worker could take them" : "", alarm: .yellow
+        )
         add("queue full", queueFullErrors, (queueFullErrors ?? 0) > 0 ? "submissions refused" : "", alarm: .yellow)
         return table
     }

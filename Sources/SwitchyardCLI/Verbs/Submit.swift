@@ -1,7 +1,10 @@
 import ArgumentParser
 import Foundation
-import NIOCore
 
+/// Submits a task, or a file of them as one batch, and may follow it to its end.
+///
+/// stdout carries the id alone (or JSON), so that a script can keep it; the rest goes to stderr. A submission whose answer
+/// was lost is repeated under its Idempotency-Key, so it is made once; one with an id of the user's own is not repeated.
 struct Submit: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Submit a task, or many as one batch.",
@@ -19,12 +22,14 @@ struct Submit: AsyncParsableCommand {
     @OptionGroup var output: OutputOptions
     @OptionGroup(title: "Task Options") var task: TaskOptions
 
-    @Option(help: ArgumentHelp("What to do when no worker is registered.", valueName: "queue|reject"))
-    var ifNoWorkers = IfNoWorkers.queue
+    @Option(
+        help: ArgumentHelp("What to do when no worker is registered (default queue).", valueName: "queue|reject"))
+    var ifNoWorkers: IfNoWorkers?
 
     @Option(
         name: .shortAndLong,
-        help: ArgumentHelp("A task per line as JSON; all are submitted as one batch, or none. - reads stdin.", valueName: "path"))
+        help: ArgumentHelp(
+            "A task per line as JSON; all are submitted as one batch, or none. - reads stdin.", valueName: "path"))
     var file: String?
 
     @Option(help: ArgumentHelp("The batch's id, with --file; made if not given.", valueName: "id"))
@@ -40,7 +45,9 @@ struct Submit: AsyncParsableCommand {
 
     func validate() throws {
         if file != nil {
-            if let flag = task.given.first { throw ValidationError("\(flag) is for one task; with --file it is a field") }
+            if let flag = (task.given + (ifNoWorkers == nil ? [] : ["--if-no-workers"])).first {
+                throw ValidationError("\(flag) is for one task; with --file it is a field")
+            }
             if !command.isEmpty { throw ValidationError("expected --file or a command, found both") }
             return
         }
@@ -62,8 +69,8 @@ struct Submit: AsyncParsableCommand {
     private func submitTask() async throws {
         let (api, queue) = try await server.connect()
         let body = try task.body(command: command, queue: queue, rejectIfNoWorkers: ifNoWorkers == .reject)
-        let data = try await api.send(
-            .POST, ["scheduler", "task"], body: .json(body), headers: [("idempotency-key", UUID().uuidString)])
+        let data = try await api.submit(
+            ["scheduler", "task"], body: .json(body), idempotencyKey: task.id == nil ? UUID().uuidString : nil)
         let submitted = try APIClient.decode(SubmissionView.self, data)
         if !output.isJSON { try Console.out.line(submitted.taskId) }
         guard wait else {
@@ -71,7 +78,9 @@ struct Submit: AsyncParsableCommand {
             return try Console.error.line(submitted.line)
         }
         let follower = TaskFollower(api: api, queue: queue)
-        let ended = try await Interruption.saying("interrupted; task \(submitted.taskId) goes on (to end it: switchyard cancel \(submitted.taskId))") {
+        let ended = try await Interruption.saying(
+            "interrupted; task \(submitted.taskId) goes on (to end it: switchyard cancel\(Self.queueFlag(queue)) \(submitted.taskId))"
+        ) {
             try await follower.follow(submitted.taskId)
         }
         if output.isJSON { try output.writeJSON(ended.json) }
@@ -79,24 +88,28 @@ struct Submit: AsyncParsableCommand {
         if status != .ok { throw Failure(status) }
     }
 
+    /// For a command that we propose.
+    private static func queueFlag(_ queue: String) -> String { queue == "default" ? "" : " --queue \(queue)" }
+
     private func submitBatch(_ tasks: Data) async throws {
-        struct Answer: Decodable { var batchId: String }
-        let (api, queue) = try await server.connect()
-        let data = try await api.send(
-            .POST, ["scheduler", "tasks"],
-            query: [
-                ("queue", queue), ("batch_id", batchID),
-                ("if_no_workers", ifNoWorkers == .reject ? "reject" : nil),
-            ],
-            body: APIClient.Body(bytes: ByteBuffer(bytes: tasks), type: "application/x-ndjson"),
-            headers: [("idempotency-key", UUID().uuidString)])
-        let batch = try APIClient.decode(Answer.self, data).batchId
+        let (api, defaultQueue, isDefault) = try await server.connectNotingDefault()
+        // The tasks may name their queue; a name here must be the same.
+        let data = try await api.submit(
+            ["scheduler", "tasks"], query: [("queue", isDefault ? nil : defaultQueue)],
+            body: try BatchFile(tasks).body(batchID: batchID), idempotencyKey: UUID().uuidString)
+        let answer = try APIClient.decode(BatchSubmissionView.self, data)
+        let batch = answer.batchId
+        let queue = answer.tasks.first?.queue ?? defaultQueue
         if !output.isJSON { try Console.out.line(batch) }
-        guard wait else { return output.isJSON ? try output.writeJSON(data) : () }
+        guard wait else {
+            if output.isJSON { return try output.writeJSON(data) }
+            return try Console.error.line(
+                "\(answer.tasks.count) tasks submitted; switchyard list\(Self.queueFlag(queue)) --batch \(batch)")
+        }
 
         let follower = TaskFollower(api: api, queue: queue)
         let (end, json) = try await Interruption.saying(
-            "interrupted; batch \(batch) goes on (to end it: switchyard cancel --batch \(batch))"
+            "interrupted; batch \(batch) goes on (to end it: switchyard cancel\(Self.queueFlag(queue)) --batch \(batch))"
         ) {
             try await follower.followBatch(batch)
         }
@@ -118,17 +131,23 @@ struct Submit: AsyncParsableCommand {
             let room = Self.mostTold - views.count
             guard let count, count > 0, room > 0 else { continue }
             let (tasks, _) = try await TaskPages.fetch(
-                api, queue: queue, limit: min(count, room), filter: [("batch", batch.batchId), ("state", state)])
+                api, queue: queue, limit: min(count, room), filter: [("batch_id", batch.batchId), ("state", state)])
             views += try tasks.map { try APIClient.decode(TaskView.self, Data(JSONText.encode($0).utf8)) }
         }
         guard !views.isEmpty else { return }
         var table = Table([.text("ID"), .text("STATE"), .text("ERROR"), .text("TASK")])
         table.rows = views.map { task in
-            [Table.Cell(task.taskId), task.stateCell, Table.Cell(task.error.map(TaskFollower.text)), Table.Cell(task.what)]
+            [
+                Table.Cell(task.taskId), task.stateCell, Table.Cell(task.error.map(TaskFollower.text)),
+                Table.Cell(task.what),
+            ]
         }
         try Console.error.write(table.render(colour: Console.error.hasColour))
         let hidden = batch.total - (batch.completed ?? 0) - views.count
-        if hidden > 0 { try Console.error.line("…and \(hidden) more: switchyard list --batch \(batch.batchId)") }
+        if hidden > 0 {
+            try Console.error.line(
+                "…and \(hidden) more: switchyard list\(Self.queueFlag(queue)) --batch \(batch.batchId)")
+        }
     }
 }
 

@@ -33,7 +33,8 @@ struct ListWorkers: AsyncParsableCommand {
         table.rows = workers.map { worker in
             [
                 Table.Cell(worker.workerId),
-                worker.draining == true ? Table.Cell("draining", .yellow) : Table.Cell((worker.busySlots ?? 0) > 0 ? "busy" : "idle"),
+                worker.draining == true
+                    ? Table.Cell("draining", .yellow) : Table.Cell((worker.busySlots ?? 0) > 0 ? "busy" : "idle"),
                 Table.Cell(worker.busySlots.map(String.init)), Table.Cell(worker.slots.map(String.init)),
                 Table.Cell(worker.cpu?.shownText), Table.Cell(worker.memoryMb?.shownText.map { "\($0) MB" }),
                 Table.Cell(worker.host), Table.Cell(worker.labels?.joined(separator: ",")),

@@ -22,6 +22,16 @@ final class FollowerLimit: Sendable {
     }
 
     func leave() { count.withLock { $0 -= 1 } }
+
+    var isFull: Bool { count.withLock { $0 >= most } }
+
+    var problem: Problem {
+        var problem = Problem(
+            .serviceUnavailable, code: "Internal", "\(most) clients follow logs already, which is the most there may be")
+        problem.retryAfter = Problem.retryAfter
+        problem.limit = most
+        return problem
+    }
 }
 
 /// A log as server-sent events, written as it grows. Each event's id is its entry's, so that a client which lost its
@@ -47,7 +57,8 @@ struct LogFollowing: Sendable {
 
     func write(to writer: inout any ResponseBodyWriter) async throws {
         guard limit.enter() else {
-            try await writer.write(Self.event("error", Self.tooMany(limit.most).text))
+            // Others were faster since the head was written.
+            try await writer.write(Self.event("error", JSONValue.string(limit.problem.message).text))
             return try await writer.finish(nil)
         }
         defer { limit.leave() }
@@ -99,23 +110,15 @@ struct LogFollowing: Sendable {
         try await handle.getTasks([taskID]).first??.state
     }
 
-    static func tooMany(_ most: Int) -> JSONValue {
-        ["code": "Internal", "message": .string("\(most) clients follow logs already; try again later")]
-    }
-
     private static func event(_ name: String, _ data: String) -> ByteBuffer {
         ByteBuffer(string: "event: \(name)\ndata: \(data)\n\n")
     }
 }
 
 extension API {
-    func follow(
-        _ task: QueuedTask, _ handle: SchedulerHandle, _ request: Request, _ query: Query
-    ) async throws -> Response {
-        let after = request.headers[.lastEventID] ?? query["after"] ?? "0"
-        // Read once, so that a bad id is refused before the head is written.
-        _ = try await handle.readLog(task.id, after: after, limit: 1)
-        let following = LogFollowing(handle: handle, taskID: task.id, after: after, limit: followers)
+    func follow(_ id: String, _ handle: SchedulerHandle, after: String) throws -> Response {
+        if followers.isFull { throw followers.problem }
+        let following = LogFollowing(handle: handle, taskID: id, after: after, limit: followers)
         return Response(
             status: .ok,
             headers: [

@@ -14,11 +14,28 @@ extension API {
             let query = try Query(request, ["queue", "follow", "format", "after", "limit"])
             let handle = try handle(query)
             let id = try name(context, "id", field: "task_id")
-            let task = try await handle.getTask(id)
-            if try query.flag("follow") { return try await follow(task, handle, request, query) }
-            if try wantsJSON(request, query) { return try await logEntries(id, handle, query) }
-            return try await logText(id, handle, after: query["after"] ?? "0")
+            let isFollowing = try query.flag("follow")
+            let wantsJSON = try wantsJSON(request, query)
+            let limit = try query.integer("limit", in: 1...1000) ?? 100
+            let after = try cursor(request, query)
+            _ = try await handle.getTask(id)
+            if isFollowing { return try follow(id, handle, after: after) }
+            if wantsJSON { return try await logEntries(id, handle, after: after, limit: limit) }
+            return try await logText(id, handle, after: after)
         }
+    }
+
+    /// The entry after which to read: `Last-Event-ID` where a stream is resumed, otherwise `?after=`.
+    private func cursor(_ request: Request, _ query: Query) throws -> String {
+        let resumed = request.headers[.lastEventID]
+        guard let cursor = resumed ?? query["after"] else { return "0" }
+        let parts = cursor.split(separator: "-", omittingEmptySubsequences: false)
+        guard (1...2).contains(parts.count), parts.allSatisfy({ $0.first?.isNumber == true && UInt64($0) != nil }) else {
+            throw Problem.badRequest(
+                resumed == nil ? "after" : "Last-Event-ID",
+                "expected the id of a log entry such as 1767225600000-0, found \(Name.shown(cursor))")
+        }
+        return cursor
     }
 
     private func wantsJSON(_ request: Request, _ query: Query) throws -> Bool {
@@ -31,9 +48,10 @@ extension API {
     }
 
     /// A page of entries, and the cursor (`after`) of the next when there may be one.
-    private func logEntries(_ id: String, _ handle: SchedulerHandle, _ query: Query) async throws -> Response {
-        let limit = try query.integer("limit", in: 1...1000) ?? 100
-        let entries = try await handle.readLog(id, after: query["after"] ?? "0", limit: limit)
+    private func logEntries(
+        _ id: String, _ handle: SchedulerHandle, after: String, limit: Int
+    ) async throws -> Response {
+        let entries = try await handle.readLog(id, after: after, limit: limit)
         return .json([
             "entries": .array(entries.map(LogJSON.json)),
             "cursor": JSONValue(entries.count == limit ? entries.last?.id : nil),

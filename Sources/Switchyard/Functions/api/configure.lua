@@ -22,6 +22,7 @@ local function configure(keys, args)
     if not q then return failure end
     local head, tasks = sw.parse(args)
     if not head then return tasks end
+    if #tasks > 0 then return sw.bad('setting: there is none named "task"') end
     local set = {}
     for name, value in pairs(head) do
         if not RANGE[name] then return sw.bad('setting: there is none named ' .. sw.shown(name)) end

@@ -26,6 +26,7 @@ local function deregister(keys, args)
             end
         end
     end
+    sw.plan_gone(c, worker)
     sw.plan_wake_for_added(c)
     sw.commit(c)
     sw.forget_worker(q, worker, tonumber(slots))

@@ -22,12 +22,15 @@ local function sections_of(q)
     return sections
 end
 
--- The rank from which to go on after the task that ended a page: its own, or where its score would stand.
+-- The rank from which to go on after the task that ended a page: behind it, or where its score would stand if it has
+-- moved meanwhile (a heartbeat moves a lease to the end: what stood between must not be passed over).
 local function rank_after(q, section, score, id)
     local key = q.prefix .. section
     local reverse = section == 'finished'
-    local rank = redis.call(reverse and 'ZREVRANK' or 'ZRANK', key, id)
-    if rank then return rank + 1 end
+    local now = redis.call('ZSCORE', key, id)
+    if now and sw.digits(tonumber(now)) == score then
+        return redis.call(reverse and 'ZREVRANK' or 'ZRANK', key, id) + 1
+    end
     if reverse then return redis.call('ZCOUNT', key, '(' .. score, '+inf') end
     return redis.call('ZCOUNT', key, '-inf', '(' .. score)
 end

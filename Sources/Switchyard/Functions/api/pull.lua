@@ -23,4 +23,5 @@ local function pull(keys, args)
     return plan.assignments
 end
 
-redis.register_function{ function_name = 'switchyard_pull', callback = pull }
+-- allow-oom: a full Redis must be drained, and a task that is never pulled never goes.
+redis.register_function{ function_name = 'switchyard_pull', flags = { 'allow-oom' }, callback = pull }

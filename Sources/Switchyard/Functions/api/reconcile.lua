@@ -3,7 +3,8 @@
 --
 -- Keys        1: the queue's prefix
 -- Arguments   index (pending|held|leases|finished), rank (from 0), limit (1 to 1000, default 100)
--- Reply       two integers: the rank to go on from (0: the end was reached), and how many entries were repaired
+-- Reply       two integers: the rank to go on from (0: from the beginning; the end was reached, or all that was looked at
+--             was dropped), and how many entries were repaired
 -- Errors      BADREQUEST
 local INDEXES = { pending = true, held = true, leases = true, finished = true }
 

@@ -44,4 +44,5 @@ local function register(keys, args)
         'instance', q.instance, 'queue', q.name }
 end
 
-redis.register_function{ function_name = 'switchyard_register', callback = register }
+-- allow-oom: without workers a full Redis stays full.
+redis.register_function{ function_name = 'switchyard_register', flags = { 'allow-oom' }, callback = register }

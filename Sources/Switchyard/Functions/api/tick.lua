@@ -70,6 +70,7 @@ local function tick(keys, args)
         local ended, gone = sw.plan_farewell(c, worker, budget, 'missed its heartbeats', seen)
         budget = budget - ended
         if not gone then break end
+        sw.plan_gone(c, worker)
         lost[#lost + 1] = { worker, tonumber(redis.call('HGET', q.prefix .. 'worker:' .. worker, 'slots') or 0) }
     end
 
@@ -77,7 +78,7 @@ local function tick(keys, args)
     sooner(next_held)
     for _, id in ipairs(held) do
         local task = not seen[id] and sw.read(q, id)
-        if task and task.state == 'pending' and not c.moved[id] then
+        if task and task.held_by and not c.moved[id] then
             sw.move(c, task, 'pending', task.place, {})
         elseif not seen[id] then
             sw.strike(c, 'held', id)

@@ -18,7 +18,7 @@ end }
 --   ended, limits, waiting, …: see follow_up
 function sw.changes(q)
     return setmetatable({ q = q, hset = {}, hdel = {}, rem = {}, add = {}, moved = {}, pull = false, wake = false,
-        reserve = false, unreserve = false, affinity = false, depends = false, lanes = false, cascaded = false },
+        reserve = false, unreserve = false, affinity = false, depends = false, lanes = false, cascaded = false, gone_count = 0 },
         MADE_ON_USE)
 end
 

@@ -3,6 +3,12 @@
 -- Sleepers looked at for one call's wake-ups; a tick looks again.
 local SLEEPERS = 64
 
+-- Notes that the call forgets `worker` once it has committed. It still stands in `idle` then, and is passed over.
+function sw.plan_gone(c, worker)
+    c.gone[worker] = true
+    c.gone_count = c.gone_count + 1
+end
+
 -- Plans to wake workers for `n` tasks: those that have slept longest (round robin, by when they last got work), of
 -- those that serve the tasks' lanes. A wake-up is a hint: the worker then pulls. A woken worker leaves `idle` until it has
 -- pulled in vain.
@@ -10,24 +16,30 @@ local SLEEPERS = 64
 -- Answers how many.
 function sw.plan_wake(c, n, lanes)
     local q = c.q
-    if not q.has_lanes then
-        c.wake = redis.call('ZRANGE', q.prefix .. 'idle', 0, math.min(n, SLEEPERS) - 1)
-        return #c.wake
-    end
     c.wake = {}
-    local sleepers = redis.call('ZRANGE', q.prefix .. 'idle', 0, SLEEPERS - 1)
+    if n < 1 then return 0 end
+    local most = math.min(n, SLEEPERS)
+    local sleepers = redis.call('ZRANGE', q.prefix .. 'idle', 0, (q.has_lanes and SLEEPERS or most) + c.gone_count - 1)
     if #sleepers == 0 then return 0 end
-    local classes = redis.call('HMGET', q.prefix .. 'class', unpack(sleepers))
+    local classes = q.has_lanes and redis.call('HMGET', q.prefix .. 'class', unpack(sleepers))
     for i, worker in ipairs(sleepers) do
-        for lane, left in pairs(lanes) do
-            if left > 0 and sw.serves(classes[i] or '', lane) then
-                lanes[lane] = left - 1
-                c.wake[#c.wake + 1] = worker
-                break
-            end
+        if #c.wake == most then break end
+        if not (c.gone_count > 0 and c.gone[worker]) and (not classes or sw.claim(lanes, classes[i] or '')) then
+            c.wake[#c.wake + 1] = worker
         end
     end
     return #c.wake
+end
+
+-- Whether a worker of `class` serves a lane that wants one; that lane then wants one less.
+function sw.claim(lanes, class)
+    for lane, left in pairs(lanes) do
+        if left > 0 and sw.serves(class, lane) then
+            lanes[lane] = left - 1
+            return true
+        end
+    end
+    return false
 end
 
 -- Plans to wake workers for all that stands in line, and for what this call puts there. Answers how many.
@@ -38,7 +50,7 @@ function sw.plan_wake_for_line(c)
     local lanes = { [''] = ready }
     for _, lane in ipairs(redis.call('ZRANGE', q.prefix .. 'lanes', 0, 999)) do lanes[lane] = SLEEPERS end
     for lane in pairs(c.lanes or {}) do lanes[lane] = SLEEPERS end
-    return sw.plan_wake(c, ready, lanes)
+    return sw.plan_wake(c, SLEEPERS, lanes)
 end
 
 -- Plans to wake workers for the tasks that this call puts in line. Answers how many.
@@ -175,7 +187,7 @@ function sw.plan_pull(c, worker, head, ending)
     end
 
     if want == 0 or q.paused or w[2] == '1' then
-        plan.idle = want > 0 and q.paused
+        plan.idle = want > 0 and w[2] ~= '1'
         return plan
     end
     local start = head.start == '1'

@@ -1,0 +1,99 @@
+import ArgumentParser
+import Foundation
+import Logging
+import RedisClient
+import ServiceLifecycle
+import Switchyard
+
+/// Everything in one process tree. Started in this order: redis-server, the replica with HTTP, the workers; ended in the
+/// reverse, so that a worker which drains can still report. What ends first by a failure ends the rest.
+struct Dev: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Run everything on this machine: Redis, a replica, workers and the dashboard.",
+        discussion: """
+            One process tree, gone with Ctrl-C. The data stays in --data, and the next start finds it, unless \
+            --ephemeral is given.
+            """)
+
+    @OptionGroup var options: RunOptions
+    @OptionGroup var redis: RedisOptions
+    @OptionGroup var listening: ListenOptions
+
+    @Flag(help: "Keep nothing on disk.")
+    var ephemeral = false
+
+    @Option(help: ArgumentHelp("How many worker processes.", valueName: "n"))
+    var workers = 2
+
+    @Option(help: ArgumentHelp("How many tasks each worker runs at once.", valueName: "n"))
+    var slots = 1
+
+    @OptionGroup(title: "Scheduler Settings") var scheduler: SchedulerOptions
+
+    func validate() throws {
+        guard (0...100).contains(workers) else {
+            throw ValidationError("--workers: expected 0 to 100, found \(workers)")
+        }
+        guard (1...1000).contains(slots) else { throw ValidationError("--slots: expected 1 to 1000, found \(slots)") }
+        if ephemeral, redis.redis != nil { throw ValidationError("expected --ephemeral or --redis, found both") }
+    }
+
+    func run() async throws {
+        let settings = try await options.start(redis.flags, listening.flags, scheduler.flags)
+        let address = try ListenAddress(settings.text(.listen), allowPublic: settings.isSet(.insecurePublic))
+        let redis = try await RedisForServing.open(settings, ephemeral: ephemeral)
+        try await redis.closing {
+            try await serve(settings, address, redis)
+        }
+    }
+
+    private func serve(_ settings: EffectiveSettings, _ address: ListenAddress, _ redis: RedisForServing) async throws {
+        let logger = Logger(label: "switchyard.dev")
+        let banner = Banner(
+            queue: settings.text(.queue), redis: redis, workers: workers, slots: slots, isEphemeral: ephemeral)
+        let replica = try Replica(settings, address: address, client: redis.client) { port in
+            // stdout may be closed; what runs does not need it.
+            try? Console.out.write(banner.text(url: address.url(port: port)))
+        }
+        let pool = WorkerPool(
+            ids: (0..<workers).map { "dev-\($0 + 1)" },
+            arguments: [
+                ProgramPath.current, "worker", "--redis", redis.url, "--queue", settings.text(.queue),
+                "--slots", "\(slots)", "--log-level", settings.text(.logLevel), "--log-format",
+                settings.text(.logFormat),
+            ],
+            logger: logger)
+        try await replica.run(with: [pool], logger: logger)
+    }
+}
+
+/// What `dev` says when it listens.
+private struct Banner: Sendable {
+    let queue: String
+    let redis: RedisForServing
+    let workers: Int
+    let slots: Int
+    let isEphemeral: Bool
+
+    func text(url: String) -> String {
+        let data =
+            redis.directory.map { isEphemeral ? "nothing is kept after the end" : "data in \($0)" }
+            ?? "Redis \(redis.url)"
+        let people = "\(workers) worker\(workers == 1 ? "" : "s") with \(slots) slot\(slots == 1 ? "" : "s") each"
+        let key = "switchyard:{\(queue)}:stats"
+        let cli =
+            redis.socketPath.map { "redis-cli -s \(CommandLineText.joined([$0]))" } ?? "redis-cli -u '\(redis.url)'"
+        let server = url == "http://127.0.0.1:8080" ? "" : " --server \(url)"
+        let submit = "switchyard submit\(server)" + (queue == "default" ? "" : " --queue \(queue)")
+        return """
+            Switchyard is running: \(url)
+              \(people), queue \(queue), \(data). Ctrl-C ends everything.
+
+            Try:
+              \(submit) --wait -- echo hello
+              curl -s \(url)/scheduler/task -H 'content-type: application/json' -d '{"command":["echo","hello"]}'
+              \(cli) hgetall '\(key)'
+
+            """
+    }
+}

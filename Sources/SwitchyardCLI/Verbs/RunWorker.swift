@@ -1,0 +1,97 @@
+import ArgumentParser
+import Foundation
+import Logging
+import RedisClient
+import ServiceLifecycle
+import Switchyard
+import SwitchyardWorker
+
+struct RunWorker: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "worker",
+        abstract: "Take tasks from a queue and run their commands.",
+        discussion: """
+            Runs each task's command (an argument vector, never through a shell), or the command given after --, in \
+            which {target} and {args} stand for the task's. SIGTERM or SIGINT drains it: it takes no more tasks and \
+            leaves when the last one has ended.
+            """)
+
+    @OptionGroup var options: RunOptions
+    @OptionGroup var redis: RedisOptions
+
+    @Option(help: ArgumentHelp("The worker's id, its own (default host-pid).", valueName: "id"))
+    var id: String?
+
+    @Option(help: ArgumentHelp("How many tasks it runs at once.", valueName: "n"))
+    var slots = 1
+
+    @Option(
+        name: .customLong("label"), help: ArgumentHelp("What it offers, as key=value; repeatable.", valueName: "k=v"))
+    var labels: [String] = []
+
+    @Option(help: ArgumentHelp("Cores that it offers.", valueName: "cores"))
+    var cpu: Double?
+
+    @Option(name: .customLong("memory-mb"), help: ArgumentHelp("Memory that it offers, in MiB.", valueName: "mib"))
+    var memoryMB: Int?
+
+    @Flag(help: "Complete every task at once, without running anything: for measuring.")
+    var noop = false
+
+    @Argument(parsing: .postTerminator, help: "Run this for every task instead of the task's own command.")
+    var command: [String] = []
+
+    func validate() throws {
+        if noop, !command.isEmpty { throw ValidationError("expected --noop or a command, found both") }
+        if let cpu, !(cpu > 0 && cpu.isFinite) { throw ValidationError("--cpu: expected more than 0, found \(cpu)") }
+        if let memoryMB, memoryMB <= 0 { throw ValidationError("--memory-mb: expected more than 0, found \(memoryMB)") }
+        if let label = labels.first(where: { $0.isEmpty || $0.contains(",") || $0.hasPrefix("=") }) {
+            throw ValidationError("--label: expected key=value without commas, found \"\(label)\"")
+        }
+    }
+
+    func run() async throws {
+        let settings = try await options.start(redis.flags)
+        let logger = Logger(label: "switchyard.worker")
+        guard let configuration = try settings.redis() else {
+            throw Failure(.usage, "a worker needs Redis: --redis URL or SWITCHYARD_REDIS")
+        }
+        let client = RedisClient(configuration, logger: Logger(label: "switchyard.redis"))
+        let host = ProcessInfo.processInfo.hostName
+        let processID = ProcessInfo.processInfo.processIdentifier
+        var workerOptions = WorkerOptions(slots: slots)
+        workerOptions.labels = labels
+        workerOptions.cpu = cpu
+        workerOptions.memoryMB = memoryMB
+        workerOptions.host = host
+        workerOptions.processID = Int(processID)
+
+        let handler: any TaskHandler = noop ? NoOpHandler() : CommandHandler(template: command)
+        let worker = try Worker(
+            id: id ?? Self.defaultID(host: host, processID: processID), queue: settings.text(.queue), client: client,
+            options: workerOptions, handler: handler, logger: logger)
+        // A worker that drained by the scheduler's order has ended well.
+        let group = ServiceGroup(
+            configuration: .init(
+                services: [
+                    .init(
+                        service: worker, successTerminationBehavior: .gracefullyShutdownGroup,
+                        failureTerminationBehavior: .cancelGroup)
+                ],
+                gracefulShutdownSignals: [.sigterm, .sigint], logger: logger))
+        let result: Result<Void, any Error>
+        do {
+            result = .success(try await group.run())
+        } catch {
+            result = .failure(error)
+        }
+        await client.shutdown()
+        try result.get()
+    }
+
+    /// A host's name may hold what an id may not.
+    static func defaultID(host: String, processID: Int32) -> String {
+        let safe = host.map { $0.isASCII && ($0.isLetter || $0.isNumber || "._:-".contains($0)) ? $0 : "-" }
+        return "\(safe.isEmpty ? "worker" : String(safe.prefix(180)))-\(processID)"
+    }
+}

@@ -1,0 +1,42 @@
+import ArgumentParser
+import Logging
+import PrivateRedis
+import RedisClient
+import ServiceLifecycle
+import Switchyard
+import SwitchyardHTTP
+
+/// One replica. It starts also while Redis is away (containers start in any order), says so in its log and in its
+/// health, and works as soon as Redis is there.
+struct Serve: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Run a replica: the HTTP interface, and the ticks that make time pass.",
+        discussion: """
+            Any number of replicas may share a Redis. Without --redis or SWITCHYARD_REDIS it starts a redis-server of \
+            its own, which keeps its data in --data. SIGINT and SIGTERM end it gracefully.
+            """)
+
+    @OptionGroup var options: RunOptions
+    @OptionGroup var redis: RedisOptions
+    @OptionGroup var listening: ListenOptions
+    @OptionGroup(title: "Scheduler Settings") var scheduler: SchedulerOptions
+
+    func run() async throws {
+        let settings = try await options.start(redis.flags, listening.flags, scheduler.flags)
+        let address = try ListenAddress(settings.text(.listen), allowPublic: settings.isSet(.insecurePublic))
+        let logger = Logger(label: "switchyard.serve")
+        let redis = try await RedisForServing.open(settings, ephemeral: false)
+        try await redis.closing {
+            try await Self.serve(settings, address, redis.client, logger)
+        }
+    }
+
+    private static func serve(
+        _ settings: EffectiveSettings, _ address: ListenAddress, _ client: RedisClient, _ logger: Logger
+    ) async throws {
+        let replica = try Replica(settings, address: address, client: client) { port in
+            logger.notice("listening", metadata: ["url": "\(address.url(port: port))"])
+        }
+        try await replica.run(logger: logger)
+    }
+}

@@ -1,0 +1,150 @@
+import RedisClient
+import Switchyard
+import SwitchyardTesting
+import Testing
+
+@Suite("Lost workers, leases and time limits")
+struct LossTests {
+    @Test func anAssignmentThatIsNeverStartedComesBackAndFailsAtTheBoundOnDeliveries() async throws {
+        try await TestQueue.run(settings: ["max_deliveries": 3]) { queue in
+            _ = try await queue.worker("w")
+            try await queue.submit("t", maxRetries: 0)
+            for delivery in 1...3 {
+                #expect(try await queue.pull("w").first?.attempt == delivery)
+                try await queue.expireLease(of: "t")
+                #expect(try await queue.tick().expired == 1)
+                try await queue.snapshot()
+            }
+            let task = try await queue.handle.getTask("t")
+            #expect(task.state == .failed)
+            #expect(task.failure?.code == "WorkerNotFound")
+            #expect(task.failure?.message.contains("delivered 3 times") == true)
+            #expect(task.retryCount == 0)
+            #expect(task.attempts.map(\.outcome) == ["lost", "lost", "lost"])
+            #expect(try await queue.stats().lost == 3)
+        }
+    }
+
+    @Test func anAssignmentGivenBackIsNotCountedAsADelivery() async throws {
+        try await TestQueue.run(settings: ["max_deliveries": 1]) { queue in
+            _ = try await queue.worker("w")
+            try await queue.submit("t", maxRetries: 0)
+            for attempt in 1...4 {
+                try await queue.pull("w")
+                try await queue.call("release", "worker", "w", "task", "t", "attempt", .integer(Int64(attempt)))
+            }
+            #expect(try await queue.handle.getTask("t").state == .pending)
+        }
+    }
+
+    @Test func aLeaseLastsAsLongAsHeartbeatsComeInTime() async throws {
+        try await TestQueue.run(settings: ["lease_ms": 100_000, "heartbeat_ms": 30_000]) { queue in
+            let worker = try await queue.worker("w")
+            try await queue.submit("t")
+            _ = try await worker.pull(max: 1, holding: 0)
+            for _ in 0..<5 {
+                try await queue.age(by: .milliseconds(60_000))
+                #expect(try await queue.tick().expired == 0)
+                _ = try await worker.heartbeat([("t", 1, nil)])
+            }
+            try await queue.age(by: .milliseconds(60_000))
+            #expect(try await queue.tick().expired == 0)
+            try await queue.age(by: .milliseconds(50_000))
+            let tick = try await queue.tick()
+            #expect(tick.expired == 1)
+            #expect(tick.lostWorkers == 1)
+            #expect(try await queue.handle.getTask("t").heldBy == .retry)
+        }
+    }
+
+    @Test func theTimeLimitEndsAnAttemptHoweverManyHeartbeatsCome() async throws {
+        try await TestQueue.run(settings: ["lease_ms": 100_000, "heartbeat_ms": 30_000]) { queue in
+            let worker = try await queue.worker("w")
+            let control = try await queue.redis.client.subscribe(to: [queue.keys.control("w")])
+            try await queue.submit("t", maxRetries: 0, ["timeout_ms": "150000"])
+            _ = try await worker.pull(max: 1, holding: 0)
+            try await queue.age(by: .milliseconds(60_000))
+            _ = try await worker.heartbeat([("t", 1, nil)])
+            try await queue.age(by: .milliseconds(60_000))
+            _ = try await worker.heartbeat([("t", 1, nil)])
+            #expect(try await queue.tick().expired == 0)
+            try await queue.age(by: .milliseconds(40_000))
+            #expect(try await queue.tick().expired == 1)
+            let task = try await queue.handle.getTask("t")
+            #expect(task.state == .timeout)
+            #expect(task.failure?.code == "Timeout")
+            #expect(try await control.firstMessage() == "timeout t 1")
+            let orders = try await worker.heartbeat([("t", 1, nil)])
+            #expect(orders.stop.map(\.taskID) == ["t"])
+            #expect(orders.stop.map(\.isCancelled) == [false])
+        }
+    }
+
+    @Test func aTimedOutAttemptIsRetriedWhileRetriesAreLeft() async throws {
+        try await TestQueue.run(settings: ["retry_delay_ms": 0]) { queue in
+            let worker = try await queue.worker("w")
+            try await queue.submit("t", maxRetries: 1, ["timeout_ms": "5000"])
+            for (attempt, state) in [(1, TaskState.pending), (2, .timeout)] {
+                #expect(try await worker.pull(max: 1, holding: 0).first?.attempt == attempt)
+                try await queue.age(by: .milliseconds(5_001))
+                try await queue.tick()
+                #expect(try await queue.handle.getTask("t").state == state)
+            }
+            let attempts = try await queue.handle.getTask("t").attempts
+            #expect(attempts.map(\.outcome) == ["timeout", "timeout"])
+        }
+    }
+
+    @Test func aLostWorkersTasksAllComeBackAndItsWakeUpsGo() async throws {
+        try await TestQueue.run { queue in
+            _ = try await queue.worker("w", slots: 10)
+            for n in 0..<6 { try await queue.submit("t\(n)", maxRetries: n < 4 ? 1 : 0) }
+            try await queue.pull("w", max: 2)
+            try await queue.call("start", "worker", "w", "task", "t1", "attempt", "1")
+            try await queue.pull("w", max: 4, start: true)
+            try await queue.missHeartbeats(of: "w")
+            let tick = try await queue.tick()
+            #expect(tick.lostWorkers == 1)
+            let after = try await queue.snapshot()
+            #expect(after.ids("worker:") == [])
+            #expect(after.task("t0")["held_by"] == nil)
+            #expect(after.state("t0") == .pending)
+            for id in ["t1", "t2", "t3"] { #expect(after.task(id)["held_by"] == "retry") }
+            for id in ["t4", "t5"] { #expect(after.state(id) == .failed) }
+            #expect(try await queue.stats().lost == 6)
+        }
+    }
+
+    @Test func aTickMovesNoMoreThanItsLimitAndSaysThatThereIsMore() async throws {
+        try await TestQueue.run(settings: ["retry_delay_ms": 60_000]) { queue in
+            _ = try await queue.worker("w", slots: 10)
+            for n in 0..<10 { try await queue.submit("t\(n)") }
+            try await queue.pull("w", max: 10, start: true)
+            try await queue.missHeartbeats(of: "w")
+            var ticks = 0
+            repeat {
+                ticks += 1
+                let tick = try await queue.tick(limit: 3)
+                try await queue.snapshot()
+                if !tick.more { break }
+            } while ticks < 20
+            #expect(ticks == 4)
+            let after = try await queue.snapshot()
+            #expect(after.sortedSet("held").count == 10)
+            #expect(after.ids("worker:") == [])
+        }
+    }
+
+    @Test func aTickSaysWhenTheNextThingIsDue() async throws {
+        try await TestQueue.run { queue in
+            #expect(try await queue.tick().nextDue == 0)
+            try await queue.submit("t", ["delay_ms": "5000"])
+            let tick = try await queue.tick()
+            #expect((4_500...5_000).contains(tick.nextDue - tick.now))
+            _ = try await queue.worker("w")
+            try await queue.age(by: .milliseconds(4_000))
+            let later = try await queue.tick()
+            #expect((500...1_000).contains(later.nextDue - later.now))
+        }
+    }
+}

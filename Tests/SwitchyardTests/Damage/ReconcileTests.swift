@@ -1,0 +1,107 @@
+import RedisClient
+import Switchyard
+import SwitchyardTesting
+import Testing
+
+@Suite("Reconciling")
+struct ReconcileTests {
+    static let indexes = ["pending", "held", "leases", "finished"]
+
+    /// One look at every index, from its beginning to its end. Answers how many entries were repaired.
+    private func reconcile(_ queue: TestQueue, limit: Int64 = 100) async throws -> Int64 {
+        var repaired: Int64 = 0
+        for index in Self.indexes {
+            var rank: Int64 = 0
+            repeat {
+                let reply = try await queue.call(
+                    "reconcile", "index", .string(index), "rank", .integer(rank), "limit", .integer(limit))
+                rank = reply[0]?.int ?? 0
+                let found = reply[1]?.int ?? 0
+                repaired += found
+                // At rank 0 with something repaired, the beginning may have been dropped whole: look again.
+                if rank == 0, found == 0 { break }
+            } while true
+        }
+        return repaired
+    }
+
+    @Test func aQueueInOrderIsLeftAlone() async throws {
+        try await TestQueue.run { queue in
+            for situation in Situation.allCases { try await queue.put(situation.rawValue, in: situation) }
+            let before = try await queue.snapshot()
+            #expect(try await reconcile(queue) == 0)
+            #expect(try await reconcile(queue, limit: 1) == 0)
+            #expect(try await queue.snapshot().changes(since: before) == [])
+        }
+    }
+
+    @Test func aTaskThatStandsInAWrongIndexIsPutBackAndCounted() async throws {
+        for situation in Situation.allCases where situation != .none {
+            try await TestQueue.run { queue in
+                try await queue.put("t", in: situation)
+                let before = try await queue.snapshot()
+                let home = Self.indexes.first { before.sortedSet($0)["t"] != nil }
+                for wrong in Self.indexes where wrong != home {
+                    try await queue.raw("ZADD", "{}" + wrong, "12345", "t")
+                    #expect(try await reconcile(queue) == 1)
+                    let after = try await queue.snapshot()
+                    #expect(after.changes(since: before, ignoring: ["stats repaired"]) == [])
+                }
+                #expect(try await queue.stats().repaired == 3)
+            }
+        }
+    }
+
+    @Test func aTaskThatStandsOnlyInAWrongIndexIsMovedHome() async throws {
+        for (situation, wrong) in [
+            (Situation.pending, "finished"), (.heldByRetry, "pending"), (.heldBySchedule, "finished"),
+            (.completed, "pending"), (.failed, "held"),
+        ] {
+            try await TestQueue.run { queue in
+                try await queue.put("t", in: situation)
+                let before = try await queue.snapshot()
+                let home = try #require(Self.indexes.first { before.sortedSet($0)["t"] != nil })
+                try await queue.raw("ZREM", "{}" + home, "t")
+                try await queue.raw("ZADD", "{}" + wrong, "12345", "t")
+                #expect(try await reconcile(queue) == 1)
+                #expect(try await queue.snapshot().changes(since: before, ignoring: ["stats repaired"]) == [])
+            }
+        }
+    }
+
+    @Test func entriesOfTasksThatAreGoneAreDropped() async throws {
+        try await TestQueue.run { queue in
+            try await queue.submit("real")
+            let before = try await queue.snapshot()
+            for index in Self.indexes {
+                for n in 0..<25 { try await queue.raw("ZADD", "{}" + index, "\(n)", "ghost-\(n)") }
+            }
+            #expect(try await reconcile(queue, limit: 10) == 100)
+            #expect(try await queue.snapshot().changes(since: before, ignoring: ["stats repaired"]) == [])
+        }
+    }
+
+    @Test func aGhostInLineIsNoReasonToStandStill() async throws {
+        try await TestQueue.run { queue in
+            _ = try await queue.worker("w")
+            try await queue.raw("ZADD", "{}pending", "1", "ghost")
+            try await queue.submit("t")
+            #expect(try await queue.pull("w").count == 0)
+            #expect(try await queue.pull("w").map(\.id) == ["t"])
+            #expect(try await queue.stats().repaired == 1)
+        }
+    }
+
+    @Test func aTickDropsWhatIsDueByMistake() async throws {
+        try await TestQueue.run { queue in
+            try await queue.submit("t")
+            let before = try await queue.snapshot()
+            for (index, id) in [("held", "t"), ("held", "ghost"), ("leases", "t"), ("leases", "ghost")] {
+                try await queue.raw("ZADD", "{}" + index, "1", id)
+            }
+            try await queue.tick()
+            #expect(try await queue.snapshot().changes(since: before, ignoring: ["stats repaired"]) == [])
+            #expect(try await queue.stats().repaired == 4)
+        }
+    }
+}

@@ -1,0 +1,131 @@
+import RedisClient
+import Switchyard
+import SwitchyardTesting
+import Testing
+
+@Suite("The function library")
+struct LibraryTests {
+    @Test func aLibraryThatIsGoneIsRestoredWhileCallersRun() async throws {
+        try await TestRedis.run { redis in
+            let queue = try await TestQueue(on: redis, settings: ["max_queue_length": 10_000])
+            try await withThrowingTaskGroup(of: Void.self) { group in
+                for caller in 0..<4 {
+                    group.addTask {
+                        for n in 0..<50 {
+                            let task = QueuedTask(BuildRequest(), priority: .normal, id: "t\(caller)-\(n)")
+                            _ = try await queue.handle.addTask(task)
+                        }
+                    }
+                }
+                group.addTask {
+                    for _ in 0..<20 {
+                        _ = try await redis.client.send(RedisCommand("FUNCTION", "FLUSH"))
+                        try await Task.sleep(for: .milliseconds(5))
+                    }
+                }
+                try await group.waitForAll()
+            }
+            try await redis.library.ensureLoaded()
+            #expect(try await queue.snapshot().taskIDs.count == 200)
+        }
+    }
+
+    private func load(_ source: String, _ redis: TestRedis) async throws {
+        _ = try await redis.client.send(RedisCommand("FUNCTION", "LOAD", "REPLACE", .string(source)))
+    }
+
+    private static func library(version: Int64) -> String {
+        """
+        #!lua name=switchyard
+        redis.register_function{ function_name = 'switchyard_version', flags = { 'no-writes' },
+            callback = function() return \(version) end }
+        """
+    }
+
+    @Test func aNewerLibraryIsLeftAlone() async throws {
+        try await TestRedis.run { redis in
+            try await load(Self.library(version: FunctionLibrary.version + 1), redis)
+            try await redis.library.ensureLoaded()
+            #expect(try await redis.library.loadedVersion() == FunctionLibrary.version + 1)
+        }
+    }
+
+    @Test func aFunctionThatANewerLibraryDoesNotHaveIsAnErrorAndNoEndlessLoop() async throws {
+        try await TestRedis.run { redis in
+            try await load(Self.library(version: FunctionLibrary.version + 1), redis)
+            let handle = try SchedulerHandle(queue: "q", client: redis.client, logger: .silent)
+            try await expectError("Internal") { _ = try await handle.getStats() }
+            #expect(try await redis.library.loadedVersion() == FunctionLibrary.version + 1)
+        }
+    }
+
+    @Test func anOlderLibraryIsReplacedAndSoIsAnotherTextOfTheSameVersion() async throws {
+        try await TestRedis.run { redis in
+            for version in [FunctionLibrary.version - 1, FunctionLibrary.version] {
+                try await load(Self.library(version: version), redis)
+                try await redis.library.ensureLoaded()
+                #expect(try await redis.library.loadedVersion() == FunctionLibrary.version)
+                let queue = try await TestQueue(on: redis)
+                try await queue.submit("t")
+            }
+        }
+    }
+
+    @Test func functionsThatOnlyReadSaySoAndThoseThatDrainWorkInAFullRedis() async throws {
+        let redis = try await TestRedis.shared
+        let reply = try await redis.client.send(RedisCommand("FUNCTION", "LIST", "LIBRARYNAME", "switchyard"))
+        let functions = try #require(reply[0]?.pairs["functions"]?.array)
+        var flags: [String: Set<String>] = [:]
+        for function in functions {
+            let name = function.pairs["name"]?.string ?? ""
+            flags[String(name.dropFirst("switchyard_".count))] = Set(
+                (function.pairs["flags"]?.array ?? []).compactMap(\.string))
+        }
+        let readers: Set = ["get", "list", "stats", "batch", "workers", "version"]
+        let shed: Set = ["submit", "retry", "log"]
+        for (name, found) in flags {
+            let expected: Set<String> =
+                readers.contains(name) ? ["no-writes"] : shed.contains(name) ? [] : ["allow-oom"]
+            #expect(found == expected, "\(name)")
+        }
+        #expect(flags.count == 22)
+    }
+
+    @Test func aFullRedisRefusesNewTasksAndDrainsTheOldOnes() async throws {
+        try await TestRedis.run(arguments: ["--maxmemory", "12mb"]) { redis in
+            let queue = try await TestQueue(on: redis, settings: ["max_queue_length": 100_000])
+            for id in ["ends", "cancelled", "expires"] { try await queue.submit(id, maxRetries: 0) }
+            let worker = try await queue.worker("w", slots: 3)
+            _ = try await worker.pull(max: 3, holding: 0)
+            let payload = String(repeating: "x", count: 200_000)
+            var last = 0
+            let filled = try await eventually {
+                last += 1
+                return try await refusal { try await queue.submit("t\(last)", ["payload": payload]) } == "OOM"
+            }
+            #expect(filled)
+            let before = try await queue.snapshot()
+            try await expectError("Internal") {
+                var request = BuildRequest()
+                request.cwd = payload
+                _ = try await queue.handle.addTask(QueuedTask(request, priority: .normal))
+            }
+            #expect(try await queue.snapshot().changes(since: before) == [])
+
+            _ = try await worker.heartbeat([("ends", 1, nil)])
+            #expect(try await queue.finish("w", "ends", attempt: 1, "completed").string == "completed")
+            try await queue.handle.cancelTask("cancelled")
+            try await queue.expireLease(of: "expires")
+            #expect(try await queue.tick().expired == 1)
+            // What waits is still pulled, by workers that come now as well.
+            let second = try await queue.worker("second")
+            let assignment = try #require(try await second.pull(max: 1, holding: 0).first)
+            #expect(assignment.task.id == "t1")
+            let report = WorkerProtocol.Report(taskID: "t1", attempt: 1, outcome: .completed)
+            #expect(try await second.finish([report], pull: 0, holding: 0).states == [.success(.completed)])
+            for id in ["ends", "cancelled", "expires", "t1"] { try await queue.handle.purgeTask(id) }
+            try await queue.submit("room-again", ["payload": payload])
+            try await queue.snapshot()
+        }
+    }
+}

@@ -1,0 +1,187 @@
+import Foundation
+import NIOCore
+import RedisClient
+import Switchyard
+import SwitchyardTesting
+import Testing
+
+/// Thousands of random calls of every function by several workers; after each few, everything must hold that the
+/// snapshot checks. `SWITCHYARD_TEST_SEED` repeats a run.
+@Suite("Any order of calls")
+struct RandomTests {
+    @Test func keepsTheQueueConsistent() async throws {
+        let given = ProcessInfo.processInfo.environment["SWITCHYARD_TEST_SEED"].flatMap(UInt64.init)
+        let seed = given ?? UInt64.random(in: 0...UInt64(UInt32.max))
+        try await TestRedis.run { redis in
+            let settings = ["retry_delay_ms": 2000, "max_deliveries": 3, "max_queue_length": 40]
+            let queue = try await TestQueue(on: redis, settings: settings)
+            var run = RandomRun(queue: queue, generator: SeededGenerator(seed: seed))
+            do {
+                for step in 1...2500 {
+                    try await run.step()
+                    if step % 5 == 0 { try await run.check() }
+                }
+            } catch {
+                Issue.record(
+                    "SWITCHYARD_TEST_SEED=\(seed), last calls:\n\(run.trace.suffix(12).joined(separator: "\n"))\n\(error)"
+                )
+            }
+            #expect(run.answered.count > 20, "seed \(seed): the calls met too few situations: \(run.answered)")
+        }
+    }
+}
+
+/// One sequence of random calls, and what it remembers between them.
+struct RandomRun {
+    let queue: TestQueue
+    var generator: SeededGenerator
+    var trace: [String] = []
+    /// How often each function was answered with each code; "ok" for none.
+    var answered: [String: Int] = [:]
+    private var previous: Snapshot?
+    /// Tasks that a call since the last check may have taken out of a final state.
+    private var reopened: Set<String> = []
+    private var deletes = false
+
+    init(queue: TestQueue, generator: SeededGenerator) {
+        self.queue = queue
+        self.generator = generator
+    }
+
+    private mutating func pick<T>(_ values: [T]) -> T { values[Int.random(in: 0..<values.count, using: &generator)] }
+    private mutating func chance(_ percent: Int) -> Bool { Int.random(in: 0..<100, using: &generator) < percent }
+    private mutating func id() -> String { "t\(Int.random(in: 0..<40, using: &generator))" }
+    private mutating func worker() -> String { "w\(Int.random(in: 0..<4, using: &generator))" }
+
+    mutating func step() async throws {
+        switch Int.random(in: 0..<100, using: &generator) {
+        case 0..<18: try await submit()
+        case 18..<36: try await pull()
+        case 36..<44: try await report("start")
+        case 44..<50: try await report("heartbeat")
+        case 50..<68: try await finish()
+        case 68..<71: try await report("release")
+        case 71..<76: try await aboutTask("cancel")
+        case 76..<80: try await aboutTask("retry")
+        case 80..<83: try await aboutTask("purge")
+        case 83..<87: try await call("register", ["worker", .string(worker()), "slots", "3"])
+        case 87..<88: try await call(pick(["deregister", "drain"]), ["worker", .string(worker())])
+        case 88..<90: try await call("configure", ["paused", pick(["0", "0", "1"])])
+        case 90..<92: try await call("reconcile", ["index", pick(["pending", "held", "leases", "finished"])])
+        case 92..<93: try await call("stats", [])
+        case 93..<96: try await report("log", ["stdout", "x"])
+        default: try await passTime()
+        }
+    }
+
+    private mutating func submit() async throws {
+        var arguments: [RedisArgument] =
+            chance(30) ? ["batch", .string("b\(Int.random(in: 0..<9, using: &generator))")] : []
+        var ids: Set<String> = []
+        for _ in 0..<(chance(40) ? Int.random(in: 2...5, using: &generator) : 1) { ids.insert(id()) }
+        for id in ids.sorted() {
+            arguments += ["task", .string(id), "priority", .string(pick(TaskPriority.allCases).rawValue)]
+            arguments += ["max_retries", pick(["0", "1", "2"]), "timeout_ms", pick(["4000", "60000"])]
+            if chance(20) { arguments += ["delay_ms", "3000"] }
+            if chance(20) { arguments += ["request", .string(id)] }
+        }
+        try await call("submit", arguments)
+    }
+
+    private mutating func pull() async throws {
+        var arguments: [RedisArgument] = ["worker", .string(worker()), "max", pick(["0", "1", "2", "3"])]
+        if chance(60) { arguments += ["start", "1"] }
+        if chance(40) { arguments += ["holding", pick(["0", "1", "3"])] }
+        try await call("pull", arguments)
+    }
+
+    /// A worker and an attempt for `task`: mostly those that hold it, sometimes others.
+    private mutating func claim(_ task: String) async throws -> (worker: String, attempt: Int) {
+        let fields = try await queue.raw("HMGET", "{}task:" + task, "worker", "attempt").array ?? []
+        let attempt = max(1, Int(fields.last?.int ?? 1) - (chance(10) ? 1 : 0))
+        let holder = fields.first?.string ?? worker()
+        return (chance(90) ? holder : worker(), attempt)
+    }
+
+    private mutating func report(_ function: String, _ more: [RedisArgument] = []) async throws {
+        let task = try await liveTask()
+        let (worker, attempt) = try await claim(task)
+        try await call(
+            function, ["worker", .string(worker), "task", .string(task), "attempt", .integer(Int64(attempt))] + more)
+    }
+
+    private mutating func finish() async throws {
+        let task = try await liveTask()
+        let (worker, attempt) = try await claim(task)
+        var arguments: [RedisArgument] = ["worker", .string(worker)]
+        if chance(40) { arguments += ["pull", "2", "start", "1", "holding", pick(["0", "1", "2"])] }
+        arguments += ["task", .string(task), "attempt", .integer(Int64(attempt))]
+        arguments += ["outcome", pick(["completed", "completed", "failed", "timeout"])]
+        if chance(20) { arguments += ["retryable", "0"] }
+        try await call("finish", arguments)
+    }
+
+    /// Mostly one that somebody holds.
+    private mutating func liveTask() async throws -> String {
+        let live = try await queue.raw("ZRANGE", "{}leases", "0", "-1").array?.compactMap(\.string) ?? []
+        return live.isEmpty || chance(15) ? id() : pick(live)
+    }
+
+    private mutating func aboutTask(_ function: String) async throws {
+        let task = id()
+        if function == "retry" { reopened.insert(task) }
+        if function == "purge" { deletes = true }
+        try await call(function, ["task", .string(task)])
+    }
+
+    private mutating func passTime() async throws {
+        let seconds = pick([1, 3, 6, 20])
+        trace.append("\(seconds) s pass")
+        try await queue.age(by: .seconds(seconds))
+        // Most workers are alive, and say so.
+        for n in 0..<4 where chance(75) { try await call("heartbeat", ["worker", .string("w\(n)")]) }
+        try await call("tick", ["limit", pick(["2", "100"])])
+        previous = nil
+    }
+
+    private mutating func call(_ function: String, _ arguments: [RedisArgument]) async throws {
+        trace.append("\(function) \(arguments)")
+        do {
+            let reply = try await queue.call(function, arguments)
+            let codes = ((reply.array ?? []) + (reply[0]?.array ?? [])).compactMap(\.error?.code)
+            for code in codes.isEmpty ? ["ok"] : codes { answered["\(function) \(code)", default: 0] += 1 }
+        } catch let error as RedisError {
+            answered["\(function) \(error.code)", default: 0] += 1
+            let expected: Set = ["TASKEXISTS", "QUEUEFULL", "WORKERNOTFOUND", "LEASELOST", "TASKNOTFOUND"]
+            guard expected.contains(error.code) else { throw error }
+        }
+    }
+
+    /// Everything holds; attempts only grow, and what ended stays as it ended, unless a person wanted otherwise.
+    mutating func check() async throws {
+        let now = try await queue.snapshot()
+        var found: [String] = []
+        if let repaired = now.hash("stats")["repaired"] { found.append("the queue was repaired \(repaired) times") }
+        for id in previous?.taskIDs ?? [] {
+            guard let before = previous?.task(id), let state = previous?.state(id) else { continue }
+            let after = now.task(id)
+            if after.isEmpty {
+                if !deletes { found.append("task \(id) is gone") }
+                continue
+            }
+            let wasReplaced = deletes && after["submitted_at"] != before["submitted_at"]
+            if wasReplaced { continue }
+            if (Int(after["attempt"] ?? "") ?? 0) < (Int(before["attempt"] ?? "") ?? 0) {
+                found.append("task \(id) went from attempt \(before["attempt"] ?? "") to \(after["attempt"] ?? "none")")
+            }
+            if state.isTerminal, !reopened.contains(id), after != before {
+                found.append("task \(id) had ended as \(state.rawValue), and changed to \(after)")
+            }
+            if after["place"] != before["place"] { found.append("task \(id) changed its place in line") }
+        }
+        previous = now
+        reopened = []
+        deletes = false
+        guard found.isEmpty else { throw SnapshotViolations(queue: queue.name, violations: found) }
+    }
+}

@@ -1,0 +1,80 @@
+import NIOCore
+import RedisClient
+import Switchyard
+import SwitchyardTesting
+import Testing
+
+@Suite("Retention")
+struct RetentionTests {
+    @Test func afterItsRetentionEverythingOfATaskIsDeleted() async throws {
+        let settings = ["retention_ms": 100_000, "cleanup_interval_ms": 50_000]
+        try await TestQueue.run(settings: settings) { queue in
+            let worker = try await queue.worker("w", slots: 10)
+            try await queue.call("submit", "batch", "b", "task", "a", "task", "c")
+            for assignment in try await worker.pull(max: 2, holding: 0) {
+                try await worker.log(
+                    taskID: assignment.task.id, attempt: 1, [("stdout", ByteBuffer(string: "output"))])
+                try await queue.finish("w", assignment.task.id, attempt: 1, "completed", ["result": "r"])
+            }
+            try await queue.submit("stays")
+            #expect(try await queue.snapshot().ids("log:") == ["a", "c"])
+
+            // Over, but not yet by the interval of a clean-up.
+            try await queue.age(by: .milliseconds(110_000))
+            #expect(try await queue.tick().purged == 0)
+            #expect(try await queue.snapshot().taskIDs == ["a", "c", "stays"])
+            try await queue.age(by: .milliseconds(50_000))
+            #expect(try await queue.tick().purged == 2)
+            let after = try await queue.snapshot()
+            #expect(after.taskIDs == ["stays"])
+            for kind in ["log:", "batch:"] { #expect(after.ids(kind) == []) }
+            #expect(after.sortedSet("finished") == [:])
+            try await expectError("TaskNotFound") { _ = try await queue.handle.getTask("a") }
+            // They still count as completed.
+            #expect(try await queue.stats().completed == 2)
+        }
+    }
+
+    @Test func aLongListIsDeletedPieceByPieceUntilNothingIsDue() async throws {
+        try await TestQueue.run(settings: ["retention_ms": 0, "cleanup_interval_ms": 0]) { queue in
+            for n in 0..<25 {
+                try await queue.submit("t\(n)")
+                try await queue.handle.cancelTask("t\(n)")
+            }
+            try await queue.age(by: .seconds(1))
+            var purged: [Int] = []
+            while true {
+                let tick = try await queue.tick(limit: 10)
+                try await queue.snapshot()
+                purged.append(tick.purged)
+                if !tick.more { break }
+            }
+            #expect(purged == [10, 10, 5])
+            #expect(try await queue.snapshot().taskIDs == [])
+        }
+    }
+
+    @Test func aTaskRetriedByAPersonIsKept() async throws {
+        try await TestQueue.run(settings: ["retention_ms": 0, "cleanup_interval_ms": 0]) { queue in
+            try await queue.submit("t")
+            try await queue.handle.cancelTask("t")
+            try await queue.handle.retryTask("t")
+            try await queue.age(by: .seconds(10))
+            #expect(try await queue.tick().purged == 0)
+            #expect(try await queue.handle.getTask("t").state == .pending)
+        }
+    }
+
+    @Test func purgingDeletesTheLogToo() async throws {
+        try await TestQueue.run { queue in
+            try await queue.put("t", in: .running)
+            let worker = try queue.stranger(TestQueue.holder)
+            try await worker.log(taskID: "t", attempt: 1, [("stderr", ByteBuffer(string: "x"))])
+            try await queue.finish(TestQueue.holder, "t", attempt: 1, "completed")
+            try await queue.handle.purgeTask("t")
+            let after = try await queue.snapshot()
+            #expect(after.taskIDs == [])
+            #expect(after.ids("log:") == [])
+        }
+    }
+}
