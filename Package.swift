@@ -127,6 +127,10 @@ let package = Package(
         .testTarget(
             name: "SwitchyardWorkerTests",
             dependencies: ["SwitchyardWorker", "SwitchyardTesting", "ChildProcess"], swiftSettings: swiftSettings),
+        // Runs the built switchyard too, which lies beside the test bundle.
+        .testTarget(
+            name: "SwitchyardCLITests", dependencies: ["SwitchyardCLI", "ChildProcess", "RedisClient", "Switchyard"],
+            swiftSettings: swiftSettings),
         .testTarget(
             name: "SwitchyardTests",
             dependencies: ["Switchyard", "SwitchyardTesting", "SwitchyardWorker", "SwitchyardHTTP"],

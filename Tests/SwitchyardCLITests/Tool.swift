@@ -1,0 +1,137 @@
+import ChildProcess
+import Foundation
+import Synchronization
+import Testing
+
+@testable import SwitchyardCLI
+
+/// The built `switchyard`, which lies beside the test bundle.
+enum Tool {
+    static let path = URL(fileURLWithPath: ProgramPath.current).deletingLastPathComponent()
+        .appendingPathComponent("switchyard").path
+
+    /// Longer than anything here takes on a busy machine.
+    static let deadline: Duration = .seconds(60)
+
+    struct Output: Sendable {
+        /// Nil: ended by a signal.
+        var exitCode: Int32?
+        var stdout: String
+        var stderr: String
+
+        /// The single line on stdout.
+        var line: String { stdout.trimmingCharacters(in: .whitespacesAndNewlines) }
+        func json() throws -> JSONValue { try JSONDecoder().decode(JSONValue.self, from: Data(stdout.utf8)) }
+    }
+
+    /// Runs it to its end.
+    /// - Parameter server: for SWITCHYARD_SERVER.
+    static func run(
+        _ arguments: [String], server: String? = nil, input: String? = nil, environment: [String: String] = [:]
+    ) async throws -> Output {
+        let run = try await start(arguments, server: server, input: input, environment: environment)
+        return try await run.end()
+    }
+
+    static func start(
+        _ arguments: [String], server: String? = nil, input: String? = nil, environment: [String: String] = [:]
+    ) async throws -> Running {
+        var variables = ["PATH": ProcessInfo.processInfo.environment["PATH"] ?? "/usr/bin:/bin", "HOME": "/tmp"]
+        variables["SWITCHYARD_SERVER"] = server
+        variables.merge(environment) { _, new in new }
+        return Running(
+            try await ChildProcess.start(
+                .init(
+                    arguments: [path] + arguments, environment: variables,
+                    standardInput: input.map { .bytes(Array($0.utf8)) } ?? .null)))
+    }
+
+    /// Repeats `body` until it gives something.
+    static func eventually<Value>(
+        _ what: @autoclosure () -> String, within limit: Duration = deadline, _ body: () async throws -> Value?
+    ) async throws -> Value {
+        let end = ContinuousClock.now + limit
+        while ContinuousClock.now < end {
+            if let value = try await body() { return value }
+            try await Task.sleep(for: .milliseconds(50))
+        }
+        throw Failure(.error, "within \(limit): \(what())")
+    }
+
+    static func isAlive(_ processID: Int32) -> Bool {
+        // A zombie has ended: only its parent has not looked.
+        guard let status = try? String(contentsOfFile: "/proc/\(processID)/stat", encoding: .utf8) else { return false }
+        return !status.contains(") Z ")
+    }
+}
+
+/// One that runs.
+final class Running: Sendable {
+    let process: ChildProcess
+    private let output = Mutex<[ChildProcess.OutputStream: [UInt8]]>([:])
+    private let reading = Mutex<Task<Void, Never>?>(nil)
+
+    init(_ process: ChildProcess) {
+        self.process = process
+        let stream = process.output
+        let task = Task { [weak self] in
+            for await chunk in stream {
+                self?.output.withLock { $0[chunk.stream, default: []] += chunk.bytes }
+            }
+        }
+        reading.withLock { $0 = task }
+    }
+
+    var stdout: String { text(.stdout) }
+    var stderr: String { text(.stderr) }
+
+    private func text(_ stream: ChildProcess.OutputStream) -> String {
+        output.withLock { String(decoding: $0[stream] ?? [], as: UTF8.self) }
+    }
+
+    /// Its output and exit code, once it has ended.
+    func end(within limit: Duration = Tool.deadline) async throws -> Tool.Output {
+        let status = try await Tool.eventually("the end of process \(process.processID): \(stderr)", within: limit) {
+            process.exitStatus
+        }
+        await reading.withLock { $0 }?.value
+        return Tool.Output(exitCode: status.exitCode, stdout: stdout, stderr: stderr)
+    }
+}
+
+/// `switchyard dev` on a free port.
+struct DevServer: Sendable {
+    let running: Running
+    let url: String
+
+    static func start(_ arguments: [String] = ["--ephemeral"]) async throws -> DevServer {
+        let running = try await Tool.start(["dev", "--listen", "127.0.0.1:0"] + arguments)
+        let url = try await Tool.eventually("dev prints its URL: \(running.stderr)") { () -> String? in
+            if let status = running.process.exitStatus {
+                throw Failure(.error, "dev ended with \(status): \(running.stderr)")
+            }
+            return running.stdout.firstMatch(of: #/running: (http://\S+:\d+)\n/#).map { String($0.1) }
+        }
+        return DevServer(running: running, url: url)
+    }
+
+    func run(_ arguments: [String], input: String? = nil) async throws -> Tool.Output {
+        try await Tool.run(arguments, server: url, input: input)
+    }
+
+    /// The process ids of the workers that are registered, by their names.
+    func workers() async throws -> [String: Int32] {
+        let workers = try await run(["workers", "-o", "json"]).json()["workers"]?.array ?? []
+        return Dictionary(
+            workers.compactMap { worker in
+                guard let id = worker["worker_id"]?.text, let pid = worker["pid"]?.int else { return nil }
+                return (id, Int32(pid))
+            }, uniquingKeysWith: { _, new in new })
+    }
+
+    /// Ctrl-C.
+    func stop() async throws -> Tool.Output {
+        running.process.signalGroup(SIGINT)
+        return try await running.end(within: .seconds(20))
+    }
+}
