@@ -29,7 +29,7 @@ extension API {
         throw Problem(
             .unsupportedMediaType, code: "BadRequest",
             "Content-Type: expected application/json\(allowLines ? " or application/x-ndjson" : ""), found "
-                + (header.isEmpty ? "none" : Name.shown(header)),
+                + (header.isEmpty ? "none" : Name.shown(header)) + " (curl sends the right one with --json)",
             field: "Content-Type")
     }
 
@@ -71,7 +71,8 @@ extension API {
             return try JSONReader.read(bytes)
         } catch {
             throw Problem.badRequest(
-                field, "this is not JSON that can be taken: it \(error.message) (line \(error.line), byte \(error.byte))")
+                field,
+                "this is not JSON that can be taken: it \(error.message) (line \(error.line), byte \(error.byte))")
         }
     }
 }

@@ -94,7 +94,8 @@ extension API {
             guard let name else { continue }
             if let queue, queue != name {
                 throw Problem.badRequest(
-                    field(index), "expected the same queue everywhere in a request, found \(name) and \(Name.shown(queue))")
+                    field(index),
+                    "expected the same queue everywhere in a request, found \(name) and \(Name.shown(queue))")
             }
             queue = name
         }
