@@ -21,7 +21,9 @@ struct RandomTests {
         let given = ProcessInfo.processInfo.environment["SWITCHYARD_TEST_SEED"].flatMap(UInt64.init)
         let seed = given ?? UInt64.random(in: 0...UInt64(UInt32.max))
         try await TestRedis.run { redis in
-            let settings = ["retry_delay_ms": 2000, "max_deliveries": 3, "max_queue_length": 12]
+            let settings = [
+                "retry_delay_ms": 2000, "max_deliveries": 3, "max_queue_length": 12, "retention_ms": 60_000,
+            ]
             let queue = try await TestQueue(on: redis, settings: settings)
             var run = RandomRun(queue: queue, generator: SeededGenerator(seed: seed))
             do {
@@ -151,7 +153,7 @@ struct RandomRun {
         try await queue.age(by: .seconds(seconds))
         // Most workers are alive, and say so.
         for n in 0..<4 where chance(75) { try await call("heartbeat", ["worker", .string("w\(n)")]) }
-        try await call("tick", ["limit", pick(["2", "100"])])
+        try await call("tick", ["limit", pick(["2", "100"]), "cleanup", pick(["0", "1"])])
         previous = nil
     }
 
