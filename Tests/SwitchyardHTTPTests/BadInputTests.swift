@@ -167,15 +167,14 @@ import Testing
         #expect(try await world.redis.keys(of: queue).isEmpty)
     }
 
-    @Test func aBodyThatIsNotCalledJSONIsRefused() async throws {
+    @Test func aBodyNeedNotBeCalledJSON() async throws {
         let world = try await World.shared
         let queue = world.newQueue()
         for type in ["text/plain", "application/x-www-form-urlencoded", ""] {
-            try await world.ask(
-                .POST, "/scheduler/task?queue=\(queue)", body: Array("{}".utf8), headers: [("Content-Type", type)]
-            ).expectProblem(415, code: "BadRequest", field: "Content-Type")
+            let answer = try await world.ask(
+                .POST, "/scheduler/task?queue=\(queue)", body: Array("{}".utf8), headers: [("Content-Type", type)])
+            #expect(answer.status == 201)
         }
-        #expect(try await world.redis.keys(of: queue).isEmpty)
     }
 
     @Test func theLastOfTwoEqualNamesCounts() async throws {
