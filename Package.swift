@@ -132,6 +132,13 @@ let package = Package(
             name: "SwitchyardCLITests", dependencies: ["SwitchyardCLI", "ChildProcess", "RedisClient", "Switchyard"],
             swiftSettings: swiftSettings),
         .testTarget(
+            name: "SwitchyardHTTPTests",
+            dependencies: [
+                "Switchyard", "SwitchyardHTTP", "RedisClient",
+                .product(name: "AsyncHTTPClient", package: "async-http-client"),
+            ],
+            swiftSettings: swiftSettings),
+        .testTarget(
             name: "SwitchyardTests",
             dependencies: ["Switchyard", "SwitchyardTesting", "SwitchyardWorker", "SwitchyardHTTP"],
             swiftSettings: swiftSettings),

@@ -19,6 +19,8 @@ public struct Snapshot: Sendable, Equatable {
     public let keys: Keys
     /// By the key's name after the queue's prefix.
     public let contents: [String: Content]
+    /// The hashes as text; of a long value its beginning.
+    private let texts: [String: [String: String]]
 
     public init(reading keys: Keys, client: RedisClient) async throws {
         self.keys = keys
@@ -42,6 +44,10 @@ public struct Snapshot: Sendable, Equatable {
             contents[String(name.dropFirst(keys.prefix.count))] = Self.content(type.string ?? "", reply)
         }
         self.contents = contents
+        texts = contents.compactMapValues { content in
+            guard case .hash(let fields) = content else { return nil }
+            return fields.mapValues { String(decoding: $0.readableBytesView.prefix(1 << 16), as: UTF8.self) }
+        }
     }
 
     private static func scan(_ prefix: String, _ client: RedisClient) async throws -> [String] {
@@ -79,11 +85,8 @@ public struct Snapshot: Sendable, Equatable {
 // MARK: Reading
 
 extension Snapshot {
-    /// The fields of a hash as text; empty when there is no such hash.
-    public func hash(_ name: String) -> [String: String] {
-        guard case .hash(let fields)? = contents[name] else { return [:] }
-        return fields.mapValues { String(buffer: $0) }
-    }
+    /// The fields of a hash as text, of a long value its first 64 KiB; empty when there is no such hash.
+    public func hash(_ name: String) -> [String: String] { texts[name] ?? [:] }
 
     /// The members of a sorted set with their scores; empty when there is none.
     public func sortedSet(_ name: String) -> [String: Double] {

@@ -3,6 +3,11 @@ public struct SnapshotViolations: Error, CustomStringConvertible {
     public let queue: String
     public let violations: [String]
 
+    public init(queue: String, violations: [String]) {
+        self.queue = queue
+        self.violations = violations
+    }
+
     public var description: String {
         "queue \(queue) is not consistent:\n  " + violations.joined(separator: "\n  ")
     }

@@ -113,6 +113,10 @@ public final class Worker: Service {
                         metadata: ["task_id": "\(report.taskID)", "error": "\(refusal)"])
                 }
                 assignments = answer.assignments
+                if answer.pullRefusal != nil {
+                    _ = await register()
+                    table.noteWork()
+                }
             }
             for assignment in assignments { start(assignment) }
             if turn.want > 0, assignments.count >= turn.want { table.noteWork() }

@@ -24,15 +24,24 @@ public struct FunctionLibrary: Sendable {
     /// Loads the library unless the server has this version or a newer one.
     /// - Throws: `RedisError`, also when the login may not load functions.
     public func ensureLoaded() async throws {
-        if let loaded = try await loadedVersion() {
-            if loaded > Self.version {
-                logger.debug(
-                    "Redis has a newer function library, which is left alone",
-                    metadata: ["loaded": "\(loaded)", "ours": "\(Self.version)"])
+        guard let loaded = try await loadedVersion() else {
+            do {
+                // Without REPLACE: another replica, perhaps a newer one, may load its own at this moment.
+                return try await load()
+            } catch let error as RedisError where error.message.contains("already exists") {
+                return try await ensureLoaded()
             }
-            guard try await shouldReplace(loaded) else { return }
         }
-        _ = try await client.send(RedisCommand("FUNCTION", "LOAD", "REPLACE", .string(Self.source)))
+        if loaded > Self.version {
+            logger.debug(
+                "Redis has a newer function library, which is left alone",
+                metadata: ["loaded": "\(loaded)", "ours": "\(Self.version)"])
+        }
+        if try await shouldReplace(loaded) { try await load("REPLACE") }
+    }
+
+    private func load(_ options: RedisArgument...) async throws {
+        _ = try await client.send(RedisCommand("FUNCTION", ["LOAD"] + options + [.string(Self.source)]))
         logger.debug("loaded the function library", metadata: ["version": "\(Self.version)"])
     }
 

@@ -2,8 +2,9 @@ import Logging
 import NIOCore
 import RedisClient
 
-/// Calls a queue's functions. Restores the library when Redis has lost it, repeats a call whose reply was lost (each
-/// function answers a repetition like the first), and turns Redis's errors into ``SchedulerError``.
+/// Calls a queue's functions. Restores the library when Redis has lost it, repeats a call whose reply was lost (a
+/// repetition is answered like the first, or does no harm: output may stand in a log twice), and turns Redis's errors
+/// into ``SchedulerError``.
 public struct QueueFunctions: Sendable {
     public let keys: Keys
     public let client: RedisClient

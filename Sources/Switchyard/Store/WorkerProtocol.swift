@@ -97,11 +97,17 @@ public struct WorkerProtocol: Sendable {
         }
     }
 
+    /// The answer to reports.
+    public struct Answer: Sendable {
+        /// For each report the state its task is in now, or why it was refused.
+        public var states: [Result<TaskState, SchedulerError>]
+        public var assignments: [Assignment]
+        /// Why nothing could be pulled although the reports were taken: the worker is not registered.
+        public var pullRefusal: SchedulerError?
+    }
+
     /// Reports how attempts ended, and pulls up to `pull` more in the same call.
-    /// - Returns: for each report the state its task is in now, or why it was refused; and the new assignments.
-    public func finish(
-        _ reports: [Report], pull: Int, holding: Int
-    ) async throws -> (states: [Result<TaskState, SchedulerError>], assignments: [Assignment]) {
+    public func finish(_ reports: [Report], pull: Int, holding: Int) async throws -> Answer {
         var arguments: [RedisArgument] = [
             "worker", .string(worker), "pull", .integer(Int64(pull)), "start", "1", "holding",
             .integer(Int64(holding)),
@@ -122,8 +128,9 @@ public struct WorkerProtocol: Sendable {
         guard reply.count == 2, let states = reply[0].array, states.count == reports.count else {
             throw SchedulerError.internal(message: "switchyard_finish answered something unexpected", redisAway: false)
         }
-        if let error = reply[1].error { throw SchedulerError(error) }
-        return (try states.map(Self.state), try Self.assignments(reply[1]))
+        return Answer(
+            states: try states.map(Self.state), assignments: try Self.assignments(reply[1]),
+            pullRefusal: reply[1].error.map(SchedulerError.init))
     }
 
     /// What a heartbeat's reply asks for.

@@ -108,8 +108,9 @@ struct BenchLoad: Sendable {
             var held = holder.reports
             var unpulled = share - held.count
             while !held.isEmpty {
-                let (states, pulled) = try await holder.link.finish(held, pull: min(held.count, unpulled), holding: 0)
-                for state in states { _ = try state.get() }
+                let answer = try await holder.link.finish(held, pull: min(held.count, unpulled), holding: 0)
+                for state in answer.states { _ = try state.get() }
+                let pulled = answer.assignments
                 guard !pulled.isEmpty || unpulled == 0 else {
                     throw Failure(.error, "bench: a pull found nothing, \(unpulled) to go")
                 }

@@ -24,7 +24,8 @@ struct BatchInput {
             }
             tasks = try Self.tasks(values)
         default:
-            throw Problem.badRequest("body", "expected an array of tasks, or an object with tasks, found \(value.shown)")
+            throw Problem.badRequest(
+                "body", "expected an array of tasks, or an object with tasks, found \(value.shown)")
         }
     }
 
@@ -48,7 +49,8 @@ struct BatchInput {
         for (index, task) in tasks.enumerated() {
             guard let id = task.id else { continue }
             if let first = seen[id] {
-                throw Problem.badRequest("tasks[\(index)].id", "expected an id of its own, found that of tasks[\(first)]")
+                throw Problem.badRequest(
+                    "tasks[\(index)].id", "expected an id of its own, found that of tasks[\(first)]")
             }
             seen[id] = index
         }

@@ -26,7 +26,9 @@ enum RFC3339 {
         var fraction = 0.0
         if skip(&rest, ".") {
             let digits = rest.prefix { (0x30...0x39).contains($0) }
-            guard !digits.isEmpty, let value = Double("0." + String(decoding: digits, as: UTF8.self)) else { return nil }
+            guard !digits.isEmpty, let value = Double("0." + String(decoding: digits, as: UTF8.self)) else {
+                return nil
+            }
             fraction = value
             rest = rest.dropFirst(digits.count)
         }

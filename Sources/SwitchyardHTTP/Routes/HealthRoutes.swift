@@ -82,7 +82,8 @@ extension API {
                 reasons.append(
                     Reason(
                         code: "unroutable",
-                        message: "\(stats.unroutable) tasks in queue \(stats.queue), which no registered worker could take"))
+                        message:
+                            "\(stats.unroutable) tasks in queue \(stats.queue), which no registered worker could take"))
             }
         }
         return reasons

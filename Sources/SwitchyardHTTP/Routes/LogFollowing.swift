@@ -27,7 +27,8 @@ final class FollowerLimit: Sendable {
 
     var problem: Problem {
         var problem = Problem(
-            .serviceUnavailable, code: "Internal", "\(most) clients follow logs already, which is the most there may be")
+            .serviceUnavailable, code: "Internal", "\(most) clients follow logs already, which is the most there may be"
+        )
         problem.retryAfter = Problem.retryAfter
         problem.limit = most
         return problem

@@ -30,7 +30,8 @@ extension API {
         let resumed = request.headers[.lastEventID]
         guard let cursor = resumed ?? query["after"] else { return "0" }
         let parts = cursor.split(separator: "-", omittingEmptySubsequences: false)
-        guard (1...2).contains(parts.count), parts.allSatisfy({ $0.first?.isNumber == true && UInt64($0) != nil }) else {
+        guard (1...2).contains(parts.count), parts.allSatisfy({ $0.first?.isNumber == true && UInt64($0) != nil })
+        else {
             throw Problem.badRequest(
                 resumed == nil ? "after" : "Last-Event-ID",
                 "expected the id of a log entry such as 1767225600000-0, found \(Name.shown(cursor))")

@@ -29,7 +29,7 @@ extension API {
     private func submitBatch(_ request: Request) async throws -> Response {
         let query = try Query(request, ["queue"])
         let input =
-            switch try bodyType(request, allowLines: true) {
+            switch bodyType(request) {
             case .json: try BatchInput(try await json(request))
             case .lines: try BatchInput(lines: try await body(request))
             }
@@ -94,7 +94,8 @@ extension API {
             guard let name else { continue }
             if let queue, queue != name {
                 throw Problem.badRequest(
-                    field(index), "expected the same queue everywhere in a request, found \(name) and \(Name.shown(queue))")
+                    field(index),
+                    "expected the same queue everywhere in a request, found \(name) and \(Name.shown(queue))")
             }
             queue = name
         }

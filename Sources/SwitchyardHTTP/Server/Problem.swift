@@ -72,7 +72,8 @@ struct Problem: Error {
 
     var response: Response {
         var body: JSONValue = [
-            "type": .string("urn:switchyard:problem:\(code)"), "title": .string(title), "status": JSONValue(status.code),
+            "type": .string("urn:switchyard:problem:\(code)"), "title": .string(title),
+            "status": JSONValue(status.code),
             "detail": .string(message), "code": .string(code), "message": .string(message),
         ]
         body.add("field", field.map { .string($0) })

@@ -14,7 +14,9 @@ enum WorkerJSON {
         let assigned = worker.details["last_assigned"].flatMap { Double($0) }.flatMap { $0 > 0 ? $0 / 1e6 : nil }
         json.add("last_assigned_at", JSONValue(assigned.map { Date(timeIntervalSince1970: $0) }))
         for name in ["host", "version"] { json.add(name, worker.details[name].map { .string($0) }) }
-        for name in ["pid", "memory_mb"] { json.add(name, worker.details[name].flatMap { Int($0) }.map { JSONValue($0) }) }
+        for name in ["pid", "memory_mb"] {
+            json.add(name, worker.details[name].flatMap { Int($0) }.map { JSONValue($0) })
+        }
         json.add("cpu", worker.details["cpu"].flatMap { Double($0) }.flatMap { $0.isFinite ? .number("\($0)") : nil })
         return json
     }

@@ -37,6 +37,8 @@ struct ReportTests {
             let before = try await queue.snapshot()
             #expect(try await queue.finish("w1", "t", attempt: 1, "failed").string == "pending")
             #expect(try await queue.finish("w1", "t", attempt: 1, "completed").error?.code == "LEASELOST")
+            // The same words from another worker are no repetition.
+            #expect(try await queue.finish("w2", "t", attempt: 1, "failed").error?.code == "LEASELOST")
             #expect(try await queue.snapshot().changes(since: before) == [])
         }
     }

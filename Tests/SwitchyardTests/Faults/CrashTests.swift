@@ -74,6 +74,16 @@ struct CrashTests {
             let accepted = Shared<[String: Set<Int>]>([:])
             let other = try SimulatedWorker("other", queue, accepted: accepted)
             let otherTask = Task { await other.run() }
+            // What the machine, busy with other tests, takes from a sleeper is forgiven.
+            let starved = Shared(Duration.zero)
+            let sleeper = Task {
+                while !Task.isCancelled {
+                    let before = ContinuousClock.now
+                    try await Task.sleep(for: .milliseconds(10))
+                    let late = ContinuousClock.now - before - .milliseconds(10)
+                    starved.withLock { $0 += late }
+                }
+            }
             let ended = try await eventually { try await queue.handle.getTask("t").state == .completed }
             #expect(ended)
             let attempts = try await queue.handle.getTask("t").attempts
@@ -81,14 +91,15 @@ struct CrashTests {
             #expect(attempts.first?.outcome == "lost")
             let start = try #require(attempts.first?.startedAt)
             let again = try #require(attempts.last?.startedAt)
-            #expect(again.timeIntervalSince(start) < 2)
+            sleeper.cancel()
+            #expect(again.timeIntervalSince(start) < 2 + starved.value.seconds)
             let late = try await silent.finish(
                 [.init(taskID: "t", attempt: 1, outcome: .completed)], pull: 0, holding: 0)
             guard case .failure(.invalidStateTransition(_, leaseLost: true))? = late.states.first else {
                 Issue.record("the late report was answered \(late.states)")
                 return
             }
-            for task in [otherTask] { task.cancel() }
+            otherTask.cancel()
             await otherTask.value
             replicaTask.cancel()
             _ = await replicaTask.result

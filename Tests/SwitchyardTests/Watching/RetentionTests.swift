@@ -7,8 +7,7 @@ import Testing
 @Suite("Retention")
 struct RetentionTests {
     @Test func afterItsRetentionEverythingOfATaskIsDeleted() async throws {
-        let settings = ["retention_ms": 100_000, "cleanup_interval_ms": 50_000]
-        try await TestQueue.run(settings: settings) { queue in
+        try await TestQueue.run(settings: ["retention_ms": 100_000]) { queue in
             let worker = try await queue.worker("w", slots: 10)
             try await queue.call("submit", "batch", "b", "task", "a", "task", "c")
             for assignment in try await worker.pull(max: 2, holding: 0) {
@@ -19,12 +18,13 @@ struct RetentionTests {
             try await queue.submit("stays")
             #expect(try await queue.snapshot().ids("log:") == ["a", "c"])
 
-            // Over, but not yet by the interval of a clean-up.
-            try await queue.age(by: .milliseconds(110_000))
+            try await queue.age(by: .milliseconds(90_000))
+            #expect(try await queue.tick(cleanup: true).purged == 0)
+            try await queue.age(by: .milliseconds(60_000))
+            // Over; but only the ticks that are asked to clean up do so.
             #expect(try await queue.tick().purged == 0)
             #expect(try await queue.snapshot().taskIDs == ["a", "c", "stays"])
-            try await queue.age(by: .milliseconds(50_000))
-            #expect(try await queue.tick().purged == 2)
+            #expect(try await queue.tick(cleanup: true).purged == 2)
             let after = try await queue.snapshot()
             #expect(after.taskIDs == ["stays"])
             for kind in ["log:", "batch:"] { #expect(after.ids(kind) == []) }
@@ -36,7 +36,7 @@ struct RetentionTests {
     }
 
     @Test func aLongListIsDeletedPieceByPieceUntilNothingIsDue() async throws {
-        try await TestQueue.run(settings: ["retention_ms": 0, "cleanup_interval_ms": 0]) { queue in
+        try await TestQueue.run(settings: ["retention_ms": 0]) { queue in
             for n in 0..<25 {
                 try await queue.submit("t\(n)")
                 try await queue.handle.cancelTask("t\(n)")
@@ -44,7 +44,7 @@ struct RetentionTests {
             try await queue.age(by: .seconds(1))
             var purged: [Int] = []
             while true {
-                let tick = try await queue.tick(limit: 10)
+                let tick = try await queue.tick(limit: 10, cleanup: true)
                 try await queue.snapshot()
                 purged.append(tick.purged)
                 if !tick.more { break }
@@ -55,12 +55,12 @@ struct RetentionTests {
     }
 
     @Test func aTaskRetriedByAPersonIsKept() async throws {
-        try await TestQueue.run(settings: ["retention_ms": 0, "cleanup_interval_ms": 0]) { queue in
+        try await TestQueue.run(settings: ["retention_ms": 0]) { queue in
             try await queue.submit("t")
             try await queue.handle.cancelTask("t")
             try await queue.handle.retryTask("t")
             try await queue.age(by: .seconds(10))
-            #expect(try await queue.tick().purged == 0)
+            #expect(try await queue.tick(cleanup: true).purged == 0)
             #expect(try await queue.handle.getTask("t").state == .pending)
         }
     }

@@ -21,7 +21,7 @@ local function register(keys, args)
         return sw.bad('protocol: this library speaks 1, found ' .. sw.shown(head.protocol))
     end
     local key = q.prefix .. 'worker:' .. worker
-    local set = { 'slots', slots, 'draining', '0' }
+    local set = { 'slots', slots }
     for _, name in ipairs(SHOWN) do
         if head[name] then
             if #head[name] > 4096 then return sw.bad(name .. ': at most 4096 bytes, found ' .. #head[name]) end
@@ -38,6 +38,8 @@ local function register(keys, args)
     if class ~= '' then sw.ensure_lanes(q) end
     if q.has_lanes then sw.join_class(q, worker, class) end
     redis.call('HSETNX', key, 'registered_at', q.now_text)
+    -- A worker that only reconnects goes on draining if it was told to.
+    redis.call('HSETNX', key, 'draining', '0')
     redis.call('ZADD', q.prefix .. 'workers', sw.digits(q.now + q.lease_ms), worker)
     redis.call('HINCRBY', q.prefix .. 'stats', 'slots', tonumber(slots) - tonumber(before or 0))
     return { 'protocol', '1', 'heartbeat_ms', sw.digits(q.heartbeat_ms), 'lease_ms', sw.digits(q.lease_ms),

@@ -30,7 +30,7 @@ local function retry(keys, args)
                 fields[#fields + 1] = name
                 fields[#fields + 1] = record
             end
-            local clear = sw.latest_fields()
+            local clear = sw.latest_fields(task)
             for _, name in ipairs({ 'finished_at', 'outcome', 'error_code', 'error_message', 'exit_code', 'result' }) do
                 clear[#clear + 1] = name
             end

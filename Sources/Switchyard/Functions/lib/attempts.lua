@@ -15,32 +15,43 @@ end
 -- Settings that sw.end_attempt and sw.lose_attempt read; pass them to sw.open.
 sw.RETRY_SETTINGS = { 'lease_ms', 'retry_delay_ms', 'retry_delay_max_ms', 'retry_jitter_percent', 'max_deliveries' }
 
+-- Records kept of a task's earlier attempts, and bytes of each one's message: a hash must stay small.
+local RECORDS, MESSAGE_BYTES = 100, 4096
+
 -- The record of an attempt that is over while its task goes on, as the field attempt:<n> of the task's hash.
 -- JSON, because it is a record for people; the functions read only `outcome` and `worker` of it again.
 function sw.record(q, task, outcome, error_code, error_message, exit_code)
     return 'attempt:' .. task.attempt, cjson.encode({
         attempt = task.attempt, worker = task.worker, assigned_at = tonumber(task.assigned_at),
         started_at = tonumber(task.started_at), finished_at = task.finished_at or q.now, outcome = outcome,
-        error_code = error_code, error_message = error_message, exit_code = tonumber(exit_code),
+        error_code = error_code, error_message = error_message and string.sub(error_message, 1, MESSAGE_BYTES),
+        exit_code = tonumber(exit_code),
     })
 end
 
--- The fields of the latest attempt, deleted when the task goes back to its queue.
-function sw.latest_fields()
-    return { 'worker', 'assigned_at', 'started_at', 'progress' }
+-- The fields that are deleted when the task goes back to its queue: those of the latest attempt, and the record that
+-- is one too many.
+function sw.latest_fields(task)
+    local fields = { 'worker', 'assigned_at', 'started_at', 'progress' }
+    if task.attempt > RECORDS then fields[5] = 'attempt:' .. task.attempt - RECORDS end
+    return fields
 end
 
 -- Ends the live attempt of `task` with failed or timeout (`outcome` may also be lost, which ends as failed):
 -- back to the queue while it has retries left, and into its final state when it has none.
---   report  error_code, error_message, exit_code, result, retryable ("0" forbids a retry)
+--   report  error_code, error_message, exit_code, result, retryable ("0" forbids a retry), deliveries (when it changed)
 -- Answers the new state.
 function sw.end_attempt(c, task, outcome, report)
     local q = c.q
     if report.retryable ~= '0' and task.retry_count < task.max_retries then
         local name, record = sw.record(q, task, outcome, report.error_code, report.error_message, report.exit_code)
         local fields = { name, record, 'retry_count', tostring(task.retry_count + 1) }
+        if report.deliveries then
+            fields[5] = 'deliveries'
+            fields[6] = tostring(report.deliveries)
+        end
         local delay = backoff(q, task, task.retry_count + 1)
-        local opts = { clear = sw.latest_fields() }
+        local opts = { clear = sw.latest_fields(task) }
         if delay > 0 then
             opts.held_by = 'retry'
             sw.move(c, task, 'pending', sw.digits(q.now + delay), fields, opts)
@@ -52,7 +63,7 @@ function sw.end_attempt(c, task, outcome, report)
     end
     local state = outcome == 'timeout' and 'timeout' or 'failed'
     local fields = { 'finished_at', q.now_text, 'outcome', outcome }
-    for _, name in ipairs({ 'error_code', 'error_message', 'exit_code', 'result' }) do
+    for _, name in ipairs({ 'error_code', 'error_message', 'exit_code', 'result', 'deliveries' }) do
         if report[name] then
             fields[#fields + 1] = name
             fields[#fields + 1] = report[name]
@@ -77,16 +88,21 @@ function sw.return_assignment(c, task, counted)
     local name, record = sw.record(q, task, counted and 'lost' or 'returned',
         counted and 'WorkerNotFound' or nil, counted and 'assigned, but never started' or nil)
     sw.move(c, task, 'pending', task.place, { name, record, 'deliveries', tostring(deliveries) },
-        { clear = sw.latest_fields() })
+        { clear = sw.latest_fields(task) })
 end
 
--- The worker of a live attempt vanished, or let its lease lapse. An attempt never started goes back in line.
+-- The worker of a live attempt vanished, or let its lease lapse. An attempt never started goes back in line; one that
+-- ran uses up a retry. Both are deliveries that came to nothing: after `max_deliveries` of them the task fails whatever
+-- retries are left, for it may be what kills its workers.
 function sw.lose_attempt(c, task, why)
     sw.count(c.stats, 'lost', 1)
     if task.state == 'assigned' then return sw.return_assignment(c, task, true) end
+    local deliveries = task.deliveries + 1
+    local message = 'worker ' .. task.worker .. ' ' .. why .. ' while it ran attempt ' .. task.attempt
+    local last = deliveries >= c.q.max_deliveries
+    if last then message = message .. '; ' .. deliveries .. ' workers were lost with this task' end
     sw.end_attempt(c, task, 'lost', {
-        error_code = 'WorkerNotFound',
-        error_message = 'worker ' .. task.worker .. ' ' .. why .. ' while it ran attempt ' .. task.attempt,
+        error_code = 'WorkerNotFound', error_message = message, deliveries = deliveries, retryable = last and '0' or nil,
     })
 end
 

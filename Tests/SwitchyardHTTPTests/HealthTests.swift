@@ -1,0 +1,90 @@
+import RedisClient
+import Switchyard
+import Testing
+
+@testable import SwitchyardHTTP
+
+/// Each with a replica of its own, because health is about all the queues that it looks after.
+@Suite struct HealthTests {
+    private func codes(_ answer: Answer) -> [String] {
+        (0..<max(answer["reasons"].count, 0)).map { answer["reasons"][$0]["code"].string ?? "" }
+    }
+
+    @Test func healthFollowsWorkersAndTheQueuesLength() async throws {
+        let shared = try await World.shared
+        let queue = shared.newQueue()
+        let world = try await World.start(redis: shared.redis, queues: [queue])
+        let empty = try await world.ask(.GET, "/v2/health")
+        #expect(empty.status == 200)
+        #expect(empty["status"].string == "degraded")
+        #expect(codes(empty) == ["no_workers"])
+
+        _ = try await world.ask(.PATCH, "/scheduler/queue/\(queue)", json: #"{"max_queue_length":10}"#)
+        _ = try await world.submit("{}", queue: queue)
+        let stuck = try await world.ask(.GET, "/v2/health")
+        #expect(stuck.status == 503)
+        #expect(stuck["status"].string == "unhealthy")
+        #expect(stuck["reasons"][0]["message"].string?.contains("1 tasks wait") == true)
+
+        _ = try await world.worker(queue)
+        let healthy = try await world.ask(.GET, "/v2/health")
+        #expect(healthy.status == 200)
+        #expect(healthy["status"].string == "healthy")
+        #expect(healthy["reasons"].count == 0)
+
+        for _ in 0..<7 { _ = try await world.submit("{}", queue: queue) }
+        let backingUp = try await world.ask(.GET, "/v2/health")
+        #expect(backingUp.status == 200)
+        #expect(backingUp["status"].string == "degraded")
+        #expect(codes(backingUp) == ["queue_backing_up"])
+        await world.stop()
+    }
+
+    @Test func aQueueWithoutWorkersBesideOneThatHasThemIsUnroutable() async throws {
+        let shared = try await World.shared
+        let queues = [shared.newQueue(), shared.newQueue()]
+        let world = try await World.start(redis: shared.redis, queues: queues)
+        _ = try await world.worker(queues[0])
+        #expect(try await world.ask(.GET, "/v2/health")["status"].string == "healthy")
+        _ = try await world.submit("{}", queue: queues[1])
+        let answer = try await world.ask(.GET, "/v2/health")
+        #expect(answer["status"].string == "degraded")
+        #expect(codes(answer) == ["unroutable"])
+        await world.stop()
+    }
+
+    @Test func withoutRedisItIsUnhealthyAndNotReadyButAlive() async throws {
+        let redis = try await RedisForTests.start()
+        let world = try await World.start(redis: redis)
+        #expect(try await world.ask(.GET, "/readyz").status == 200)
+        try await redis.stop()
+        let health = try await world.ask(.GET, "/v2/health")
+        #expect(health.status == 503)
+        #expect(codes(health) == ["redis_away"])
+        let ready = try await world.ask(.GET, "/readyz")
+        ready.expectProblem(503, code: "Internal")
+        #expect(ready.headers.first(name: "Retry-After") != nil)
+        #expect(try await world.ask(.GET, "/livez").status == 200)
+        let task = try await world.ask(.GET, "/scheduler/task/a")
+        task.expectProblem(503, code: "Internal")
+        #expect(task["retry_after"].int != nil)
+        await world.stop()
+    }
+
+    @Test func lostDataIsSaidLoudly() async throws {
+        let redis = try await RedisForTests.start()
+        let world = try await World.start(redis: redis, ticks: true)
+        _ = try await world.submit("{}", queue: "default")
+        try await eventually("the replica knows the instance") {
+            world.scheduler.health.current["default"]?.instance?.isEmpty == false
+        }
+        _ = try await redis.client.send(RedisCommand("FLUSHDB"))
+        _ = try await world.submit("{}", queue: "default")
+        try await eventually("the replica sees another instance") {
+            world.scheduler.health.current["default"]?.lostData == true
+        }
+        #expect(codes(try await world.ask(.GET, "/v2/health")).contains("data_lost"))
+        await world.stop()
+        try await redis.stop()
+    }
+}
