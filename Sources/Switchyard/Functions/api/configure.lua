@@ -3,7 +3,8 @@
 -- Keys        1: the queue's prefix
 -- Arguments   any of: max_queue_length, default_timeout_ms, default_max_retries, lease_ms, heartbeat_ms,
 --             assign_timeout_ms, max_deliveries, retry_delay_ms, retry_delay_max_ms, retry_jitter_percent, retention_ms,
---             cleanup_interval_ms, log_max_entries, reserve_after_ms, paused (0 or 1)
+--             cleanup_interval_ms, log_max_entries, reserve_after_ms, aging_ms (of waiting, worth one level; 0: strict levels), draining (1: no
+--             new tasks), paused (0 or 1)
 -- Reply       pairs: every setting, with the value that now holds
 -- Errors      BADREQUEST (also for a name that is no setting); nothing is written
 local RANGE = {
@@ -11,7 +12,7 @@ local RANGE = {
     lease_ms = { 100, 3600000 }, heartbeat_ms = { 20, 3600000 }, assign_timeout_ms = { 100, 3600000 },
     max_deliveries = { 1, 1000 }, retry_delay_ms = { 0, 86400000 }, retry_delay_max_ms = { 0, 86400000 },
     retry_jitter_percent = { 0, 100 }, retention_ms = { 0, 31536000000 }, cleanup_interval_ms = { 0, 86400000 },
-    log_max_entries = { 1, 1000000 }, reserve_after_ms = { 0, 86400000 }, paused = { 0, 1 },
+    log_max_entries = { 1, 1000000 }, reserve_after_ms = { 0, 86400000 }, aging_ms = { 0, 604800000 }, draining = { 0, 1 }, paused = { 0, 1 },
 }
 
 local function configure(keys, args)
@@ -23,7 +24,7 @@ local function configure(keys, args)
     local head, tasks = sw.parse(args)
     if not head then return tasks end
     if #tasks > 0 then return sw.bad('setting: there is none named "task"') end
-    local set = {}
+    local set, aging_before = {}, q.aging_ms
     for name, value in pairs(head) do
         if not RANGE[name] then return sw.bad('setting: there is none named ' .. sw.shown(name)) end
         local problem = sw.check_integer(name, value, RANGE[name][1], RANGE[name][2])
@@ -36,6 +37,10 @@ local function configure(keys, args)
     if q.heartbeat_ms * 2 > q.lease_ms then
         return sw.bad('heartbeat_ms: at most half of lease_ms (' .. sw.digits(q.lease_ms) .. '), so that one may be '
             .. 'lost, found ' .. sw.digits(q.heartbeat_ms))
+    end
+    if head.aging_ms and tonumber(head.aging_ms) ~= aging_before
+        and redis.call('ZCARD', q.prefix .. 'pending') + redis.call('ZCARD', q.prefix .. 'held') + sw.elsewhere(q) > 0 then
+        return sw.bad('aging_ms: it can only be changed while no task is pending, for it is part of their places in line')
     end
     local c = sw.changes(q)
     if head.paused == '0' then sw.plan_wake_for_line(c) end

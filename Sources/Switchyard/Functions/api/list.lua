@@ -17,7 +17,9 @@ local function sections_of(q)
         table.sort(lanes)
         for _, lane in ipairs(lanes) do sections[#sections + 1] = { sw.line_of(lane), PENDING } end
     end
-    sections[#sections + 1] = { 'held', PENDING }
+    for _, index in ipairs(q.has_holds and { 'blocked', 'waiting', 'held' } or { 'held' }) do
+        sections[#sections + 1] = { index, PENDING }
+    end
     sections[#sections + 1] = { 'finished', sw.TERMINAL }
     return sections
 end

@@ -2,11 +2,13 @@
 -- in stats.repaired. That count stays 0 unless something else wrote to the queue's keys, or Redis lost some.
 --
 -- Keys        1: the queue's prefix
--- Arguments   index (pending|held|leases|finished), rank (from 0), limit (1 to 1000, default 100)
+-- Arguments   index (pending|held|leases|finished|waiting|blocked), rank (from 0), limit (1 to 1000, default 100)
 -- Reply       two integers: the rank to go on from (0: from the beginning; the end was reached, or all that was looked at
 --             was dropped), and how many entries were repaired
 -- Errors      BADREQUEST
-local INDEXES = { pending = true, held = true, leases = true, finished = true }
+local INDEXES = { pending = true, held = true, leases = true, finished = true, waiting = true, blocked = true }
+-- Where a task stands that is held by something else than a time.
+local HELD_IN = { dependencies = 'waiting', concurrency_limit = 'blocked', batch = 'staged' }
 
 local function reconcile(keys, args)
     local q, failure = sw.open(keys)
@@ -14,7 +16,7 @@ local function reconcile(keys, args)
     local head, tasks = sw.parse(args)
     if not head then return tasks end
     if not INDEXES[head.index or ''] then
-        return sw.bad('index: expected pending, held, leases or finished, found ' .. sw.shown(head.index or ''))
+        return sw.bad('index: expected pending, held, leases, finished, waiting or blocked, found ' .. sw.shown(head.index or ''))
     end
     local problem = sw.check_integer('rank', head.rank or '0', 0, 1e12)
         or sw.check_integer('limit', head.limit or '100', 1, 1000)
@@ -26,7 +28,7 @@ local function reconcile(keys, args)
         local v = redis.call('HMGET', q.prefix .. 'task:' .. id, 'state', 'held_by', 'place', 'due_at', 'finished_at',
             'lane')
         local belongs = v[1] and ((sw.LIVE[v[1]] and 'leases') or (sw.TERMINAL[v[1]] and 'finished')
-            or (v[2] and 'held') or sw.line_of(v[6] or nil))
+            or (v[2] and (HELD_IN[v[2]] or 'held')) or sw.line_of(v[6] or nil))
         if belongs ~= head.index then
             remove[#remove + 1] = id
             local score = ({ held = v[4], finished = v[5], leases = q.now_text })[belongs] or v[3]

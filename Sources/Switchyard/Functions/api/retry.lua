@@ -34,7 +34,18 @@ local function retry(keys, args)
             for _, name in ipairs({ 'finished_at', 'outcome', 'error_code', 'error_message', 'exit_code', 'result' }) do
                 clear[#clear + 1] = name
             end
-            sw.move(c, task, 'pending', task.place, fields, { clear = clear })
+            local waits_for = task.uses and sw.await_again(c, t.task) or 0
+            if waits_for > 0 then
+                fields[#fields + 1] = 'deps_left'
+                fields[#fields + 1] = tostring(waits_for)
+                sw.move(c, task, 'pending', task.place, fields, { clear = clear, held_by = 'dependencies' })
+            else
+                sw.move(c, task, 'pending', task.place, fields, { clear = clear })
+            end
+            if task.unique_key and not redis.call('GET', q.prefix .. 'unique:' .. task.unique_key) then
+                c.unique[#c.unique + 1] = task.unique_key
+                c.unique[#c.unique + 1] = t.task
+            end
             replies[i] = 'pending'
         end
     end

@@ -2,7 +2,7 @@
 --
 -- Keys        1: the queue's prefix
 -- Arguments   none
--- Reply       pairs: pending (in line), held, assigned, running, completed, failed, timeout, cancelled (tasks by their
+-- Reply       pairs: pending (in line), held, waiting (for dependencies), blocked (by a concurrency limit), assigned, running, completed, failed, timeout, cancelled (tasks by their
 --             latest end, also those since deleted), finished (ended and not yet deleted), workers, idle_workers, slots,
 --             unroutable (in line, and no registered worker could run it), queue_full_errors, retries, lost, repaired, oldest_pending_at (ms since 1970, or 0), pending_critical,
 --             pending_high, pending_normal, pending_low, paused, instance, now
@@ -45,7 +45,9 @@ local function stats(keys, args)
     local oldest
     for _, priority in ipairs(sw.PRIORITIES) do
         local low, high = sw.band(priority)
-        local in_line = redis.call('ZCOUNT', q.prefix .. 'pending', low, high) + (in_lanes[priority] or 0)
+        -- With aging the levels overlap in `pending`; then the counters have all.
+        local in_line = in_lanes[priority] or 0
+        if q.aging_ms == 0 then in_line = in_line + redis.call('ZCOUNT', q.prefix .. 'pending', low, high) end
         pending = pending + in_line
         add('pending_' .. priority, in_line)
         for _, index in ipairs(q.has_lanes and { 'pending', 'lanes' } or { 'pending' }) do
@@ -55,7 +57,7 @@ local function stats(keys, args)
     end
     add('pending', pending)
     add('unroutable', unroutable(q, pending))
-    for _, index in ipairs({ 'held', 'finished', 'workers' }) do
+    for _, index in ipairs({ 'held', 'waiting', 'blocked', 'finished', 'workers' }) do
         add(index, redis.call('ZCARD', q.prefix .. index))
     end
     add('running', redis.call('ZCARD', q.prefix .. 'leases') - assigned)

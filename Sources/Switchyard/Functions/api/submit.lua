@@ -2,7 +2,9 @@
 --
 -- Transition  none → pending (held_by schedule while delayed)
 -- Keys        1: the queue's prefix
--- Arguments   of the call: batch (id: the tasks are followed as one), if_no_workers ("reject"), position ("1")
+-- Arguments   of the call: batch (id: the tasks are followed as one), stage ("1": a part of a batch that
+--             switchyard_open_batch will open), on_complete (a task that runs once when the batch has ended: a JSON list of
+--             names and values), if_no_workers ("reject"), position ("1")
 --             of each task: task (id), priority (critical|high|normal|low), priority_reason, timeout_ms,
 --             max_retries, delay_ms, run_at (ms since 1970), request (a token: a submission that is repeated with
 --             the same token, because its reply was lost, is answered like the first), and opaque bytes:
@@ -139,8 +141,16 @@ local function uses(t)
     return t.concurrency_key or t.rate_key or t.unique_key or t.depends_on
 end
 
+-- From now on the queue has what this task uses.
+local function ensure_uses(q, t)
+    if t.lane then sw.ensure_lanes(q) end
+    if t.fairness_key then sw.ensure_fairness(q) end
+    if t.affinity_key then sw.ensure_affinity(q) end
+    if uses(t) then sw.ensure_holds(q) end
+end
+
 -- Plans the new task `t`, the i-th of its call. Answers whether it is ready to run.
-local function plan_task(c, t, i, batch)
+function sw.plan_task(c, t, i, batch, staged)
     local q = c.q
     t.place = sw.place(q, t.priority, q.is_fair and sw.start_tag(c, t) or sw.time_tag(q, i - 1))
     local fields = fields_of(q, t, t.place, batch)
@@ -172,7 +182,15 @@ local function plan_task(c, t, i, batch)
         fields[#fields + 1] = 'deps_left'
         fields[#fields + 1] = tostring(t.waits_for)
         sw.depend(c, t.task, t.dependencies)
-        sw.move(c, new, 'pending', t.place, fields, { held_by = 'dependencies' })
+        if not staged then
+            sw.move(c, new, 'pending', t.place, fields, { held_by = 'dependencies' })
+            return false
+        end
+    end
+    if staged then
+        fields[#fields + 1] = 'uses'
+        fields[#fields + 1] = '1'
+        sw.move(c, new, 'pending', t.place, fields, { held_by = 'batch' })
         return false
     end
     if due > q.now then
@@ -181,6 +199,78 @@ local function plan_task(c, t, i, batch)
     end
     sw.move(c, new, 'pending', t.place, fields)
     return true
+end
+
+-- Plans a task that was checked when it was given as part of something else (a schedule, a follow-up). Answers an error
+-- reply when it cannot be made, or nil.
+function sw.plan_one(c, t)
+    local q = c.q
+    local problem = problem_of(t)
+    if not problem and t.is_special then
+        t.lane, problem = sw.lane_of(t)
+        if t.lane == '' then t.lane = nil end
+        problem = problem or sw.check_dependencies(q, { t })
+    end
+    if problem then return sw.bad('task ' .. t.task .. ': ' .. problem) end
+    if t.unique_key and sw.holder_of_key(q, t) then return nil end
+    local length = redis.call('ZCARD', q.prefix .. 'pending') + redis.call('ZCARD', q.prefix .. 'held') + sw.elsewhere(q)
+    if length + 1 > q.max_queue_length then
+        return redis.error_reply('QUEUEFULL queue ' .. q.name .. ' holds ' .. length .. ' tasks, its limit')
+    end
+    t.priority = t.priority or 'normal'
+    ensure_uses(q, t)
+    sw.plan_task(c, t, 1, nil)
+end
+
+-- A batch is new, or the next part of a staged one; its follow-up task is one that could be submitted. Answers an error
+-- reply, or nil; leaves the follow-up in head.follow_up.
+local function check_batch(q, head, tasks)
+    if not head.batch then
+        if head.stage or head.on_complete then return sw.bad('batch: missing') end
+        return nil
+    end
+    local v = redis.call('HMGET', q.prefix .. 'batch:' .. head.batch, 'submitted_at', 'staged')
+    if v[1] and not (head.stage == '1' and v[2] == '1') then
+        return redis.error_reply('TASKEXISTS batch ' .. head.batch .. ' exists already in queue ' .. q.name)
+    end
+    if not head.on_complete then return nil end
+    local ok, pairs_ = pcall(cjson.decode, head.on_complete)
+    if not ok or type(pairs_) ~= 'table' then return sw.bad('on_complete: expected a JSON list of names and values') end
+    local _, follow_ups = sw.parse(pairs_)
+    if type(follow_ups) ~= 'table' or #follow_ups ~= 1 then
+        return sw.bad('on_complete: expected a JSON list of names and values that begins with task')
+    end
+    local t = follow_ups[1]
+    local problem = problem_of(t)
+    if problem then return sw.bad('on_complete: ' .. problem) end
+    if t.depends_on or t.unique_key then return sw.bad('on_complete: depends_on and unique_key cannot be used here') end
+    t.lane, problem = sw.lane_of(t)
+    if not t.lane then return sw.bad('on_complete: ' .. problem) end
+    if t.lane == '' then t.lane = nil end
+    t.priority = t.priority or 'normal'
+    t.timeout_ms = t.timeout_ms or sw.digits(q.default_timeout_ms)
+    t.max_retries = t.max_retries or sw.digits(q.default_max_retries)
+    head.follow_up = t
+end
+
+-- The hash of a batch, or of a further part of it.
+local function write_batch(q, head, tasks, added)
+    local key, staged = q.prefix .. 'batch:' .. head.batch, head.stage == '1'
+    redis.call('HINCRBY', key, 'total', added)
+    redis.call('HSETNX', key, 'submitted_at', q.now_text)
+    if staged then
+        sw.ensure_holds(q)
+        redis.call('HSET', key, 'staged', '1')
+    end
+    if head.follow_up then
+        if head.follow_up.lane then sw.ensure_lanes(q) end
+        redis.call('HSET', key, 'on_complete', cjson.encode(head.follow_up))
+    end
+    local ids = {}
+    for _, t in ipairs(tasks) do
+        if not t.same_as then ids[#ids + 1] = t.task end
+    end
+    if #ids > 0 then sw.add_members(q, head.batch, ids, staged) end
 end
 
 -- Finds the tasks whose unique_key is taken: t.same_as, t.same_state. Answers how many are really to be added.
@@ -197,7 +287,8 @@ local function find_unique(q, tasks)
 end
 
 local function submit(keys, args)
-    local q, failure = sw.open(keys, { 'max_queue_length', 'default_timeout_ms', 'default_max_retries' })
+    local q, failure = sw.open(keys, { 'max_queue_length', 'default_timeout_ms', 'default_max_retries',
+        'draining' })
     if not q then return failure end
     local head, tasks = sw.parse(args)
     if not head then return tasks end
@@ -219,8 +310,10 @@ local function submit(keys, args)
 
     local repeated = existing(q, head, tasks)
     if repeated then return repeated end
-    if head.batch and redis.call('EXISTS', q.prefix .. 'batch:' .. head.batch) == 1 then
-        return redis.error_reply('TASKEXISTS batch ' .. head.batch .. ' exists already in queue ' .. q.name)
+    local refused = check_batch(q, head, tasks)
+    if refused then return refused end
+    if q.draining == 1 then
+        return redis.error_reply('QUEUEFULL queue ' .. q.name .. ' is draining: it takes no new tasks')
     end
     local fresh = #tasks
     if has_special then
@@ -229,7 +322,7 @@ local function submit(keys, args)
         fresh = find_unique(q, tasks)
     end
     if head.if_no_workers == 'reject' then
-        local refused = no_workers_for(q, tasks)
+        refused = no_workers_for(q, tasks)
         if refused then return refused end
     end
     local length = redis.call('ZCARD', q.prefix .. 'pending') + redis.call('ZCARD', q.prefix .. 'held')
@@ -240,18 +333,13 @@ local function submit(keys, args)
             .. ' more it would exceed its limit of ' .. sw.digits(q.max_queue_length))
     end
 
-    for _, t in ipairs(has_special and tasks or {}) do
-        if t.lane then sw.ensure_lanes(q) end
-        if t.fairness_key then sw.ensure_fairness(q) end
-        if t.affinity_key then sw.ensure_affinity(q) end
-        if uses(t) then sw.ensure_holds(q) end
-    end
+    for _, t in ipairs(has_special and tasks or {}) do ensure_uses(q, t) end
     local c = sw.changes(q)
     local ready, added = 0, 0
     for i, t in ipairs(tasks) do
         if not t.same_as then
             added = added + 1
-            t.ready = plan_task(c, t, i, head.batch)
+            t.ready = sw.plan_task(c, t, i, head.batch, head.stage == '1')
             if t.ready then
                 ready = ready + 1
                 t.ready = ready
@@ -260,10 +348,9 @@ local function submit(keys, args)
     end
     local woken = sw.plan_wake_for_added(c)
     sw.ensure_instance(q)
-    if head.batch then
-        redis.call('HSET', q.prefix .. 'batch:' .. head.batch, 'total', added, 'submitted_at', q.now_text)
-    end
+    if head.batch then write_batch(q, head, tasks, added) end
     sw.commit(c)
+    if head.batch and added == 0 and head.stage ~= '1' then sw.start_follow_up(q, head.batch) end
 
     local replies = {}
     for i, t in ipairs(tasks) do

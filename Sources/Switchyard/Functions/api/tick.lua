@@ -6,7 +6,7 @@
 -- Arguments   limit (1 to 1000, default 100: how many tasks of each kind at most), cleanup ("1": also delete ended tasks
 --             whose retention is over)
 -- Reply       pairs: expired, lost_workers, due, purged, woken, more ("1": a limit was reached, call again at once),
---             next_due (ms since 1970: when the next lease, worker or delay is due; 0: nothing), now, instance
+--             schedules (ids of recurring schedules that are due: call switchyard_fire), next_due (ms since 1970: when the next lease, worker or delay is due; 0: nothing), now, instance
 -- Errors      BADREQUEST
 
 -- The members of index `name` that are due, and when the first of the others is due (nil: none).
@@ -94,17 +94,22 @@ local function tick(keys, args)
             'LIMIT', 0, limit)
     end
 
+    local scheduled = q.has_schedules and due_of(q, 'schedules', limit) or {}
+
     sw.ensure_instance(q)
     sw.commit(c)
     for _, l in ipairs(lost) do sw.forget_worker(q, l[1], l[2]) end
 
+    local stepped = q.has_holds and sw.step_batches(q, limit)
+    local dropped = head.cleanup == '1' and q.has_holds and sw.drop_staged(q, limit) or 0
     if head.cleanup == '1' and q.is_fair then sw.forget_tenants(q, limit) end
     local purged = #overdue > 0 and sw.delete_ended(q, overdue) or 0
     local more = #leases == limit or #held == limit or #overdue == limit or budget <= 0 or #c.cascade > 0
+        or dropped == limit or stepped
     return { 'expired', #leases, 'lost_workers', #lost, 'due', #held, 'purged', purged, 'woken', woken,
         'more', more and '1' or '0', 'next_due', sw.digits(next_due or 0), 'now', q.now_text,
         'cleanup_interval_ms', sw.digits(q.cleanup_interval_ms),
-        'instance', q.instance }
+        'instance', q.instance, 'schedules', scheduled }
 end
 
 redis.register_function{ function_name = 'switchyard_tick', flags = { 'allow-oom' }, callback = tick }

@@ -2,8 +2,9 @@
 -- one variadic command for each index however many tasks moved, and publishes last.
 --
 -- A task stands in exactly one index, told by its state: pending in `pending` or `pending:<lane>`, or while held_by says
--- for what it waits in `held` (a time), `waiting` (dependencies) or `blocked:<key>` (a concurrency limit); assigned and
--- running in `leases` and in the hash `attempts:<worker>`; ended in `finished`.
+-- for what it waits in `held` (a time), `waiting` (dependencies), `blocked` (a concurrency limit; also in `blocked:<key>`)
+-- or `staged` (the rest of its batch); assigned and running in `leases` and in the hash `attempts:<worker>`; ended in
+-- `finished`.
 
 -- The lists and counters of a change-set come into being when they are first used: most calls use few of them.
 local MADE_ON_USE = { __index = function(c, name)
@@ -59,7 +60,8 @@ local function index_of(task, state, held_by)
     if state == 'pending' then
         if not held_by then return sw.line_of(task.lane) end
         if held_by == 'dependencies' then return 'waiting' end
-        if held_by == 'concurrency_limit' then return 'blocked:' .. task.concurrency_key end
+        if held_by == 'concurrency_limit' then return 'blocked' end
+        if held_by == 'batch' then return 'staged' end
         return 'held'
     end
     if sw.LIVE[state] then return 'leases' end
@@ -95,7 +97,7 @@ local function note_line(c, task, old_index, new_index, priority)
 end
 
 -- What follows from the move of a task that uses limits, dependencies or a unique key.
-local function note_uses(c, task, to, held_by, old_index)
+local function note_uses(c, task, to, held_by, old_index, score)
     if task.concurrency_key then
         local was_live, is_live = sw.LIVE[task.state], sw.LIVE[to]
         if is_live and not was_live then
@@ -105,8 +107,8 @@ local function note_uses(c, task, to, held_by, old_index)
         elseif old_index == sw.line_of(task.lane) and held_by ~= 'concurrency_limit' then
             sw.note_turn_left(c, task)
         end
-        if held_by == 'concurrency_limit' then count(c.stats, 'blocked', 1) end
-        if task.held_by == 'concurrency_limit' then count(c.stats, 'blocked', -1) end
+        if held_by == 'concurrency_limit' then push_pair(list_of(c.add, 'blocked:' .. task.concurrency_key), score, task.id) end
+        if task.held_by == 'concurrency_limit' then push(list_of(c.rem, 'blocked:' .. task.concurrency_key), task.id) end
     end
     if sw.TERMINAL[to] then
         task.ended_as = to
@@ -140,7 +142,7 @@ function sw.move(c, task, to, score, fields, opts)
     end
     push_pair(list_of(c.add, new_index), score, id)
     if task.lane or c.q.aging_ms > 0 then note_line(c, task, old_index, new_index, opts.priority or task.priority) end
-    if task.uses then note_uses(c, task, to, opts.held_by, old_index) end
+    if task.uses then note_uses(c, task, to, opts.held_by, old_index, score) end
 
     if sw.LIVE[to] then
         push_pair(attempts_of(c, opts.worker).set, id,
@@ -194,6 +196,7 @@ local function commit_batches(c)
         local complete = ended == tonumber(v[1] or -1)
         if complete and not v[6] then
             redis.call('HSET', key, 'finished_at', q.now_text)
+            push(c.completed_batches, id)
             push(c.events, 'batch:' .. id .. ' finished ' .. ended)
         elseif v[6] and not complete then
             redis.call('HDEL', key, 'finished_at')
@@ -249,4 +252,5 @@ function sw.commit(c)
     for _, message in ipairs(rawget(c, 'control') or NONE) do
         redis.call('PUBLISH', prefix .. 'control:' .. message[1], message[2])
     end
+    for _, id in ipairs(rawget(c, 'completed_batches') or NONE) do sw.start_follow_up(q, id) end
 end

@@ -126,9 +126,11 @@ local function lane_chooser(c, worker, held, want)
 end
 
 --   held   the reply of HGETALL attempts:<worker>
-function sw.chooser(c, worker, held, want)
+--   together   tasks of one group are wanted together
+function sw.chooser(c, worker, held, want, together)
     local chooser = c.q.has_lanes and lane_chooser(c, worker, held, want) or plain_chooser(c, want)
-    if c.q.has_affinity then return sw.affine_chooser(c, worker, chooser) end
+    if c.q.has_affinity then chooser = sw.affine_chooser(c, worker, chooser) end
+    if together then chooser = sw.group_chooser(c, chooser) end
     return chooser
 end
 

@@ -115,7 +115,7 @@ end
 local function settle(c, id, dependency, state)
     if c.moved[id] then return end
     local task = c.waiting[id] or sw.read(c.q, id)
-    if not task or task.state ~= 'pending' or task.held_by ~= 'dependencies' then return end
+    if not task or task.state ~= 'pending' or (task.held_by ~= 'dependencies' and task.held_by ~= 'batch') then return end
     if state ~= 'completed' and not task.run_anyway then
         c.waiting[id] = nil
         sw.cancel_task(c, task, 'its dependency ' .. dependency .. ' is ' .. state)
@@ -149,7 +149,7 @@ function sw.settle_ended(c)
     end
     c.ended = {}
     for id, task in pairs(c.waiting) do
-        if task.deps_left <= 0 then
+        if task.deps_left <= 0 and task.held_by == 'dependencies' then
             sw.release(c, task, { 'deps_left', '0' })
         else
             c.hset[#c.hset + 1] = c.q.prefix .. 'task:' .. id
@@ -209,4 +209,17 @@ function sw.add_dependency_results(q, assignment)
             return
         end
     end
+end
+
+-- A task that has ended is to run again: it waits for those of its dependencies that have not ended. One that ended
+-- without success is passed over, for a person asked. Answers how many it waits for.
+function sw.await_again(c, id)
+    local text = redis.call('HGET', c.q.prefix .. 'task:' .. id, 'depends_on')
+    local open = {}
+    for other in string.gmatch(text or '', '[^,]+') do
+        local state = redis.call('HGET', c.q.prefix .. 'task:' .. other, 'state')
+        if state and not sw.TERMINAL[state] then open[#open + 1] = other end
+    end
+    if #open > 0 then sw.depend(c, id, open) end
+    return #open
 end

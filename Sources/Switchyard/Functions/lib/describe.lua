@@ -10,6 +10,8 @@ function sw.describe(q, id)
         if fields[i] == 'held_by' then held_by = fields[i + 1] end
         if fields[i] == 'lane' then lane = fields[i + 1] end
     end
+    -- Of a batch that is not whole yet nobody sees a task.
+    if held_by == 'batch' then return nil end
     local function add(name, value)
         fields[#fields + 1] = name
         fields[#fields + 1] = value

@@ -201,8 +201,9 @@ end
 function sw.elsewhere(q)
     local total = 0
     if q.has_holds then
-        total = redis.call('ZCARD', q.prefix .. 'waiting')
-            + tonumber(redis.call('HGET', q.prefix .. 'stats', 'blocked') or 0)
+        for _, index in ipairs({ 'waiting', 'blocked', 'staged' }) do
+            total = total + redis.call('ZCARD', q.prefix .. index)
+        end
     end
     if q.has_lanes then
         for _, n in ipairs(redis.call('HMGET', q.prefix .. 'stats', 'in_lanes_critical', 'in_lanes_high',

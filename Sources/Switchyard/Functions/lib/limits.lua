@@ -1,7 +1,7 @@
 -- Limits by key: at most so many tasks running (concurrency_key), and so many starting in a second (rate_key).
 --
 -- A task that meets its limit when a worker asks for work leaves the line, so that nobody looks at it again until it may
--- run: into `blocked:<key>`, from which the end of a running task of the key takes the first back into the line; or into
+-- run: into `blocked`, and there in the line `blocked:<key>`, from which the end of a running task of the key takes the first back into the line; or into
 -- `held` until its turn. `running:<key>` is the set of the live tasks of a key: what counts is who is in it.
 
 -- How many tasks of `key` run, counting what this call has changed so far.

@@ -27,13 +27,14 @@ sw.DEFAULTS = {
     cleanup_interval_ms = 300000,
     log_max_entries = 1000,
     aging_ms = 0,
+    draining = 0,
     reserve_after_ms = 10000,
 }
 
 -- Answers the queue, or nil and an error reply. `names` are the settings that the call will read; each is
 -- then a field of the answer, as a number. `instance` and `paused` are read by everybody; and which parts of
 -- scheduling the queue uses: has_lanes (requirements, resources, labels), is_fair, has_affinity,
--- has_holds (limits, dependencies, unique keys), aging_ms.
+-- has_holds (limits, dependencies, unique keys, staged batches), has_schedules, aging_ms.
 function sw.open(keys, names)
     local prefix = keys[1]
     local name = #keys == 1 and string.match(prefix, '^switchyard:{([A-Za-z0-9._:-]+)}:$')
@@ -46,7 +47,7 @@ function sw.open(keys, names)
     local now = math.floor(now_us / 1000)
     local q = { name = name, prefix = prefix, now_us = now_us, now = now, now_text = string.format('%.0f', now) }
     local values = redis.call('HMGET', prefix .. 'config', 'instance', 'paused', 'has_lanes', 'is_fair', 'aging_ms',
-        'has_affinity', 'has_holds', unpack(names or {}))
+        'has_affinity', 'has_holds', 'has_schedules', unpack(names or {}))
     q.instance = values[1]
     q.paused = values[2] == '1'
     q.has_lanes = values[3] == '1'
@@ -54,8 +55,9 @@ function sw.open(keys, names)
     q.aging_ms = tonumber(values[5] or 0)
     q.has_affinity = values[6] == '1'
     q.has_holds = values[7] == '1'
+    q.has_schedules = values[8] == '1'
     for i, setting in ipairs(names or {}) do
-        q[setting] = tonumber(values[i + 7] or sw.DEFAULTS[setting])
+        q[setting] = tonumber(values[i + 8] or sw.DEFAULTS[setting])
     end
     return q
 end

@@ -21,7 +21,7 @@ function sw.delete_ended(q, ids)
     for id, by in pairs(batches) do
         local key = q.prefix .. 'batch:' .. id
         if redis.call('HINCRBY', key, 'purged', by) >= tonumber(redis.call('HGET', key, 'total') or 0) then
-            redis.call('DEL', key)
+            redis.call('DEL', key, q.prefix .. 'members:' .. id)
         end
     end
     return #doomed

@@ -192,7 +192,7 @@ function sw.plan_pull(c, worker, head, ending)
     end
     local start = head.start == '1'
     local lease = sw.digits(q.now + (start and q.lease_ms or q.assign_timeout_ms))
-    local chooser = sw.chooser(c, worker, held or {}, want)
+    local chooser = sw.chooser(c, worker, held or {}, want, head.together == '1')
     while plan.got < want do
         local id, lane = chooser.next()
         if not id then break end

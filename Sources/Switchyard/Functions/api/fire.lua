@@ -1,0 +1,37 @@
+-- switchyard_fire: a schedule's time has come: makes its task, named <schedule>.<due in ms>, and sets the next time.
+-- Does nothing unless the schedule is still due at that very time, so that any number of replicas may call it.
+--
+-- Transition  none → pending
+-- Keys        1: the queue's prefix
+-- Arguments   schedule (id), due (ms since 1970: the time that it was due), next (the time after that), skip ("1": only
+--             set the next time, because the due one was missed)
+-- Reply       the id of the new task; or null when there is nothing to do
+-- Errors      BADREQUEST, QUEUEFULL (the schedule stays due)
+local function fire(keys, args)
+    local q, failure = sw.open(keys, { 'max_queue_length', 'default_timeout_ms', 'default_max_retries' })
+    if not q then return failure end
+    local head, tasks = sw.parse(args)
+    if not head then return tasks end
+    if not sw.is_name(head.schedule) then return sw.bad('schedule: missing, or no id') end
+    local problem = sw.check_integer('due', head.due or '', 1, 99999999999999)
+        or sw.check_integer('next', head.next or '', 1, 99999999999999)
+    if problem then return sw.bad(problem) end
+    local due = redis.call('ZSCORE', q.prefix .. 'schedules', head.schedule)
+    if not due or tonumber(due) ~= tonumber(head.due) or tonumber(due) > q.now then return false end
+    local id = head.schedule .. '.' .. head.due
+    local pairs_, c = nil, sw.changes(q)
+    if head.skip ~= '1' and redis.call('EXISTS', q.prefix .. 'task:' .. id) == 0 then
+        pairs_ = cjson.decode(redis.call('HGET', q.prefix .. 'schedule:' .. head.schedule, 'template'))
+        pairs_[2] = id
+        local _, made = sw.parse(pairs_)
+        local refused = sw.plan_one(c, made[1])
+        if refused then return refused end
+        sw.plan_wake_for_added(c)
+    end
+    redis.call('ZADD', q.prefix .. 'schedules', head.next, head.schedule)
+    redis.call('HSET', q.prefix .. 'schedule:' .. head.schedule, 'next', head.next, 'last', head.due)
+    sw.commit(c)
+    return pairs_ and id or false
+end
+
+redis.register_function{ function_name = 'switchyard_fire', callback = fire }

@@ -1,0 +1,40 @@
+-- switchyard_purge_queue: empties a queue in bounded steps: cancels what has not ended, and deletes what has. Call it until
+-- it answers 0. New tasks may come meanwhile: pause or drain the queue first.
+--
+-- Keys        1: the queue's prefix
+-- Arguments   confirm (the queue's name), limit (1 to 500, default 200: tasks at most)
+-- Reply       how many tasks it cancelled or deleted
+-- Errors      BADREQUEST (also without the confirmation)
+local function purge_queue(keys, args)
+    local q, failure = sw.open(keys)
+    if not q then return failure end
+    local head, tasks = sw.parse(args)
+    if not head then return tasks end
+    if head.confirm ~= q.name then
+        return sw.bad('confirm: expected the name of the queue, ' .. q.name .. ', found ' .. sw.shown(head.confirm or ''))
+    end
+    local problem = head.limit and sw.check_integer('limit', head.limit, 1, 500)
+    if problem then return sw.bad(problem) end
+    local left = tonumber(head.limit or 200)
+    local indexes = { 'leases', 'pending', 'held', 'blocked', 'waiting' }
+    for _, lane in ipairs(q.has_lanes and redis.call('ZRANGE', q.prefix .. 'lanes', 0, 99) or {}) do
+        indexes[#indexes + 1] = sw.line_of(lane)
+    end
+    local c, done = sw.changes(q), 0
+    for _, index in ipairs(indexes) do
+        for _, id in ipairs(left > 0 and redis.call('ZRANGE', q.prefix .. index, 0, left - 1) or {}) do
+            local task = sw.read(q, id)
+            if task and not sw.TERMINAL[task.state] then
+                sw.cancel_task(c, task, 'the queue was purged')
+                left, done = left - 1, done + 1
+            end
+        end
+    end
+    if done > 0 then
+        sw.commit(c)
+        return done
+    end
+    return sw.delete_ended(q, redis.call('ZRANGE', q.prefix .. 'finished', 0, left - 1))
+end
+
+redis.register_function{ function_name = 'switchyard_purge_queue', flags = { 'allow-oom' }, callback = purge_queue }

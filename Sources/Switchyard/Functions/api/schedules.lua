@@ -1,0 +1,28 @@
+-- switchyard_schedules: the recurring schedules, next first.
+--
+-- Keys        1: the queue's prefix
+-- Arguments   limit (1 to 1000, default 1000), schedule (id: only that one)
+-- Reply       for each the pairs of its hash, and then id
+-- Errors      BADREQUEST
+local function schedules(keys, args)
+    local q, failure = sw.open(keys)
+    if not q then return failure end
+    local head, tasks = sw.parse(args)
+    if not head then return tasks end
+    local problem = head.limit and sw.check_integer('limit', head.limit, 1, 1000)
+    if problem then return sw.bad(problem) end
+    local ids = head.schedule and { head.schedule }
+        or redis.call('ZRANGE', q.prefix .. 'schedules', 0, tonumber(head.limit or 1000) - 1)
+    local replies = {}
+    for _, id in ipairs(ids) do
+        local fields = redis.call('HGETALL', q.prefix .. 'schedule:' .. id)
+        if #fields > 0 then
+            fields[#fields + 1] = 'id'
+            fields[#fields + 1] = id
+            replies[#replies + 1] = fields
+        end
+    end
+    return replies
+end
+
+redis.register_function{ function_name = 'switchyard_schedules', flags = { 'no-writes' }, callback = schedules }
