@@ -181,8 +181,10 @@ function sw.plan_pull(c, worker, head, ending)
             local started = deadline ~= '0'
             if not started then unstarted = unstarted + 1 end
             if (not started or unknown) and not c.ending_now[held[i]] then
-                plan.assignments[#plan.assignments + 1] = sw.assignment(q, held[i], attempt,
+                local assignment = sw.assignment(q, held[i], attempt,
                     started and deadline or nil, redis.call('HGETALL', q.prefix .. 'task:' .. held[i]))
+                sw.add_dependency_results(q, assignment)
+                plan.assignments[#plan.assignments + 1] = assignment
             end
         end
         plan.unstarted = unstarted
