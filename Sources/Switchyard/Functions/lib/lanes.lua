@@ -225,5 +225,6 @@ function sw.is_served(q, lane)
     for i = 1, #classes, 2 do
         if sw.serves(classes[i], lane) then return true end
     end
-    return false
+    -- Workers without labels and capacity are of no class; they have not the labels that a lane does not want (zone!=eu).
+    return sw.serves('', lane) and redis.call('ZCARD', q.prefix .. 'workers') > redis.call('HLEN', q.prefix .. 'class')
 end
