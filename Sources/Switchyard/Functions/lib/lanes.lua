@@ -210,6 +210,8 @@ function sw.elsewhere(q)
             'in_lanes_normal', 'in_lanes_low')) do
             total = total + tonumber(n or 0)
         end
+        -- With aging the counters have all that stands in line.
+        if q.aging_ms > 0 then total = total - redis.call('ZCARD', q.prefix .. 'pending') end
     end
     return total
 end
