@@ -60,6 +60,7 @@ function sw.step_batches(q, limit)
     else
         redis.call('HSET', key, 'done', done + #ids)
     end
+    if kind == 'open' then sw.plan_wake_for_added(c) end
     sw.commit(c)
     return #ids
 end
