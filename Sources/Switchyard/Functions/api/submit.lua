@@ -263,7 +263,7 @@ local function write_batch(q, head, tasks, added)
         redis.call('HSET', key, 'staged', '1')
     end
     if head.follow_up then
-        if head.follow_up.lane then sw.ensure_lanes(q) end
+        ensure_uses(q, head.follow_up)
         redis.call('HSET', key, 'on_complete', cjson.encode(head.follow_up))
     end
     local ids = {}
