@@ -140,6 +140,14 @@ function sw.commit_reservation(c)
     if c.reserve then redis.call('HSET', c.q.prefix .. 'reserved', c.reserve[1], c.reserve[2]) end
 end
 
+-- The worker takes no more work: another is to be reserved instead of it.
+function sw.unreserve_worker(q, worker)
+    local reserved = redis.call('HGETALL', q.prefix .. 'reserved')
+    for i = 1, #reserved, 2 do
+        if reserved[i + 1] == worker then redis.call('HDEL', q.prefix .. 'reserved', reserved[i]) end
+    end
+end
+
 -- A worker of `class` registers: who it is, and how many of its class there are. '' is the class without anything.
 function sw.join_class(q, worker, class)
     sw.leave_class(q, worker)
@@ -156,8 +164,5 @@ function sw.leave_class(q, worker)
             redis.call('HDEL', q.prefix .. 'classes', class)
         end
     end
-    local reserved = redis.call('HGETALL', q.prefix .. 'reserved')
-    for i = 1, #reserved, 2 do
-        if reserved[i + 1] == worker then redis.call('HDEL', q.prefix .. 'reserved', reserved[i]) end
-    end
+    sw.unreserve_worker(q, worker)
 end
