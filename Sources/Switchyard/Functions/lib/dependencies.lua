@@ -20,9 +20,10 @@ local function parse(t)
     return ids
 end
 
--- A cycle among the tasks of one submission as text, or nil. Depth first, with a stack of its own: chains are long.
+-- A cycle among the tasks of one submission as text, or nil; and the tasks in an order in which each comes after those that
+-- it depends on. Depth first, with a stack of its own: chains are long.
 local function cycle_among(tasks, by_id)
-    local done = {}
+    local done, order = {}, {}
     for _, root in ipairs(tasks) do
         local path, on_path = { { root, 1 } }, { [root.task] = true }
         while not done[root.task] do
@@ -31,6 +32,7 @@ local function cycle_among(tasks, by_id)
             local next_id = t.dependencies and t.dependencies[i]
             if not next_id then
                 done[t.task] = true
+                order[#order + 1] = t
                 on_path[t.task] = nil
                 path[#path] = nil
                 if #path == 0 then break end
@@ -51,6 +53,7 @@ local function cycle_among(tasks, by_id)
             end
         end
     end
+    return nil, order
 end
 
 -- Checks depends_on of all tasks of a submission, and finds out what each still waits for: t.dependencies (ids),
@@ -67,13 +70,14 @@ function sw.check_dependencies(q, tasks)
         end
     end
     if not any then return nil end
-    local cycle = cycle_among(tasks, by_id)
+    local cycle, order = cycle_among(tasks, by_id)
     if cycle then return 'depends_on: the tasks form the cycle ' .. cycle end
     local states = {}
-    for _, t in ipairs(tasks) do
+    for _, t in ipairs(order) do
         t.waits_for = 0
         for _, id in ipairs(t.dependencies or {}) do
-            local state = by_id[id] and 'pending' or states[id] or redis.call('HGET', q.prefix .. 'task:' .. id, 'state')
+            -- One of the same submission may be cancelled at once, and those that depend on it with it.
+            local state = by_id[id] and (by_id[id].broken and 'cancelled' or 'pending') or states[id] or redis.call('HGET', q.prefix .. 'task:' .. id, 'state')
             if not state then
                 return 'task ' .. t.task .. ': depends_on: there is no task ' .. id .. ' in queue ' .. q.name
             end
