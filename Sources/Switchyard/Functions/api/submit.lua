@@ -317,9 +317,9 @@ local function submit(keys, args)
     end
     local fresh = #tasks
     if has_special then
+        fresh = find_unique(q, tasks)
         local wrong = sw.check_dependencies(q, tasks)
         if wrong then return sw.bad(wrong) end
-        fresh = find_unique(q, tasks)
     end
     if head.if_no_workers == 'reject' then
         refused = no_workers_for(q, tasks)

@@ -59,14 +59,24 @@ end
 -- Checks depends_on of all tasks of a submission, and finds out what each still waits for: t.dependencies (ids),
 -- t.waits_for (how many have not ended), t.broken (one that ended without success). Answers what is wrong, or nil.
 function sw.check_dependencies(q, tasks)
-    local by_id, any = {}, false
-    for _, t in ipairs(tasks) do by_id[t.task] = t end
+    local by_id, same, any = {}, {}, false
+    for _, t in ipairs(tasks) do
+        if not t.same_as then by_id[t.task] = t end
+        same[t.task] = t.same_as
+    end
     for _, t in ipairs(tasks) do
         if t.depends_on and t.depends_on ~= '' then
             local problem
             t.dependencies, problem = parse(t)
             if problem then return 'task ' .. t.task .. ': ' .. problem end
             any = true
+            -- A task that is an equal one that was there before is not made: that one is waited for.
+            for i, id in ipairs(t.dependencies) do
+                if same[id] then
+                    t.dependencies[i] = same[id]
+                    t.depends_on = table.concat(t.dependencies, ',')
+                end
+            end
         end
     end
     if not any then return nil end
