@@ -234,6 +234,8 @@ function sw.await_again(c, id)
         local state = redis.call('HGET', c.q.prefix .. 'task:' .. other, 'state')
         if state and not sw.TERMINAL[state] then open[#open + 1] = other end
     end
+    -- It may still stand in their lists from before: counted twice, it would not wait for the others.
+    for _, other in ipairs(open) do redis.call('LREM', c.q.prefix .. 'dependents:' .. other, 0, id) end
     if #open > 0 then sw.depend(c, id, open) end
     return #open
 end
