@@ -169,7 +169,10 @@ function sw.plan_task(c, t, i, batch, staged)
         fields[#fields + 1] = 'run_at'
         fields[#fields + 1] = sw.digits(due)
     end
-    if t.broken then
+    if t.broken and staged then
+        fields[#fields + 1] = 'broken'
+        fields[#fields + 1] = t.broken
+    elseif t.broken then
         -- A dependency ended without success before this task came: it is cancelled where it stands.
         for _, value in ipairs({ 'finished_at', q.now_text, 'outcome', 'cancelled', 'error_code', 'Cancelled',
             'error_message', 'its dependency ' .. t.broken }) do

@@ -131,6 +131,12 @@ local function settle(c, id, dependency, state)
     local task = c.waiting[id] or sw.read(c.q, id)
     if not task or task.state ~= 'pending' or (task.held_by ~= 'dependencies' and task.held_by ~= 'batch') then return end
     if state ~= 'completed' and not task.run_anyway then
+        if task.held_by == 'batch' then
+            -- Nobody sees it yet: it is cancelled when its batch is opened.
+            c.hset[#c.hset + 1] = c.q.prefix .. 'task:' .. id
+            c.hset[#c.hset + 1] = { 'broken', dependency .. ' is ' .. state }
+            return
+        end
         c.waiting[id] = nil
         sw.cancel_task(c, task, 'its dependency ' .. dependency .. ' is ' .. state)
         return
