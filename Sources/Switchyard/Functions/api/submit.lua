@@ -273,7 +273,13 @@ local function write_batch(q, head, tasks, added)
     for _, t in ipairs(tasks) do
         if not t.same_as then ids[#ids + 1] = t.task end
     end
-    if #ids > 0 then sw.add_members(q, head.batch, ids, staged) end
+    if #ids > 0 then
+        sw.add_members(q, head.batch, ids, staged)
+    elseif not staged then
+        -- All its tasks were there before: it has ended already, and no last task of it will take it away.
+        redis.call('HSETNX', key, 'finished_at', q.now_text)
+        redis.call('PEXPIRE', key, sw.digits(math.max(1, q.retention_ms)))
+    end
 end
 
 -- Finds the tasks whose unique_key is taken: t.same_as, t.same_state. Answers how many are really to be added.
@@ -291,7 +297,7 @@ end
 
 local function submit(keys, args)
     local q, failure = sw.open(keys, { 'max_queue_length', 'default_timeout_ms', 'default_max_retries',
-        'draining' })
+        'draining', 'retention_ms' })
     if not q then return failure end
     local head, tasks = sw.parse(args)
     if not head then return tasks end
