@@ -67,8 +67,11 @@ function sw.release_blocked(c)
     for key, limit in pairs(c.limits) do
         if limit.freed then
             limit.freed = nil
-            -- At most as many as this call has ended, and one more for limits that were raised.
-            for _, id in ipairs(redis.call('ZRANGE', c.q.prefix .. 'blocked:' .. key, 0, #limit.rem)) do
+            -- At most as many as this call has ended, and one more for limits that were raised; those that this call takes out
+            -- of the line still stand in it, and are passed over.
+            local index = 'blocked:' .. key
+            local last = #limit.rem + #(c.rem[index] or {})
+            for _, id in ipairs(redis.call('ZRANGE', c.q.prefix .. index, 0, last)) do
                 local task = not c.moved[id] and sw.read(c.q, id)
                 if task and task.held_by == 'concurrency_limit' and limit.running < tonumber(task.concurrency_limit or 1) then
                     -- Counted as if it ran: it is the next, but others of its key may be in line too.
