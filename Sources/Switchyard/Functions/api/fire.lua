@@ -5,10 +5,11 @@
 -- Keys        1: the queue's prefix
 -- Arguments   schedule (id), due (ms since 1970: the time that it was due), next (the time after that), skip ("1": only
 --             set the next time, because the due one was missed)
--- Reply       the id of the new task; or null when there is nothing to do
+-- Reply       the id of the new task; or null when none was made: no longer due, skipped, or its unique_key is taken
 -- Errors      BADREQUEST, QUEUEFULL (the schedule stays due)
 local function fire(keys, args)
-    local q, failure = sw.open(keys, { 'max_queue_length', 'default_timeout_ms', 'default_max_retries' })
+    local q, failure = sw.open(keys, { 'max_queue_length', 'default_timeout_ms', 'default_max_retries',
+        'draining' })
     if not q then return failure end
     local head, tasks = sw.parse(args)
     if not head then return tasks end
@@ -21,6 +22,9 @@ local function fire(keys, args)
     local id = head.schedule .. '.' .. head.due
     local pairs_, c = nil, sw.changes(q)
     if head.skip ~= '1' and redis.call('EXISTS', q.prefix .. 'task:' .. id) == 0 then
+        if q.draining == 1 then
+            return redis.error_reply('QUEUEFULL queue ' .. q.name .. ' is draining: it takes no new tasks')
+        end
         pairs_ = cjson.decode(redis.call('HGET', q.prefix .. 'schedule:' .. head.schedule, 'template'))
         pairs_[2] = id
         local _, made = sw.parse(pairs_)
@@ -31,7 +35,7 @@ local function fire(keys, args)
     redis.call('ZADD', q.prefix .. 'schedules', head.next, head.schedule)
     redis.call('HSET', q.prefix .. 'schedule:' .. head.schedule, 'next', head.next, 'last', head.due)
     sw.commit(c)
-    return pairs_ and id or false
+    return c.moved[id] and id or false
 end
 
 redis.register_function{ function_name = 'switchyard_fire', callback = fire }

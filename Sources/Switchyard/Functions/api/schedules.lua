@@ -2,7 +2,7 @@
 --
 -- Keys        1: the queue's prefix
 -- Arguments   limit (1 to 1000, default 1000), schedule (id: only that one)
--- Reply       for each the pairs of its hash, and then id
+-- Reply       for each the pairs of its hash, and then id and next (of the index, by which it fires; absent: it never does)
 -- Errors      BADREQUEST
 local function schedules(keys, args)
     local q, failure = sw.open(keys)
@@ -16,9 +16,14 @@ local function schedules(keys, args)
     local replies = {}
     for _, id in ipairs(ids) do
         local fields = redis.call('HGETALL', q.prefix .. 'schedule:' .. id)
-        if #fields > 0 then
+        local next_time = redis.call('ZSCORE', q.prefix .. 'schedules', id)
+        if #fields > 0 or next_time then
             fields[#fields + 1] = 'id'
             fields[#fields + 1] = id
+            if next_time then
+                fields[#fields + 1] = 'next'
+                fields[#fields + 1] = next_time
+            end
             replies[#replies + 1] = fields
         end
     end

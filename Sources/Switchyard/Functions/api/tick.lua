@@ -6,7 +6,7 @@
 -- Arguments   limit (1 to 1000, default 100: how many tasks of each kind at most), cleanup ("1": also delete ended tasks
 --             whose retention is over)
 -- Reply       pairs: expired, lost_workers, due, purged, woken, more ("1": a limit was reached, call again at once),
---             schedules (ids of recurring schedules that are due: call switchyard_fire), next_due (ms since 1970: when the next lease, worker or delay is due; 0: nothing), now, instance
+--             schedules (ids of recurring schedules that are due: call switchyard_fire), next_due (ms since 1970: when the next lease, worker, delay or schedule is due; 0: nothing), now, instance
 -- Errors      BADREQUEST
 
 -- The members of index `name` that are due, and when the first of the others is due (nil: none).
@@ -94,7 +94,9 @@ local function tick(keys, args)
             'LIMIT', 0, limit)
     end
 
-    local scheduled = q.has_schedules and due_of(q, 'schedules', limit) or {}
+    local scheduled, next_schedule = {}, nil
+    if q.has_schedules then scheduled, next_schedule = due_of(q, 'schedules', limit) end
+    sooner(next_schedule)
 
     sw.ensure_instance(q)
     sw.commit(c)
