@@ -24,7 +24,8 @@ struct SwitchyardCommand: AsyncParsableCommand {
                     Submit.self, Get.self, List.self, WaitForTasks.self, Logs.self, Cancel.self, Retry.self,
                     Explain.self,
                 ]),
-            CommandGroup(name: "Operate", subcommands: [Stats.self, Workers.self, Queue.self, Autoscale.self]),
+            CommandGroup(
+                name: "Operate", subcommands: [Stats.self, Top.self, Workers.self, Queue.self, Autoscale.self]),
             CommandGroup(name: "Look inside", subcommands: [Bench.self, ShowConfig.self]),
         ])
 

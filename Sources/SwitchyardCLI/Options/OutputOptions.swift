@@ -38,6 +38,13 @@ struct WatchOptions: ParsableArguments {
     /// As above; `isLast`: nothing will change any more.
     func run(isJSON: Bool, _ body: () async throws -> (String, isLast: Bool)) async throws {
         guard watch else { return try Console.out.write(try await body().0) }
+        try await Self.show(every: .milliseconds(Int64(max(interval.value, 0.1) * 1000)), isJSON: isJSON, body)
+    }
+
+    /// Again and again; in place on a terminal.
+    static func show(
+        every interval: Duration, isJSON: Bool, _ body: () async throws -> (String, isLast: Bool)
+    ) async throws {
         var hasShown = false
         while true {
             do {
@@ -49,7 +56,7 @@ struct WatchOptions: ParsableArguments {
             } catch let failure as Failure where hasShown && failure.status == .unavailable {
                 try Console.error.line("switchyard: \(failure)")
             }
-            try await Task.sleep(for: .milliseconds(Int64(max(interval.value, 0.1) * 1000)))
+            try await Task.sleep(for: interval)
         }
     }
 }
