@@ -26,7 +26,7 @@ struct SwitchyardCommand: AsyncParsableCommand {
                 ]),
             CommandGroup(
                 name: "Operate", subcommands: [Stats.self, Top.self, Workers.self, Queue.self, Autoscale.self]),
-            CommandGroup(name: "Look inside", subcommands: [Bench.self, ShowConfig.self]),
+            CommandGroup(name: "Look inside", subcommands: [Doctor.self, Bench.self, ShowConfig.self]),
         ])
 
     static func main() async {
