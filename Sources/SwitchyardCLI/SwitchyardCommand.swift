@@ -22,9 +22,11 @@ struct SwitchyardCommand: AsyncParsableCommand {
                 name: "Tasks",
                 subcommands: [
                     Submit.self, Get.self, List.self, WaitForTasks.self, Logs.self, Cancel.self, Retry.self,
+                    Explain.self,
                 ]),
-            CommandGroup(name: "Operate", subcommands: [Stats.self, Workers.self, Queue.self]),
-            CommandGroup(name: "Look inside", subcommands: [Bench.self, ShowConfig.self]),
+            CommandGroup(
+                name: "Operate", subcommands: [Stats.self, Top.self, Workers.self, Queue.self, Autoscale.self]),
+            CommandGroup(name: "Look inside", subcommands: [Doctor.self, Bench.self, ShowConfig.self]),
         ])
 
     static func main() async {

@@ -32,18 +32,31 @@ struct WatchOptions: ParsableArguments {
 
     /// Shows once, or until interrupted. `body` makes the whole text; an error ends only a first showing.
     func run(isJSON: Bool, _ body: () async throws -> String) async throws {
-        guard watch else { return try Console.out.write(try await body()) }
+        try await run(isJSON: isJSON) { (try await body(), isLast: false) }
+    }
+
+    /// As above; `isLast`: nothing will change any more.
+    func run(isJSON: Bool, _ body: () async throws -> (String, isLast: Bool)) async throws {
+        guard watch else { return try Console.out.write(try await body().0) }
+        try await Self.show(every: .milliseconds(Int64(max(interval.value, 0.1) * 1000)), isJSON: isJSON, body)
+    }
+
+    /// Again and again; in place on a terminal.
+    static func show(
+        every interval: Duration, isJSON: Bool, _ body: () async throws -> (String, isLast: Bool)
+    ) async throws {
         var hasShown = false
         while true {
             do {
-                let text = try await body()
+                let (text, isLast) = try await body()
                 let clear = Console.out.isTerminal && !isJSON ? "\u{1B}[H\u{1B}[2J" : ""
                 try Console.out.write(clear + text + (clear.isEmpty && !isJSON ? "\n" : ""))
+                if isLast { return }
                 hasShown = true
             } catch let failure as Failure where hasShown && failure.status == .unavailable {
                 try Console.error.line("switchyard: \(failure)")
             }
-            try await Task.sleep(for: .milliseconds(Int64(max(interval.value, 0.1) * 1000)))
+            try await Task.sleep(for: interval)
         }
     }
 }

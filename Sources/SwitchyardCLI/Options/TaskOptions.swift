@@ -50,6 +50,8 @@ struct TaskOptions: ParsableArguments {
     @Option(help: ArgumentHelp("The command's working directory.", valueName: "path"))
     var cwd: String?
 
+    @OptionGroup(title: "Scheduling Options") var scheduling: SchedulingOptions
+
     /// The names of the flags that were given, to refuse them where they have no place.
     var given: [String] {
         let flags: [(String, Bool)] = [
@@ -59,14 +61,17 @@ struct TaskOptions: ParsableArguments {
             ("--run-at", runAt != nil), ("--payload", payload != nil), ("--env", !environment.isEmpty),
             ("--cwd", cwd != nil),
         ]
-        return flags.filter(\.1).map(\.0)
+        return flags.filter(\.1).map(\.0) + scheduling.given
     }
 
     /// - Throws: ``Failure`` for what is no JSON, no NAME=VALUE, or a file that cannot be read.
-    func body(command: [String], queue: String, rejectIfNoWorkers: Bool) throws -> String {
+    /// - Parameter newID: the task's id where the user gave none.
+    func body(
+        command: [String], queue: String, rejectIfNoWorkers: Bool, newID: String = QueuedTask.randomID()
+    ) throws -> String {
         var body = JSONObjectText()
         // Ours is shorter than what the server makes of an Idempotency-Key.
-        body.add("id", id ?? QueuedTask.randomID())
+        body.add("id", id ?? newID)
         body.add("queue", queue)
         body.add("priority", priority)
         body.add("repo", repo)
@@ -77,11 +82,12 @@ struct TaskOptions: ParsableArguments {
         body.add("command", command.isEmpty ? nil : command)
         body.add("env", environment.isEmpty ? nil : try variables())
         body.add("cwd", cwd)
-        body.add("payload", json: try payload.map(Self.payloadText))
+        body.add("payload", json: try payload.map { try JSONArgument.text($0, flag: "--payload") })
         body.add("timeout_seconds", json: timeout?.json)
         body.add("max_retries", maxRetries)
         body.add("delay_seconds", json: delay?.json)
         body.add("run_at", runAt)
+        scheduling.add(to: &body)
         body.add("if_no_workers", rejectIfNoWorkers ? "reject" : nil)
         return body.text
     }
@@ -96,15 +102,18 @@ struct TaskOptions: ParsableArguments {
         }
         return variables
     }
+}
 
-    private static func payloadText(_ argument: String) throws(Failure) -> String {
+/// JSON as an argument: the text itself, or `@FILE`.
+enum JSONArgument {
+    static func text(_ argument: String, flag: String) throws(Failure) -> String {
         var text = argument
         if argument.hasPrefix("@") {
             text = String(decoding: try InputFile.read(String(argument.dropFirst())), as: UTF8.self)
         }
         text = text.trimmingCharacters(in: .whitespacesAndNewlines)
         guard JSONText.isValid(text) else {
-            throw Failure(.usage, "--payload: expected JSON, found \(Name.shown(text)); text needs quotes: '\"text\"'")
+            throw Failure(.usage, "\(flag): expected JSON, found \(Name.shown(text)); text needs quotes: '\"text\"'")
         }
         return text
     }

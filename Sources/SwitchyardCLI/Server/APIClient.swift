@@ -96,6 +96,17 @@ struct APIClient: Sendable {
         return bytes
     }
 
+    /// What a path answers whatever its status: a health check says why in the body of its 503.
+    func probe(_ path: [String]) async throws -> Data {
+        do {
+            let response = try await Self.http.execute(
+                request(.GET, path, query: []), timeout: .seconds(Self.grace.components.seconds))
+            return Data(try await response.body.collect(upTo: Self.maxResponseBytes).readableBytesView)
+        } catch {
+            throw translated(error)
+        }
+    }
+
     /// As ``send(_:_:query:body:waiting:)``, decoded.
     func send<Value: Decodable>(
         _ type: Value.Type, _ method: HTTPMethod, _ path: [String], query: [(String, String?)] = []

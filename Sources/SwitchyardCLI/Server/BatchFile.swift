@@ -16,10 +16,11 @@ struct BatchFile: Sendable {
         if lines.isEmpty { throw Failure(.usage, "the file has no tasks: expected a JSON object on each line") }
     }
 
-    /// NDJSON cannot name the batch; where it has a name, the lines become the array of an object that can.
+    /// NDJSON says nothing about the batch; where it has a name or a follow-up, the lines become the array of an object
+    /// that can.
     /// - Throws: ``Failure`` that names a line which is no JSON.
-    func body(batchID: String?) throws(Failure) -> APIClient.Body {
-        guard let batchID else {
+    func body(batchID: String?, onComplete: String? = nil) throws(Failure) -> APIClient.Body {
+        guard batchID != nil || onComplete != nil else {
             return APIClient.Body(bytes: ByteBuffer(bytes: data), type: "application/x-ndjson")
         }
         // Checked one by one: two bad lines could be one good array.
@@ -28,6 +29,7 @@ struct BatchFile: Sendable {
         }
         var body = JSONObjectText()
         body.add("batch_id", batchID)
+        body.add("on_complete", json: onComplete)
         body.add("tasks", json: "[" + lines.joined(separator: ",") + "]")
         return .json(body.text)
     }

@@ -42,9 +42,9 @@ struct TaskView: Decodable, Sendable {
     var hasEnded: Bool { taskState?.isTerminal ?? false }
     var exitStatus: ExitStatus { taskState.map(ExitStatus.init(ended:)) ?? .error }
 
-    /// What it does, in a few words: its command, or its repository and target.
+    /// What it does, in a few words: its repository and target, or else its command.
     var what: String {
-        if let command, !command.isEmpty { return CommandLineText.joined(command) }
+        if (target ?? "").isEmpty, let command, !command.isEmpty { return CommandLineText.joined(command) }
         return ([repo, target].compactMap { $0 } + (args ?? [])).joined(separator: " ")
     }
 

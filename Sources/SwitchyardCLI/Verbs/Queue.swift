@@ -3,8 +3,10 @@ import Foundation
 
 struct Queue: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Pause or resume a queue, or change its settings.",
-        subcommands: [PauseQueue.self, ResumeQueue.self, SetQueue.self])
+        abstract: "Pause, resume, drain or empty a queue, or change its settings and the priority of its tasks.",
+        subcommands: [
+            PauseQueue.self, ResumeQueue.self, DrainQueue.self, PurgeQueue.self, SetQueue.self, PrioritizeTask.self,
+        ])
 }
 
 struct PauseQueue: AsyncParsableCommand {

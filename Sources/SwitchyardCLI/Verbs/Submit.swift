@@ -1,5 +1,6 @@
 import ArgumentParser
 import Foundation
+import Switchyard
 
 /// Submits a task, or a file of them as one batch, and may follow it to its end.
 ///
@@ -35,6 +36,13 @@ struct Submit: AsyncParsableCommand {
     @Option(help: ArgumentHelp("The batch's id, with --file; made if not given.", valueName: "id"))
     var batchID: String?
 
+    @Option(
+        parsing: .unconditional,
+        help: ArgumentHelp(
+            "A task that runs once when the batch has ended, with --file; @FILE reads a file.",
+            valueName: "json|@file"))
+    var onComplete: String?
+
     @Flag(name: .shortAndLong, help: "Follow it to the end, with progress on stderr.")
     var wait = false
 
@@ -51,6 +59,7 @@ struct Submit: AsyncParsableCommand {
             if !command.isEmpty { throw ValidationError("expected --file or a command, found both") }
             return
         }
+        if onComplete != nil { throw ValidationError("--on-complete is for --file") }
         if batchID != nil { throw ValidationError("--batch-id is for --file") }
         guard !command.isEmpty || task.repo != nil || task.target != nil || task.payload != nil else {
             throw ValidationError("nothing to run: expected -- COMMAND, --repo, --target, --payload or --file")
@@ -68,11 +77,16 @@ struct Submit: AsyncParsableCommand {
 
     private func submitTask() async throws {
         let (api, queue) = try await server.connect()
-        let body = try task.body(command: command, queue: queue, rejectIfNoWorkers: ifNoWorkers == .reject)
+        let newID = task.id ?? QueuedTask.randomID()
+        let body = try task.body(
+            command: command, queue: queue, rejectIfNoWorkers: ifNoWorkers == .reject, newID: newID)
         let data = try await api.submit(
             ["scheduler", "task"], body: .json(body), idempotencyKey: task.id == nil ? UUID().uuidString : nil)
         let submitted = try APIClient.decode(SubmissionView.self, data)
         if !output.isJSON { try Console.out.line(submitted.taskId) }
+        if submitted.taskId != newID, let key = task.scheduling.uniqueKey {
+            try Console.error.line(Self.uniqueHit(submitted, key: key))
+        }
         guard wait else {
             if output.isJSON { return try output.writeJSON(data) }
             return try Console.error.line(submitted.line)
@@ -88,15 +102,22 @@ struct Submit: AsyncParsableCommand {
         if status != .ok { throw Failure(status) }
     }
 
+    static func uniqueHit(_ submitted: SubmissionView, key: String) -> String {
+        let state = submitted.state.map { " (\($0))" } ?? ""
+        return "nothing was added: task \(submitted.taskId)\(state) has this unique key already: \(key)"
+    }
+
     /// For a command that we propose.
     private static func queueFlag(_ queue: String) -> String { queue == "default" ? "" : " --queue \(queue)" }
 
     private func submitBatch(_ tasks: Data) async throws {
         let (api, defaultQueue, isDefault) = try await server.connectNotingDefault()
         // The tasks may name their queue; a name here must be the same.
+        let followUp = try onComplete.map { try JSONArgument.text($0, flag: "--on-complete") }
         let data = try await api.submit(
             ["scheduler", "tasks"], query: [("queue", isDefault ? nil : defaultQueue)],
-            body: try BatchFile(tasks).body(batchID: batchID), idempotencyKey: UUID().uuidString)
+            body: try BatchFile(tasks).body(batchID: batchID, onComplete: followUp),
+            idempotencyKey: UUID().uuidString)
         let answer = try APIClient.decode(BatchSubmissionView.self, data)
         let batch = answer.batchId
         let queue = answer.tasks.first?.queue ?? defaultQueue

@@ -1,0 +1,127 @@
+import Foundation
+import Logging
+import ServiceLifecycle
+
+/// Keeps a local pool of worker processes as large as the demand.
+///
+/// A worker that is too many is drained, never killed: it counts against the most that may run until its last task has
+/// ended. While the server is away the pool stays as it is. A graceful shutdown drains everybody and waits for them;
+/// cancelled, it kills them.
+struct AutoscaledPool: Service {
+    var range: ClosedRange<Int>
+    var coolDown: Duration
+    var interval: Duration
+    /// A worker's argument vector; `{n}` in it is the worker's number.
+    var command: [String]
+    var demand: Demand
+    var logger: Logger
+
+    /// The workers by their numbers, from 1; a number is free again when its process has ended.
+    private actor Roster {
+        private(set) var workers: [Int: SupervisedWorker] = [:]
+
+        var active: [(number: Int, worker: SupervisedWorker)] {
+            workers.filter { !$0.value.isDraining }.map { ($0.key, $0.value) }.sorted { $0.0 < $1.0 }
+        }
+
+        func add(_ make: (Int) -> SupervisedWorker) -> (Int, SupervisedWorker) {
+            var number = 1
+            while workers[number] != nil { number += 1 }
+            let worker = make(number)
+            workers[number] = worker
+            return (number, worker)
+        }
+
+        func remove(_ number: Int) { workers[number] = nil }
+    }
+
+    func run() async throws {
+        let roster = Roster()
+        var size = PoolSize(range: range, coolDown: coolDown)
+        var isFirst = true
+        var wanted: Int?
+        await withDiscardingTaskGroup { group in
+            while !Task.isCancelled, !Task.isShuttingDownGracefully {
+                wanted = await ask(isNews: isFirst || wanted != nil)
+                isFirst = false
+                if let wanted { size.note(wanted: wanted, now: .now) }
+                await adjust(roster, to: size.target, wanted: wanted, &group)
+                await cancelWhenGracefulShutdown { try? await Task.sleep(for: interval) }
+            }
+            let left = await roster.workers
+            if !left.isEmpty, !Task.isCancelled {
+                logger.notice("all workers are drained, because the end was asked for", metadata: list(left.keys))
+            }
+            for worker in left.values { worker.drain() }
+        }
+        logger.notice("no worker is left")
+    }
+
+    /// - Parameter isNews: a failure would be the first in a row.
+    private func ask(isNews: Bool) async -> Int? {
+        do {
+            return try await cancelWhenGracefulShutdown { try await demand.desiredWorkers() }
+        } catch {
+            if !Task.isShuttingDownGracefully, !Task.isCancelled {
+                logger.log(
+                    level: isNews ? .warning : .debug, "the demand is not known, and the pool stays as it is",
+                    metadata: ["error": "\(Failure(error)?.firstLine ?? "\(error)")"])
+            }
+            return nil
+        }
+    }
+
+    private func adjust(
+        _ roster: Roster, to target: Int, wanted: Int?, _ group: inout DiscardingTaskGroup
+    ) async {
+        let active = await roster.active
+        var why: Logger.Metadata = ["workers": "\(active.count)", "target": "\(target)"]
+        why["wanted"] = wanted.map { "\($0)" }
+        if target > active.count {
+            let room = range.upperBound - (await roster.workers.count)
+            let missing = min(target - active.count, max(room, 0))
+            guard missing > 0 else {
+                return logger.debug("more is wanted, but draining workers still take their room", metadata: why)
+            }
+            var started: [Int] = []
+            for _ in 0..<missing {
+                let (number, worker) = await roster.add(make)
+                started.append(number)
+                group.addTask {
+                    await worker.run()
+                    await roster.remove(number)
+                }
+            }
+            let reason = wanted == nil ? "workers are started: the least number" : "workers are started: more is wanted"
+            logger.notice("\(reason)", metadata: why.merging(list(started)) { $1 })
+        } else if target < active.count {
+            let busy = await demand.busyProcesses()
+            let leaving = Self.leaving(active.count - target, of: active.map { ($0.number, $0.worker.processID) }, busy)
+            for (number, worker) in active where leaving.contains(number) { worker.drain() }
+            why["cool_down"] = "\(coolDown)"
+            logger.notice(
+                "workers are drained: less was wanted during the cool-down",
+                metadata: why.merging(list(leaving)) { $1 })
+        }
+    }
+
+    /// Whom to drain: those without a process or a task first, and of equals the latest.
+    static func leaving(_ count: Int, of workers: [(number: Int, processID: Int32?)], _ busy: Set<Int32>) -> [Int] {
+        func isBusy(_ processID: Int32?) -> Bool { processID.map(busy.contains) ?? false }
+        let order = workers.sorted { first, second in
+            let (one, other) = (isBusy(first.processID), isBusy(second.processID))
+            return one == other ? first.number > second.number : other
+        }
+        return order.prefix(count).map(\.number)
+    }
+
+    private func make(_ number: Int) -> SupervisedWorker {
+        SupervisedWorker(
+            label: "auto-\(number)", arguments: command.map { $0.replacing("{n}", with: "\(number)") }, grace: nil,
+            logger: logger)
+    }
+
+    private func list(_ numbers: some Sequence<Int>) -> Logger.Metadata {
+        ["numbers": "\(numbers.sorted().map(String.init).joined(separator: ","))"]
+    }
+}

@@ -1,0 +1,70 @@
+import Dispatch
+import Foundation
+import Synchronization
+
+/// The terminal as a screen: drawn in place, keys read as they are pressed, and left as it was found.
+///
+/// Only what every terminal understands (home, clear, no line wrap, no cursor); no curses library.
+final class Terminal: Sendable {
+    /// The keys that were pressed. SIGINT and SIGTERM come as `q`: they end it too.
+    let keys: AsyncStream<Character>
+
+    private let found: Mutex<termios?>
+    private let sources: Mutex<[any DispatchSourceProtocol]>
+
+    /// Takes the terminal over. ``leave()`` gives it back.
+    init() throws(Failure) {
+        let (keys, pressed) = AsyncStream<Character>.makeStream(bufferingPolicy: .bufferingNewest(16))
+        self.keys = keys
+        var sources: [any DispatchSourceProtocol] = []
+        for number in [SIGINT, SIGTERM] {
+            signal(number, SIG_IGN)
+            let source = DispatchSource.makeSignalSource(signal: number, queue: .global())
+            source.setEventHandler { pressed.yield("q") }
+            source.resume()
+            sources.append(source)
+        }
+        var settings = termios()
+        var before: termios?
+        if isatty(STDIN_FILENO) == 1, tcgetattr(STDIN_FILENO, &settings) == 0 {
+            before = settings
+            // Ctrl-C stays a signal.
+            settings.c_lflag &= ~tcflag_t(ICANON | ECHO)
+            tcsetattr(STDIN_FILENO, TCSANOW, &settings)
+            let source = DispatchSource.makeReadSource(fileDescriptor: STDIN_FILENO, queue: .global())
+            source.setEventHandler {
+                var bytes = [UInt8](repeating: 0, count: 64)
+                let count = read(STDIN_FILENO, &bytes, bytes.count)
+                // The end of the input comes again and again.
+                if count <= 0 { return source.cancel() }
+                for byte in bytes.prefix(count) { pressed.yield(Character(UnicodeScalar(byte))) }
+            }
+            source.resume()
+            sources.append(source)
+        }
+        found = Mutex(before)
+        self.sources = Mutex(sources)
+        try Console.out.write("\u{1B}[?7l\u{1B}[?25l\u{1B}[H\u{1B}[2J")
+    }
+
+    /// Lines, and columns of each.
+    var size: (rows: Int, columns: Int) {
+        var size = winsize()
+        guard ioctl(STDOUT_FILENO, UInt(TIOCGWINSZ), &size) == 0, size.ws_row > 0 else { return (24, 80) }
+        return (Int(size.ws_row), Int(size.ws_col))
+    }
+
+    /// Over what stood there, line by line, so that nothing flickers.
+    func draw(_ text: String) throws(Failure) {
+        let lines = text.split(separator: "\n", omittingEmptySubsequences: false).prefix(size.rows)
+        try Console.out.write("\u{1B}[H" + lines.map { $0 + "\u{1B}[K" }.joined(separator: "\r\n") + "\u{1B}[J")
+    }
+
+    func leave() {
+        for source in sources.withLock({ $0 }) { source.cancel() }
+        if var settings = found.withLock({ $0 }) { tcsetattr(STDIN_FILENO, TCSANOW, &settings) }
+        try? Console.out.write("\u{1B}[?25h\u{1B}[?7h\r\n")
+        signal(SIGINT, SIG_DFL)
+        signal(SIGTERM, SIG_DFL)
+    }
+}

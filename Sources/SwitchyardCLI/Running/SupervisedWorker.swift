@@ -1,0 +1,132 @@
+import ChildProcess
+import Foundation
+import Logging
+import Synchronization
+
+/// One worker process, started again whenever it ends without having been asked to. It is in a process group of its
+/// own, so a Ctrl-C reaches us alone, and the guardian of ChildProcess ends it should we die.
+final class SupervisedWorker: Sendable {
+    let label: String
+    private let arguments: [String]
+    private let grace: Duration?
+    private let logger: Logger
+    private let state = Mutex(State())
+
+    private struct State {
+        var child: ChildProcess?
+        var pause: Task<Void, Never>?
+        var isDraining = false
+    }
+
+    private static let firstPause: Duration = .milliseconds(200)
+    private static let longestPause: Duration = .seconds(10)
+    /// A worker that lived this long had started well.
+    private static let goodLife: Duration = .seconds(10)
+
+    /// - Parameters:
+    ///   - label: stands before its log lines.
+    ///   - grace: how long it may take to drain before it is killed; nil: as long as its tasks do.
+    init(label: String, arguments: [String], grace: Duration?, logger: Logger) {
+        self.label = label
+        self.arguments = arguments
+        self.grace = grace
+        var logger = logger
+        logger[metadataKey: "worker"] = "\(label)"
+        self.logger = logger
+    }
+
+    /// Nil while there is no process.
+    var processID: Int32? { state.withLock { $0.child?.processID } }
+    var isDraining: Bool { state.withLock { $0.isDraining } }
+
+    /// Asks it to finish what it runs and to leave; ``run()`` returns when it has.
+    func drain() {
+        let child = state.withLock { state in
+            state.isDraining = true
+            state.pause?.cancel()
+            return state.child
+        }
+        if let child { stop(child) }
+    }
+
+    /// Until drained. Cancelled, it kills the process.
+    func run() async {
+        var pause = Self.firstPause
+        while !isOver {
+            let start = ContinuousClock.now
+            let end = await runOnce()
+            if isOver { return }
+            if ContinuousClock.now - start > Self.goodLife { pause = Self.firstPause }
+            logger.warning(
+                "a worker ended and is started again", metadata: ["end": "\(end)", "pause": "\(pause)"])
+            await sleep(pause)
+            pause = min(pause * 2, Self.longestPause)
+        }
+    }
+
+    private var isOver: Bool { Task.isCancelled || isDraining }
+
+    private func sleep(_ pause: Duration) async {
+        let sleeping = Task<Void, Never> { try? await Task.sleep(for: pause) }
+        let isTooLate = state.withLock { state in
+            state.pause = sleeping
+            return state.isDraining
+        }
+        if isTooLate { sleeping.cancel() }
+        await withTaskCancellationHandler {
+            await sleeping.value
+        } onCancel: {
+            sleeping.cancel()
+        }
+    }
+
+    private func stop(_ child: ChildProcess) {
+        guard let grace else { return child.signalGroup(SIGTERM) }
+        Task { await child.terminate(grace: grace) }
+    }
+
+    /// - Returns: how it ended, or why it did not start.
+    private func runOnce() async -> String {
+        let child: ChildProcess
+        do {
+            child = try await ChildProcess.start(
+                .init(arguments: arguments, environment: ProcessInfo.processInfo.environment))
+        } catch {
+            return error.description
+        }
+        logger.debug("worker started", metadata: ["pid": "\(child.processID)"])
+        // The order to drain may have come while there was nothing to drain.
+        let isLate = state.withLock { state in
+            state.child = child
+            return state.isDraining
+        }
+        if isLate { stop(child) }
+        let forwarding = Task { await forward(child) }
+        let status = await withTaskCancellationHandler {
+            await child.waitForExit()
+        } onCancel: {
+            child.signalGroup(SIGKILL)
+        }
+        await forwarding.value
+        state.withLock { $0.child = nil }
+        return "\(status)"
+    }
+
+    /// Its log lines to our stderr, whole lines in one write, each behind the worker's label.
+    private func forward(_ child: ChildProcess) async {
+        var partial: [ChildProcess.OutputStream: [UInt8]] = [:]
+        func write(_ line: some Collection<UInt8>) {
+            // Our stderr has gone: the workers matter more.
+            try? Console.error.write(bytes: Array("\(label) | ".utf8) + line + [UInt8(ascii: "\n")])
+        }
+        for await chunk in child.output {
+            var bytes = (partial[chunk.stream] ?? []) + chunk.bytes
+            while let end = bytes.firstIndex(of: UInt8(ascii: "\n")) {
+                write(bytes[..<end])
+                bytes.removeSubrange(...end)
+            }
+            partial[chunk.stream] = bytes
+        }
+        for rest in partial.values where !rest.isEmpty { write(rest) }
+    }
+}

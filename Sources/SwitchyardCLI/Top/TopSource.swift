@@ -1,0 +1,43 @@
+import Foundation
+
+/// Reads what `top` shows. Ended tasks are asked for again only when their number has changed: to find the few failed
+/// among many completed costs the server more than the rest together.
+struct TopSource: Sendable {
+    let api: APIClient
+    let queue: String
+
+    private static let shownTasks = 50
+    private var counts: [String: Int] = [:]
+    private var ended: [String: [TaskView]] = [:]
+
+    init(api: APIClient, queue: String) {
+        self.api = api
+        self.queue = queue
+    }
+
+    mutating func read() async throws -> TopView {
+        let query: [(String, String?)] = [("queue", queue)]
+        async let stats = api.send(StatsView.self, .GET, ["scheduler", "stats"], query: query)
+        async let workers = api.send(WorkersView.self, .GET, ["scheduler", "workers"], query: query)
+        async let running = tasks("running")
+        let now = try await stats
+        let numbers = [
+            ("completed", now.completedTasks), ("failed", now.failedTasks), ("timeout", now.timeoutTasks),
+            ("cancelled", now.cancelledTasks),
+        ]
+        for (state, count) in numbers where counts[state] != count {
+            ended[state] = try await tasks(state)
+            counts[state] = count
+        }
+        let latest = ended.values.joined().sorted { ($0.finishedAt ?? "") > ($1.finishedAt ?? "") }
+        return try await TopView(
+            queue: queue, stats: now, workers: workers.workers, running: running,
+            ended: Array(latest.prefix(Self.shownTasks)))
+    }
+
+    private func tasks(_ state: String) async throws -> [TaskView] {
+        let (tasks, _) = try await TaskPages.fetch(
+            api, queue: queue, limit: Self.shownTasks, filter: [("state", state)])
+        return try tasks.map { try APIClient.decode(TaskView.self, Data(JSONText.encode($0).utf8)) }
+    }
+}

@@ -1,0 +1,77 @@
+import ArgumentParser
+import Foundation
+import Logging
+import ServiceLifecycle
+
+struct Autoscale: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Keep as many worker processes on this machine as the queue needs.",
+        usage: """
+            switchyard autoscale --min 1 --max 8 -- \
+            switchyard worker --redis URL --id auto-{n}
+            """,
+        discussion: """
+            COMMAND is a worker's argument vector; {n} in it is the worker's number, from 1. More are started as soon \
+            as the server wants more; some are drained (SIGTERM) once it wanted less for the cool-down. A worker \
+            that runs a task is never killed. Should COMMAND be a script, let it exec the worker: the signal is for it.
+
+            SIGINT or SIGTERM drains all and waits for their tasks; SIGQUIT (Ctrl-\\) ends them at once.
+            """)
+
+    @OptionGroup var options: RunOptions
+
+    @Option(
+        help: ArgumentHelp("The server (SWITCHYARD_SERVER; default http://127.0.0.1:8080).", valueName: "url"))
+    var server: String?
+
+    @Option(help: ArgumentHelp("The fewest workers.", valueName: "n"))
+    var min = 0
+
+    @Option(help: ArgumentHelp("The most workers, those that drain included.", valueName: "n"))
+    var max: Int
+
+    @Option(
+        name: .customLong("class"),
+        help: ArgumentHelp("Only the demand for workers of this class, by its name in the stats.", valueName: "class"))
+    var workerClass: String?
+
+    @Option(help: ArgumentHelp("How often the server is asked.", valueName: "seconds"))
+    var interval = Seconds(value: 2)
+
+    @Option(help: ArgumentHelp("How long less must be wanted before workers are drained.", valueName: "seconds"))
+    var coolDown = Seconds(value: 30)
+
+    @Argument(parsing: .postTerminator, help: "The command of a worker.")
+    var command: [String] = []
+
+    func validate() throws {
+        // The guardian's table has room for 1024 children.
+        guard (1...1000).contains(max) else { throw ValidationError("--max: expected 1 to 1000, found \(max)") }
+        guard (0...max).contains(min) else { throw ValidationError("--min: expected 0 to \(max), found \(min)") }
+        guard interval.value >= 0.1 else {
+            throw ValidationError("--interval: expected 0.1 or more, found \(JSONValue.number(interval.value).text)")
+        }
+        if command.isEmpty { throw ValidationError("nothing to start: expected -- COMMAND") }
+    }
+
+    func run() async throws {
+        let settings = try await options.start(server.map { [.server: .text($0)] } ?? [:])
+        let logger = Logger(label: "switchyard.autoscale")
+        let pool = AutoscaledPool(
+            range: min...max, coolDown: .milliseconds(Int64(coolDown.value * 1000)),
+            interval: .milliseconds(Int64(interval.value * 1000)), command: command,
+            demand: Demand(
+                api: try APIClient(server: settings.text(.server)), queue: settings.text(.queue),
+                workerClass: workerClass),
+            logger: logger)
+        try await ServiceGroup(
+            configuration: .init(
+                services: [
+                    .init(
+                        service: pool, successTerminationBehavior: .gracefullyShutdownGroup,
+                        failureTerminationBehavior: .cancelGroup)
+                ],
+                gracefulShutdownSignals: [.sigint, .sigterm], cancellationSignals: [.sigquit], logger: logger)
+        ).run()
+    }
+}

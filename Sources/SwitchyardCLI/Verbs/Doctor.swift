@@ -1,0 +1,57 @@
+import ArgumentParser
+import Logging
+import RedisClient
+import Switchyard
+
+struct Doctor: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Look for what is wrong, and say what to do about it.",
+        discussion: """
+            Looks at the server, at Redis, or at both: whichever is named by a flag, the environment or the settings \
+            file; without any, at http://127.0.0.1:8080. Changes nothing. Exits 1 if anything failed.
+            """)
+
+    @OptionGroup var output: OutputOptions
+    @OptionGroup var options: RunOptions
+    @OptionGroup var redis: RedisOptions
+
+    @Option(
+        help: ArgumentHelp("The server (SWITCHYARD_SERVER; default http://127.0.0.1:8080).", valueName: "url"))
+    var server: String?
+
+    func run() async throws {
+        let settings = try await options.start(redis.flags, server.map { [.server: .text($0)] } ?? [:])
+        let queue = try Name.validate(settings.text(.queue), field: "queue")
+        let configuration = try settings.redis()
+        var findings: [Finding] = []
+        // A default server beside a Redis that was named would be a guess.
+        if configuration == nil || settings.values[.server]?.origin != .byDefault {
+            findings += try await ServerChecks(api: try APIClient(server: settings.text(.server)), queue: queue)
+                .findings()
+        }
+        if let configuration {
+            let logger = Logger(label: "switchyard.redis")
+            let client = RedisClient(configuration, logger: logger)
+            let found: [Finding]
+            do {
+                found = try await RedisChecks(client: client, queue: queue).findings(logger: logger)
+            } catch {
+                await client.shutdown()
+                throw error
+            }
+            await client.shutdown()
+            // Both tell of the queue.
+            findings += found.filter { !findings.contains($0) }
+        }
+        try show(findings)
+        if findings.contains(where: { $0.level == .fail }) { throw Failure(.error) }
+    }
+
+    private func show(_ findings: [Finding]) throws {
+        if output.isJSON { return try Console.out.line(JSONText.encode(["findings": findings])) }
+        let width = findings.map(\.subject.count).max() ?? 0
+        for finding in findings {
+            try Console.out.write(finding.text(width: width, colour: Console.out.hasColour))
+        }
+    }
+}

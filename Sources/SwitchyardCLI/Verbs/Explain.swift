@@ -1,0 +1,67 @@
+import ArgumentParser
+import Foundation
+import Switchyard
+
+struct Explain: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Say why a task does not run, with the numbers.",
+        discussion: "With --watch it goes on until the task has ended.")
+
+    @OptionGroup var server: ServerOptions
+    @OptionGroup var output: OutputOptions
+    @OptionGroup var watching: WatchOptions
+
+    @Argument(help: ArgumentHelp("The task's id.", valueName: "task-id"))
+    var id: String
+
+    func run() async throws {
+        let (api, queue) = try await server.connect()
+        try await watching.run(isJSON: output.isJSON) {
+            let data = try await api.send(.GET, ["scheduler", "task", id, "explain"], query: [("queue", queue)])
+            let explanation = try APIClient.decode(ExplanationView.self, data)
+            let hasEnded = TaskState(rawValue: explanation.state)?.isTerminal ?? false
+            let text =
+                output.isJSON
+                ? String(decoding: data, as: UTF8.self).trimmingCharacters(in: .newlines) + "\n"
+                : explanation.text(colour: Console.out.hasColour)
+            return (text, isLast: hasEnded)
+        }
+    }
+}
+
+/// What `GET /scheduler/task/{id}/explain` answers.
+struct ExplanationView: Decodable, Sendable {
+    struct Reason: Decodable, Sendable {
+        var code: String
+        var message: String
+    }
+    var taskId: String
+    var state: String
+    var reasons: [Reason]
+
+    /// The state, and a sentence for each reason: the server's message has the numbers.
+    func text(colour: Bool) -> String {
+        let shown = TaskView.colour(ofState: state)?.paint(state, if: colour) ?? state
+        let width = reasons.map(\.code.count).max() ?? 0
+        let lines = reasons.map { reason in
+            let code = reason.code.padding(toLength: width, withPad: " ", startingAt: 0)
+            return "  \(Colour.dim.paint(code, if: colour))  \(Console.out.printable(Self.sentence(reason.message)))\n"
+        }
+        return "\(taskId)  \(shown)\(lines.isEmpty ? remark : "")\n" + lines.joined()
+    }
+
+    private var remark: String {
+        switch TaskState(rawValue: state) {
+        case .pending: ": nothing holds it; a worker is about to take it"
+        case .assigned: ": a worker has taken it and is about to start it"
+        case .running: ": nothing holds it"
+        default: ""
+        }
+    }
+
+    private static func sentence(_ message: String) -> String {
+        let text = message.replacing("\n", with: " ")
+        guard let first = text.first, let last = text.last else { return text }
+        return first.uppercased() + text.dropFirst() + (".!?".contains(last) ? "" : ".")
+    }
+}

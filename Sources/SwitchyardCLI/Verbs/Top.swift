@@ -1,0 +1,57 @@
+import ArgumentParser
+import Foundation
+
+/// The queue at a glance, every second. On a terminal it is one screen; elsewhere it prints one view after another.
+struct Top: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Watch the queue: its numbers, workers, running tasks, and what ended last.",
+        discussion: "q or Ctrl-C ends it.")
+
+    @OptionGroup var server: ServerOptions
+
+    @Option(help: ArgumentHelp("How often it is refreshed.", valueName: "seconds"))
+    var interval = Seconds(value: 1)
+
+    func run() async throws {
+        let (api, queue) = try await server.connect()
+        let pause = Duration.milliseconds(Int64(max(interval.value, 0.1) * 1000))
+        var source = TopSource(api: api, queue: queue)
+        guard Console.out.isTerminal else {
+            return try await WatchOptions.show(every: pause, isJSON: false) {
+                (try await source.read().text(colour: false), isLast: false)
+            }
+        }
+        // What is wrong from the beginning is told on a terminal as it was.
+        let first = try await source.read()
+        let terminal = try Terminal()
+        defer { terminal.leave() }
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            group.addTask { [source] in try await Self.draw(first, on: terminal, source, every: pause) }
+            group.addTask {
+                for await key in terminal.keys where key == "q" || key == "Q" { return }
+            }
+            try await group.next()
+            group.cancelAll()
+        }
+    }
+
+    private static func draw(
+        _ first: TopView, on terminal: Terminal, _ source: TopSource, every pause: Duration
+    ) async throws {
+        var source = source
+        var view = first
+        var problem: String?
+        while true {
+            let rows = terminal.size.rows
+            let notice = problem.map { Colour.red.paint($0, if: Console.out.hasColour) + "\n" } ?? ""
+            try terminal.draw(notice + view.text(rows: rows - (problem == nil ? 1 : 2), colour: Console.out.hasColour))
+            try await Task.sleep(for: pause)
+            do {
+                view = try await source.read()
+                problem = nil
+            } catch let failure as Failure where failure.status == .unavailable {
+                problem = failure.firstLine
+            }
+        }
+    }
+}

@@ -1,0 +1,55 @@
+import Foundation
+import Testing
+
+@testable import SwitchyardCLI
+
+@Suite struct TopTests {
+    private func view() throws -> TopView {
+        func decode<Value: Decodable>(_ type: Value.Type, _ json: String) throws -> Value {
+            try JSONValue.decoder.decode(type, from: Data(json.utf8))
+        }
+        let workers =
+            #"{"workers":[{"worker_id":"w1","slots":2,"busy_slots":0},{"worker_id":"w2","slots":2,"busy_slots":1}]}"#
+        return TopView(
+            queue: "q",
+            stats: try decode(
+                StatsView.self,
+                #"""
+                {"pending_tasks":3,"running_tasks":1,"failed_tasks":1,"desired_workers":2,"unroutable_tasks":1,
+                "by_priority":{"high":2,"normal":1,"low":0},"queues":{"q":{"paused":true}}}
+                """#),
+            workers: try decode(WorkersView.self, workers).workers,
+            running: [
+                try decode(
+                    TaskView.self,
+                    #"{"task_id":"t1","state":"running","started_at":"2030-01-01T00:00:00Z","target":"//a"}"#)
+            ],
+            ended: [])
+    }
+
+    @Test func itShowsTheQueueAtAGlance() throws {
+        let now = try #require(HumanTime.parse("2030-01-01T00:01:30Z"))
+        let text = try view().text(colour: false, now: now)
+        for part in [
+            "queue q  paused", "3 pending (2 high, 1 normal)", "1 running", "1 failed",
+            "1 of 4 slots busy, 2 workers wanted",
+            "1 tasks that no worker could take", "WORKERS (2)", "RUNNING (1)", "1m 30s  //a",
+        ] {
+            #expect(text.contains(part), "\(part)")
+        }
+        #expect(!text.contains("LATEST"))
+        let order = text.split(separator: "\n").filter { $0.hasPrefix("w") }.map { $0.prefix(2) }
+        #expect(order == ["w2", "w1"], "the busy stand first")
+    }
+
+    @Test(arguments: 8...40) func itFitsTheTerminal(rows: Int) throws {
+        let lines = try view().text(rows: rows, colour: false).split(separator: "\n", omittingEmptySubsequences: false)
+        #expect(lines.count - 1 <= max(rows, 9))
+    }
+
+    @Test func theLongestPartGivesWay() {
+        #expect(TopView.fit([10, 4, 3], into: 12) == [5, 4, 3])
+        #expect(TopView.fit([10, 4, 3], into: 0) == [1, 1, 1])
+        #expect(TopView.fit([1, 2], into: 9) == [1, 2])
+    }
+}
