@@ -5,11 +5,13 @@
 -- Dependents settled by one call; the rest is left to the ticks, in the list `cascade`.
 local DEPENDENTS_AT_ONCE = 200
 
--- The tasks that `t` depends on, without repetition; or nil and what is wrong.
-local function parse(t)
+-- The tasks that `t` depends on, without repetition; or nil and what is wrong. A task that is not made, because an equal
+-- one was there before, stands for that one: `same` tells its id.
+local function parse(t, same)
     local ids, seen = {}, {}
     for id in string.gmatch(t.depends_on, '[^,]+') do
         if not sw.is_name(id) then return nil, 'depends_on: ' .. sw.shown(id) .. ' is no task id' end
+        id = same[id] or id
         if id == t.task then return nil, 'depends_on: the cycle ' .. id .. ' → ' .. id end
         if not seen[id] then
             seen[id] = true
@@ -67,16 +69,10 @@ function sw.check_dependencies(q, tasks)
     for _, t in ipairs(tasks) do
         if t.depends_on and t.depends_on ~= '' then
             local problem
-            t.dependencies, problem = parse(t)
+            t.dependencies, problem = parse(t, same)
             if problem then return 'task ' .. t.task .. ': ' .. problem end
             any = true
-            -- A task that is an equal one that was there before is not made: that one is waited for.
-            for i, id in ipairs(t.dependencies) do
-                if same[id] then
-                    t.dependencies[i] = same[id]
-                    t.depends_on = table.concat(t.dependencies, ',')
-                end
-            end
+            if next(same) then t.depends_on = table.concat(t.dependencies, ',') end
         end
     end
     if not any then return nil end
