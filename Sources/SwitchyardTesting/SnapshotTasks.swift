@@ -111,7 +111,9 @@ extension Snapshot {
                 deadline = (number(fields["started_at"]) ?? 0) + (number(fields["timeout_ms"]) ?? 0)
             }
             let lane = fields["lane"].map { " " + $0 } ?? ""
-            let expected = "\(fields["attempt"] ?? ""):\(Int(deadline))\(lane)"
+            // The mark of a task whose end concerns more than itself.
+            let mark = fields["uses"] != nil || fields["batch"] != nil ? "*" : ""
+            let expected = "\(fields["attempt"] ?? ""):\(Int(deadline))\(mark)\(lane)"
             if entry != expected { found.append("attempts:\(worker) says \(entry), expected \(expected)") }
             if state == .running, let score = sortedSet("leases")[id], score > deadline {
                 found.append("its lease ends after its time limit")

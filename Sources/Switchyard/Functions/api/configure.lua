@@ -19,7 +19,7 @@ local function configure(keys, args)
     local names = {}
     for name in pairs(sw.DEFAULTS) do names[#names + 1] = name end
     table.sort(names)
-    local q, failure = sw.open(keys, names)
+    local q, failure = sw.open(keys)
     if not q then return failure end
     local head, tasks = sw.parse(args)
     if not head then return tasks end
@@ -45,7 +45,7 @@ local function configure(keys, args)
     local c = sw.changes(q)
     if head.paused == '0' then sw.plan_wake_for_line(c) end
     sw.ensure_instance(q)
-    if #set > 0 then redis.call('HSET', q.prefix .. 'config', unpack(set)) end
+    if #set > 0 then sw.set_config(q, unpack(set)) end
     sw.commit(c)
     local reply = { 'paused', q.paused and '1' or '0', 'instance', q.instance }
     for _, name in ipairs(names) do

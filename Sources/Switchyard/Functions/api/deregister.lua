@@ -6,7 +6,7 @@
 -- Reply       how many attempts it still held
 -- Errors      BADREQUEST, WORKERNOTFOUND
 local function deregister(keys, args)
-    local q, failure = sw.open(keys, sw.RETRY_SETTINGS)
+    local q, failure = sw.open(keys)
     if not q then return failure end
     local head, tasks = sw.parse(args)
     if not head then return tasks end

@@ -73,7 +73,7 @@ local function why_no_worker(q, task, reasons)
             local v = redis.call('HMGET', q.prefix .. 'worker:' .. worker, 'slots', 'draining')
             local held = redis.call('HVALS', q.prefix .. 'attempts:' .. worker)
             local lanes = {}
-            for _, value in ipairs(held) do lanes[#lanes + 1] = string.match(value, ' (.*)$') end
+            for _, value in ipairs(held) do lanes[#lanes + 1] = select(4, sw.lease_of(value)) end
             if v[2] == '1' then draining = draining + 1
             elseif reserved_for[worker] and reserved_for[worker] ~= lane then reserved = reserved + 1
             elseif #held >= tonumber(v[1] or 0) then busy = busy + 1

@@ -51,9 +51,23 @@ local function complete(c, task, t)
     return 'completed'
 end
 
+-- The tasks that a look at attempts:<worker> is enough for: they complete, and their end concerns nothing else. By id.
+local function plain_ends(q, worker, tasks)
+    local ids, plain = {}, {}
+    for i, t in ipairs(tasks) do ids[i] = t.task end
+    local held = redis.call('HMGET', q.prefix .. 'attempts:' .. worker, unpack(ids))
+    for i, t in ipairs(tasks) do
+        local attempt, deadline, concerns_more, lane = sw.lease_of(held[i])
+        if t.outcome == 'completed' and deadline and deadline ~= '0' and not concerns_more
+            and tonumber(attempt) == t.attempt then
+            plain[t.task] = { id = t.task, state = 'running', attempt = t.attempt, worker = worker, lane = lane }
+        end
+    end
+    return plain
+end
+
 local function finish(keys, args)
-    local q, failure = sw.open(keys, { 'lease_ms', 'assign_timeout_ms', 'reserve_after_ms', 'retry_delay_ms', 'retry_delay_max_ms',
-        'retry_jitter_percent' })
+    local q, failure = sw.open(keys)
     if not q then return failure end
     local head, tasks = sw.parse(args)
     if not head then return tasks end
@@ -68,8 +82,10 @@ local function finish(keys, args)
 
     local c = sw.changes(q)
     local replies, ended = {}, 0
+    local plain = plain_ends(q, worker, tasks)
     for i, t in ipairs(tasks) do
-        local task, refused, found = sw.holds(q, worker, t)
+        local task, refused, found = plain[t.task], nil, nil
+        if not task then task, refused, found = sw.holds(q, worker, t) end
         if not task then
             replies[i] = found and answer_again(q, worker, t, found, refused) or refused
         elseif task.state == 'assigned' then

@@ -8,8 +8,7 @@
 -- Reply       the id of the new task; or null when none was made: no longer due, skipped, or its unique_key is taken
 -- Errors      BADREQUEST, QUEUEFULL (the schedule stays due)
 local function fire(keys, args)
-    local q, failure = sw.open(keys, { 'max_queue_length', 'default_timeout_ms', 'default_max_retries',
-        'draining' })
+    local q, failure = sw.open(keys)
     if not q then return failure end
     local head, tasks = sw.parse(args)
     if not head then return tasks end

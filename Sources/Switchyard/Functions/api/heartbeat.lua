@@ -7,7 +7,7 @@
 --             the attempts to end at once; reason is cancelled or lost)
 -- Errors      BADREQUEST, WORKERNOTFOUND (register again: what it held is lost)
 local function heartbeat(keys, args)
-    local q, failure = sw.open(keys, { 'lease_ms', 'heartbeat_ms', 'assign_timeout_ms' })
+    local q, failure = sw.open(keys)
     if not q then return failure end
     local head, tasks = sw.parse(args)
     if not head then return tasks end
@@ -23,7 +23,7 @@ local function heartbeat(keys, args)
         for i, t in ipairs(tasks) do ids[i] = t.task end
         local held = redis.call('HMGET', q.prefix .. 'attempts:' .. worker, unpack(ids))
         for i, t in ipairs(tasks) do
-            local attempt, deadline = string.match(held[i] or '', '^(%d+):(%d+)')
+            local attempt, deadline = sw.lease_of(held[i])
             if tonumber(attempt) ~= t.attempt then
                 local state = redis.call('HGET', q.prefix .. 'task:' .. t.task, 'state')
                 stop[#stop + 1] = t.task

@@ -6,7 +6,7 @@
 -- Errors      BADREQUEST, LEASELOST
 -- Source of the entry's fields: attempt, stream (stdout|stderr), data
 local function log(keys, args)
-    local q, failure = sw.open(keys, { 'log_max_entries' })
+    local q, failure = sw.open(keys)
     if not q then return failure end
     local head, tasks = sw.parse(args)
     if not head then return tasks end

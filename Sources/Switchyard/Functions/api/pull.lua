@@ -9,7 +9,7 @@
 --             priority and whatever was submitted. Assignments not started yet are sent again by every pull.
 -- Errors      BADREQUEST, WORKERNOTFOUND
 local function pull(keys, args)
-    local q, failure = sw.open(keys, { 'lease_ms', 'assign_timeout_ms', 'reserve_after_ms' })
+    local q, failure = sw.open(keys)
     if not q then return failure end
     local head, tasks = sw.parse(args)
     if not head then return tasks end

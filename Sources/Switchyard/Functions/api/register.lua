@@ -8,7 +8,7 @@
 local SHOWN = { 'labels', 'cpu', 'memory_mb', 'resources', 'host', 'pid', 'version' }
 
 local function register(keys, args)
-    local q, failure = sw.open(keys, { 'lease_ms', 'heartbeat_ms' })
+    local q, failure = sw.open(keys)
     if not q then return failure end
     local head, tasks = sw.parse(args)
     if not head then return tasks end

@@ -6,7 +6,7 @@
 -- Reply       for each task, in order: its deadline_at (ms since 1970), or an error
 -- Errors      BADREQUEST (the whole call); for each task: TASKNOTFOUND, LEASELOST
 local function start(keys, args)
-    local q, failure = sw.open(keys, { 'lease_ms' })
+    local q, failure = sw.open(keys)
     if not q then return failure end
     local head, tasks = sw.parse(args)
     if not head then return tasks end

@@ -296,8 +296,7 @@ local function find_unique(q, tasks)
 end
 
 local function submit(keys, args)
-    local q, failure = sw.open(keys, { 'max_queue_length', 'default_timeout_ms', 'default_max_retries',
-        'draining', 'retention_ms' })
+    local q, failure = sw.open(keys)
     if not q then return failure end
     local head, tasks = sw.parse(args)
     if not head then return tasks end

@@ -37,8 +37,7 @@ local function expire(c, task)
 end
 
 local function tick(keys, args)
-    local q, failure = sw.open(keys, { 'lease_ms', 'retry_delay_ms', 'retry_delay_max_ms', 'retry_jitter_percent',
-        'max_deliveries', 'retention_ms', 'cleanup_interval_ms' })
+    local q, failure = sw.open(keys)
     if not q then return failure end
     local head, tasks = sw.parse(args)
     if not head then return tasks end

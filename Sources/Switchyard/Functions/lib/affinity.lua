@@ -8,12 +8,6 @@ local LOOK_AHEAD = 16
 local AFFINITY_WAIT_MS = 10000
 local REMEMBERED_SECONDS = 86400
 
-function sw.ensure_affinity(q)
-    if q.has_affinity then return end
-    q.has_affinity = true
-    redis.call('HSET', q.prefix .. 'config', 'has_affinity', '1')
-end
-
 function sw.note_affinity(c, key, worker)
     c.affinity = c.affinity or {}
     c.affinity[key] = worker

@@ -12,9 +12,6 @@ local function backoff(q, task, n)
     return math.floor(math.max(0, delay * (1 + jitter(q, task, q.retry_jitter_percent))))
 end
 
--- Settings that sw.end_attempt and sw.lose_attempt read; pass them to sw.open.
-sw.RETRY_SETTINGS = { 'lease_ms', 'retry_delay_ms', 'retry_delay_max_ms', 'retry_jitter_percent', 'max_deliveries' }
-
 -- Records kept of a task's earlier attempts, and bytes of each one's message: a hash must stay small.
 local RECORDS, MESSAGE_BYTES = 100, 4096
 

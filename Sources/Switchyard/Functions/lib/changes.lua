@@ -90,7 +90,7 @@ local function note_line(c, task, old_index, new_index, priority)
     local line = sw.line_of(task.lane)
     if old_index == line then count(c.stats, 'in_lanes_' .. task.priority, -1) end
     if new_index == line then count(c.stats, 'in_lanes_' .. priority, 1) end
-    if task.lane then
+    if task.lane and (old_index == line or new_index == line) then
         c.lanes = c.lanes or {}
         c.lanes[task.lane] = true
     end
@@ -145,8 +145,8 @@ function sw.move(c, task, to, score, fields, opts)
     if task.uses then note_uses(c, task, to, opts.held_by, old_index, score) end
 
     if sw.LIVE[to] then
-        push_pair(attempts_of(c, opts.worker).set, id,
-            opts.attempt .. ':' .. opts.deadline_at .. (task.lane and ' ' .. task.lane or ''))
+        push_pair(attempts_of(c, opts.worker).set, id, opts.attempt .. ':' .. opts.deadline_at
+            .. ((task.uses or task.batch) and '*' or '') .. (task.lane and ' ' .. task.lane or ''))
     elseif from and sw.LIVE[from] then
         push(attempts_of(c, task.worker).del, id)
     end

@@ -81,8 +81,8 @@ local function lane_chooser(c, worker, held, want)
     local class = redis.call('HGET', q.prefix .. 'class', worker) or ''
     local occupied = {}
     for i = 1, #held, 2 do
-        local lane = not c.ending_now[held[i]] and string.match(held[i + 1], ' (.*)$')
-        if lane then occupied[#occupied + 1] = lane end
+        local _, _, _, lane = sw.lease_of(held[i + 1])
+        if lane and not c.ending_now[held[i]] then occupied[#occupied + 1] = lane end
     end
     local room = sw.room(class, occupied)
     local reserved = {}

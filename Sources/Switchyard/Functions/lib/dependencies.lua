@@ -113,10 +113,11 @@ function sw.commit_depends(c)
     local prefix = c.q.prefix
     for i = 1, #c.depends, 2 do
         local key = prefix .. 'task:' .. c.depends[i]
-        local v = redis.call('HMGET', key, 'state', 'uses')
+        local v = redis.call('HMGET', key, 'state', 'uses', 'worker')
         if v[1] and not sw.TERMINAL[v[1]] then
             redis.call('RPUSH', prefix .. 'dependents:' .. c.depends[i], c.depends[i + 1])
             if not v[2] then redis.call('HSET', key, 'uses', '1') end
+            if sw.LIVE[v[1]] then sw.mark_lease(c.q, v[3], c.depends[i]) end
         end
     end
 end

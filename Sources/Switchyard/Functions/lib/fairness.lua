@@ -11,13 +11,6 @@
 -- The virtual length of a task of weight 1. Small, so that tags outlast 2^50 together with the time that they began at.
 local QUANTUM = 1000
 
--- From now on the queue's places are tags.
-function sw.ensure_fairness(q)
-    if q.is_fair then return end
-    q.is_fair = true
-    redis.call('HSET', q.prefix .. 'config', 'is_fair', '1')
-end
-
 local function level_of(c, priority)
     local level = c.fair[priority]
     if not level then

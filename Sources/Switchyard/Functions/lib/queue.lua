@@ -31,11 +31,62 @@ sw.DEFAULTS = {
     reserve_after_ms = 10000,
 }
 
--- Answers the queue, or nil and an error reply. `names` are the settings that the call will read; each is
--- then a field of the answer, as a number. `instance` and `paused` are read by everybody; and which parts of
--- scheduling the queue uses: has_lanes (requirements, resources, labels), is_fair, has_affinity,
--- has_holds (limits, dependencies, unique keys, staged batches), has_schedules, aging_ms.
-function sw.open(keys, names)
+-- Names in the hash `config` that are no numbers: made once, or "1" once something is so.
+local FLAGS = { paused = true, has_lanes = true, is_fair = true, has_affinity = true, has_holds = true,
+    has_schedules = true }
+
+-- The settings that a text of `config` says (the field `effective`), and what is remembered of such texts: reading one
+-- field and looking it up here costs a third of reading ten.
+local known, known_count = {}, 0
+
+-- Every setting with the value that holds, as the fallback of a queue.
+local function settings_of(fields)
+    local settings = {}
+    for name, value in pairs(sw.DEFAULTS) do settings[name] = value end
+    for name in pairs(FLAGS) do settings[name] = false end
+    for name, value in pairs(fields) do
+        if FLAGS[name] then
+            settings[name] = value == '1'
+        elseif sw.DEFAULTS[name] then
+            settings[name] = tonumber(value)
+        end
+    end
+    settings.instance = fields.instance
+    return { __index = settings }
+end
+
+-- The fields of `config` as they are.
+local function read_config(prefix)
+    local pairs_, fields = redis.call('HGETALL', prefix .. 'config'), {}
+    for i = 1, #pairs_, 2 do fields[pairs_[i]] = pairs_[i + 1] end
+    return fields
+end
+
+local function parse_effective(text)
+    local fields = {}
+    for name, value in string.gmatch(text, '([a-z_]+)=([^ ]+)') do fields[name] = value end
+    if known_count == 1000 then known, known_count = {}, 0 end
+    known[text] = settings_of(fields)
+    known_count = known_count + 1
+    return known[text]
+end
+
+-- Writes fields of `config`, as pairs, and the line `effective` that says all of them.
+function sw.set_config(q, ...)
+    redis.call('HSET', q.prefix .. 'config', ...)
+    local fields, words = read_config(q.prefix), {}
+    for name, value in pairs(fields) do
+        if name == 'instance' or FLAGS[name] or sw.DEFAULTS[name] then words[#words + 1] = name .. '=' .. value end
+    end
+    table.sort(words)
+    redis.call('HSET', q.prefix .. 'config', 'effective', table.concat(words, ' '))
+    q.is_compiled = true
+end
+
+-- Answers the queue, or nil and an error reply. Every setting is a field of it, a number; and so is what the queue uses:
+-- paused, has_lanes (requirements, resources, labels), is_fair, has_affinity, has_holds (limits, dependencies, unique keys,
+-- staged batches), has_schedules.
+function sw.open(keys)
     local prefix = keys[1]
     local name = #keys == 1 and string.match(prefix, '^switchyard:{([A-Za-z0-9._:-]+)}:$')
     if not name or #name > 200 then
@@ -45,43 +96,40 @@ function sw.open(keys, names)
     local time = redis.call('TIME')
     local now_us = tonumber(time[1]) * 1000000 + tonumber(time[2])
     local now = math.floor(now_us / 1000)
-    local q = { name = name, prefix = prefix, now_us = now_us, now = now, now_text = string.format('%.0f', now) }
-    local values = redis.call('HMGET', prefix .. 'config', 'instance', 'paused', 'has_lanes', 'is_fair', 'aging_ms',
-        'has_affinity', 'has_holds', 'has_schedules', unpack(names or {}))
-    q.instance = values[1]
-    q.paused = values[2] == '1'
-    q.has_lanes = values[3] == '1'
-    q.is_fair = values[4] == '1'
-    q.aging_ms = tonumber(values[5] or 0)
-    q.has_affinity = values[6] == '1'
-    q.has_holds = values[7] == '1'
-    q.has_schedules = values[8] == '1'
-    for i, setting in ipairs(names or {}) do
-        q[setting] = tonumber(values[i + 8] or sw.DEFAULTS[setting])
-    end
-    return q
+    local effective = redis.call('HGET', prefix .. 'config', 'effective')
+    local settings = effective and (known[effective] or parse_effective(effective))
+        or settings_of(read_config(prefix))
+    return setmetatable({ name = name, prefix = prefix, now_us = now_us, now = now,
+        now_text = string.format('%.0f', now), is_compiled = effective ~= false }, settings)
 end
 
 -- The queue's instance id, made once. That it is gone or another means that Redis lost the queue's data.
 function sw.ensure_instance(q)
-    if q.instance then return end
-    q.instance = string.format('%.0f', q.now_us)
-    redis.call('HSET', q.prefix .. 'config', 'instance', q.instance, 'created_at', string.format('%.0f', q.now))
+    if q.instance and q.is_compiled then return end
+    if not q.instance then q.instance = string.format('%.0f', q.now_us) end
+    sw.set_config(q, 'instance', q.instance)
+    redis.call('HSETNX', q.prefix .. 'config', 'created_at', q.now_text)
 end
 
--- From now on the queue has lanes and classes. A queue that has none pays nothing for them.
-function sw.ensure_lanes(q)
-    if q.has_lanes then return end
-    q.has_lanes = true
-    redis.call('HSET', q.prefix .. 'config', 'has_lanes', '1')
+-- From now on the queue uses something that a plain one does not pay for: one of FLAGS.
+local function ensure(q, flag)
+    if q[flag] then return end
+    q[flag] = true
+    sw.set_config(q, flag, '1')
 end
 
--- From now on the queue has tasks with limits, dependencies or unique keys.
-function sw.ensure_holds(q)
-    if q.has_holds then return end
-    q.has_holds = true
-    redis.call('HSET', q.prefix .. 'config', 'has_holds', '1')
-end
+-- Requirements, resources or labels: the queue has lanes and classes.
+function sw.ensure_lanes(q) ensure(q, 'has_lanes') end
+
+-- Limits, dependencies, unique keys or staged batches.
+function sw.ensure_holds(q) ensure(q, 'has_holds') end
+
+-- Tenants: its places are tags.
+function sw.ensure_fairness(q) ensure(q, 'is_fair') end
+
+function sw.ensure_affinity(q) ensure(q, 'has_affinity') end
+
+function sw.ensure_schedules(q) ensure(q, 'has_schedules') end
 
 -- The time as it stands in a score: µs since 2024. `offset` keeps the order of tasks submitted in one call, which takes
 -- longer than that many microseconds.

@@ -3,12 +3,6 @@
 -- knows, which reads cron expressions and time zones. It says so in the call that fires, and that call fires only if the
 -- time was still due: however many replicas call it, one task comes of each time.
 
-function sw.ensure_schedules(q)
-    if q.has_schedules then return end
-    q.has_schedules = true
-    redis.call('HSET', q.prefix .. 'config', 'has_schedules', '1')
-end
-
 -- A task that is to be made later, from a JSON list of names and values that begins with "task" (its id is replaced then).
 -- Answers the list, or nil and what is wrong.
 function sw.check_template(name, text)

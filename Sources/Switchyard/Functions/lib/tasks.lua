@@ -41,7 +41,8 @@ sw.DEFINITION = {
 -- An assignment, as pairs: what a worker needs to run the attempt. `attempt` and `deadline_at` (nil while not started)
 -- are texts; `fields` is the reply of HGETALL.
 function sw.assignment(q, id, attempt, deadline_at, fields)
-    local out = { 'task', id, 'attempt', attempt, 'lease_ms', sw.digits(q.lease_ms) }
+    q.lease_text = q.lease_text or sw.digits(q.lease_ms)
+    local out = { 'task', id, 'attempt', attempt, 'lease_ms', q.lease_text }
     local n = 6
     if deadline_at then
         out[7] = 'deadline_at'
@@ -58,6 +59,22 @@ function sw.assignment(q, id, attempt, deadline_at, fields)
         end
     end
     return out
+end
+
+-- What attempts:<worker> says of a lease: its attempt, its deadline in ms (0: not started) as texts, whether its task is one
+-- of a batch or has limits, dependents or a unique key ("*": its end concerns more than itself), and its lane.
+function sw.lease_of(value)
+    local attempt, deadline, mark, lane = string.match(value or '', '^(%d+):(%d+)(%*?) ?(.*)$')
+    return attempt, deadline, mark == '*', lane ~= '' and lane or nil
+end
+
+-- From now on the end of this live task concerns more than itself.
+function sw.mark_lease(q, worker, id)
+    local key = q.prefix .. 'attempts:' .. worker
+    local attempt, deadline, marked, lane = sw.lease_of(redis.call('HGET', key, id))
+    if attempt and not marked then
+        redis.call('HSET', key, id, attempt .. ':' .. deadline .. '*' .. (lane and ' ' .. lane or ''))
+    end
 end
 
 -- Whether `worker` holds the live lease of `attempt`. Answers the task, or nil, an error reply and the task.

@@ -129,7 +129,11 @@ function sw.plan_assignment(c, plan, id, lane, start, lease)
     local clear = task.rate_granted and { 'rate_granted' } or nil
     if start then
         local timeout_ms = tonumber(task.timeout_ms)
-        deadline = sw.digits(q.now + timeout_ms)
+        -- Most tasks of a call have the same time limit: the text of it is made once.
+        if plan.timeout_ms ~= timeout_ms then
+            plan.timeout_ms, plan.deadline = timeout_ms, sw.digits(q.now + timeout_ms)
+        end
+        deadline = plan.deadline
         sw.move(c, task, 'running', timeout_ms < q.lease_ms and deadline or lease,
             { 'attempt', text, 'worker', worker, 'assigned_at', q.now_text, 'started_at', q.now_text },
             { worker = worker, attempt = text, deadline_at = deadline, clear = clear })
@@ -177,7 +181,7 @@ function sw.plan_pull(c, worker, head, ending)
         held = held or redis.call('HGETALL', q.prefix .. 'attempts:' .. worker)
         local unstarted = 0
         for i = 1, #held, 2 do
-            local attempt, deadline = string.match(held[i + 1], '^(%d+):(%d+)')
+            local attempt, deadline = sw.lease_of(held[i + 1])
             local started = deadline ~= '0'
             if not started then unstarted = unstarted + 1 end
             if (not started or unknown) and not c.ending_now[held[i]] then
