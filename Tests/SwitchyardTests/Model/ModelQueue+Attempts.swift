@@ -29,6 +29,8 @@ extension ModelQueue {
         if retryable, task.retryCount < task.maxRetries {
             tasks[id]?.retryCount += 1
             counts["retries", default: 0] += 1
+            // The first loss of a worker says nothing of the task: no backoff.
+            if outcome == "lost", task.deliveries == 1 { return move(id, to: .pending) }
             let delay = settings.retryDelay << task.retryCount
             move(id, to: .pending, heldBy: "retry", due: now + min(delay, 86_400_000))
         } else {
