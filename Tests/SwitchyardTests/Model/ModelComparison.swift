@@ -33,9 +33,10 @@ extension ModelRun {
         }
     }
 
-    /// The tasks that have not ended, in one round trip.
-    func compareTouched() async throws {
-        let open = model.tasks.values.filter { !$0.state.isTerminal }.sorted { $0.id < $1.id }
+    /// The tasks that the operation changed, and with `all` every one that has not ended, in one round trip.
+    mutating func compareOpen(all: Bool) async throws {
+        let open = model.tasks.values.filter { all ? !$0.state.isTerminal : compared[$0.id] != $0 }
+        compared = model.tasks
         let replies = try await queue.redis.client.pipeline(
             open.map { task in
                 let names = Self.fields.map { RedisArgument.string($0) }
@@ -72,7 +73,6 @@ extension ModelRun {
         let rightKeys = model.unique.mapValues(\.id)
         if keys != rightKeys { found.append("the unique keys are \(keys), expected \(rightKeys)") }
         found += tagDifferences(snapshot)
-        previous = snapshot
         if !found.isEmpty { throw Disagreement(sentences: found.sorted()) }
     }
 

@@ -18,7 +18,9 @@ struct ModelRun {
     /// How often each kind of operation was done.
     var done: [String: Int] = [:]
     var nextID = 0
-    var previous: Snapshot?
+    private(set) var steps = 0
+    /// The model's tasks when they were last compared.
+    var compared: [String: ModelTask] = [:]
 
     static let kinds: [String: (slots: Int, arguments: [RedisArgument], className: String)] = [
         "w0": (2, [], ""),
@@ -52,7 +54,8 @@ struct ModelRun {
         case 93..<94: try await loseWorker()
         default: try await passTime()
         }
-        try await compareTouched()
+        steps += 1
+        try await compareOpen(all: steps % 10 == 0)
     }
 
     /// Does `function` with `arguments`, and notes it.

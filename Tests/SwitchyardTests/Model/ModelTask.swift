@@ -1,7 +1,7 @@
 import Switchyard
 
 /// A task as the model knows it. Times are milliseconds on the model's own clock.
-struct ModelTask {
+struct ModelTask: Equatable {
     let id: String
     var priority = TaskPriority.normal
     var state = TaskState.pending
