@@ -36,7 +36,7 @@ extension Snapshot {
                 (.sortedSet, "held", false), (.sortedSet, "leases", false), (.sortedSet, "finished", false),
                 (.sortedSet, "workers", false), (.sortedSet, "idle", false), (.hash, "task", true),
                 (.hash, "worker", true), (.hash, "attempts", true), (.hash, "batch", true), (.list, "wake", true),
-                (.stream, "log", true):
+                (.stream, "log", true), (.sortedSet, "schedules", false), (.hash, "schedule", true):
                 return nil
             default: return "key \(name) is unknown, or has a type that it never has"
             }
