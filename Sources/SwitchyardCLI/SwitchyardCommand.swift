@@ -23,7 +23,7 @@ struct SwitchyardCommand: AsyncParsableCommand {
                 subcommands: [
                     Submit.self, Get.self, List.self, WaitForTasks.self, Logs.self, Cancel.self, Retry.self,
                 ]),
-            CommandGroup(name: "Operate", subcommands: [Stats.self, Workers.self, Queue.self]),
+            CommandGroup(name: "Operate", subcommands: [Stats.self, Workers.self, Queue.self, Schedule.self]),
             CommandGroup(name: "Look inside", subcommands: [Bench.self, ShowConfig.self]),
         ])
 

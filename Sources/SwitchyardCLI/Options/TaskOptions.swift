@@ -62,11 +62,12 @@ struct TaskOptions: ParsableArguments {
         return flags.filter(\.1).map(\.0)
     }
 
+    /// - Parameter queue: nil: the task of a schedule, which has neither queue nor id.
     /// - Throws: ``Failure`` for what is no JSON, no NAME=VALUE, or a file that cannot be read.
-    func body(command: [String], queue: String, rejectIfNoWorkers: Bool) throws -> String {
+    func body(command: [String], queue: String?, rejectIfNoWorkers: Bool) throws -> String {
         var body = JSONObjectText()
         // Ours is shorter than what the server makes of an Idempotency-Key.
-        body.add("id", id ?? QueuedTask.randomID())
+        if queue != nil { body.add("id", id ?? QueuedTask.randomID()) }
         body.add("queue", queue)
         body.add("priority", priority)
         body.add("repo", repo)
