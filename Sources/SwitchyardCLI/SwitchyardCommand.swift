@@ -25,7 +25,10 @@ struct SwitchyardCommand: AsyncParsableCommand {
                     Explain.self,
                 ]),
             CommandGroup(
-                name: "Operate", subcommands: [Stats.self, Top.self, Workers.self, Queue.self, Autoscale.self]),
+                name: "Operate",
+                subcommands: [
+                    Stats.self, Top.self, Workers.self, Queue.self, Schedule.self, Autoscale.self,
+                ]),
             CommandGroup(name: "Look inside", subcommands: [Doctor.self, Bench.self, ShowConfig.self]),
         ])
 

@@ -34,6 +34,7 @@ struct QueueReplica: Sendable {
     private func tick() async {
         var awaySince: ContinuousClock.Instant?
         var cleanUpAt = ContinuousClock.now
+        var schedules = ScheduleFirer(handle: handle, logger: logger)
         while !Task.isCancelled {
             var pause = interval
             let began = ContinuousClock.now
@@ -50,6 +51,8 @@ struct QueueReplica: Sendable {
                 health.ticked(queue: handle.queue, instance: fields.string("instance") ?? "", logger: logger)
                 pause = nextPause(fields)
                 logWhatHappened(fields)
+                let due = (fields["schedules"]?.array ?? []).compactMap(\.string)
+                if let now = fields.date("now") { try await schedules.fire(due, now: now) }
             } catch is CancellationError {
                 return
             } catch {

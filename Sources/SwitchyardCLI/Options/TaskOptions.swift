@@ -64,14 +64,15 @@ struct TaskOptions: ParsableArguments {
         return flags.filter(\.1).map(\.0) + scheduling.given
     }
 
+    /// - Parameter queue: nil: the task of a schedule, which has neither queue nor id.
     /// - Throws: ``Failure`` for what is no JSON, no NAME=VALUE, or a file that cannot be read.
     /// - Parameter newID: the task's id where the user gave none.
     func body(
-        command: [String], queue: String, rejectIfNoWorkers: Bool, newID: String = QueuedTask.randomID()
+        command: [String], queue: String?, rejectIfNoWorkers: Bool, newID: String = QueuedTask.randomID()
     ) throws -> String {
         var body = JSONObjectText()
         // Ours is shorter than what the server makes of an Idempotency-Key.
-        body.add("id", id ?? newID)
+        if queue != nil { body.add("id", id ?? newID) }
         body.add("queue", queue)
         body.add("priority", priority)
         body.add("repo", repo)

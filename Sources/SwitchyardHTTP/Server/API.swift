@@ -28,6 +28,7 @@ struct API: Sendable {
         addStats(to: &routes)
         addWorkers(to: &routes)
         addQueues(to: &routes)
+        addSchedules(to: &routes)
         addOrion(to: &routes)
         addHealth(to: &routes)
         return routes

@@ -29,7 +29,7 @@ enum TaskJSON {
         return json
     }
 
-    private static func addRequest(_ request: BuildRequest, to json: inout JSONValue) {
+    static func addRequest(_ request: BuildRequest, to json: inout JSONValue) {
         json.add("repo", request.repo.map { .string($0) })
         json.add("target", request.target.map { .string($0) })
         json.add("args", request.args.isEmpty ? nil : JSONValue(request.args))

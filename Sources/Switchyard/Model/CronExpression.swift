@@ -1,0 +1,188 @@
+import Foundation
+
+/// When something recurs: five fields `minute hour day-of-month month day-of-week`, or six with seconds before them, or
+/// one of `@hourly @daily @weekly @monthly @yearly`.
+///
+/// As in Vixie cron, where day of month and day of week are both restricted, either suffices. A field is restricted
+/// unless it allows everything it could, so `*/2` is (Vixie cron takes it for a star; croniter, our oracle, does not).
+///
+/// **When clocks change**, it matters whether the hour is restricted:
+/// - Every hour (`*/10 * * * *`): the schedule goes by the time that really passes. Wall times that do not exist are left
+///   out, and those that exist twice fire twice.
+/// - At certain hours (`30 2 * * *`): a wall time that does not exist fires at the first moment after the gap, once
+///   however many fell into it. **One that exists twice fires the first time only.** Here we differ from croniter, which
+///   fires twice: a nightly job must not run two times in one night. Vixie cron does as we do.
+public struct CronExpression: Sendable, Equatable, CustomStringConvertible {
+    /// As it was written.
+    public let description: String
+    private var seconds = CronSet.zero
+    private let minutes, hours, days, months, weekdays: CronSet
+
+    private static let macros = [
+        "@hourly": "0 * * * *", "@daily": "0 0 * * *", "@midnight": "0 0 * * *", "@weekly": "0 0 * * 0",
+        "@monthly": "0 0 1 * *", "@yearly": "0 0 1 1 *", "@annually": "0 0 1 1 *",
+    ]
+    /// Longer ones only repeat themselves; it bounds what is stored and read again at every firing.
+    private static let maxLength = 500
+
+    /// - Throws: ``SchedulerError/invalidInput(field:message:)`` that names the field of the expression, and says what was
+    ///   found and expected.
+    public init(_ text: String) throws(SchedulerError) {
+        guard text.utf8.count <= Self.maxLength else {
+            throw Self.problem("expected at most \(Self.maxLength) characters, found \(text.utf8.count)")
+        }
+        description = text
+        var fields = text.split { $0 == " " || $0 == "\t" }
+        if let word = fields.first, word.hasPrefix("@"), fields.count == 1 {
+            guard let meaning = Self.macros[word.lowercased()] else {
+                throw Self.problem(
+                    "expected @hourly, @daily, @weekly, @monthly or @yearly, found \(Name.shown(String(word)))")
+            }
+            fields = meaning.split(separator: " ")
+        }
+        guard fields.count == 5 || fields.count == 6 else {
+            throw Self.problem(
+                "expected 5 fields (minute hour day-of-month month day-of-week) or 6 with seconds first, found "
+                    + "\(fields.count): \(Name.shown(text))")
+        }
+        if fields.count == 6 { seconds = try CronField.second.parse(fields.removeFirst()) }
+        minutes = try CronField.minute.parse(fields[0])
+        hours = try CronField.hour.parse(fields[1])
+        days = try CronField.dayOfMonth.parse(fields[2])
+        months = try CronField.month.parse(fields[3])
+        weekdays = try CronField.dayOfWeek.parse(fields[4])
+    }
+
+    private static func problem(_ message: String) -> SchedulerError {
+        .invalidInput(field: "cron", message: "cron: \(message)")
+    }
+
+    /// The first time after `date`, a whole second; nil: never (30 February).
+    public func next(after date: Date, in zone: TimeZone) -> Date? {
+        // Beyond the year 33658 there is nothing to plan.
+        guard abs(date.timeIntervalSince1970) < 1e12 else { return nil }
+        let after = Int(date.timeIntervalSince1970.rounded(.down))
+        // The stretch of one UTC offset that we look at begins at `start`; `from` is the first second that may be it.
+        var start = after
+        var from = startOfSearch(after: after, in: zone)
+        // Bounded by the clock changes until the search for a wall time gives up.
+        for _ in 0..<Self.maxClockChanges {
+            let offset = zone.offset(at: start)
+            guard let wall = nextWallTime(from: from + offset) else { return nil }
+            guard let change = zone.change(after: start), wall - offset >= change else {
+                return Date(timeIntervalSince1970: Double(wall - offset))
+            }
+            let later = zone.offset(at: change)
+            // In the gap: the wall times up to change + later do not exist.
+            if !hours.isComplete, wall < change + later { return Date(timeIntervalSince1970: Double(change)) }
+            start = change
+            from = max(from, endOfRepetition(change: change, from: offset, to: later))
+        }
+        return nil
+    }
+
+    /// Morocco changes its clocks four times a year; this covers that for as long as ``maxDays``.
+    private static let maxClockChanges = 50
+
+    /// After `after`; and also after the repetition of wall times that it may be in, if they are not to fire again.
+    private func startOfSearch(after: Int, in zone: TimeZone) -> Int {
+        // No clock was ever set back by more than a day.
+        let dayBefore = after - 86_400
+        guard let change = zone.change(after: dayBefore), change <= after else { return after + 1 }
+        return max(
+            after + 1,
+            endOfRepetition(change: change, from: zone.offset(at: dayBefore), to: zone.offset(at: change)))
+    }
+
+    /// Where to go on at a change of clocks: at once, or where the wall times end that are there for the second time.
+    private func endOfRepetition(change: Int, from earlier: Int, to later: Int) -> Int {
+        hours.isComplete ? change : change + max(0, earlier - later)
+    }
+
+    // MARK: Wall times, as seconds since 1970 on a clock without zones
+
+    /// From one 29 February to the next can be 8 years (2096 to 2104).
+    private static let maxDays = 9 * 366
+
+    private func nextWallTime(from wall: Int) -> Int? {
+        var (day, second) = wall.dividedDown(by: 86_400)
+        for _ in 0..<Self.maxDays {
+            if allows(day: day), let found = nextTimeOfDay(from: second) { return day * 86_400 + found }
+            day += 1
+            second = 0
+        }
+        return nil
+    }
+
+    private func allows(day: Int) -> Bool {
+        let date = CivilDate(daysSince1970: day)
+        guard months.contains(date.month) else { return false }
+        let isDay = days.contains(date.day) || (days.hasLastDay && CivilDate(daysSince1970: day + 1).day == 1)
+        // 1970 began on a Thursday.
+        let isWeekday = weekdays.contains((day + 4).dividedDown(by: 7).rest)
+        if days.isComplete { return isWeekday }
+        if weekdays.isComplete { return isDay }
+        return isDay || isWeekday
+    }
+
+    private func nextTimeOfDay(from second: Int) -> Int? {
+        let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60)
+        if hours.contains(hour) {
+            if minutes.contains(minute), let found = seconds.first(from: second) {
+                return hour * 3600 + minute * 60 + found
+            }
+            if let found = minutes.first(from: minute + 1) { return hour * 3600 + found * 60 + seconds.least }
+        }
+        return hours.first(from: hour + 1).map { $0 * 3600 + minutes.least * 60 + seconds.least }
+    }
+}
+
+extension TimeZone {
+    /// A zone by its IANA name, such as `Europe/Berlin`, or UTC.
+    /// - Throws: ``SchedulerError/invalidInput(field:message:)`` for a name that is none.
+    static func named(_ name: String) throws(SchedulerError) -> TimeZone {
+        // Foundation also reads "GMT+5", and renames it; which way that counts is anybody's guess.
+        guard let zone = TimeZone(identifier: name), zone.identifier == name || name == "UTC" else {
+            throw .invalidInput(
+                field: "zone",
+                message: "zone: expected the IANA name of a time zone, such as Europe/Berlin or UTC, found "
+                    + Name.shown(name))
+        }
+        return zone
+    }
+
+    /// Seconds east of Greenwich.
+    fileprivate func offset(at seconds: Int) -> Int {
+        secondsFromGMT(for: Date(timeIntervalSince1970: Double(seconds)))
+    }
+
+    /// When the clocks change next after `seconds`: for daylight saving, or for good.
+    fileprivate func change(after seconds: Int) -> Int? {
+        nextDaylightSavingTimeTransition(after: Date(timeIntervalSince1970: Double(seconds))).map {
+            Int($0.timeIntervalSince1970.rounded())
+        }.flatMap { $0 > seconds ? $0 : nil }
+    }
+}
+
+/// A day of the Gregorian calendar (https://howardhinnant.github.io/date_algorithms.html, civil_from_days).
+private struct CivilDate {
+    let month, day: Int
+
+    init(daysSince1970: Int) {
+        let dayOfEra = (daysSince1970 + 719_468).dividedDown(by: 146_097).rest
+        let yearOfEra = (dayOfEra - dayOfEra / 1460 + dayOfEra / 36_524 - dayOfEra / 146_096) / 365
+        let dayOfYear = dayOfEra - (365 * yearOfEra + yearOfEra / 4 - yearOfEra / 100)
+        // Years begin in March here.
+        let monthFromMarch = (5 * dayOfYear + 2) / 153
+        day = dayOfYear - (153 * monthFromMarch + 2) / 5 + 1
+        month = monthFromMarch < 10 ? monthFromMarch + 3 : monthFromMarch - 9
+    }
+}
+
+extension Int {
+    /// Division that rounds down, so that times before 1970 are no exception.
+    fileprivate func dividedDown(by divisor: Int) -> (quotient: Int, rest: Int) {
+        let (quotient, rest) = quotientAndRemainder(dividingBy: divisor)
+        return rest < 0 ? (quotient - 1, rest + divisor) : (quotient, rest)
+    }
+}

@@ -1,0 +1,83 @@
+import Foundation
+import RedisClient
+
+// Recurring schedules: making, ending and listing them. ScheduleFirer fires them.
+
+extension SchedulerHandle {
+    /// More are not listed; a queue may have ten times as many.
+    public static let maxSchedulesListed = 1000
+    /// Leaves room for the time in the names of its tasks.
+    private static let maxScheduleIDLength = 170
+
+    /// Makes a schedule, or replaces the one of the same id. One that is put again with the same times keeps a time that is
+    /// due at this moment.
+    /// - Returns: the schedule with its next time, and whether there was none of this id.
+    /// - Throws: `invalidInput` for a bad id, cron expression or time zone, times that never come, a task that cannot recur.
+    @discardableResult
+    public func putSchedule(
+        _ schedule: RecurringSchedule
+    ) async throws -> (schedule: RecurringSchedule, isNew: Bool) {
+        var schedule = schedule
+        schedule.id = try Name.validate(schedule.id, field: "schedule_id")
+        guard schedule.id.utf8.count <= Self.maxScheduleIDLength else {
+            throw SchedulerError.invalidInput(
+                field: "schedule_id",
+                message: "schedule_id: expected at most \(Self.maxScheduleIDLength) characters, found "
+                    + "\(schedule.id.utf8.count)")
+        }
+        schedule.task = prepared(template: schedule.task, id: schedule.id)
+        let stats = try ReplyFields(await functions.call("stats", []))
+        guard let now = stats.date("now") else {
+            throw SchedulerError.internal(message: "switchyard_stats answered no time", redisAway: false)
+        }
+        var next = try schedule.next(after: now)
+        let earlier = try await getSchedule(schedule.id)
+        if let earlier, earlier.cron == schedule.cron, earlier.zone == schedule.zone, let due = earlier.next {
+            next = min(next, due)
+        }
+        _ = try await functions.call("schedule", try schedule.arguments(next: next))
+        schedule.next = next
+        schedule.last = earlier?.last
+        return (schedule, earlier == nil)
+    }
+
+    /// Ends a schedule. The tasks that it has made stay.
+    /// - Returns: false when there is none of this id.
+    @discardableResult
+    public func removeSchedule(_ id: String) async throws -> Bool {
+        let id = try Name.validate(id, field: "schedule_id")
+        return try await functions.call("unschedule", ["schedule", .string(id)]).int == 1
+    }
+
+    /// The schedules, next first, at most ``maxSchedulesListed``.
+    public func getSchedules() async throws -> [RecurringSchedule] {
+        try await schedules(["limit", .integer(Int64(Self.maxSchedulesListed))])
+    }
+
+    /// - Returns: nil when there is none of this id.
+    public func getSchedule(_ id: String) async throws -> RecurringSchedule? {
+        try await schedules(["schedule", .string(try Name.validate(id, field: "schedule_id"))]).first
+    }
+
+    private func schedules(_ arguments: [RedisArgument]) async throws -> [RecurringSchedule] {
+        try (await functions.call("schedules", arguments).array ?? []).map { reply in
+            try RecurringSchedule(try ReplyFields(reply))
+        }
+    }
+
+    /// The priority is decided once, as if the queue were idle.
+    private func prepared(template: QueuedTask, id: String) -> QueuedTask {
+        var task = template
+        task.id = id
+        // Each of its tasks is another submission, known by its id.
+        task.requestToken = nil
+        if task.priority == nil {
+            let decision = policy.decide(task.request, load: 0)
+            task.priority = decision.priority
+            task.priorityReason = decision.reason
+        } else if task.priorityReason == nil {
+            task.priorityReason = "given"
+        }
+        return task
+    }
+}

@@ -1,0 +1,81 @@
+import Foundation
+import NIOCore
+import RedisClient
+
+// A recurring schedule as the pairs of its hash: written for switchyard_schedule, read back from switchyard_schedules. Its
+// task is the list of arguments that would submit it, as JSON: what Lua can take apart.
+
+extension RecurringSchedule {
+    /// As much as one task may hold (`sw.MAX_VALUE_BYTES` in Lua).
+    private static let maxTemplateBytes = 1 << 20
+
+    /// The arguments of `switchyard_schedule`.
+    /// - Throws: ``SchedulerError/invalidInput(field:message:)`` for what cannot recur.
+    func arguments(next: Date) throws(SchedulerError) -> [RedisArgument] {
+        [
+            "schedule", .string(id), "cron", .string(cron), "zone", .string(zone), "missed", .string(missed.rawValue),
+            "template", .string(try template()), "next", .integer(next.milliseconds),
+        ]
+    }
+
+    private func template() throws(SchedulerError) -> String {
+        guard task.runAt == nil else {
+            throw .invalidInput(field: "task.run_at", message: "task.run_at: expected none in a schedule, found a time")
+        }
+        var texts: [String] = []
+        for argument in task.submission() {
+            switch argument {
+            case .string(let text): texts.append(text)
+            case .integer(let number): texts.append("\(number)")
+            case .buffer(let bytes):
+                guard let text = String(validating: bytes.readableBytesView, as: UTF8.self) else {
+                    throw .invalidInput(
+                        field: "task.payload",
+                        message: "task.payload: expected UTF-8 in a schedule, found other bytes")
+                }
+                texts.append(text)
+            }
+        }
+        let template = (try? JSONEncoder().encode(texts)).map { String(decoding: $0, as: UTF8.self) } ?? ""
+        guard template.utf8.count <= Self.maxTemplateBytes else {
+            throw .invalidInput(
+                field: "task",
+                message: "task: expected at most \(Self.maxTemplateBytes) bytes as JSON, found \(template.utf8.count)")
+        }
+        return template
+    }
+
+    /// Whatever is there: what cannot be understood is told by ``problem``, so that it can be seen and removed.
+    init(_ fields: ReplyFields) throws(SchedulerError) {
+        guard let id = fields.string("id") else {
+            throw .internal(message: "a function answered a schedule without an id", redisAway: false)
+        }
+        let template = Self.task(fields.list("template"))
+        self.init(
+            id: id, cron: fields.string("cron") ?? "", zone: fields.string("zone") ?? "",
+            missed: fields.string("missed").flatMap(Missed.init) ?? .skip,
+            task: template ?? QueuedTask(BuildRequest(), id: id))
+        task.id = id
+        next = fields.date("next")
+        last = fields.date("last")
+        if template == nil { problem = "template: expected a JSON list of names and values that begins with task" }
+        do {
+            _ = try next(after: Date(timeIntervalSince1970: 0))
+        } catch {
+            problem = error.message
+        }
+    }
+
+    private static func task(_ template: [String]) -> QueuedTask? {
+        guard template.first == "task" else { return nil }
+        let pairs = RESPValue.array(template.map { .bulkString(ByteBuffer(string: $0)) })
+        guard let fields = try? ReplyFields(pairs), var task = try? QueuedTask(fields) else { return nil }
+        task.delay = fields.optionalInt("delay_ms").map { .milliseconds($0) }
+        return task
+    }
+}
+
+extension Date {
+    /// Since 1970.
+    var milliseconds: Int64 { Int64((timeIntervalSince1970 * 1000).rounded()) }
+}

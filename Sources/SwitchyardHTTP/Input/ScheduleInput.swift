@@ -1,0 +1,38 @@
+import Switchyard
+
+/// The body of `PUT /scheduler/schedule/{id}`.
+struct ScheduleInput {
+    private let cron: String
+    private let zone: String?
+    private let missed: RecurringSchedule.Missed?
+    private let task: TaskInput
+
+    init(_ value: JSONValue) throws {
+        let fields = try Fields(value, known: ["cron", "zone", "missed", "task"])
+        guard let cron = try fields.word("cron") else {
+            throw fields.problem("cron", "when it recurs, such as 0 3 * * *", found: .null)
+        }
+        self.cron = cron
+        zone = try fields.word("zone")
+        missed = try fields.choice("missed", RecurringSchedule.Missed.self)
+        guard let task = fields["task"], task != .null else {
+            throw fields.problem("task", "what is to be done, as in POST /scheduler/task", found: .null)
+        }
+        // Each task gets an id of its own, in the queue of its schedule, when its time has come.
+        for name in ["id", "queue", "run_at", "if_no_workers"] {
+            guard case .object(let members) = task, let member = members.first(where: { $0.name == name }) else {
+                continue
+            }
+            throw Problem.badRequest(
+                "task.\(name)", "expected none in the task of a schedule, found \(member.value.shown)")
+        }
+        self.task = try TaskInput(task, path: "task.")
+    }
+
+    /// - Parameter defaults: the queue's settings, for what the client left open; they are written into the schedule.
+    func schedule(id: String, defaults: [String: Int]) -> RecurringSchedule {
+        RecurringSchedule(
+            id: id, cron: cron, zone: zone ?? "UTC", missed: missed ?? .skip,
+            task: task.task(defaults: defaults, traceparent: nil, identity: nil, index: 0))
+    }
+}
