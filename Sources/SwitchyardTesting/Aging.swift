@@ -13,7 +13,7 @@ extension TestQueue {
             let key = RedisArgument.string(keys.prefix + name)
             switch content {
             case .sortedSet(let scores):
-                let unit = name == "idle" ? 0 : name == "pending" ? 1000 : 1
+                let unit = Self.unit(of: name)
                 for (member, score) in scores where unit != 0 {
                     let older = Int64(score) - Int64(milliseconds * unit)
                     commands.append(RedisCommand("ZADD", key, .integer(older), .string(member)))
@@ -22,10 +22,27 @@ extension TestQueue {
                 for (field, older) in Self.older(fields, in: name, milliseconds) {
                     commands.append(RedisCommand("HSET", key, .string(field), .string(older)))
                 }
-            case .list, .stream, .other: break
+            case .string(let value, let expires):
+                if name.hasPrefix("rate:"), let tat = Int(String(buffer: value)) {
+                    commands.append(
+                        RedisCommand("SET", key, .string("\(max(0, tat - milliseconds * 1000))"), "KEEPTTL"))
+                } else if name.hasPrefix("unique:"), expires {
+                    let left = try await redis.client.send(RedisCommand("PTTL", key)).int ?? 0
+                    commands.append(RedisCommand("PEXPIRE", key, .integer(max(0, left - Int64(milliseconds)))))
+                }
+            case .list, .set, .stream, .other: break
             }
         }
         for case .error(let error) in try await redis.client.pipeline(commands) { throw error }
+    }
+
+    /// How many units of a score are a millisecond: places in line are µs, times are ms; 0 for what is no time.
+    private static func unit(of index: String) -> Int {
+        switch index.prefix(while: { $0 != ":" }) {
+        case "idle": 0
+        case "pending", "lanes", "waiting", "blocked", "staged": 1000
+        default: 1
+        }
     }
 
     private static let times: Set = [
@@ -39,13 +56,19 @@ extension TestQueue {
         fields.compactMap { field, value in
             let text = String(buffer: value)
             if name.hasPrefix("attempts:") {
-                let parts = text.split(separator: ":")
+                let words = text.split(separator: " ", maxSplits: 1)
+                let parts = words[0].split(separator: ":")
                 guard parts.count == 2, let deadline = Int(parts[1]), deadline > 0 else { return nil }
-                return (field, "\(parts[0]):\(deadline - milliseconds)")
+                let lane = words.count > 1 ? " " + words[1] : ""
+                return (field, "\(parts[0]):\(deadline - milliseconds)\(lane)")
             }
             guard let number = Int(text) else { return nil }
             if times.contains(field) { return (field, "\(number - milliseconds)") }
-            if field == "place" { return (field, "\(number - milliseconds * 1000)") }
+            let isTag = name.hasPrefix("fair:") && (field == "v" || field.hasPrefix("f:"))
+            if name.hasPrefix("schedule:"), field == "next" || field == "last" {
+                return (field, "\(number - milliseconds)")
+            }
+            if isTag || field == "place" { return (field, "\(number - milliseconds * 1000)") }
             return nil
         }
     }

@@ -10,6 +10,9 @@ public struct Snapshot: Sendable, Equatable {
         case hash([String: ByteBuffer])
         case sortedSet([String: Double])
         case list([ByteBuffer])
+        case set(Set<String>)
+        /// With whether it goes by itself after a time.
+        case string(ByteBuffer, expires: Bool)
         /// Ids with the fields of each entry.
         case stream([RESPValue])
         /// A type that no key of a queue has.
@@ -21,6 +24,9 @@ public struct Snapshot: Sendable, Equatable {
     public let contents: [String: Content]
     /// The hashes as text; of a long value its beginning.
     private let texts: [String: [String: String]]
+    /// The lines of lanes, `pending:<lane>`.
+    let lines: [String]
+    let workersWithAttempts: [String]
 
     public init(reading keys: Keys, client: RedisClient) async throws {
         self.keys = keys
@@ -34,16 +40,25 @@ public struct Snapshot: Sendable, Equatable {
                 case "zset": return RedisCommand("ZRANGE", key, 0, -1, "WITHSCORES")
                 case "list": return RedisCommand("LRANGE", key, 0, -1)
                 case "stream": return RedisCommand("XRANGE", key, "-", "+")
+                case "set": return RedisCommand("SMEMBERS", key)
+                case "string": return RedisCommand("GET", key)
                 default: return RedisCommand("TYPE", key)
                 }
             })
+        let strings = zip(names, types).filter { $0.1.string == "string" }.map(\.0)
+        let timesToLive = try await client.pipeline(strings.map { RedisCommand("PTTL", .string($0)) })
+        let expiring = Set(zip(strings, timesToLive).filter { ($0.1.int ?? -1) >= 0 }.map(\.0))
         var contents: [String: Content] = [:]
         for ((name, type), reply) in zip(zip(names, types), replies) {
             if let error = reply.error { throw error }
             if type.string == "none" { continue }
-            contents[String(name.dropFirst(keys.prefix.count))] = Self.content(type.string ?? "", reply)
+            if type.string == "string", reply.bytes == nil { continue }
+            contents[String(name.dropFirst(keys.prefix.count))] = Self.content(
+                type.string ?? "", reply, expires: expiring.contains(name))
         }
         self.contents = contents
+        lines = contents.keys.filter { $0.hasPrefix("pending:") }
+        workersWithAttempts = contents.keys.filter { $0.hasPrefix("attempts:") }.map { String($0.dropFirst(9)) }
         texts = contents.compactMapValues { content in
             guard case .hash(let fields) = content else { return nil }
             return fields.mapValues { String(decoding: $0.readableBytesView.prefix(1 << 16), as: UTF8.self) }
@@ -63,7 +78,7 @@ public struct Snapshot: Sendable, Equatable {
         return names.sorted()
     }
 
-    private static func content(_ type: String, _ reply: RESPValue) -> Content {
+    private static func content(_ type: String, _ reply: RESPValue, expires: Bool) -> Content {
         let values = reply.array ?? []
         func pairs<Value>(_ transform: (RESPValue) -> Value) -> [String: Value] {
             var result: [String: Value] = [:]
@@ -75,6 +90,8 @@ public struct Snapshot: Sendable, Equatable {
         switch type {
         case "hash": return .hash(pairs { $0.bytes ?? ByteBuffer() })
         case "zset": return .sortedSet(pairs { $0.string.flatMap(Double.init) ?? .nan })
+        case "set": return .set(Set(values.compactMap(\.string)))
+        case "string": return .string(reply.bytes ?? ByteBuffer(), expires: expires)
         case "list": return .list(values.map { $0.bytes ?? ByteBuffer() })
         case "stream": return .stream(values)
         default: return .other(type)
@@ -99,6 +116,21 @@ extension Snapshot {
         return values.count
     }
 
+    public func list(_ name: String) -> [String] {
+        guard case .list(let values)? = contents[name] else { return [] }
+        return values.map { String(buffer: $0) }
+    }
+
+    public func set(_ name: String) -> Set<String> {
+        guard case .set(let members)? = contents[name] else { return [] }
+        return members
+    }
+
+    public func string(_ name: String) -> String? {
+        guard case .string(let value, _)? = contents[name] else { return nil }
+        return String(buffer: value)
+    }
+
     public func task(_ id: String) -> [String: String] { hash("task:" + id) }
 
     /// The state of a task, or nil when there is no such task.
@@ -115,8 +147,8 @@ extension Snapshot {
     /// for byte.
     /// - Parameter ignored: keys that may differ (`idle`), or single fields of them (`stats repaired`).
     public func changes(since earlier: Snapshot, ignoring ignored: Set<String> = []) -> [String] {
-        let before = earlier.lines
-        let after = lines
+        let before = earlier.entries
+        let after = entries
         return Set(before.keys).union(after.keys).sorted().compactMap { name in
             guard before[name] != after[name], !ignored.contains(name) else { return nil }
             if ignored.contains(String(name.prefix { $0 != " " })) { return nil }
@@ -125,7 +157,7 @@ extension Snapshot {
     }
 
     /// The whole content, an entry for each field, member and element (`key field`).
-    private var lines: [String: ByteBuffer] {
+    private var entries: [String: ByteBuffer] {
         var lines: [String: ByteBuffer] = [:]
         for (name, content) in contents {
             switch content {
@@ -139,6 +171,9 @@ extension Snapshot {
                 for (index, entry) in entries.enumerated() {
                     lines["\(name) \(index)"] = ByteBuffer(string: "\(entry)")
                 }
+            case .set(let members):
+                for member in members { lines["\(name) \(member)"] = ByteBuffer(string: "member") }
+            case .string(let value, _): lines[name] = value
             case .other(let type): lines[name] = ByteBuffer(string: type)
             }
         }

@@ -23,7 +23,8 @@ extension Snapshot {
     /// Everything that does not hold, a sentence for each.
     public var violations: [String] {
         strangeKeys + taskIDs.flatMap(violations(ofTask:)) + strayMembers + workerViolations + countViolations
-            + batchViolations
+            + batchViolations + lineViolations + limitViolations + dependencyViolations + capacityViolations
+            + stagedViolations
     }
 
     /// Keys that no queue has, or with a type that they never have.
@@ -36,7 +37,14 @@ extension Snapshot {
                 (.sortedSet, "held", false), (.sortedSet, "leases", false), (.sortedSet, "finished", false),
                 (.sortedSet, "workers", false), (.sortedSet, "idle", false), (.hash, "task", true),
                 (.hash, "worker", true), (.hash, "attempts", true), (.hash, "batch", true), (.list, "wake", true),
-                (.stream, "log", true):
+                (.stream, "log", true), (.sortedSet, "pending", true), (.sortedSet, "lanes", false),
+                (.sortedSet, "waiting", false), (.sortedSet, "blocked", _), (.sortedSet, "staged", false),
+                (.sortedSet, "staged_batches", false), (.set, "running", true), (.hash, "class", false),
+                (.hash, "classes", false), (.hash, "reserved", false), (.list, "dependents", true),
+                (.list, "cascade", false), (.hash, "fair", true), (.list, "members", true),
+                (.list, "batch_work", false), (.sortedSet, "schedules", false), (.hash, "schedule", true),
+                (.string(_, expires: true), "affinity", true), (.string(_, expires: true), "rate", true),
+                (.string, "unique", true):
                 return nil
             default: return "key \(name) is unknown, or has a type that it never has"
             }
@@ -46,7 +54,7 @@ extension Snapshot {
     /// Entries of indexes that point to nothing. What a task's own hash says is checked with the task.
     private var strayMembers: [String] {
         var violations: [String] = []
-        for index in ["pending", "held", "leases", "finished"] {
+        for index in Self.indexes + lines {
             for id in sortedSet(index).keys where contents["task:" + id] == nil {
                 violations.append("\(index) has \(id), and there is no such task")
             }

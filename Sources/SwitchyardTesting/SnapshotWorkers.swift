@@ -27,7 +27,7 @@ extension Snapshot {
             let held = hash("attempts:" + id)
             let slots = Int(fields["slots"] ?? "") ?? 0
             if held.count > slots { found.append("worker \(id) holds \(held.count) attempts on \(slots) slots") }
-            let unstarted = held.values.filter { $0.hasSuffix(":0") }.count
+            let unstarted = held.values.filter { $0.prefix { $0 != " " }.hasSuffix(":0") }.count
             // May be more, until the next pull counts again; fewer would keep lost assignments from being sent again.
             if (Int(fields["unstarted"] ?? "0") ?? 0) < unstarted {
                 found.append("worker \(id) has \(unstarted) unstarted attempts, and unstarted says fewer")

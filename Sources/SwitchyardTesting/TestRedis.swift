@@ -43,8 +43,19 @@ public final class TestRedis: Sendable {
         case .always: options.appendfsync = .always
         }
         let redis = try TestRedis(server: await PrivateRedisServer.start(options))
-        try await redis.library.ensureLoaded()
+        try await redis.loadLibrary()
         return redis
+    }
+
+    /// The library that the tests were built with; or the text in the file that `SWITCHYARD_TEST_LIBRARY` names, as a
+    /// version that nothing replaces, so that a planted bug is tried without building anything.
+    private func loadLibrary() async throws {
+        guard let path = ProcessInfo.processInfo.environment["SWITCHYARD_TEST_LIBRARY"] else {
+            return try await library.ensureLoaded()
+        }
+        let text = try String(contentsOfFile: path, encoding: .utf8)
+            .replacingOccurrences(of: "local VERSION = \(FunctionLibrary.version)\n", with: "local VERSION = 1000000\n")
+        _ = try await client.send(RedisCommand("FUNCTION", "LOAD", "REPLACE", .string(text)))
     }
 
     /// Runs `body` with a fresh server, which is gone afterwards, whatever happens.

@@ -18,7 +18,7 @@ local function cancel(keys, args)
     local replies = {}
     for i, t in ipairs(tasks) do
         local task = sw.read(q, t.task)
-        if not task then
+        if not task or task.held_by == 'batch' then
             replies[i] = sw.not_found(t.task)
         elseif sw.TERMINAL[task.state] then
             replies[i] = sw.invalid_state(t.task, task.state, 'cancelled')

@@ -14,10 +14,16 @@ local function cancel_batch(keys, args)
     if not sw.is_name(head.batch) then return sw.bad('batch: missing, or no id: ' .. sw.shown(head.batch or '')) end
     local reason = head.reason or 'its batch was cancelled'
     if #reason > 1024 then return sw.bad('reason: at most 1024 bytes, found ' .. #reason) end
-    local total = redis.call('HGET', q.prefix .. 'batch:' .. head.batch, 'total')
+    local v = redis.call('HMGET', q.prefix .. 'batch:' .. head.batch, 'total', 'staged')
+    local total = v[1]
     if not total then
         return redis.error_reply('TASKNOTFOUND batch ' .. head.batch
             .. ' does not exist, or was deleted after its retention')
+    end
+    if v[2] == '1' then
+        -- Nobody sees its tasks: the next clean-up drops it, as if it was not opened in time.
+        redis.call('ZADD', q.prefix .. 'staged_batches', '0', head.batch)
+        return tonumber(total)
     end
     sw.ensure_holds(q)
     sw.cancel_batch(q, head.batch, reason)

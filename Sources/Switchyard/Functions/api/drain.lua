@@ -15,6 +15,7 @@ local function drain(keys, args)
     local held = redis.call('HLEN', q.prefix .. 'attempts:' .. worker)
     redis.call('HSET', q.prefix .. 'worker:' .. worker, 'draining', '1')
     redis.call('ZREM', q.prefix .. 'idle', worker)
+    if q.has_lanes then sw.unreserve_worker(q, worker) end
     redis.call('PUBLISH', q.prefix .. 'control:' .. worker, 'drain')
     return held
 end

@@ -18,6 +18,8 @@ local function purge(keys, args)
             replies[i] = sw.not_found(t.task)
         elseif not sw.TERMINAL[state] then
             replies[i] = sw.invalid_state(t.task, state, 'purged')
+        elseif sw.has_unsettled(q, t.task) then
+            replies[i] = sw.invalid_state(t.task, state, 'purged before its dependents have heard of its end')
         else
             ids[#ids + 1] = t.task
             replies[i] = 'purged'

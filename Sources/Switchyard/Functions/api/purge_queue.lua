@@ -34,7 +34,7 @@ local function purge_queue(keys, args)
         sw.commit(c)
         return done
     end
-    return sw.delete_ended(q, redis.call('ZRANGE', q.prefix .. 'finished', 0, left - 1))
+    return sw.delete_ended(q, redis.call('ZRANGE', q.prefix .. 'finished', 0, left - 1), true)
 end
 
 redis.register_function{ function_name = 'switchyard_purge_queue', flags = { 'allow-oom' }, callback = purge_queue }

@@ -169,7 +169,10 @@ function sw.plan_task(c, t, i, batch, staged)
         fields[#fields + 1] = 'run_at'
         fields[#fields + 1] = sw.digits(due)
     end
-    if t.broken then
+    if t.broken and staged then
+        fields[#fields + 1] = 'broken'
+        fields[#fields + 1] = t.broken
+    elseif t.broken then
         -- A dependency ended without success before this task came: it is cancelled where it stands.
         for _, value in ipairs({ 'finished_at', q.now_text, 'outcome', 'cancelled', 'error_code', 'Cancelled',
             'error_message', 'its dependency ' .. t.broken }) do
@@ -263,14 +266,20 @@ local function write_batch(q, head, tasks, added)
         redis.call('HSET', key, 'staged', '1')
     end
     if head.follow_up then
-        if head.follow_up.lane then sw.ensure_lanes(q) end
+        ensure_uses(q, head.follow_up)
         redis.call('HSET', key, 'on_complete', cjson.encode(head.follow_up))
     end
     local ids = {}
     for _, t in ipairs(tasks) do
         if not t.same_as then ids[#ids + 1] = t.task end
     end
-    if #ids > 0 then sw.add_members(q, head.batch, ids, staged) end
+    if #ids > 0 then
+        sw.add_members(q, head.batch, ids, staged)
+    elseif not staged then
+        -- All its tasks were there before: it has ended already, and no last task of it will take it away.
+        redis.call('HSETNX', key, 'finished_at', q.now_text)
+        redis.call('PEXPIRE', key, sw.digits(math.max(1, q.retention_ms)))
+    end
 end
 
 -- Finds the tasks whose unique_key is taken: t.same_as, t.same_state. Answers how many are really to be added.
@@ -288,7 +297,7 @@ end
 
 local function submit(keys, args)
     local q, failure = sw.open(keys, { 'max_queue_length', 'default_timeout_ms', 'default_max_retries',
-        'draining' })
+        'draining', 'retention_ms' })
     if not q then return failure end
     local head, tasks = sw.parse(args)
     if not head then return tasks end
@@ -317,9 +326,9 @@ local function submit(keys, args)
     end
     local fresh = #tasks
     if has_special then
+        fresh = find_unique(q, tasks)
         local wrong = sw.check_dependencies(q, tasks)
         if wrong then return sw.bad(wrong) end
-        fresh = find_unique(q, tasks)
     end
     if head.if_no_workers == 'reject' then
         refused = no_workers_for(q, tasks)

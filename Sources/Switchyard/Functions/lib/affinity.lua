@@ -59,12 +59,14 @@ function sw.affine_chooser(c, worker, inner)
         end
         return index
     end
-    local chooser = { took = inner.took }
+    local chooser = { took = inner.took, fits = inner.fits }
     function chooser.next()
-        fill()
-        if #window == 0 then return nil end
-        local entry = table.remove(window, best())
-        return entry.id, entry.lane
+        while true do
+            fill()
+            if #window == 0 then return nil end
+            local entry = table.remove(window, best())
+            if inner.fits(entry.lane) then return entry.id, entry.lane end
+        end
     end
     return chooser
 end

@@ -47,7 +47,9 @@ function sw.step_batches(q, limit)
         if task and kind == 'cancel' and not sw.TERMINAL[task.state] then
             sw.cancel_task(c, task, v[2] or 'its batch was cancelled')
         elseif task and kind == 'open' and task.held_by == 'batch' then
-            if task.deps_left > 0 then
+            if task.broken then
+                sw.cancel_task(c, task, 'its dependency ' .. task.broken)
+            elseif task.deps_left > 0 then
                 sw.move(c, task, 'pending', task.place, {}, { held_by = 'dependencies' })
             else
                 sw.release(c, task, {})
@@ -60,6 +62,7 @@ function sw.step_batches(q, limit)
     else
         redis.call('HSET', key, 'done', done + #ids)
     end
+    if kind == 'open' then sw.plan_wake_for_added(c) end
     sw.commit(c)
     return #ids
 end
@@ -67,7 +70,11 @@ end
 -- Deletes up to `limit` tasks of staged batches that nobody opened in time. Answers how many.
 function sw.drop_staged(q, limit)
     local id = redis.call('ZRANGEBYSCORE', q.prefix .. 'staged_batches', '-inf', q.now_text, 'LIMIT', 0, 1)[1]
-    if not id then return 0 end
+    return id and sw.drop_staged_batch(q, id, limit) or 0
+end
+
+-- Deletes up to `limit` tasks of the staged batch `id`, and with the last of them the batch. Answers how many.
+function sw.drop_staged_batch(q, id, limit)
     local ids = redis.call('LRANGE', q.prefix .. 'members:' .. id, 0, limit - 1)
     if #ids < limit then
         redis.call('ZREM', q.prefix .. 'staged_batches', id)
@@ -77,6 +84,10 @@ function sw.drop_staged(q, limit)
     redis.call('LTRIM', q.prefix .. 'members:' .. id, #ids, -1)
     redis.call('ZREM', q.prefix .. 'staged', unpack(ids))
     for _, task_id in ipairs(ids) do
+        local key = redis.call('HGET', q.prefix .. 'task:' .. task_id, 'unique_key')
+        if key and redis.call('GET', q.prefix .. 'unique:' .. key) == task_id then
+            redis.call('DEL', q.prefix .. 'unique:' .. key)
+        end
         redis.call('DEL', q.prefix .. 'task:' .. task_id, q.prefix .. 'dependents:' .. task_id)
     end
     return #ids

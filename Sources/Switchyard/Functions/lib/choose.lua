@@ -3,7 +3,8 @@
 -- before one that does not fit (backfill), until that has waited for `reserve_after_ms`: then the worker is reserved for
 -- its lane, and takes nothing else until it fits.
 --
--- A chooser has next(), which answers a task's id and lane, or nil; and took(lane), to be called when the task was taken.
+-- A chooser has next(), which answers a task's id and lane, or nil; took(lane), to be called when the task was taken; and
+-- fits(lane), for those that look ahead: what they hold back may not fit any more when its turn comes.
 
 -- Tasks that one call looks at beyond those that it hands out: those that their limits send out of the line.
 local LOOK_AHEAD = 100
@@ -56,11 +57,12 @@ local function has_waited(q, lane)
 end
 
 local function do_nothing() end
+local function always() return true end
 
 -- The line as it stands, fetched as needed.
 local function plain_chooser(c, want)
     local ids, at, from = {}, 0, 0
-    local chooser = { took = do_nothing }
+    local chooser = { took = do_nothing, fits = always }
     function chooser.next()
         at = at + 1
         if at > #ids then
@@ -113,6 +115,8 @@ local function lane_chooser(c, worker, held, want)
             source.score = nil
         end
     end
+    -- Whether what next() answered earlier still fits, after what was taken meanwhile.
+    function chooser.fits(lane) return not lane or sw.has_room(room, lane) end
     function chooser.took(lane)
         if not lane then return end
         sw.take_room(room, lane)
@@ -140,6 +144,14 @@ function sw.commit_reservation(c)
     if c.reserve then redis.call('HSET', c.q.prefix .. 'reserved', c.reserve[1], c.reserve[2]) end
 end
 
+-- The worker takes no more work: another is to be reserved instead of it.
+function sw.unreserve_worker(q, worker)
+    local reserved = redis.call('HGETALL', q.prefix .. 'reserved')
+    for i = 1, #reserved, 2 do
+        if reserved[i + 1] == worker then redis.call('HDEL', q.prefix .. 'reserved', reserved[i]) end
+    end
+end
+
 -- A worker of `class` registers: who it is, and how many of its class there are. '' is the class without anything.
 function sw.join_class(q, worker, class)
     sw.leave_class(q, worker)
@@ -156,8 +168,5 @@ function sw.leave_class(q, worker)
             redis.call('HDEL', q.prefix .. 'classes', class)
         end
     end
-    local reserved = redis.call('HGETALL', q.prefix .. 'reserved')
-    for i = 1, #reserved, 2 do
-        if reserved[i + 1] == worker then redis.call('HDEL', q.prefix .. 'reserved', reserved[i]) end
-    end
+    sw.unreserve_worker(q, worker)
 end

@@ -5,11 +5,13 @@
 -- Dependents settled by one call; the rest is left to the ticks, in the list `cascade`.
 local DEPENDENTS_AT_ONCE = 200
 
--- The tasks that `t` depends on, without repetition; or nil and what is wrong.
-local function parse(t)
+-- The tasks that `t` depends on, without repetition; or nil and what is wrong. A task that is not made, because an equal
+-- one was there before, stands for that one: `same` tells its id.
+local function parse(t, same)
     local ids, seen = {}, {}
     for id in string.gmatch(t.depends_on, '[^,]+') do
         if not sw.is_name(id) then return nil, 'depends_on: ' .. sw.shown(id) .. ' is no task id' end
+        id = same[id] or id
         if id == t.task then return nil, 'depends_on: the cycle ' .. id .. ' → ' .. id end
         if not seen[id] then
             seen[id] = true
@@ -20,9 +22,10 @@ local function parse(t)
     return ids
 end
 
--- A cycle among the tasks of one submission as text, or nil. Depth first, with a stack of its own: chains are long.
+-- A cycle among the tasks of one submission as text, or nil; and the tasks in an order in which each comes after those that
+-- it depends on. Depth first, with a stack of its own: chains are long.
 local function cycle_among(tasks, by_id)
-    local done = {}
+    local done, order = {}, {}
     for _, root in ipairs(tasks) do
         local path, on_path = { { root, 1 } }, { [root.task] = true }
         while not done[root.task] do
@@ -31,6 +34,7 @@ local function cycle_among(tasks, by_id)
             local next_id = t.dependencies and t.dependencies[i]
             if not next_id then
                 done[t.task] = true
+                order[#order + 1] = t
                 on_path[t.task] = nil
                 path[#path] = nil
                 if #path == 0 then break end
@@ -51,29 +55,35 @@ local function cycle_among(tasks, by_id)
             end
         end
     end
+    return nil, order
 end
 
 -- Checks depends_on of all tasks of a submission, and finds out what each still waits for: t.dependencies (ids),
 -- t.waits_for (how many have not ended), t.broken (one that ended without success). Answers what is wrong, or nil.
 function sw.check_dependencies(q, tasks)
-    local by_id, any = {}, false
-    for _, t in ipairs(tasks) do by_id[t.task] = t end
+    local by_id, same, any = {}, {}, false
+    for _, t in ipairs(tasks) do
+        if not t.same_as then by_id[t.task] = t end
+        same[t.task] = t.same_as
+    end
     for _, t in ipairs(tasks) do
         if t.depends_on and t.depends_on ~= '' then
             local problem
-            t.dependencies, problem = parse(t)
+            t.dependencies, problem = parse(t, same)
             if problem then return 'task ' .. t.task .. ': ' .. problem end
             any = true
+            if next(same) then t.depends_on = table.concat(t.dependencies, ',') end
         end
     end
     if not any then return nil end
-    local cycle = cycle_among(tasks, by_id)
+    local cycle, order = cycle_among(tasks, by_id)
     if cycle then return 'depends_on: the tasks form the cycle ' .. cycle end
     local states = {}
-    for _, t in ipairs(tasks) do
+    for _, t in ipairs(order) do
         t.waits_for = 0
         for _, id in ipairs(t.dependencies or {}) do
-            local state = by_id[id] and 'pending' or states[id] or redis.call('HGET', q.prefix .. 'task:' .. id, 'state')
+            -- One of the same submission may be cancelled at once, and those that depend on it with it.
+            local state = by_id[id] and (by_id[id].broken and 'cancelled' or 'pending') or states[id] or redis.call('HGET', q.prefix .. 'task:' .. id, 'state')
             if not state then
                 return 'task ' .. t.task .. ': depends_on: there is no task ' .. id .. ' in queue ' .. q.name
             end
@@ -117,6 +127,12 @@ local function settle(c, id, dependency, state)
     local task = c.waiting[id] or sw.read(c.q, id)
     if not task or task.state ~= 'pending' or (task.held_by ~= 'dependencies' and task.held_by ~= 'batch') then return end
     if state ~= 'completed' and not task.run_anyway then
+        if task.held_by == 'batch' then
+            -- Nobody sees it yet: it is cancelled when its batch is opened.
+            c.hset[#c.hset + 1] = c.q.prefix .. 'task:' .. id
+            c.hset[#c.hset + 1] = { 'broken', dependency .. ' is ' .. state }
+            return
+        end
         c.waiting[id] = nil
         sw.cancel_task(c, task, 'its dependency ' .. dependency .. ' is ' .. state)
         return
@@ -220,6 +236,8 @@ function sw.await_again(c, id)
         local state = redis.call('HGET', c.q.prefix .. 'task:' .. other, 'state')
         if state and not sw.TERMINAL[state] then open[#open + 1] = other end
     end
+    -- It may still stand in their lists from before: counted twice, it would not wait for the others.
+    for _, other in ipairs(open) do redis.call('LREM', c.q.prefix .. 'dependents:' .. other, 0, id) end
     if #open > 0 then sw.depend(c, id, open) end
     return #open
 end

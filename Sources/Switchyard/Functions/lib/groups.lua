@@ -17,22 +17,24 @@ function sw.group_chooser(c, inner)
                 group = redis.call('HGET', q.prefix .. 'task:' .. id, 'group_key') }
         end
     end
-    local chooser = { took = inner.took }
+    -- Which of the window is next: the first of the group, or the first.
+    local function best()
+        for i, entry in ipairs(window) do
+            if group and entry.group == group then return i end
+        end
+        return 1
+    end
+    local chooser = { took = inner.took, fits = inner.fits }
     function chooser.next()
-        fill()
-        local index = 1
-        if group then
-            for i, entry in ipairs(window) do
-                if entry.group == group then
-                    index = i
-                    break
-                end
+        while true do
+            fill()
+            local entry = table.remove(window, best())
+            if not entry then return nil end
+            if inner.fits(entry.lane) then
+                group = entry.group or nil
+                return entry.id, entry.lane
             end
         end
-        local entry = table.remove(window, index)
-        if not entry then return nil end
-        group = entry.group or nil
-        return entry.id, entry.lane
     end
     return chooser
 end

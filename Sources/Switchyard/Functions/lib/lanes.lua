@@ -210,6 +210,8 @@ function sw.elsewhere(q)
             'in_lanes_normal', 'in_lanes_low')) do
             total = total + tonumber(n or 0)
         end
+        -- With aging the counters have all that stands in line.
+        if q.aging_ms > 0 then total = total - redis.call('ZCARD', q.prefix .. 'pending') end
     end
     return total
 end
@@ -225,5 +227,6 @@ function sw.is_served(q, lane)
     for i = 1, #classes, 2 do
         if sw.serves(classes[i], lane) then return true end
     end
-    return false
+    -- Workers without labels and capacity are of no class; they have not the labels that a lane does not want (zone!=eu).
+    return sw.serves('', lane) and redis.call('ZCARD', q.prefix .. 'workers') > redis.call('HLEN', q.prefix .. 'class')
 end

@@ -67,10 +67,16 @@ function sw.release_blocked(c)
     for key, limit in pairs(c.limits) do
         if limit.freed then
             limit.freed = nil
-            -- At most as many as this call has ended, and one more for limits that were raised.
-            for _, id in ipairs(redis.call('ZRANGE', c.q.prefix .. 'blocked:' .. key, 0, #limit.rem)) do
+            -- At most as many as this call has ended, and one more for limits that were raised; those that this call takes out
+            -- of the line still stand in it, and are passed over.
+            local index = 'blocked:' .. key
+            local left = #limit.rem + 1
+            local last = left - 1 + #(c.rem[index] or {})
+            for _, id in ipairs(redis.call('ZRANGE', c.q.prefix .. index, 0, last)) do
                 local task = not c.moved[id] and sw.read(c.q, id)
-                if task and task.held_by == 'concurrency_limit' and limit.running < tonumber(task.concurrency_limit or 1) then
+                local is_blocked = task and task.held_by == 'concurrency_limit' and left > 0
+                if is_blocked then left = left - 1 end
+                if is_blocked and limit.running < tonumber(task.concurrency_limit or 1) then
                     -- Counted as if it ran: it is the next, but others of its key may be in line too.
                     limit.running = limit.running + 1
                     sw.move(c, task, 'pending', task.place, {})

@@ -1,11 +1,17 @@
 -- Deleting tasks that have ended, with everything about them.
 
--- Deletes the ended tasks `ids`: hash, log, index, and their part in the counts.
-function sw.delete_ended(q, ids)
+-- Whether dependents of the ended task still wait to hear of it: the ticks have not come so far.
+function sw.has_unsettled(q, id)
+    return q.has_holds and redis.call('EXISTS', q.prefix .. 'dependents:' .. id) == 1
+end
+
+-- Deletes the ended tasks `ids`: hash, log, index, and their part in the counts; but not those whose dependents still wait,
+-- unless `forced`.
+function sw.delete_ended(q, ids, forced)
     local doomed, keys, purged, batches = {}, {}, {}, {}
     for _, id in ipairs(ids) do
         local v = redis.call('HMGET', q.prefix .. 'task:' .. id, 'state', 'batch')
-        if not v[1] or sw.TERMINAL[v[1]] then
+        if not v[1] or (sw.TERMINAL[v[1]] and (forced or not sw.has_unsettled(q, id))) then
             doomed[#doomed + 1] = id
             keys[#keys + 1] = q.prefix .. 'task:' .. id
             keys[#keys + 1] = q.prefix .. 'log:' .. id

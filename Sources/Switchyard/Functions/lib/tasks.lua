@@ -20,13 +20,14 @@ end
 -- that there is something to read here; a task without it is spared the call.
 function sw.read_uses(q, task)
     local v = redis.call('HMGET', q.prefix .. 'task:' .. task.id, 'concurrency_key', 'concurrency_limit', 'rate_key',
-        'rate_per_second', 'rate_burst', 'rate_granted', 'unique_key', 'unique_for_ms', 'deps_left', 'run_anyway', 'run_at')
+        'rate_per_second', 'rate_burst', 'rate_granted', 'unique_key', 'unique_for_ms', 'deps_left', 'run_anyway', 'run_at', 'broken')
     task.uses = true
     task.concurrency_key, task.concurrency_limit = v[1] or nil, v[2] or nil
     task.rate_key, task.rate_per_second, task.rate_burst = v[3] or nil, v[4] or nil, v[5] or nil
     task.rate_granted = v[6] or nil
     task.unique_key, task.unique_for_ms = v[7] or nil, v[8] or nil
     task.deps_left, task.run_anyway, task.run_at = tonumber(v[9] or 0), v[10] == '1', tonumber(v[11] or nil)
+    task.broken = v[12] or nil
 end
 
 -- What a worker is given to run a task, besides task, attempt, deadline_at and lease_ms.

@@ -125,17 +125,19 @@ function sw.plan_assignment(c, plan, id, lane, start, lease)
     if task.uses and not sw.may_start(c, task) then return false end
     task.attempt = tonumber(task.attempt or 0) + 1
     local worker, text, deadline = plan.worker, tostring(task.attempt), nil
+    -- Its turn is used up: another attempt is another start.
+    local clear = task.rate_granted and { 'rate_granted' } or nil
     if start then
         local timeout_ms = tonumber(task.timeout_ms)
         deadline = sw.digits(q.now + timeout_ms)
         sw.move(c, task, 'running', timeout_ms < q.lease_ms and deadline or lease,
             { 'attempt', text, 'worker', worker, 'assigned_at', q.now_text, 'started_at', q.now_text },
-            { worker = worker, attempt = text, deadline_at = deadline })
+            { worker = worker, attempt = text, deadline_at = deadline, clear = clear })
     else
         plan.unstarted = plan.unstarted + 1
         sw.move(c, task, 'assigned', lease,
             { 'attempt', text, 'worker', worker, 'assigned_at', q.now_text },
-            { worker = worker, attempt = text, deadline_at = '0' })
+            { worker = worker, attempt = text, deadline_at = '0', clear = clear })
     end
     if q.is_fair then sw.note_start(c, task) end
     if task.affinity_key then sw.note_affinity(c, task.affinity_key, worker) end
@@ -179,8 +181,10 @@ function sw.plan_pull(c, worker, head, ending)
             local started = deadline ~= '0'
             if not started then unstarted = unstarted + 1 end
             if (not started or unknown) and not c.ending_now[held[i]] then
-                plan.assignments[#plan.assignments + 1] = sw.assignment(q, held[i], attempt,
+                local assignment = sw.assignment(q, held[i], attempt,
                     started and deadline or nil, redis.call('HGETALL', q.prefix .. 'task:' .. held[i]))
+                sw.add_dependency_results(q, assignment)
+                plan.assignments[#plan.assignments + 1] = assignment
             end
         end
         plan.unstarted = unstarted
