@@ -30,7 +30,9 @@ public struct CommandHandler: TaskHandler {
             return .failed(
                 TaskFailure(
                     code: "NoCommand",
-                    message: "task \(attempt.task.id) has no command, and worker \(attempt.workerID) was started without one"),
+                    message:
+                        "task \(attempt.task.id) has no command, and worker \(attempt.workerID) was started without one"
+                ),
                 isRetryable: false)
         }
         var command = ChildProcess.Command(arguments: arguments, environment: environment(for: attempt))
@@ -98,6 +100,17 @@ public struct CommandHandler: TaskHandler {
         return filled + rest
     }
 
+    /// Linux starts no process with a variable of 128 KiB or more.
+    private static let maxVariableBytes = 120_000
+
+    /// Left out when it is too long: the command then reads the results of the tasks that it knows from the server.
+    private func dependencyResults(for attempt: Attempt) -> String? {
+        guard let results = attempt.dependencyResults, results.readableBytes <= Self.maxVariableBytes else {
+            return nil
+        }
+        return String(buffer: results)
+    }
+
     private func environment(for attempt: Attempt) -> [String: String] {
         let own = ProcessInfo.processInfo.environment
         var environment: [String: String] = [:]
@@ -111,6 +124,7 @@ public struct CommandHandler: TaskHandler {
         environment["SWITCHYARD_TARGET"] = attempt.task.request.target
         environment["SWITCHYARD_MR"] = attempt.task.request.mr
         environment["TRACEPARENT"] = attempt.task.request.traceparent
+        environment["SWITCHYARD_DEPENDENCY_RESULTS"] = dependencyResults(for: attempt)
         return environment
     }
 }

@@ -17,6 +17,9 @@ public struct Attempt: Sendable {
     public let timeout: Duration
     public let workerID: String
     public let queue: String
+    /// What the tasks that it depends on have answered: a JSON object of texts by task id, null where a result is longer
+    /// than 4096 bytes or missing. Nil for a task without dependencies.
+    public let dependencyResults: ByteBuffer?
     /// Where its output goes.
     public let log: AttemptLog
     let table: AttemptTable

@@ -4,22 +4,6 @@ import RedisClient
 import ServiceLifecycle
 import Switchyard
 
-/// A worker's settings.
-public struct WorkerOptions: Sendable {
-    /// How many attempts it runs at once: 1 to 1000.
-    public var slots: Int
-    public var labels: [String] = []
-    /// Cores and MiB that it offers.
-    public var cpu: Double?
-    public var memoryMB: Int?
-    public var host: String?
-    public var processID: Int?
-
-    public init(slots: Int = 1) {
-        self.slots = slots
-    }
-}
-
 /// Takes tasks from one queue and runs them with a ``TaskHandler``.
 ///
 /// One loop talks to Redis: it delivers reports and asks for as many tasks as slots are free, in one call. It sleeps on
@@ -31,6 +15,7 @@ public final class Worker: Service {
     private let queue: String
     private let registration: WorkerProtocol.Registration
     private let handler: any TaskHandler
+    private let takesTogether: Bool
     private let table: AttemptTable
     private let logger: Logger
 
@@ -39,7 +24,7 @@ public final class Worker: Service {
     /// Between two tries while Redis is away, after the client's own.
     private static let pauseAfterFailure: Duration = .milliseconds(500)
 
-    /// - Throws: ``SchedulerError/invalidInput(field:message:)`` for a bad id, queue or number of slots.
+    /// - Throws: ``SchedulerError/invalidInput(field:message:)`` for a bad id, queue, number of slots or resource.
     public init(
         id: String, queue: String, client: RedisClient, options: WorkerOptions, handler: any TaskHandler,
         logger: Logger = Logger(label: "switchyard.worker")
@@ -47,18 +32,19 @@ public final class Worker: Service {
         guard (1...1000).contains(options.slots) else {
             throw .invalidInput(field: "slots", message: "slots: expected 1 to 1000, found \(options.slots)")
         }
+        try options.resources.check(path: "resources.")
         var logger = logger
         logger[metadataKey: "worker_id"] = "\(id)"
         self.link = try WorkerProtocol(worker: id, queue: queue, client: client, logger: logger)
         self.client = client
         self.queue = queue
         self.handler = handler
+        self.takesTogether = options.takesGroupsTogether
         self.table = AttemptTable(slots: options.slots)
         self.logger = logger
         var registration = WorkerProtocol.Registration(slots: options.slots)
         registration.labels = options.labels
-        registration.cpu = options.cpu
-        registration.memoryMB = options.memoryMB
+        registration.resources = options.resources
         registration.host = options.host
         registration.processID = options.processID
         self.registration = registration
@@ -104,9 +90,11 @@ public final class Worker: Service {
         do {
             let assignments: [WorkerProtocol.Assignment]
             if turn.reports.isEmpty {
-                assignments = try await link.pull(max: turn.want, holding: turn.holding)
+                assignments = try await link.pull(
+                    max: turn.want, holding: turn.holding, together: takesTogether)
             } else {
-                let answer = try await link.finish(turn.reports, pull: turn.want, holding: turn.holding)
+                let answer = try await link.finish(
+                    turn.reports, pull: turn.want, holding: turn.holding, together: takesTogether)
                 for case (let report, .failure(let refusal)) in zip(turn.reports, answer.states) {
                     logger.warning(
                         "a report was refused; the attempt's result is dropped",
@@ -143,7 +131,7 @@ public final class Worker: Service {
         let id = assignment.task.id
         let attempt = Attempt(
             task: assignment.task, number: assignment.attempt, timeout: assignment.timeout, workerID: link.worker,
-            queue: queue,
+            queue: queue, dependencyResults: assignment.dependencyResults,
             log: AttemptLog(worker: link, taskID: id, attempt: assignment.attempt, logger: logger), table: table)
         let limit = Task {
             try await Task.sleep(for: assignment.timeout)

@@ -52,4 +52,27 @@ import Testing
         #expect(TopView.fit([10, 4, 3], into: 0) == [1, 1, 1])
         #expect(TopView.fit([1, 2], into: 9) == [1, 2])
     }
+
+    @Test func statsTellTheClassesOfWorkersWhereThereAreSeveral() throws {
+        func stats(_ json: String) throws -> StatsView {
+            try JSONValue.decoder.decode(StatsView.self, from: Data(json.utf8))
+        }
+        let plain = try stats(
+            #"{"classes":[{"class":"","workers":2,"slots":2,"busy":1,"ready":0,"desired_workers":1}]}"#)
+        #expect(plain.classTable.rows.isEmpty)
+        let two = try stats(
+            #"""
+            {"pending_tasks":3,"waiting_tasks":2,"blocked_tasks":1,"classes":[
+            {"class":"","workers":2,"slots":2,"busy":1,"ready":0,"desired_workers":1},
+            {"class":"gpu,+cpu=8","workers":1,"slots":1,"busy":1,"ready":3,"desired_workers":4}]}
+            """#)
+        #expect(
+            two.classTable.render(colour: false) == """
+                CLASS       WORKERS  SLOTS  BUSY  READY  WANTED
+                (plain)           2      2     1      0       1
+                gpu,+cpu=8        1      1     1      3       4
+
+                """)
+        #expect(two.table(queue: "q").render(colour: false).contains("2 after others, 1 at a limit"))
+    }
 }

@@ -29,13 +29,8 @@ import Testing
         Bad(String(repeating: #"{"a":"#, count: 50_000), "body"),
         // What is no task.
         Bad("[]", "body"), Bad("null", "body"), Bad("3", "body"), Bad(#""text""#, "body"),
-        // Fields that there are not, or not yet.
+        // Fields that there are not.
         Bad(#"{"tiemout":1}"#, "tiemout"), Bad(#"{"":1}"#, ""), Bad(#"{"Repo":"a"}"#, "Repo"),
-        Bad(#"{"depends_on":["a"]}"#, "depends_on"), Bad(#"{"requires":[]}"#, "requires"),
-        Bad(#"{"resources":{"cpu":1}}"#, "resources"), Bad(#"{"affinity_key":"a"}"#, "affinity_key"),
-        Bad(#"{"fairness_key":"a"}"#, "fairness_key"), Bad(#"{"fairness_weight":1}"#, "fairness_weight"),
-        Bad(#"{"concurrency_key":"a"}"#, "concurrency_key"), Bad(#"{"concurrency_limit":1}"#, "concurrency_limit"),
-        Bad(#"{"unique_key":"a"}"#, "unique_key"),
         // Wrong types.
         Bad(#"{"repo":1}"#, "repo"), Bad(#"{"target":["a"]}"#, "target"), Bad(#"{"args":"a"}"#, "args"),
         Bad(#"{"args":["a",1]}"#, "args[1]"), Bad(#"{"labels":[null]}"#, "labels[0]"), Bad(#"{"env":[]}"#, "env"),
@@ -80,9 +75,17 @@ import Testing
         Bad("[]", "tasks"), Bad("{}", "tasks"), Bad(#"{"tasks":{}}"#, "tasks"), Bad(#"{"tasks":[]}"#, "tasks"),
         Bad("3", "body"), Bad(#"[{},3]"#, "tasks[1]"),
         Bad(#"[{},{},{},{"timeout_seconds":-1}]"#, "tasks[3].timeout_seconds"),
-        Bad(#"[{"args":[1]}]"#, "tasks[0].args[0]"), Bad(#"[{"depends_on":[]}]"#, "tasks[0].depends_on"),
+        Bad(#"[{"args":[1]}]"#, "tasks[0].args[0]"),
+        Bad(#"[{},{},{},{"resources":{"cpu":"x"}}]"#, "tasks[3].resources.cpu"),
+        Bad(#"[{"requires":["a","b c"]}]"#, "tasks[0].requires[1]"),
+        Bad(#"[{"id":"a","depends_on":["b"]},{"id":"b","depends_on":["a"]}]"#, "depends_on"),
         Bad(#"[{"id":"a"},{"id":"b"},{"id":"a"}]"#, "tasks[2].id"), Bad(#"[{"id":"a/b"}]"#, "tasks[0].id"),
-        Bad(#"{"tasks":[{}],"on_complete":{}}"#, "on_complete"), Bad(#"{"tasks":[{}],"more":1}"#, "more"),
+        Bad(#"{"tasks":[{}],"on_complete":{"priority":"x"}}"#, "on_complete.priority"),
+        Bad(#"{"tasks":[{}],"on_complete":[]}"#, "on_complete"),
+        Bad(#"{"tasks":[{}],"on_complete":{"depends_on":["a"]}}"#, "on_complete.depends_on"),
+        Bad(#"{"tasks":[{}],"on_complete":{"unique_key":"a"}}"#, "on_complete.unique_key"),
+        Bad(#"{"tasks":[{}],"on_complete":{"queue":"other"}}"#, "on_complete.queue"),
+        Bad(#"{"tasks":[{}],"more":1}"#, "more"),
         Bad(#"{"tasks":[{}],"batch_id":"a b"}"#, "batch_id"), Bad(#"[{"queue":"elsewhere"}]"#, "tasks[0].queue"),
         Bad(#"[{"env":{"A":null}}]"#, "tasks[0].env.A"),
     ]
@@ -112,7 +115,9 @@ import Testing
     static let settings: [Bad] = [
         Bad(#"{"max_queue_length":0}"#, "max_queue_length"), Bad(#"{"max_queue_length":"1"}"#, "max_queue_length"),
         Bad(#"{"retention_seconds":-1}"#, "retention_seconds"), Bad(#"{"max_length":1}"#, "max_length"),
-        Bad(#"{"paused":1}"#, "paused"), Bad(#"{"default_timeout_seconds":0}"#, "default_timeout_seconds"),
+        Bad(#"{"paused":1}"#, "paused"), Bad(#"{"draining":"yes"}"#, "draining"),
+        Bad(#"{"aging_seconds":-1}"#, "aging_seconds"), Bad(#"{"reserve_after_seconds":1e9}"#, "reserve_after_seconds"),
+        Bad(#"{"default_timeout_seconds":0}"#, "default_timeout_seconds"),
     ]
 
     @Test(arguments: settings) func aBadSettingIsRefused(bad: Bad) async throws {

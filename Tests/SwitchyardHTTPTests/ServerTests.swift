@@ -21,7 +21,7 @@ import Testing
         let world = try await World.shared
         let answer = try await world.ask(.PUT, "/scheduler/task/a")
         answer.expectProblem(405, code: "MethodNotAllowed")
-        #expect(answer.headers.first(name: "Allow") == "GET, DELETE, HEAD")
+        #expect(answer.headers.first(name: "Allow") == "GET, DELETE, PATCH, HEAD")
         try await world.ask(.GET, "/scheduler/task").expectProblem(405, code: "MethodNotAllowed")
         try await world.ask(.POST, "/v2/health").expectProblem(405, code: "MethodNotAllowed")
     }

@@ -5,8 +5,14 @@ public struct QueueStats: Sendable, Equatable {
     public var queue: String
     /// In line, not counting the held ones.
     public var ready: Int
-    /// Waiting for a time: delays and backoffs.
+    /// Waiting for a time: delays, backoffs and rate limits.
     public var held: Int
+    /// Waiting for other tasks to complete.
+    public var waiting: Int
+    /// Waiting for the end of a task with the same concurrency key.
+    public var blocked: Int
+    /// Of those in line, the ones that no registered worker could run.
+    public var unroutable: Int
     public var assigned: Int
     public var running: Int
     /// Tasks by their latest end, those since deleted included.
@@ -31,16 +37,8 @@ public struct QueueStats: Sendable, Equatable {
     /// Made once for each life of the queue's data; nil before the first write.
     public var instance: String?
 
-    public var pending: Int { ready + held }
+    public var pending: Int { ready + held + waiting + blocked }
     public var busyWorkers: Int { totalWorkers - idleWorkers }
-    /// Tasks that no registered worker could take.
-    public var unroutable: Int { totalWorkers == 0 ? ready : 0 }
-    /// How many workers today's demand could use, at the mean number of slots of those there are.
-    public var desiredWorkers: Int {
-        let demand = ready + assigned + running
-        guard totalWorkers > 0, slots > 0 else { return demand }
-        return Int((Double(demand) * Double(totalWorkers) / Double(slots)).rounded(.up))
-    }
 }
 
 /// A registered worker.
@@ -51,10 +49,13 @@ public struct WorkerInfo: Sendable, Equatable {
     public var busy: Int
     public var isDraining: Bool
     public var labels: [String]
+    public var resources: Resources
+    /// The name of its class: labels and capacity in canonical order; empty for a worker without any.
+    public var workerClass: String
     public var registeredAt: Date?
     /// When it is taken for lost, unless a heartbeat comes.
     public var expiresAt: Date?
-    /// The rest of what it said of itself (host, pid, version, cpu, memory_mb), and last_assigned in µs.
+    /// The rest of what it said of itself (host, pid, version), and last_assigned in µs.
     public var details: [String: String]
 }
 

@@ -17,6 +17,8 @@ public struct QueuedTask: Sendable, Equatable {
     public var runAt: Date?
     /// Not before this long after its submission, by Redis's clock.
     public var delay: Duration?
+    /// Requirements, limits, dependencies and the like.
+    public var scheduling = SchedulingOptions()
     /// What makes a repeated submission recognisable as the same one. Nil: the handle makes one.
     public var requestToken: String?
 

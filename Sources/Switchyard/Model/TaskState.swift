@@ -34,6 +34,12 @@ public enum HoldReason: String, Sendable, Codable {
     case schedule
     /// The backoff before its next attempt.
     case retry
+    /// Tasks that must complete first.
+    case dependencies
+    /// As many tasks of its concurrency key run as may.
+    case concurrencyLimit = "concurrency_limit"
+    /// Its turn by its rate key.
+    case rateLimit = "rate_limit"
     /// Its queue is paused.
     case paused
 }

@@ -27,74 +27,6 @@ public struct SchedulerHandle: Sendable {
         self.load = QueueLoad()
     }
 
-    // MARK: Submitting
-
-    /// What became of a submitted task.
-    public struct Submission: Sendable, Equatable {
-        public var task: QueuedTask
-        /// A worker was woken for it; otherwise it waits in line.
-        public var wokeWorker: Bool
-        /// The same submission had been made before; nothing was added.
-        public var isRepetition: Bool
-    }
-
-    /// Adds a task. Repeating it after a lost reply adds it once.
-    /// - Throws: `queueFull`, `taskExists`, `noWorkers`, `invalidInput`.
-    public func addTask(_ task: QueuedTask, rejectIfNoWorkers: Bool = false) async throws -> Submission {
-        let added = try await addTasks([task], rejectIfNoWorkers: rejectIfNoWorkers)
-        guard let submission = added.first else {
-            throw SchedulerError.internal(message: "Redis answered nothing for task \(task.id)", redisAway: false)
-        }
-        return submission
-    }
-
-    /// Adds all the tasks, or none.
-    /// - Parameter batch: an id under which they are followed as one; nil for none.
-    /// - Throws: as ``addTask(_:rejectIfNoWorkers:)``; the message names the task.
-    public func addTasks(
-        _ tasks: [QueuedTask], batch: String? = nil, rejectIfNoWorkers: Bool = false
-    ) async throws -> [Submission] {
-        let tasks = try await tasks.asyncMap(prepared)
-        var arguments: [RedisArgument] = []
-        if let batch { arguments += ["batch", .string(try Name.validate(batch, field: "batch_id"))] }
-        if rejectIfNoWorkers { arguments += ["if_no_workers", "reject"] }
-        if tasks.count == 1 { arguments += ["position", "1"] }
-        for task in tasks { arguments += task.submission() }
-
-        let reply = try await functions.call("submit", arguments)
-        guard let entries = reply.array, entries.count == tasks.count else {
-            throw SchedulerError.internal(message: "switchyard_submit answered \(reply)", redisAway: false)
-        }
-        return zip(tasks, entries).map { task, entry in
-            var task = task
-            let fields = entry.array ?? []
-            task.state = fields.count > 1 ? fields[1].string.flatMap(TaskState.init) ?? .pending : .pending
-            let position = fields.count > 3 ? fields[3].int ?? -1 : -1
-            task.position = position < 0 ? nil : Int(position)
-            task.batch = batch
-            return Submission(
-                task: task, wokeWorker: fields.count > 2 && fields[2].string == "woken",
-                isRepetition: fields.count > 4 && fields[4].string == "repeated")
-        }
-    }
-
-    /// The task with its priority decided, its names checked, and a token by which its repetition is known.
-    private func prepared(_ task: QueuedTask) async throws -> QueuedTask {
-        var task = task
-        task.id = try Name.validate(task.id, field: "id")
-        if task.requestToken == nil { task.requestToken = QueuedTask.randomID() }
-        if task.priority == nil {
-            let isComplex = task.request.args.count >= policy.manyArguments
-            let load = isComplex ? try await load.current(of: self) : 0
-            let decision = policy.decide(task.request, load: load)
-            task.priority = decision.priority
-            task.priorityReason = decision.reason
-        } else if task.priorityReason == nil {
-            task.priorityReason = "given"
-        }
-        return task
-    }
-
     // MARK: Looking
 
     /// - Throws: `taskNotFound`.
@@ -140,7 +72,8 @@ public struct SchedulerHandle: Sendable {
         for case (let name, let value?) in filters { arguments += [.string(name), .string(value)] }
         let page = try await functions.call("list", arguments).array ?? []
         guard page.count == 2, let next = page[0].string, let tasks = page[1].array else {
-            throw SchedulerError.internal(message: "switchyard_list answered something else than a page", redisAway: false)
+            throw SchedulerError.internal(
+                message: "switchyard_list answered something else than a page", redisAway: false)
         }
         return (try tasks.map { try QueuedTask(ReplyFields($0)) }, next.isEmpty ? nil : next)
     }
@@ -160,8 +93,10 @@ public struct SchedulerHandle: Sendable {
         let fields = try ReplyFields(await functions.call("stats", []))
         let oldest = fields.date("oldest_pending_at").map { (fields.date("now") ?? $0).timeIntervalSince($0) } ?? 0
         return QueueStats(
-            queue: queue, ready: fields.int("pending"), held: fields.int("held"), assigned: fields.int("assigned"),
-            running: fields.int("running"), completed: fields.int("completed"), failed: fields.int("failed"),
+            queue: queue, ready: fields.int("pending"), held: fields.int("held"),
+            waiting: fields.int("waiting"), blocked: fields.int("blocked"), unroutable: fields.int("unroutable"),
+            assigned: fields.int("assigned"), running: fields.int("running"), completed: fields.int("completed"),
+            failed: fields.int("failed"),
             timeout: fields.int("timeout"), cancelled: fields.int("cancelled"),
             readyByPriority: Dictionary(
                 uniqueKeysWithValues: TaskPriority.allCases.map { ($0, fields.int("pending_\($0.rawValue)")) }),
@@ -176,15 +111,35 @@ public struct SchedulerHandle: Sendable {
         try (await functions.call("workers", []).array ?? []).map { reply in
             let fields = try ReplyFields(reply)
             var details: [String: String] = [:]
-            for name in ["host", "pid", "version", "cpu", "memory_mb", "last_assigned"] {
+            for name in ["host", "pid", "version", "last_assigned"] {
                 details[name] = fields.string(name)
             }
             return WorkerInfo(
                 id: fields.string("id") ?? "", slots: fields.int("slots"), busy: fields.int("busy"),
                 isDraining: fields.flag("draining"),
-                labels: (fields.string("labels") ?? "").split(separator: ",").map(String.init),
-                registeredAt: fields.date("registered_at"), expiresAt: fields.date("expires_at"), details: details)
+                labels: fields.words("labels"), resources: Resources(fields),
+                workerClass: fields.string("class") ?? "", registeredAt: fields.date("registered_at"),
+                expiresAt: fields.date("expires_at"), details: details)
         }
+    }
+
+    /// Why a task does not run.
+    /// - Throws: `taskNotFound`.
+    public func explain(_ id: String) async throws -> Explanation {
+        let reply = try await functions.call("explain", ["task", .string(try Name.validate(id, field: "task_id"))])
+        guard let entries = reply.array, let state = entries.first?.string.flatMap(TaskState.init) else {
+            throw SchedulerError.internal(message: "switchyard_explain answered \(reply)", redisAway: false)
+        }
+        let reasons = try entries.dropFirst().map { entry in
+            let fields = try ReplyFields(entry)
+            var details: [String: String] = [:]
+            for name in fields.names where name != "code" && name != "message" {
+                details[name] = fields.string(name) ?? fields.optionalInt(name).map(String.init)
+            }
+            return Explanation.Reason(
+                code: fields.string("code") ?? "", message: fields.string("message") ?? "", details: details)
+        }
+        return Explanation(id: id, state: state, reasons: reasons)
     }
 
     // MARK: Acting
@@ -209,6 +164,29 @@ public struct SchedulerHandle: Sendable {
         return try await getTask(id)
     }
 
+    /// Gives a pending task another priority, in place: within its new level it stands where the time of its submission
+    /// puts it.
+    /// - Throws: `taskNotFound`, `invalidStateTransition` (it is not pending).
+    @discardableResult
+    public func changePriority(_ id: String, to priority: TaskPriority) async throws -> QueuedTask {
+        try await act(
+            "prioritize",
+            ["priority", .string(priority.rawValue), "task", .string(try Name.validate(id, field: "task_id"))],
+            repetitionSays: "")
+        return try await getTask(id)
+    }
+
+    /// Cancels every task of a batch that has not ended: a first part at once, the rest in steps, by the replicas.
+    /// - Returns: the batch as it now is.
+    /// - Throws: `taskNotFound` when there is no such batch.
+    @discardableResult
+    public func cancelBatch(_ id: String, reason: String? = nil) async throws -> BatchStatus {
+        var arguments: [RedisArgument] = ["batch", .string(try Name.validate(id, field: "batch_id"))]
+        if let reason { arguments += ["reason", .string(reason)] }
+        _ = try await functions.call("cancel_batch", arguments)
+        return try await getBatch(id)
+    }
+
     /// Deletes a task that has ended, with its log.
     /// - Throws: `taskNotFound`, `invalidStateTransition` (it has not ended).
     public func purgeTask(_ id: String) async throws {
@@ -221,21 +199,6 @@ public struct SchedulerHandle: Sendable {
         _ = try await functions.call("drain", ["worker", .string(try Name.validate(id, field: "worker"))])
     }
 
-    /// Changes settings by their names in the queue's `config`; durations in milliseconds.
-    /// - Returns: every setting, with the value that now holds.
-    /// - Throws: `invalidInput`.
-    @discardableResult
-    public func configure(_ settings: [(name: String, value: Int)]) async throws -> [String: Int] {
-        let arguments = settings.flatMap { [$0.name.argument, .integer(Int64($0.value))] }
-        let fields = try ReplyFields(await functions.call("configure", arguments))
-        return Dictionary(uniqueKeysWithValues: fields.names.compactMap { name in
-            fields.optionalInt(name).map { (name, $0) }
-        })
-    }
-
-    public func pause() async throws { try await configure([("paused", 1)]) }
-    public func resume() async throws { try await configure([("paused", 0)]) }
-
     /// Calls a function about one task. When an earlier try's reply was lost and the task is now as this call would
     /// have left it, the call has succeeded.
     private func act(_ function: String, _ arguments: [RedisArgument], repetitionSays done: String) async throws {
@@ -243,14 +206,5 @@ public struct SchedulerHandle: Sendable {
         guard let error = reply.array?.first?.error else { return }
         if repeated, error.message.contains(done) || done.isEmpty { return }
         throw SchedulerError(error)
-    }
-}
-
-extension Array {
-    fileprivate func asyncMap<Result>(_ transform: (Element) async throws -> Result) async rethrows -> [Result] {
-        var results: [Result] = []
-        results.reserveCapacity(count)
-        for element in self { results.append(try await transform(element)) }
-        return results
     }
 }

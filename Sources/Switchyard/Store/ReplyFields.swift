@@ -36,6 +36,10 @@ struct ReplyFields {
         return Date(timeIntervalSince1970: Double(milliseconds) / 1000)
     }
 
+    func double(_ name: String) -> Double? { string(name).flatMap(Double.init) }
+    /// Words separated by commas.
+    func words(_ name: String) -> [String] { (string(name) ?? "").split(separator: ",").map(String.init) }
+
     /// A list kept as JSON; what is no such list counts as empty.
     func list(_ name: String) -> [String] { json([String].self, name) ?? [] }
     func map(_ name: String) -> [String: String] { json([String: String].self, name) ?? [:] }

@@ -31,6 +31,7 @@ extension QueuedTask {
         add("cwd", request.cwd?.argument)
         add("payload", request.payload.map { .buffer($0) })
         add("traceparent", request.traceparent?.argument)
+        for (name, value) in scheduling.arguments { add(name, value.argument) }
         return arguments
     }
 
@@ -65,6 +66,7 @@ extension QueuedTask {
         timeout = fields.duration("timeout_ms")
         maxRetries = fields.int("max_retries")
         runAt = fields.date("run_at")
+        scheduling = SchedulingOptions(fields)
         state = fields.string("state").flatMap(TaskState.init) ?? .pending
         heldBy = fields.string("held_by").flatMap(HoldReason.init)
         position = fields.optionalInt("position").flatMap { $0 < 0 ? nil : $0 }

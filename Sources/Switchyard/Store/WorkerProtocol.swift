@@ -21,13 +21,25 @@ public struct WorkerProtocol: Sendable {
     public struct Registration: Sendable, Equatable {
         public var slots: Int
         public var labels: [String] = []
-        /// Cores and MiB that it offers.
-        public var cpu: Double?
-        public var memoryMB: Int?
+        /// What it offers to the tasks that ask for some of it.
+        public var resources = Resources()
         public var host: String?
         public var processID: Int?
         public var version: String?
+
         public init(slots: Int) { self.slots = slots }
+
+        /// Cores that it offers.
+        public var cpu: Double? {
+            get { resources.cpu }
+            set { resources.cpu = newValue }
+        }
+
+        /// MiB that it offers.
+        public var memoryMB: Int? {
+            get { resources.memoryMB }
+            set { resources.memoryMB = newValue }
+        }
     }
 
     /// What the queue expects of it.
@@ -42,8 +54,9 @@ public struct WorkerProtocol: Sendable {
             "worker", .string(worker), "protocol", "1", "slots", .integer(Int64(registration.slots)),
             "labels", .string(registration.labels.joined(separator: ",")),
         ]
+        try registration.resources.check(path: "resources.")
+        for (name, value) in registration.resources.arguments { arguments += [.string(name), .string(value)] }
         let optional: [(String, String?)] = [
-            ("cpu", registration.cpu.map { "\($0)" }), ("memory_mb", registration.memoryMB.map { "\($0)" }),
             ("host", registration.host), ("pid", registration.processID.map { "\($0)" }),
             ("version", registration.version),
         ]
@@ -64,15 +77,21 @@ public struct WorkerProtocol: Sendable {
         public var attempt: Int
         /// The time limit, from the start.
         public var timeout: Duration
+        /// What the tasks that it depends on have answered: a JSON object of texts by task id, null where a result is
+        /// longer than 4096 bytes or missing. Nil for a task without dependencies.
+        public var dependencyResults: ByteBuffer?
     }
 
-    /// Up to `max` tasks, started. `holding`: how many attempts the worker knows of.
-    public func pull(max: Int, holding: Int) async throws -> [Assignment] {
+    /// Up to `max` tasks, started.
+    /// - Parameters:
+    ///   - holding: how many attempts the worker knows of.
+    ///   - together: by preference tasks of one group.
+    public func pull(max: Int, holding: Int, together: Bool = false) async throws -> [Assignment] {
         let reply = try await functions.call(
             "pull",
             [
                 "worker", .string(worker), "max", .integer(Int64(max)), "start", "1", "holding",
-                .integer(Int64(holding)),
+                .integer(Int64(holding)), "together", together ? "1" : "0",
             ])
         return try Self.assignments(reply)
     }
@@ -107,10 +126,12 @@ public struct WorkerProtocol: Sendable {
     }
 
     /// Reports how attempts ended, and pulls up to `pull` more in the same call.
-    public func finish(_ reports: [Report], pull: Int, holding: Int) async throws -> Answer {
+    public func finish(
+        _ reports: [Report], pull: Int, holding: Int, together: Bool = false
+    ) async throws -> Answer {
         var arguments: [RedisArgument] = [
             "worker", .string(worker), "pull", .integer(Int64(pull)), "start", "1", "holding",
-            .integer(Int64(holding)),
+            .integer(Int64(holding)), "together", together ? "1" : "0",
         ]
         for report in reports {
             arguments += [
@@ -198,7 +219,8 @@ public struct WorkerProtocol: Sendable {
         try (reply.array ?? []).map { entry in
             let fields = try ReplyFields(entry)
             return Assignment(
-                task: try QueuedTask(fields), attempt: fields.int("attempt"), timeout: fields.duration("timeout_ms"))
+                task: try QueuedTask(fields), attempt: fields.int("attempt"), timeout: fields.duration("timeout_ms"),
+                dependencyResults: fields.bytes("dependency_results"))
         }
     }
 }

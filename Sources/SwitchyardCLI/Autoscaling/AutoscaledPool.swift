@@ -13,7 +13,7 @@ struct AutoscaledPool: Service {
     var interval: Duration
     /// A worker's argument vector; `{n}` in it is the worker's number.
     var command: [String]
-    var demand: Demand
+    var demand: DemandSource
     var logger: Logger
 
     /// The workers by their numbers, from 1; a number is free again when its process has ended.
@@ -55,6 +55,7 @@ struct AutoscaledPool: Service {
             for worker in left.values { worker.drain() }
         }
         logger.notice("no worker is left")
+        try Task.checkCancellation()
     }
 
     /// - Parameter isNews: a failure would be the first in a row.

@@ -50,7 +50,7 @@ struct TaskOptions: ParsableArguments {
     @Option(help: ArgumentHelp("The command's working directory.", valueName: "path"))
     var cwd: String?
 
-    @OptionGroup(title: "Scheduling Options") var scheduling: SchedulingOptions
+    @OptionGroup(title: "Scheduling Options") var scheduling: SchedulingFlags
 
     /// The names of the flags that were given, to refuse them where they have no place.
     var given: [String] {
@@ -66,13 +66,10 @@ struct TaskOptions: ParsableArguments {
 
     /// - Parameter queue: nil: the task of a schedule, which has neither queue nor id.
     /// - Throws: ``Failure`` for what is no JSON, no NAME=VALUE, or a file that cannot be read.
-    /// - Parameter newID: the task's id where the user gave none.
-    func body(
-        command: [String], queue: String?, rejectIfNoWorkers: Bool, newID: String = QueuedTask.randomID()
-    ) throws -> String {
+    func body(command: [String], queue: String?, rejectIfNoWorkers: Bool) throws -> String {
         var body = JSONObjectText()
         // Ours is shorter than what the server makes of an Idempotency-Key.
-        if queue != nil { body.add("id", id ?? newID) }
+        if queue != nil { body.add("id", id ?? QueuedTask.randomID()) }
         body.add("queue", queue)
         body.add("priority", priority)
         body.add("repo", repo)

@@ -45,6 +45,10 @@ enum TaskTables {
         add("command", task.command.map(CommandLineText.joined))
         add("cwd", task.cwd)
         add("payload", task.payload?.shownText)
+        add("requires", task.requires?.joined(separator: ", "))
+        add("resources", task.resources.flatMap(resources))
+        add("after", task.dependsOn?.joined(separator: ", "))
+        add("keys", keys(task))
         add("time limit", task.timeoutSeconds.map(HumanTime.duration))
         add("tries", tries(task))
         add("worker", task.worker)
@@ -77,6 +81,24 @@ enum TaskTables {
             ]
         }
         return table
+    }
+
+    /// `cpu=2, gpu=1`.
+    static func resources(_ amounts: [String: JSONValue]) -> String? {
+        amounts.isEmpty
+            ? nil : amounts.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value.text)" }.joined(separator: ", ")
+    }
+
+    private static func keys(_ task: TaskView) -> String? {
+        func number(_ value: Double) -> String { JSONValue.number(value).text }
+        let keys = [
+            task.affinityKey.map { "affinity \($0)" }, task.groupKey.map { "group \($0)" },
+            task.fairnessKey.map { "fairness \($0)" + (task.fairnessWeight.map { " (weight \(number($0)))" } ?? "") },
+            task.concurrencyKey.map { "concurrency \($0) (at most \(task.concurrencyLimit ?? 1))" },
+            task.rateKey.map { "rate \($0)" + (task.ratePerSecond.map { " (\(number($0)) a second)" } ?? "") },
+            task.uniqueKey.map { "unique \($0)" },
+        ].compactMap { $0 }
+        return keys.isEmpty ? nil : keys.joined(separator: ", ")
     }
 
     private static func tries(_ task: TaskView) -> String? {

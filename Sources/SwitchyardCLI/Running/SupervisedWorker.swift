@@ -41,7 +41,8 @@ final class SupervisedWorker: Sendable {
 
     /// Asks it to finish what it runs and to leave; ``run()`` returns when it has.
     func drain() {
-        let child = state.withLock { state in
+        let child = state.withLock { state -> ChildProcess? in
+            guard !state.isDraining else { return nil }
             state.isDraining = true
             state.pause?.cancel()
             return state.child

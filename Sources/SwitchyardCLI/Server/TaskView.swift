@@ -37,6 +37,11 @@ struct TaskView: Decodable, Sendable {
     var exitCode: Int?
     var error: Problem?
     var attempts: [Attempt]?
+    var requires, dependsOn: [String]?
+    var resources: [String: JSONValue]?
+    var affinityKey, groupKey, fairnessKey, concurrencyKey, rateKey, uniqueKey: String?
+    var fairnessWeight, ratePerSecond: Double?
+    var concurrencyLimit: Int?
 
     var taskState: TaskState? { TaskState(rawValue: state) }
     var hasEnded: Bool { taskState?.isTerminal ?? false }
@@ -78,6 +83,8 @@ struct SubmissionView: Decodable, Sendable {
     var status: String?
     var priority, priorityReason: String?
     var queuePosition: Int?
+    /// The task with its unique key was there before; nothing was added.
+    var unique: Bool?
 }
 
 /// What `POST /scheduler/tasks` answers.

@@ -32,8 +32,13 @@ struct Autoscale: AsyncParsableCommand {
 
     @Option(
         name: .customLong("class"),
-        help: ArgumentHelp("Only the demand for workers of this class, by its name in the stats.", valueName: "class"))
+        help: ArgumentHelp(
+            "Only the demand for workers with these labels and this capacity, such as gpu,os=linux,+cpu=8.",
+            valueName: "class"))
     var workerClass: String?
+
+    @Option(help: ArgumentHelp("How many slots a worker of --class has, while there is none to ask.", valueName: "n"))
+    var slots = 1
 
     @Option(help: ArgumentHelp("How often the server is asked.", valueName: "seconds"))
     var interval = Seconds(value: 2)
@@ -48,6 +53,7 @@ struct Autoscale: AsyncParsableCommand {
         // The guardian's table has room for 1024 children.
         guard (1...1000).contains(max) else { throw ValidationError("--max: expected 1 to 1000, found \(max)") }
         guard (0...max).contains(min) else { throw ValidationError("--min: expected 0 to \(max), found \(min)") }
+        guard (1...1000).contains(slots) else { throw ValidationError("--slots: expected 1 to 1000, found \(slots)") }
         guard interval.value >= 0.1 else {
             throw ValidationError("--interval: expected 0.1 or more, found \(JSONValue.number(interval.value).text)")
         }
@@ -60,9 +66,9 @@ struct Autoscale: AsyncParsableCommand {
         let pool = AutoscaledPool(
             range: min...max, coolDown: .milliseconds(Int64(coolDown.value * 1000)),
             interval: .milliseconds(Int64(interval.value * 1000)), command: command,
-            demand: Demand(
+            demand: DemandSource(
                 api: try APIClient(server: settings.text(.server)), queue: settings.text(.queue),
-                workerClass: workerClass),
+                workerClass: workerClass, slots: slots),
             logger: logger)
         try await ServiceGroup(
             configuration: .init(

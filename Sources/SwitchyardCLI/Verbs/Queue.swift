@@ -25,7 +25,8 @@ struct PauseQueue: AsyncParsableCommand {
 }
 
 struct ResumeQueue: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(commandName: "resume", abstract: "Hand out tasks again.")
+    static let configuration = CommandConfiguration(
+        commandName: "resume", abstract: "Hand out tasks again, and accept new ones.")
 
     @OptionGroup var server: ServerOptions
     @OptionGroup var output: OutputOptions

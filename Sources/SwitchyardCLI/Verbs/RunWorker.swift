@@ -26,7 +26,8 @@ struct RunWorker: AsyncParsableCommand {
     var slots = 1
 
     @Option(
-        name: .customLong("label"), help: ArgumentHelp("What it offers, as key=value; repeatable.", valueName: "k=v"))
+        name: .customLong("label"),
+        help: ArgumentHelp("What it is or has, for tasks that require it: label or key=value.", valueName: "k=v"))
     var labels: [String] = []
 
     @Option(help: ArgumentHelp("Cores that it offers.", valueName: "cores"))
@@ -34,6 +35,11 @@ struct RunWorker: AsyncParsableCommand {
 
     @Option(name: .customLong("memory-mb"), help: ArgumentHelp("Memory that it offers, in MiB.", valueName: "mib"))
     var memoryMB: Int?
+
+    @Option(
+        name: .customLong("resource"),
+        help: ArgumentHelp("What else it offers, such as gpu=2; repeatable.", valueName: "name=amount"))
+    var resources: [Amount] = []
 
     @Flag(help: "Complete every task at once, without running anything: for measuring.")
     var noop = false
@@ -45,9 +51,10 @@ struct RunWorker: AsyncParsableCommand {
         if noop, !command.isEmpty { throw ValidationError("expected --noop or a command, found both") }
         if let cpu, !(cpu > 0 && cpu.isFinite) { throw ValidationError("--cpu: expected more than 0, found \(cpu)") }
         if let memoryMB, memoryMB <= 0 { throw ValidationError("--memory-mb: expected more than 0, found \(memoryMB)") }
-        if let label = labels.first(where: { $0.isEmpty || $0.contains(",") || $0.hasPrefix("=") }) {
-            throw ValidationError("--label: expected key=value without commas, found \"\(label)\"")
+        if let label = labels.first(where: { !Self.isLabel($0) }) {
+            throw ValidationError("--label: expected label or key=value, found \"\(label)\"")
         }
+        if let problem = Amount.problem(in: resources) { throw ValidationError(problem) }
     }
 
     func run() async throws {
@@ -63,6 +70,7 @@ struct RunWorker: AsyncParsableCommand {
         workerOptions.labels = labels
         workerOptions.cpu = cpu
         workerOptions.memoryMB = memoryMB
+        workerOptions.resources.custom = Dictionary(uniqueKeysWithValues: resources.map { ($0.name, $0.value) })
         workerOptions.host = host
         workerOptions.processID = Int(processID)
 
@@ -87,6 +95,12 @@ struct RunWorker: AsyncParsableCommand {
         }
         await client.shutdown()
         try result.get()
+    }
+
+    /// `label` or `key=value`, each a ``Name``: a label that Redis refuses would keep a worker registering for ever.
+    static func isLabel(_ label: String) -> Bool {
+        let parts = label.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+        return parts.allSatisfy { (try? Name.validate(String($0), field: "label")) != nil }
     }
 
     /// A host's name may hold what an id may not.

@@ -14,7 +14,8 @@ struct Stats: AsyncParsableCommand {
             let data = try await api.send(.GET, ["scheduler", "stats"], query: [("queue", queue)])
             if output.isJSON { return String(decoding: data, as: UTF8.self).trimmingCharacters(in: .newlines) + "\n" }
             let stats = try APIClient.decode(StatsView.self, data)
-            return stats.table(queue: queue).render(colour: Console.out.hasColour)
+            let tables = [stats.table(queue: queue), stats.classTable].filter { !$0.rows.isEmpty }
+            return tables.map { $0.render(colour: Console.out.hasColour) }.joined(separator: "\n")
         }
     }
 }
@@ -25,6 +26,14 @@ struct StatsView: Decodable, Sendable {
     var completedTasks, failedTasks, timeoutTasks, cancelledTasks: Int?
     var totalWorkers, idleWorkers, busyWorkers: Int?
     var queueFullErrors, unroutableTasks, desiredWorkers: Int?
+    var heldTasks, waitingTasks, blockedTasks: Int?
+    var classes: [WorkerClass]?
+
+    /// The workers with the same labels and the same capacity.
+    struct WorkerClass: Decodable, Sendable {
+        var `class`: String
+        var workers, slots, busy, draining, ready, desiredWorkers: Int?
+    }
     var oldestPendingSeconds: Double?
     var byPriority: [String: JSONValue]?
     var queues: [String: JSONValue]?
@@ -40,7 +49,8 @@ struct StatsView: Decodable, Sendable {
         let priorities = ["critical", "high", "normal", "low"].compactMap { name in
             byPriority?[name]?.int.flatMap { $0 > 0 ? "\($0) \(name)" : nil }
         }
-        var waiting = priorities
+        let others = [(heldTasks, "held"), (waitingTasks, "after others"), (blockedTasks, "at a limit")]
+        var waiting = priorities + others.compactMap { count, name in count.flatMap { $0 > 0 ? "\($0) \(name)" : nil } }
         if let oldest = oldestPendingSeconds, oldest > 0 { waiting.append("oldest \(HumanTime.duration(oldest))") }
         if queues?[queue]?["paused"] == .bool(true) { waiting.append("paused") }
         add("pending", pendingTasks, waiting.joined(separator: ", "))
@@ -57,6 +67,22 @@ struct StatsView: Decodable, Sendable {
             "unroutable", unroutableTasks, (unroutableTasks ?? 0) > 0 ? "no worker could take them" : "", alarm: .yellow
         )
         add("queue full", queueFullErrors, (queueFullErrors ?? 0) > 0 ? "submissions refused" : "", alarm: .yellow)
+        return table
+    }
+
+    /// Empty where all workers are of the one class without labels and capacity: its numbers are the queue's.
+    var classTable: Table {
+        var table = Table([
+            .text("CLASS"), .number("WORKERS"), .number("SLOTS"), .number("BUSY"), .number("READY"), .number("WANTED"),
+        ])
+        guard let classes, classes.contains(where: { !$0.class.isEmpty }) else { return table }
+        func cell(_ count: Int?) -> Table.Cell { Table.Cell(count.map(String.init)) }
+        table.rows = classes.map { one in
+            [
+                Table.Cell(one.class.isEmpty ? "(plain)" : one.class), cell(one.workers), cell(one.slots),
+                cell(one.busy), cell(one.ready), cell(one.desiredWorkers),
+            ]
+        }
         return table
     }
 }

@@ -1,6 +1,5 @@
 import ArgumentParser
 import Foundation
-import Switchyard
 
 /// Submits a task, or a file of them as one batch, and may follow it to its end.
 ///
@@ -77,19 +76,18 @@ struct Submit: AsyncParsableCommand {
 
     private func submitTask() async throws {
         let (api, queue) = try await server.connect()
-        let newID = task.id ?? QueuedTask.randomID()
-        let body = try task.body(
-            command: command, queue: queue, rejectIfNoWorkers: ifNoWorkers == .reject, newID: newID)
+        let body = try task.body(command: command, queue: queue, rejectIfNoWorkers: ifNoWorkers == .reject)
         let data = try await api.submit(
             ["scheduler", "task"], body: .json(body), idempotencyKey: task.id == nil ? UUID().uuidString : nil)
         let submitted = try APIClient.decode(SubmissionView.self, data)
         if !output.isJSON { try Console.out.line(submitted.taskId) }
-        if submitted.taskId != newID, let key = task.scheduling.uniqueKey {
-            try Console.error.line(Self.uniqueHit(submitted, key: key))
+        if submitted.unique == true {
+            let state = submitted.state.map { " (\($0))" } ?? ""
+            try Console.error.line("nothing was added: task \(submitted.taskId)\(state) has this unique key already")
         }
         guard wait else {
             if output.isJSON { return try output.writeJSON(data) }
-            return try Console.error.line(submitted.line)
+            return submitted.unique == true ? () : try Console.error.line(submitted.line)
         }
         let follower = TaskFollower(api: api, queue: queue)
         let ended = try await Interruption.saying(
@@ -100,11 +98,6 @@ struct Submit: AsyncParsableCommand {
         if output.isJSON { try output.writeJSON(ended.json) }
         let status = ended.task.exitStatus
         if status != .ok { throw Failure(status) }
-    }
-
-    static func uniqueHit(_ submitted: SubmissionView, key: String) -> String {
-        let state = submitted.state.map { " (\($0))" } ?? ""
-        return "nothing was added: task \(submitted.taskId)\(state) has this unique key already: \(key)"
     }
 
     /// For a command that we propose.
@@ -122,6 +115,8 @@ struct Submit: AsyncParsableCommand {
         let batch = answer.batchId
         let queue = answer.tasks.first?.queue ?? defaultQueue
         if !output.isJSON { try Console.out.line(batch) }
+        let known = answer.tasks.count { $0.unique == true }
+        if known > 0 { try Console.error.line("\(known) of the tasks were there already, by their unique keys") }
         guard wait else {
             if output.isJSON { return try output.writeJSON(data) }
             return try Console.error.line(

@@ -28,7 +28,7 @@ struct ListWorkers: AsyncParsableCommand {
     static func table(_ workers: [WorkersView.Worker], now: Date = Date()) -> Table {
         var table = Table([
             .text("WORKER"), .text("STATE"), .number("BUSY"), .number("SLOTS"), .number("CPU"), .number("MEMORY"),
-            .text("HOST"), .text("LABELS"), .number("UP"),
+            .text("RESOURCES"), .text("HOST"), .text("LABELS"), .number("UP"),
         ])
         table.rows = workers.map { worker in
             [
@@ -37,6 +37,7 @@ struct ListWorkers: AsyncParsableCommand {
                     ? Table.Cell("draining", .yellow) : Table.Cell((worker.busySlots ?? 0) > 0 ? "busy" : "idle"),
                 Table.Cell(worker.busySlots.map(String.init)), Table.Cell(worker.slots.map(String.init)),
                 Table.Cell(worker.cpu?.shownText), Table.Cell(worker.memoryMb?.shownText.map { "\($0) MB" }),
+                Table.Cell(worker.otherResources.flatMap(TaskTables.resources)),
                 Table.Cell(worker.host), Table.Cell(worker.labels?.joined(separator: ",")),
                 Table.Cell(HumanTime.age(since: worker.registeredAt.flatMap(HumanTime.parse), now: now)),
             ]
@@ -53,8 +54,12 @@ struct WorkersView: Decodable, Sendable {
         var draining: Bool?
         var labels: [String]?
         var cpu, memoryMb: JSONValue?
+        var resources: [String: JSONValue]?
         var host: String?
         var registeredAt: String?
+
+        /// Those without a column of their own.
+        var otherResources: [String: JSONValue]? { resources?.filter { !["cpu", "memory_mb"].contains($0.key) } }
     }
     var workers: [Worker]
 }

@@ -5,11 +5,13 @@ import Switchyard
 struct BatchInput {
     var id: String?
     var tasks: [TaskInput]
+    /// Runs once when all the others have ended.
+    var onComplete: TaskInput?
     /// The body as one value, whichever form it had.
     var body: JSONValue
 
-    /// What one call of the function in Redis takes.
-    static let maxTasks = 1000
+    /// Bounds the work that one request can cause.
+    static let maxTasks = 50_000
 
     init(_ value: JSONValue) throws {
         body = value
@@ -17,12 +19,13 @@ struct BatchInput {
         case .array(let values):
             tasks = try Self.tasks(values)
         case .object:
-            let fields = try Fields(value, known: ["batch_id", "tasks"], planned: ["on_complete"])
+            let fields = try Fields(value, known: ["batch_id", "tasks", "on_complete"])
             id = try fields.name("batch_id")
             guard case .array(let values)? = fields["tasks"] else {
                 throw fields.problem("tasks", "an array of tasks", found: fields["tasks"] ?? .null)
             }
             tasks = try Self.tasks(values)
+            onComplete = try Self.followUp(fields["on_complete"] ?? .null)
         default:
             throw Problem.badRequest(
                 "body", "expected an array of tasks, or an object with tasks, found \(value.shown)")
@@ -55,6 +58,20 @@ struct BatchInput {
             seen[id] = index
         }
         return tasks
+    }
+
+    private static func followUp(_ value: JSONValue) throws -> TaskInput? {
+        if value == .null { return nil }
+        let path = "on_complete."
+        let task = try TaskInput(value, path: path)
+        if !task.scheduling.dependsOn.isEmpty {
+            throw Problem.badRequest(
+                "\(path)depends_on", "expected none: the task waits for the whole batch, found some")
+        }
+        if let key = task.scheduling.uniqueKey {
+            throw Problem.badRequest("\(path)unique_key", "expected none here, found \(key)")
+        }
+        return task
     }
 
     private static func check(count: Int) throws {

@@ -14,8 +14,8 @@ enum BodyType {
 
 extension API {
     /// The JSON value in the body.
-    func json(_ request: Request) async throws -> JSONValue {
-        try Self.value(in: try await body(request), field: "body")
+    func json(_ request: Request, limit: Int? = nil) async throws -> JSONValue {
+        try Self.value(in: try await body(request, limit: limit), field: "body")
     }
 
     /// JSON, unless the Content-Type says that it is lines of it: a program may leave the header out, and `curl -d` sends
@@ -25,10 +25,11 @@ extension API {
         return type == "application/x-ndjson" || type == "application/jsonl" ? .lines : .json
     }
 
-    func body(_ request: Request) async throws -> ByteBuffer {
-        let limit = options.maxBodyBytes
+    /// - Parameter limit: in bytes; nil for that of most requests.
+    func body(_ request: Request, limit: Int? = nil) async throws -> ByteBuffer {
+        let limit = limit ?? options.maxBodyBytes
         if let length = request.headers[.contentLength].flatMap({ Int($0) }), length > limit {
-            throw tooLarge("found \(length)")
+            throw Self.tooLarge("found \(length)", limit: limit)
         }
         let body = request.body
         do {
@@ -47,13 +48,12 @@ extension API {
                 return buffer
             }
         } catch is NIOTooManyBytesError {
-            throw tooLarge("found more")
+            throw Self.tooLarge("found more", limit: limit)
         }
     }
 
-    private func tooLarge(_ found: String) -> Problem {
-        let limit = options.maxBodyBytes
-        return Problem(
+    private static func tooLarge(_ found: String, limit: Int) -> Problem {
+        Problem(
             .contentTooLarge, code: "BadRequest", "body: expected at most \(limit) bytes, \(found)", field: "body",
             limit: limit)
     }

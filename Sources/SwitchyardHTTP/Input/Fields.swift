@@ -9,10 +9,8 @@ struct Fields {
     let path: String
     private let values: [String: JSONValue]
 
-    /// - Parameters:
-    ///   - known: a name that is not among them is refused.
-    ///   - planned: names of the contract that this version does not support.
-    init(_ value: JSONValue, path: String = "", known: Set<String>, planned: Set<String> = []) throws {
+    /// - Parameter known: a name that is not among them is refused.
+    init(_ value: JSONValue, path: String = "", known: Set<String>) throws {
         guard case .object(let members) = value else {
             let name = path.isEmpty ? "body" : String(path.dropLast())
             throw Problem.badRequest(name, "expected an object, found \(value.shown)")
@@ -21,9 +19,6 @@ struct Fields {
         var values: [String: JSONValue] = [:]
         for member in members {
             let field = path + Self.printable(member.name)
-            if planned.contains(member.name) {
-                throw Problem.badRequest(field, "this version does not support it yet; submit the task without it")
-            }
             guard known.contains(member.name) else {
                 throw Problem.badRequest(
                     field, "expected no such field (known here: \(known.sorted().joined(separator: ", ")))")
@@ -98,6 +93,19 @@ struct Fields {
         return number
     }
 
+    func decimal(_ name: String, in range: ClosedRange<Double>) throws -> Double? {
+        guard let value = given(name) else { return nil }
+        guard let number = Self.decimal(value, in: range) else {
+            throw problem(name, "a number from \(range.lowerBound) to \(range.upperBound)", found: value)
+        }
+        return number
+    }
+
+    static func decimal(_ value: JSONValue, in range: ClosedRange<Double>) -> Double? {
+        guard case .number(let text) = value, let number = Double(text), range.contains(number) else { return nil }
+        return number
+    }
+
     /// Seconds, with a fraction if need be, kept to the millisecond.
     func seconds(_ name: String, milliseconds range: ClosedRange<Int>) throws -> Duration? {
         guard let value = given(name) else { return nil }
@@ -144,7 +152,7 @@ struct Fields {
     }
 
     /// A name that somebody else chose, as a message may show it.
-    private static func printable(_ name: String) -> String {
+    static func printable(_ name: String) -> String {
         String(Name.shown(name).filter { $0 != "\"" })
     }
 }

@@ -24,7 +24,10 @@ struct Idempotency {
         token = Self.digest("\(key)\n\(body.canonical.text)")
     }
 
-    func taskID(_ index: Int) -> String { index == 0 ? "idem-\(keyDigest)" : "idem-\(keyDigest)-\(index)" }
+    func taskID(_ index: Int?) -> String {
+        guard let index else { return "idem-\(keyDigest)-then" }
+        return index == 0 ? "idem-\(keyDigest)" : "idem-\(keyDigest)-\(index)"
+    }
     var batchID: String { "idem-\(keyDigest)" }
 
     /// 128 bits in hexadecimal.

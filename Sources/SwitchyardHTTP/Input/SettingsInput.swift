@@ -26,12 +26,17 @@ enum Settings {
         Setting(name: "heartbeat_seconds", stored: "heartbeat_ms", range: 20...3_600_000),
         Setting(name: "assign_timeout_seconds", stored: "assign_timeout_ms", range: 100...3_600_000),
         Setting(name: "max_deliveries", stored: "max_deliveries", range: 1...1000),
+        Setting(name: "aging_seconds", stored: "aging_ms", range: 0...604_800_000),
+        Setting(name: "reserve_after_seconds", stored: "reserve_after_ms", range: 0...86_400_000),
         Setting(name: "log_max_entries", stored: "log_max_entries", range: 1...1_000_000),
     ]
 
+    /// Gives out no tasks; takes no new ones.
+    private static let flags = ["paused", "draining"]
+
     /// What the body of a PATCH changes.
     static func changes(_ body: JSONValue) throws -> [(name: String, value: Int)] {
-        let fields = try Fields(body, known: Set(all.map(\.name) + ["paused"]))
+        let fields = try Fields(body, known: Set(all.map(\.name) + flags))
         var changes: [(name: String, value: Int)] = try all.compactMap { setting in
             let value =
                 setting.isSeconds
@@ -39,12 +44,15 @@ enum Settings {
                 : try fields.integer(setting.name, in: setting.range)
             return value.map { (setting.stored, $0) }
         }
-        if let paused = try fields.flag("paused") { changes.append(("paused", paused ? 1 : 0)) }
+        for name in flags {
+            if let flag = try fields.flag(name) { changes.append((name, flag ? 1 : 0)) }
+        }
         return changes
     }
 
     static func json(_ settings: [String: Int], queue: String) -> JSONValue {
-        var json: JSONValue = ["queue": .string(queue), "paused": .bool(settings["paused"] == 1)]
+        var json: JSONValue = ["queue": .string(queue)]
+        for name in flags { json.add(name, .bool(settings[name] == 1)) }
         for setting in all {
             json.add(
                 setting.name,

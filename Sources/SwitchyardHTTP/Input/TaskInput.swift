@@ -13,18 +13,13 @@ struct TaskInput {
     var maxRetries: Int?
     var runAt: Date?
     var delay: Duration?
+    var scheduling = SchedulingOptions()
     var rejectIfNoWorkers = false
 
-    static let known: Set<String> = [
+    static let known = SchedulingOptions.known.union([
         "repo", "target", "args", "mr", "labels", "command", "env", "cwd", "payload", "id", "queue", "priority",
         "timeout_seconds", "max_retries", "run_at", "delay_seconds", "if_no_workers",
-    ]
-
-    /// Of the contract, and not built yet: refused, because a task that ignores them would do something else than asked.
-    static let planned: Set<String> = [
-        "depends_on", "requires", "resources", "affinity_key", "fairness_key", "fairness_weight", "concurrency_key",
-        "concurrency_limit", "unique_key",
-    ]
+    ])
 
     /// What the functions in Redis accept.
     static let timeoutMilliseconds = 1...2_592_000_000
@@ -36,7 +31,7 @@ struct TaskInput {
 
     /// - Parameter path: `tasks[3].` in a batch.
     init(_ value: JSONValue, path: String = "") throws {
-        let fields = try Fields(value, path: path, known: Self.known, planned: Self.planned)
+        let fields = try Fields(value, path: path, known: Self.known)
         request.repo = try fields.text("repo")
         request.target = try fields.text("target")
         request.args = try fields.texts("args")
@@ -56,6 +51,7 @@ struct TaskInput {
         maxRetries = try fields.integer("max_retries", in: Self.retries)
         runAt = try fields.date("run_at")
         delay = try fields.seconds("delay_seconds", milliseconds: Self.delayMilliseconds)
+        scheduling = try SchedulingOptions(fields)
         rejectIfNoWorkers = try fields.choice("if_no_workers", IfNoWorkers.self) == .reject
     }
 
@@ -75,8 +71,9 @@ struct TaskInput {
     /// The task to add.
     /// - Parameters:
     ///   - defaults: the queue's settings, for what the client left open.
+    ///   - index: of the task in its batch; nil for the one that follows it.
     ///   - identity: makes a repeated request recognisable; nil without an `Idempotency-Key`.
-    func task(defaults: [String: Int], traceparent: String?, identity: Idempotency?, index: Int) -> QueuedTask {
+    func task(defaults: [String: Int], traceparent: String?, identity: Idempotency?, index: Int?) -> QueuedTask {
         var request = request
         request.traceparent = traceparent
         var task = QueuedTask(request, priority: priority, id: id ?? identity?.taskID(index))
@@ -85,6 +82,7 @@ struct TaskInput {
         task.maxRetries = maxRetries ?? defaults["default_max_retries"] ?? task.maxRetries
         task.runAt = runAt
         task.delay = delay
+        task.scheduling = scheduling
         return task
     }
 }

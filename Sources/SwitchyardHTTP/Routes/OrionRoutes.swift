@@ -20,10 +20,10 @@ struct OrionInput {
         guard !targets.isEmpty else {
             throw fields.problem("targets", "at least one target", found: fields["targets"] ?? .null)
         }
-        guard targets.count <= BatchInput.maxTasks else {
+        guard targets.count <= SchedulerHandle.tasksPerCall else {
             throw Problem.badRequest(
-                "targets", "expected at most \(BatchInput.maxTasks) targets, found \(targets.count)",
-                limit: BatchInput.maxTasks)
+                "targets", "expected at most \(SchedulerHandle.tasksPerCall) targets, found \(targets.count)",
+                limit: SchedulerHandle.tasksPerCall)
         }
         if let empty = targets.firstIndex(of: "") {
             throw fields.problem("targets[\(empty)]", "a text that is not empty", found: "")

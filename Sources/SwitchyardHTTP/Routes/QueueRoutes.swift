@@ -1,7 +1,8 @@
 import Hummingbird
 import Switchyard
 
-// A queue's settings, and whether it is paused. Each answers with all the settings that now hold.
+// A queue as a whole: its settings, whether it gives out and takes tasks, and its end. What changes something is answered
+// with all the settings that now hold.
 
 extension API {
     func addQueues(to routes: inout Routes) {
@@ -9,7 +10,27 @@ extension API {
             try await configure(request, context) { _ in [("paused", 1)] }
         }
         routes.on(.post, "/scheduler/queue/:queue/resume") { request, context in
-            try await configure(request, context) { _ in [("paused", 0)] }
+            try await configure(request, context) { _ in [("paused", 0), ("draining", 0)] }
+        }
+        routes.on(.post, "/scheduler/queue/:queue/drain") { request, context in
+            try await configure(request, context) { _ in [("draining", 1)] }
+        }
+        routes.on(.get, "/scheduler/queue/:queue") { request, context in
+            _ = try Query(request)
+            let queue = try name(context, "queue", field: "queue")
+            return .json(Settings.json(try await scheduler.handle(queue: queue).configure([]), queue: queue))
+        }
+        routes.on(.delete, "/scheduler/queue/:queue") { request, context in
+            let query = try Query(request, ["confirm"])
+            let queue = try name(context, "queue", field: "queue")
+            guard let confirm = query["confirm"], confirm == queue else {
+                throw Problem.badRequest(
+                    "confirm",
+                    "expected the name of the queue, \(queue), to delete all its tasks, found "
+                        + (query["confirm"].map(Name.shown) ?? "none"))
+            }
+            try await scheduler.handle(queue: queue).purgeQueue(confirm: confirm)
+            return .json(["queue": .string(queue), "purged": true])
         }
         routes.on(.patch, "/scheduler/queue/:queue") { request, context in
             try await configure(request, context) { try Settings.changes(try await json($0)) }

@@ -22,7 +22,7 @@ extension API {
             throw SchedulerError.internal(message: "a submission was answered with nothing", redisAway: false)
         }
         return .json(
-            SubmissionJSON.json(submission, queue: queue), status: submission.isRepetition ? .ok : .created,
+            SubmissionJSON.json(submission, queue: queue), status: submission.isNew ? .created : .ok,
             headers: [.location: location("task", submission.task.id, queue: queue)])
     }
 
@@ -30,36 +30,45 @@ extension API {
         let query = try Query(request, ["queue"])
         let input =
             switch bodyType(request) {
-            case .json: try BatchInput(try await json(request))
-            case .lines: try BatchInput(lines: try await body(request))
+            case .json: try BatchInput(try await json(request, limit: options.maxBatchBytes))
+            case .lines: try BatchInput(lines: try await body(request, limit: options.maxBatchBytes))
             }
         let queue = try queue(input.tasks.map(\.queue), query, field: { "tasks[\($0)].queue" })
+        if let named = input.onComplete?.queue, named != queue {
+            throw Problem.badRequest("on_complete.queue", "expected the queue of the batch, \(queue), found \(named)")
+        }
         let identity = try Idempotency(request, queue: queue, body: input.body)
         let batch = input.id ?? identity?.batchID ?? QueuedTask.randomID()
         let added = try await add(
-            input.tasks, queue: queue, batch: batch, identity: identity, traceparent: traceparent(of: request))
+            input.tasks, onComplete: input.onComplete, queue: queue, batch: batch, identity: identity,
+            traceparent: traceparent(of: request))
         return .json(
             [
                 "batch_id": .string(batch),
                 "tasks": .array(added.map { SubmissionJSON.json($0, queue: queue) }),
             ],
-            status: added.allSatisfy(\.isRepetition) ? .ok : .created,
+            status: added.contains(where: \.isNew) ? .created : .ok,
             headers: [.location: location("batch", batch, queue: queue)])
     }
 
     /// Adds the tasks, all or none, with the queue's defaults for what they leave open.
     func add(
-        _ inputs: [TaskInput], queue: String, batch: String?, identity: Idempotency?, traceparent: String?
+        _ inputs: [TaskInput], onComplete: TaskInput? = nil, queue: String, batch: String?, identity: Idempotency?,
+        traceparent: String?
     ) async throws -> [SchedulerHandle.Submission] {
         let handle = try await scheduler.handleForSubmitting(queue: queue)
-        let needsDefaults = inputs.contains { $0.timeout == nil || $0.maxRetries == nil }
+        let needsDefaults = (inputs + [onComplete].compactMap { $0 }).contains {
+            $0.timeout == nil || $0.maxRetries == nil
+        }
         let defaults = needsDefaults ? try await settings.settings(of: handle) : [:]
         let tasks = inputs.enumerated().map { index, input in
             input.task(defaults: defaults, traceparent: traceparent, identity: identity, index: index)
         }
+        let followUp = onComplete?.task(defaults: defaults, traceparent: traceparent, identity: identity, index: nil)
         do {
             let added = try await handle.addTasks(
-                tasks, batch: batch, rejectIfNoWorkers: inputs.contains(where: \.rejectIfNoWorkers))
+                tasks, batch: batch, onComplete: followUp,
+                rejectIfNoWorkers: inputs.contains(where: \.rejectIfNoWorkers))
             return try await asFirstAnswered(added, handle: handle)
         } catch SchedulerError.taskExists(let message) where identity != nil {
             throw Problem(
@@ -73,18 +82,19 @@ extension API {
         }
     }
 
-    /// A repetition is answered with what holds of the tasks, not with what this request would have made of them: the
+    /// A repetition, or an equal task that was there before, is answered with what holds of the tasks, not with what this request would have made of them: the
     /// automatic priority may come out differently now.
     private func asFirstAnswered(
         _ added: [SchedulerHandle.Submission], handle: SchedulerHandle
     ) async throws -> [SchedulerHandle.Submission] {
-        guard added.contains(where: \.isRepetition) else { return added }
-        let known = try await handle.getTasks(added.map(\.task.id))
-        return zip(added, known).map { submission, task in
-            var submission = submission
-            if submission.isRepetition, let task { submission.task = task }
-            return submission
+        var added = added
+        let earlier = added.indices.filter { !added[$0].isNew }
+        for start in stride(from: 0, to: earlier.count, by: SchedulerHandle.tasksPerCall) {
+            let part = earlier[start..<min(start + SchedulerHandle.tasksPerCall, earlier.count)]
+            let known = try await handle.getTasks(part.map { added[$0].task.id })
+            for case (let index, let task?) in zip(part, known) { added[index].task = task }
         }
+        return added
     }
 
     /// The one queue that all the tasks and the query name, or the default.

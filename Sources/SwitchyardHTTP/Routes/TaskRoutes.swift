@@ -21,6 +21,19 @@ extension API {
                 try name(context, "id", field: "task_id"), reason: query["reason"])
             return .json(TaskJSON.json(task, queue: handle.queue))
         }
+        routes.on(.patch, "/scheduler/task/:id") { request, context in
+            let handle = try handle(try Query(request, ["queue"]))
+            let id = try name(context, "id", field: "task_id")
+            let fields = try Fields(try await json(request), known: ["priority"])
+            guard let priority = try fields.choice("priority", TaskPriority.self) else {
+                throw fields.problem("priority", "critical, high, normal or low", found: fields["priority"] ?? .null)
+            }
+            return .json(TaskJSON.json(try await handle.changePriority(id, to: priority), queue: handle.queue))
+        }
+        routes.on(.get, "/scheduler/task/:id/explain") { request, context in
+            let handle = try handle(try Query(request, ["queue"]))
+            return .json(ExplanationJSON.json(try await handle.explain(try name(context, "id", field: "task_id"))))
+        }
         routes.on(.post, "/scheduler/task/:id/retry") { request, context in
             let handle = try handle(try Query(request, ["queue"]))
             let task = try await handle.retryTask(try name(context, "id", field: "task_id"))

@@ -6,8 +6,10 @@ public struct HTTPServerOptions: Sendable {
     public var host = "127.0.0.1"
     /// 0 lets the system choose one.
     public var port = 8080
-    /// A larger body is refused with 413. A task's own limit is 1 MiB, a batch's 1000 tasks.
+    /// A larger body is refused with 413. A task's own limit is 1 MiB.
     public var maxBodyBytes = 4 << 20
+    /// The same for a batch, whose own limit is 50,000 tasks.
+    public var maxBatchBytes = 64 << 20
     /// The queue of a request that names none.
     public var defaultQueue = "default"
     /// Connections beyond this many wait until another closes.

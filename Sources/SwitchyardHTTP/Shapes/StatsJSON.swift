@@ -2,32 +2,40 @@ import Switchyard
 
 /// Queues in numbers: the sums over all of them, and each by its name under `queues`.
 enum StatsJSON {
-    static func json(_ all: [QueueStats]) -> JSONValue {
-        var total = counts(all)
-        total.add("by_priority", byPriority(all))
+    typealias Queue = (stats: QueueStats, demand: Demand)
+
+    static func json(_ queues: [Queue]) -> JSONValue {
+        var total = counts(queues)
+        total.add("by_priority", byPriority(queues.map(\.stats)))
+        // Classes of different queues are different workers, whatever they are called: with several, each has its own.
+        if queues.count == 1, let queue = queues.first { total.add("classes", DemandJSON.classes(queue.demand)) }
         total.add(
             "queues",
             .object(
-                all.map { stats in
-                    var one = counts([stats])
-                    one.add("by_priority", byPriority([stats]))
-                    one.add("paused", .bool(stats.isPaused))
-                    return JSONValue.Member(name: stats.queue, value: one)
+                queues.map { queue in
+                    var one = counts([queue])
+                    one.add("by_priority", byPriority([queue.stats]))
+                    one.add("classes", DemandJSON.classes(queue.demand))
+                    one.add("paused", .bool(queue.stats.isPaused))
+                    return JSONValue.Member(name: queue.stats.queue, value: one)
                 }))
         return total
     }
 
-    private static func counts(_ all: [QueueStats]) -> JSONValue {
+    private static func counts(_ queues: [Queue]) -> JSONValue {
+        let all = queues.map(\.stats)
         func sum(_ value: (QueueStats) -> Int) -> JSONValue { JSONValue(all.reduce(0) { $0 + value($1) }) }
         return [
             "pending_tasks": sum(\.pending), "ready_tasks": sum(\.ready), "held_tasks": sum(\.held),
+            "waiting_tasks": sum(\.waiting), "blocked_tasks": sum(\.blocked),
             "assigned_tasks": sum(\.assigned), "running_tasks": sum(\.running), "completed_tasks": sum(\.completed),
             "failed_tasks": sum(\.failed), "timeout_tasks": sum(\.timeout), "cancelled_tasks": sum(\.cancelled),
             "total_workers": sum(\.totalWorkers), "idle_workers": sum(\.idleWorkers),
             "busy_workers": sum(\.busyWorkers), "slots": sum(\.slots), "queue_full_errors": sum(\.queueFullErrors),
             "retries": sum(\.retries), "lost_attempts": sum(\.lost), "repaired": sum(\.repaired),
             "oldest_pending_seconds": JSONValue(all.map(\.oldestPending).max() ?? .zero),
-            "unroutable_tasks": sum(\.unroutable), "desired_workers": sum(\.desiredWorkers),
+            "unroutable_tasks": sum(\.unroutable),
+            "desired_workers": JSONValue(queues.reduce(0) { $0 + $1.demand.desiredWorkers }),
         ]
     }
 

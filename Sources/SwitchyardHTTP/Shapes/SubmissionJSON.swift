@@ -4,11 +4,14 @@ import Switchyard
 enum SubmissionJSON {
     static func json(_ submission: SchedulerHandle.Submission, queue: String) -> JSONValue {
         let task = submission.task
-        return [
+        var json: JSONValue = [
             "task_id": .string(task.id), "queue": .string(queue), "state": .string(task.state.rawValue),
             "status": .string(status(submission)), "priority": JSONValue(task.priority?.rawValue),
             "priority_reason": JSONValue(task.priorityReason), "queue_position": JSONValue(task.position),
         ]
+        // The task with its unique key was there before, and is answered instead.
+        json.add("unique", submission.isDuplicate ? true : nil)
+        return json
     }
 
     /// Dispatched: a worker was woken for it, or has had it already. Queued: it waits in line, or for its time.

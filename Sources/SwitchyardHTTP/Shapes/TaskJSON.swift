@@ -21,6 +21,7 @@ enum TaskJSON {
         json.add("due_at", task.dueAt.map { JSONValue($0) })
         json.add("batch_id", task.batch.map { .string($0) })
         addRequest(task.request, to: &json)
+        SchedulingJSON.add(task.scheduling, to: &json)
         add("progress", task.progress, to: &json)
         add("result", task.result, to: &json)
         json.add("exit_code", task.exitCode.map { JSONValue($0) })

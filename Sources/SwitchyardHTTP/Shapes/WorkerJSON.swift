@@ -7,17 +7,17 @@ enum WorkerJSON {
         var json: JSONValue = [
             "worker_id": .string(worker.id), "queue": .string(queue), "slots": JSONValue(worker.slots),
             "busy_slots": JSONValue(worker.busy), "draining": .bool(worker.isDraining),
-            "labels": JSONValue(worker.labels), "registered_at": JSONValue(worker.registeredAt),
+            "labels": JSONValue(worker.labels), "class": .string(worker.workerClass),
+            "resources": SchedulingJSON.resources(worker.resources), "registered_at": JSONValue(worker.registeredAt),
             "expires_at": JSONValue(worker.expiresAt),
         ]
         // Microseconds since 1970.
         let assigned = worker.details["last_assigned"].flatMap { Double($0) }.flatMap { $0 > 0 ? $0 / 1e6 : nil }
         json.add("last_assigned_at", JSONValue(assigned.map { Date(timeIntervalSince1970: $0) }))
         for name in ["host", "version"] { json.add(name, worker.details[name].map { .string($0) }) }
-        for name in ["pid", "memory_mb"] {
-            json.add(name, worker.details[name].flatMap { Int($0) }.map { JSONValue($0) })
-        }
-        json.add("cpu", worker.details["cpu"].flatMap { Double($0) }.flatMap { $0.isFinite ? .number("\($0)") : nil })
+        json.add("pid", worker.details["pid"].flatMap { Int($0) }.map { JSONValue($0) })
+        json.add("cpu", worker.resources.cpu.map(SchedulingJSON.number))
+        json.add("memory_mb", worker.resources.memoryMB.map { JSONValue($0) })
         return json
     }
 }

@@ -5,7 +5,7 @@ import Switchyard
 import SwitchyardTesting
 import Testing
 
-@Suite struct ScheduleTests {
+@Suite struct FiringTests {
     private func schedule(
         _ id: String, _ cron: String, missed: RecurringSchedule.Missed = .skip, command: [String] = ["true"]
     ) -> RecurringSchedule {

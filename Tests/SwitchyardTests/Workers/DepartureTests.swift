@@ -121,8 +121,8 @@ struct DepartureTests {
             #expect(found.id == "w:1")
             #expect(found.slots == 4)
             #expect(found.labels == ["os=linux", "gpu"])
-            #expect(found.details["cpu"] == "2.5")
-            #expect(found.details["memory_mb"] == "4096")
+            #expect(found.resources.cpu == 2.5)
+            #expect(found.resources.memoryMB == 4096)
             #expect(found.busy == 0)
         }
     }

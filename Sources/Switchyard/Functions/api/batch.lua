@@ -13,7 +13,10 @@ local function batch(keys, args)
         return sw.bad('batch: expected 1 to 200 characters of A-Z a-z 0-9 . _ : -, found ' .. sw.shown(head.batch or ''))
     end
     local fields = redis.call('HGETALL', q.prefix .. 'batch:' .. head.batch)
-    if #fields == 0 then
+    local staged = false
+    for i = 1, #fields, 2 do staged = staged or fields[i] == 'staged' end
+    -- Of a batch that is not whole yet nobody sees anything.
+    if #fields == 0 or staged then
         return redis.error_reply('TASKNOTFOUND batch ' .. head.batch
             .. ' does not exist, or was deleted after its retention')
     end

@@ -44,10 +44,13 @@ local function configure(keys, args)
     end
     local c = sw.changes(q)
     if head.paused == '0' then sw.plan_wake_for_line(c) end
-    sw.ensure_instance(q)
-    if #set > 0 then sw.set_config(q, unpack(set)) end
+    -- Looking at the settings of a queue does not create it.
+    if #set > 0 then
+        sw.ensure_instance(q)
+        sw.set_config(q, unpack(set))
+    end
     sw.commit(c)
-    local reply = { 'paused', q.paused and '1' or '0', 'instance', q.instance }
+    local reply = { 'paused', q.paused and '1' or '0', 'instance', q.instance or '' }
     for _, name in ipairs(names) do
         reply[#reply + 1] = name
         reply[#reply + 1] = sw.digits(q[name])

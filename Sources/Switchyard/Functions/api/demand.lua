@@ -2,14 +2,21 @@
 -- each class and how busy. Looks at 1000 lanes and 1000 workers at most.
 --
 -- Keys        1: the queue's prefix
--- Arguments   none
+-- Arguments   class (the name of one that is to be listed also while no worker of it is registered)
 -- Reply       two lists. 1: for each lane {its name ('': none), tasks in line, the classes of workers here that serve it…}.
 --             2: for each class {its name ('': none), workers, slots, attempts held, draining workers}
 -- Errors      BADREQUEST
 local function demand(keys, args)
     local q, failure = sw.open(keys)
     if not q then return failure end
+    local head, tasks = sw.parse(args)
+    if not head then return tasks end
+    if head.class and #head.class > 2000 then return sw.bad('class: at most 2000 bytes, found ' .. #head.class) end
     local classes, names = {}, {}
+    if head.class then
+        classes[head.class] = { head.class, 0, 0, 0, 0 }
+        names[1] = head.class
+    end
     local workers = redis.call('ZRANGE', q.prefix .. 'workers', 0, 999)
     for _, worker in ipairs(workers) do
         local v = redis.call('HMGET', q.prefix .. 'worker:' .. worker, 'slots', 'draining')

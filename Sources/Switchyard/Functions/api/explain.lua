@@ -20,7 +20,7 @@ local function why_held(q, task, held_by)
             task.retry_count, 'max_retries', task.max_retries }
     elseif held_by == 'rate_limit' then
         return { 'code', 'rate_limit', 'message', 'tasks of rate_key ' .. task.rate_key .. ' start '
-            .. task.rate_per_second .. ' times a second; its turn is in ' .. seconds .. ' s', 'key', task.rate_key,
+            .. (task.rate_per_second or 1) .. ' times a second; its turn is in ' .. seconds .. ' s', 'key', task.rate_key,
             'due_at', sw.digits(due) }
     elseif held_by == 'concurrency_limit' then
         local running = redis.call('SCARD', q.prefix .. 'running:' .. task.concurrency_key)

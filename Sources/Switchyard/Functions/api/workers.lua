@@ -2,7 +2,8 @@
 --
 -- Keys        1: the queue's prefix
 -- Arguments   limit (1 to 1000, default 1000)
--- Reply       for each worker the pairs of its hash, and then id, busy (attempts it holds), expires_at (ms since 1970)
+-- Reply       for each worker the pairs of its hash, and then id, class (its name, '': none), busy (attempts it holds),
+--             expires_at (ms since 1970)
 -- Errors      BADREQUEST
 local function workers(keys, args)
     local q, failure = sw.open(keys)
@@ -15,7 +16,8 @@ local function workers(keys, args)
     local replies = {}
     for i = 1, #found, 2 do
         local fields = redis.call('HGETALL', q.prefix .. 'worker:' .. found[i])
-        for _, value in ipairs({ 'id', found[i], 'busy', tostring(redis.call('HLEN', q.prefix .. 'attempts:' .. found[i])),
+        local class = q.has_lanes and redis.call('HGET', q.prefix .. 'class', found[i]) or ''
+        for _, value in ipairs({ 'id', found[i], 'class', class, 'busy', tostring(redis.call('HLEN', q.prefix .. 'attempts:' .. found[i])),
             'expires_at', found[i + 1] }) do
             fields[#fields + 1] = value
         end

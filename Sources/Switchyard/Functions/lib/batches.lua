@@ -70,7 +70,11 @@ end
 -- Deletes up to `limit` tasks of staged batches that nobody opened in time. Answers how many.
 function sw.drop_staged(q, limit)
     local id = redis.call('ZRANGEBYSCORE', q.prefix .. 'staged_batches', '-inf', q.now_text, 'LIMIT', 0, 1)[1]
-    if not id then return 0 end
+    return id and sw.drop_staged_batch(q, id, limit) or 0
+end
+
+-- Deletes up to `limit` tasks of the staged batch `id`, and with the last of them the batch. Answers how many.
+function sw.drop_staged_batch(q, id, limit)
     local ids = redis.call('LRANGE', q.prefix .. 'members:' .. id, 0, limit - 1)
     if #ids < limit then
         redis.call('ZREM', q.prefix .. 'staged_batches', id)

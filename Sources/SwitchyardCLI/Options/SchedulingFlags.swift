@@ -2,7 +2,7 @@ import ArgumentParser
 import Foundation
 
 /// When, where and next to what a task runs: the part of a submission that a plain task does not have.
-struct SchedulingOptions: ParsableArguments {
+struct SchedulingFlags: ParsableArguments {
     @Option(
         help: ArgumentHelp(
             "Run after these tasks completed; repeatable, or with commas.", valueName: "id"))

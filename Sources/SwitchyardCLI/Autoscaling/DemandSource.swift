@@ -1,11 +1,13 @@
 import Foundation
 
 /// What the server says about the workers that a queue needs.
-struct Demand: Sendable {
+struct DemandSource: Sendable {
     let api: APIClient
     let queue: String
     /// Nil: the queue as a whole.
     let workerClass: String?
+    /// Of a worker of that class, should there be none yet.
+    let slots: Int
 
     private struct Answer: Decodable {
         var desiredWorkers: Int
@@ -14,7 +16,8 @@ struct Demand: Sendable {
     /// - Throws: ``Failure``.
     func desiredWorkers() async throws -> Int {
         try await api.send(
-            Answer.self, .GET, ["scheduler", "autoscale"], query: [("queue", queue), ("class", workerClass)]
+            Answer.self, .GET, ["scheduler", "autoscale"],
+            query: [("queue", queue), ("class", workerClass), ("slots", workerClass.map { _ in "\(slots)" })]
         ).desiredWorkers
     }
 

@@ -1,0 +1,143 @@
+import NIOCore
+import RedisClient
+
+// Submitting: one task, or many, all or none.
+
+extension SchedulerHandle {
+    /// What became of a submitted task.
+    public struct Submission: Sendable, Equatable {
+        /// With its unique key taken: its id and state are those of the task that has the key.
+        public var task: QueuedTask
+        /// A worker was woken for it; otherwise it waits in line.
+        public var wokeWorker: Bool
+        /// The same submission had been made before; nothing was added.
+        public var isRepetition: Bool
+        /// Another task with its unique key was there before; nothing was added.
+        public var isDuplicate: Bool
+        public var isNew: Bool { !isRepetition && !isDuplicate }
+    }
+
+    /// How many tasks one call takes; more go in parts.
+    public static let tasksPerCall = 1000
+
+    /// Adds a task. Repeating it after a lost reply adds it once.
+    /// - Throws: `queueFull`, `taskExists`, `noWorkers`, `invalidInput`.
+    public func addTask(_ task: QueuedTask, rejectIfNoWorkers: Bool = false) async throws -> Submission {
+        let added = try await addTasks([task], rejectIfNoWorkers: rejectIfNoWorkers)
+        guard let submission = added.first else {
+            throw SchedulerError.internal(message: "Redis answered nothing for task \(task.id)", redisAway: false)
+        }
+        return submission
+    }
+
+    /// Adds all the tasks, or none. More than ``tasksPerCall`` are brought in parts that nobody sees before the last has
+    /// arrived; they come into line in steps.
+    /// - Parameters:
+    ///   - batch: an id under which they are followed as one; nil for none, or a random one where one is needed: it is
+    ///     in the tasks that are answered.
+    ///   - onComplete: a task that runs once when all the others have ended, however.
+    /// - Throws: as ``addTask(_:rejectIfNoWorkers:)``; the message names the task, or the cycle that dependencies form.
+    public func addTasks(
+        _ tasks: [QueuedTask], batch: String? = nil, onComplete: QueuedTask? = nil, rejectIfNoWorkers: Bool = false
+    ) async throws -> [Submission] {
+        var prepared: [QueuedTask] = []
+        prepared.reserveCapacity(tasks.count)
+        for task in tasks { prepared.append(try await self.prepared(task)) }
+        let needsBatch = onComplete != nil || tasks.count > Self.tasksPerCall
+        let batch =
+            try batch.map { try Name.validate($0, field: "batch_id") }
+            ?? (needsBatch ? QueuedTask.randomID() : nil)
+
+        var head: [RedisArgument] = batch.map { ["batch", .string($0)] } ?? []
+        if rejectIfNoWorkers { head += ["if_no_workers", "reject"] }
+        var followUp: [RedisArgument] = []
+        if let onComplete {
+            followUp = [
+                "on_complete", .string(try await self.prepared(onComplete).template(field: "on_complete")),
+            ]
+        }
+        guard let batch, tasks.count > Self.tasksPerCall else {
+            if tasks.count == 1 { head += ["position", "1"] }
+            return try await submit(prepared, head: head + followUp, batch: batch)
+        }
+        return try await submitInParts(prepared, head: head, followUp: followUp, batch: batch)
+    }
+
+    /// One call of the function.
+    private func submit(_ tasks: [QueuedTask], head: [RedisArgument], batch: String?) async throws -> [Submission] {
+        var arguments = head
+        for task in tasks { arguments += task.submission() }
+        let reply = try await functions.call("submit", arguments)
+        guard let entries = reply.array, entries.count == tasks.count else {
+            throw SchedulerError.internal(message: "switchyard_submit answered \(reply)", redisAway: false)
+        }
+        return zip(tasks, entries).map { task, entry in
+            var task = task
+            let fields = entry.array ?? []
+            let how = fields.count > 4 ? fields[4].string : nil
+            task.state = fields.count > 1 ? fields[1].string.flatMap(TaskState.init) ?? .pending : .pending
+            let position = fields.count > 3 ? fields[3].int ?? -1 : -1
+            task.position = position < 0 ? nil : Int(position)
+            task.batch = batch
+            if how == "unique", let id = fields[0].string {
+                task.id = id
+                task.batch = nil
+            }
+            return Submission(
+                task: task, wokeWorker: fields.count > 2 && fields[2].string == "woken",
+                isRepetition: how == "repeated", isDuplicate: how == "unique")
+        }
+    }
+
+    /// Stages the tasks in parts, each after those that it depends on, and opens the batch. What was staged is deleted
+    /// when a part is refused; when that fails too, a replica deletes it after an hour.
+    private func submitInParts(
+        _ tasks: [QueuedTask], head: [RedisArgument], followUp: [RedisArgument], batch: String
+    ) async throws -> [Submission] {
+        let order = try DependencyOrder.order(of: tasks)
+        var submissions: [Int: Submission] = [:]
+        submissions.reserveCapacity(tasks.count)
+        var isStaged = false
+        do {
+            for start in stride(from: 0, to: order.count, by: Self.tasksPerCall) {
+                let part = order[start..<min(start + Self.tasksPerCall, order.count)]
+                let head = head + ["stage", "1"] + (start == 0 ? followUp : [])
+                let added = try await submit(part.map { tasks[$0] }, head: head, batch: batch)
+                isStaged = isStaged || added.contains { !$0.isRepetition }
+                for (index, submission) in zip(part, added) { submissions[index] = submission }
+            }
+            _ = try await functions.call("open_batch", ["batch", .string(batch)])
+        } catch {
+            if isStaged { await abandon(batch) }
+            throw error
+        }
+        return tasks.indices.compactMap { submissions[$0] }
+    }
+
+    /// Deletes the parts of a batch that was not opened. Does nothing to one that was.
+    private func abandon(_ batch: String) async {
+        // A cancelled task cannot send.
+        await Task { [functions] in
+            while let deleted = try? await functions.call("abandon_batch", ["batch", .string(batch)]).int, deleted > 0 {
+            }
+        }.value
+    }
+
+    /// The task with its priority decided, its names and options checked, and a token by which its repetition is known.
+    private func prepared(_ task: QueuedTask) async throws -> QueuedTask {
+        var task = task
+        task.id = try Name.validate(task.id, field: "id")
+        task.scheduling = try task.scheduling.checked()
+        if task.requestToken == nil { task.requestToken = QueuedTask.randomID() }
+        if task.priority == nil {
+            let isComplex = task.request.args.count >= policy.manyArguments
+            let load = isComplex ? try await load.current(of: self) : 0
+            let decision = policy.decide(task.request, load: load)
+            task.priority = decision.priority
+            task.priorityReason = decision.reason
+        } else if task.priorityReason == nil {
+            task.priorityReason = "given"
+        }
+        return task
+    }
+}

@@ -1,0 +1,77 @@
+import Switchyard
+import Testing
+
+@testable import SwitchyardHTTP
+
+/// A queue as a whole.
+@Suite struct QueueTests {
+    @Test func aDrainingQueueTakesNoTasksAndGivesOutThoseItHas() async throws {
+        let world = try await World.shared
+        let queue = world.newQueue()
+        _ = try await world.submit("{}", queue: queue)
+        let drained = try await world.ask(.POST, "/scheduler/queue/\(queue)/drain")
+        #expect(drained.status == 200)
+        #expect(drained["draining"] == true)
+        #expect(drained["paused"] == false)
+        let refused = try await world.ask(.POST, "/scheduler/task?queue=\(queue)", json: "{}")
+        refused.expectProblem(429, code: "QueueFull")
+        #expect(refused["message"].string?.contains("draining") == true)
+        #expect(try await world.worker(queue).pull(max: 1, holding: 0).count == 1)
+        _ = try await world.ask(.POST, "/scheduler/queue/\(queue)/pause")
+        let resumed = try await world.ask(.POST, "/scheduler/queue/\(queue)/resume")
+        #expect(resumed["draining"] == false)
+        #expect(resumed["paused"] == false)
+        _ = try await world.submit("{}", queue: queue)
+    }
+
+    @Test func theSettingsAreShownWithoutMakingTheQueue() async throws {
+        let world = try await World.shared
+        let queue = world.newQueue()
+        let shown = try await world.ask(.GET, "/scheduler/queue/\(queue)")
+        #expect(shown.status == 200)
+        #expect(shown["queue"].string == queue)
+        #expect(shown["aging_seconds"].int == 0)
+        #expect(shown["reserve_after_seconds"].int == 10)
+        #expect(try await world.redis.keys(of: queue).isEmpty)
+        #expect(!world.scheduler.queues.contains(queue))
+        let set = try await world.ask(
+            .PATCH, "/scheduler/queue/\(queue)",
+            json: #"{"aging_seconds":30,"reserve_after_seconds":0.5,"draining":true}"#)
+        #expect(set["aging_seconds"].int == 30)
+        #expect(set["reserve_after_seconds"] == .number("0.5"))
+        #expect(try await world.ask(.GET, "/scheduler/queue/\(queue)")["draining"] == true)
+    }
+
+    @Test func agingIsNotChangedWhileTasksWait() async throws {
+        let world = try await World.shared
+        let queue = world.newQueue()
+        _ = try await world.submit("{}", queue: queue)
+        try await world.ask(.PATCH, "/scheduler/queue/\(queue)", json: #"{"aging_seconds":30}"#)
+            .expectProblem(400, code: "BadRequest", field: "aging_ms")
+    }
+
+    @Test func aPurgeEmptiesTheQueueThatIsNamedTwice() async throws {
+        let world = try await World.shared
+        let queue = world.newQueue()
+        let worker = try await world.worker(queue)
+        let tasks =
+            (0..<300).map { #"{"id":"t\#($0)"}"# } + [
+                #"{"delay_seconds":60}"#, #"{"depends_on":["t0"]}"#, #"{"requires":["gpu"]}"#,
+            ]
+        let batch = try await world.ask(
+            .POST, "/scheduler/tasks?queue=\(queue)", json: "[" + tasks.joined(separator: ",") + "]")
+        #expect(batch.status == 201)
+        _ = try await worker.pull(max: 2, holding: 0)
+        for confirm in ["", "?confirm=", "?confirm=other"] {
+            try await world.ask(.DELETE, "/scheduler/queue/\(queue)\(confirm)")
+                .expectProblem(400, code: "BadRequest", field: "confirm")
+        }
+        #expect(try await world.ask(.DELETE, "/scheduler/queue/\(queue)?confirm=\(queue)").status == 200)
+        let list = try await world.ask(.GET, "/scheduler/tasks?queue=\(queue)")
+        #expect(list["tasks"].count == 0)
+        let stats = try await world.ask(.GET, "/scheduler/stats?queue=\(queue)")
+        #expect(stats["pending_tasks"].int == 0)
+        #expect(stats["running_tasks"].int == 0)
+        #expect(try await worker.heartbeat([("t0", 1, nil)]).stop.count == 1)
+    }
+}

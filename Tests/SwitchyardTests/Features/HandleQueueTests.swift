@@ -1,0 +1,70 @@
+import Switchyard
+import SwitchyardTesting
+import Testing
+
+/// Priorities in place, demand, and a queue as a whole, through the Swift face.
+@Suite struct HandleQueueTests {
+    @Test func aPriorityChangesInPlace() async throws {
+        try await TestQueue.run { queue in
+            for id in ["a", "b", "c"] { try await queue.submit(id) }
+            let changed = try await queue.handle.changePriority("c", to: .high)
+            #expect(changed.priority == .high)
+            #expect(changed.position == 0)
+            #expect(try await queue.handle.changePriority("a", to: .low).position == 2)
+            // Back in its level, it stands where its submission puts it.
+            #expect(try await queue.handle.changePriority("c", to: .normal).position == 1)
+            _ = try await queue.worker("w")
+            #expect(try await queue.runAll("w") == ["b", "c", "a"])
+            try await expectError("InvalidStateTransition") { try await queue.handle.changePriority("a", to: .high) }
+            try await expectError("TaskNotFound") { try await queue.handle.changePriority("none", to: .high) }
+        }
+    }
+
+    @Test func demandCountsALaneForTheClassWithMostFreeSlots() async throws {
+        try await TestQueue.run { queue in
+            var small = WorkerProtocol.Registration(slots: 2)
+            small.labels = ["os=linux"]
+            var big = WorkerProtocol.Registration(slots: 8)
+            big.labels = ["gpu", "os=linux"]
+            _ = try await queue.stranger("s").register(small)
+            _ = try await queue.stranger("b").register(big)
+            for id in 0..<12 { try await queue.submit("l\(id)", ["requires": "os=linux"]) }
+            try await queue.submit("m", ["requires": "mars"])
+            let demand = try await queue.handle.demand()
+            #expect(demand.classes.map(\.name) == ["gpu,os=linux", "os=linux"])
+            #expect(demand.classes.map(\.ready) == [12, 0])
+            #expect(demand.classes.map(\.desiredWorkers) == [2, 0])
+            #expect(demand.unserved == 1)
+            #expect(demand.desiredWorkers == 2)
+            let missing = try await queue.handle.demand(countingClass: "mars", slots: 4)
+            #expect(missing.desiredWorkers(of: "mars") == 1)
+            #expect(try await queue.stats().unroutable == 1)
+        }
+    }
+
+    @Test func aQueueDrainsAndIsPurged() async throws {
+        try await TestQueue.run { queue in
+            for id in 0..<250 { try await queue.submit("t\(id)") }
+            try await queue.handle.drain()
+            try await expectError("QueueFull") { _ = try await queue.handle.addTask(QueuedTask(BuildRequest())) }
+            _ = try await queue.worker("w", slots: 2)
+            #expect(try await queue.pull("w", max: 2).count == 2)
+            try await expectError("BadRequest") { try await queue.handle.purgeQueue(confirm: "other") }
+            try await queue.handle.purgeQueue(confirm: queue.name)
+            let stats = try await queue.stats()
+            #expect(stats.pending == 0)
+            #expect(stats.assigned == 0)
+            #expect(try await queue.handle.listTasks().tasks.isEmpty)
+            try await queue.handle.resume()
+            _ = try await queue.handle.addTask(QueuedTask(BuildRequest()))
+        }
+    }
+
+    @Test func lookingAtSettingsDoesNotMakeTheQueue() async throws {
+        try await TestQueue.run { queue in
+            let settings = try await queue.handle.configure([])
+            #expect(settings["reserve_after_ms"] == 10000)
+            #expect(try await queue.handle.getStats().instance == nil)
+        }
+    }
+}
