@@ -97,6 +97,8 @@ struct LibraryTests {
             for id in ["ends", "cancelled", "expires"] { try await queue.submit(id, maxRetries: 0) }
             let worker = try await queue.worker("w", slots: 3)
             _ = try await worker.pull(max: 3, holding: 0)
+            // Now, for a full Redis refuses what only tests do.
+            try await queue.expireLease(of: "expires")
             let payload = String(repeating: "x", count: 200_000)
             var last = 0
             let filled = try await eventually {
@@ -115,7 +117,6 @@ struct LibraryTests {
             _ = try await worker.heartbeat([("ends", 1, nil)])
             #expect(try await queue.finish("w", "ends", attempt: 1, "completed").string == "completed")
             try await queue.handle.cancelTask("cancelled")
-            try await queue.expireLease(of: "expires")
             #expect(try await queue.tick().expired == 1)
             // What waits is still pulled, by workers that come now as well.
             let second = try await queue.worker("second")
