@@ -39,8 +39,9 @@ import Testing
         return due
     }
 
+    /// Those that it has made. Not checked as a snapshot is: replicas change the queue meanwhile.
     private func tasks(_ id: String, _ queue: TestQueue) async throws -> [String] {
-        try await queue.snapshot().taskIDs.filter { $0.hasPrefix("\(id).") }
+        try await Snapshot(reading: queue.keys, client: queue.redis.client).taskIDs.filter { $0.hasPrefix("\(id).") }
     }
 
     @Test func aScheduleIsReadBackAsItWasPut() async throws {
@@ -200,6 +201,42 @@ import Testing
                 let hasFired = try await eventually { try await tasks("s", queue) == ["s.\(due)"] }
                 #expect(hasFired)
             }
+        }
+    }
+
+    @Test func aFiringWhoseUniqueKeyIsTakenMakesNoTask() async throws {
+        let queue = try await TestQueue()
+        try await queue.handle.putSchedule(schedule("s", "0 0 1 1 *"))
+        try await queue.raw("HSET", "{}schedule:s", "template", #"["task","s","unique_key","k"]"#)
+        let first = try await setNext("s", 2, queue)
+        func fire(_ due: Int64, next: Int64) async throws -> RESPValue {
+            try await queue.call("fire", "schedule", "s", "due", .integer(due), "next", .integer(next))
+        }
+        #expect(try await fire(first, next: first + 1000).string == "s.\(first)")
+        #expect(try await fire(first + 1000, next: first + 99_000).isNull)
+        let made = try await queue.handle.getTasks(["s.\(first)", "s.\(first + 1000)"])
+        #expect(made.map(\.?.id) == ["s.\(first)", nil])
+        let next = try await queue.handle.getSchedule("s")?.next
+        #expect(next == Date(timeIntervalSince1970: Double(first + 99_000) / 1000))
+    }
+
+    @Test(.timeLimit(.minutes(1))) func aFullRedisKeepsTheTimeDueAndIsNoOutage() async throws {
+        try await TestRedis.run { redis in
+            let queue = try await TestQueue(on: redis)
+            try await queue.handle.putSchedule(schedule("s", "0 0 1 1 *", missed: .once))
+            let due = try await setNext("s", 1, queue)
+            try await queue.raw("CONFIG", "SET", "maxmemory", "1000000")
+            let replica = try TaskScheduler(client: redis.client, queues: [queue.name], logger: .silent)
+            let running = Task { try await replica.run() }
+            try await Task.sleep(for: .milliseconds(1200))
+            #expect(try await tasks("s", queue).isEmpty)
+            let health = try #require(replica.health.current[queue.name])
+            #expect(health.failure == nil && health.lastTick != nil)
+            try await queue.raw("CONFIG", "SET", "maxmemory", "0")
+            let hasFired = try await eventually { try await tasks("s", queue) == ["s.\(due)"] }
+            #expect(hasFired)
+            running.cancel()
+            _ = await running.result
         }
     }
 }
