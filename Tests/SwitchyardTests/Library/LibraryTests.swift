@@ -81,14 +81,16 @@ struct LibraryTests {
             flags[String(name.dropFirst("switchyard_".count))] = Set(
                 (function.pairs["flags"]?.array ?? []).compactMap(\.string))
         }
-        let readers: Set = ["get", "list", "stats", "batch", "workers", "version"]
-        let shed: Set = ["submit", "retry", "log"]
+        let readers: Set = [
+            "get", "list", "stats", "batch", "workers", "version", "explain", "demand", "schedules",
+        ]
+        let shed: Set = ["submit", "retry", "log", "open_batch", "schedule", "fire"]
         for (name, found) in flags {
             let expected: Set<String> =
                 readers.contains(name) ? ["no-writes"] : shed.contains(name) ? [] : ["allow-oom"]
             #expect(found == expected, "\(name)")
         }
-        #expect(flags.count == 22)
+        #expect(flags.count == 33)
     }
 
     @Test func aFullRedisRefusesNewTasksAndDrainsTheOldOnes() async throws {
