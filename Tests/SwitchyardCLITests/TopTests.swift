@@ -3,7 +3,7 @@ import Testing
 
 @testable import SwitchyardCLI
 
-@Suite struct TopTests {
+@Suite(.serialized) struct TopTests {
     private func view() throws -> TopView {
         func decode<Value: Decodable>(_ type: Value.Type, _ json: String) throws -> Value {
             try JSONValue.decoder.decode(type, from: Data(json.utf8))
@@ -74,5 +74,22 @@ import Testing
 
                 """)
         #expect(two.table(queue: "q").render(colour: false).contains("2 after others, 1 at a limit"))
+    }
+
+    @Test func intoAPipeItPrintsOneViewAfterAnother() async throws {
+        let dev = try await DevServer.start(["--ephemeral", "--workers", "1"])
+        #expect(try await dev.run(["submit", "--wait", "--", "echo", "done"]).exitCode == 0)
+        let long = try await dev.run(["submit", "--", "sleep", "60"]).line
+        let top = try await Tool.start(["top", "--interval", "0.1"], server: dev.url)
+        _ = try await Tool.eventually("the tasks are shown: \(top.stdout)") {
+            let text = top.stdout
+            return text.contains("RUNNING (1)") && text.contains(long) && text.contains("LATEST (1)") ? true : nil
+        }
+        // What ends later is seen too.
+        #expect(try await dev.run(["cancel", long]).exitCode == 0)
+        _ = try await Tool.eventually("the cancelled one is shown") { top.stdout.contains("LATEST (2)") ? true : nil }
+        #expect(!top.stdout.contains("\u{1B}"))
+        top.process.signalGroup(SIGINT)
+        _ = try await top.end()
     }
 }

@@ -1,3 +1,4 @@
+import Foundation
 import Switchyard
 import Testing
 
@@ -57,5 +58,24 @@ import Testing
         #expect(try await world.ask(.GET, path + "&class=%2Bcpu%3D1,os%3Dlinux")["desired_workers"].int == 0)
         try await world.ask(.GET, path + "&class=%00").expectProblem(400, code: "BadRequest", field: "class")
         try await world.ask(.GET, path + "&slots=0").expectProblem(400, code: "BadRequest", field: "slots")
+    }
+
+    /// What KEDA is told to ask is answered with what it is told to look at.
+    @Test func theFilesForKEDAAskForTheirOwnWorkers() async throws {
+        let world = try await World.shared
+        let queue = world.newQueue()
+        let file = URL(filePath: #filePath).appending(path: "../../../docker/kubernetes/scaledobject.yaml").standardized
+        let text = try String(contentsOf: file, encoding: .utf8)
+        let line = try #require(text.split(separator: "\n").first { $0.contains("url: ") })
+        let path = try #require(
+            line.split(separator: "\"").first { $0.hasPrefix("http") }?.split(separator: ":8080").last)
+        let url = String(path.replacing("queue=default", with: "queue=\(queue)"))
+        #expect(text.contains("valueLocation: desired_workers\n"))
+        for _ in 0..<3 {
+            _ = try await world.submit(
+                #"{"requires":["os=linux"],"resources":{"cpu":1,"memory_mb":4096}}"#, queue: queue)
+        }
+        #expect(try await world.ask(.GET, url)["desired_workers"].int == 2)
+        #expect(try await world.ask(.GET, url)["classes"][0]["class"].string == "os=linux,+cpu=2,+memory_mb=4096")
     }
 }

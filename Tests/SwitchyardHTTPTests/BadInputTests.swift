@@ -78,6 +78,7 @@ import Testing
         Bad(#"[{"args":[1]}]"#, "tasks[0].args[0]"),
         Bad(#"[{},{},{},{"resources":{"cpu":"x"}}]"#, "tasks[3].resources.cpu"),
         Bad(#"[{"requires":["a","b c"]}]"#, "tasks[0].requires[1]"),
+        Bad(#"[{},{"depends_on":["nobody"]}]"#, "tasks[1].depends_on"),
         Bad(#"[{"id":"a","depends_on":["b"]},{"id":"b","depends_on":["a"]}]"#, "depends_on"),
         Bad(#"[{"id":"a"},{"id":"b"},{"id":"a"}]"#, "tasks[2].id"), Bad(#"[{"id":"a/b"}]"#, "tasks[0].id"),
         Bad(#"{"tasks":[{}],"on_complete":{"priority":"x"}}"#, "on_complete.priority"),

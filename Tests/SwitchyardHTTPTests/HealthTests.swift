@@ -50,6 +50,11 @@ import Testing
         let answer = try await world.ask(.GET, "/v2/health")
         #expect(answer["status"].string == "degraded")
         #expect(codes(answer) == ["unroutable"])
+        // And so is a task whose needs none of the workers meets.
+        _ = try await world.ask(.DELETE, "/scheduler/queue/\(queues[1])?confirm=\(queues[1])")
+        #expect(try await world.ask(.GET, "/v2/health")["status"].string == "healthy")
+        _ = try await world.submit(#"{"requires":["gpu"]}"#, queue: queues[0])
+        #expect(codes(try await world.ask(.GET, "/v2/health")) == ["unroutable"])
         await world.stop()
     }
 

@@ -59,6 +59,7 @@ import Testing
         let ended = try await world.ask(.GET, "/scheduler/batch/chain?queue=\(queue)")
         #expect(ended["cancelled"].int == 2499)
         #expect(ended["finished"] == true)
+        #expect(ended["progress"] == .number("1.0"))
         try await world.ask(.DELETE, "/scheduler/batch/none?queue=\(queue)").expectProblem(404, code: "TaskNotFound")
     }
 
@@ -97,5 +98,6 @@ import Testing
         #expect(then["priority"].string == "high")
         #expect(then["command"].text == #"["echo","done"]"#)
         #expect(then["payload"].text == #"{"x":1}"#)
+        #expect(try await world.ask(.GET, "/scheduler/batch/b?queue=\(queue)")["follow_up_task_id"].string == "then")
     }
 }

@@ -47,7 +47,7 @@ import Testing
         let queue = world.newQueue()
         _ = try await world.submit("{}", queue: queue)
         try await world.ask(.PATCH, "/scheduler/queue/\(queue)", json: #"{"aging_seconds":30}"#)
-            .expectProblem(400, code: "BadRequest", field: "aging_ms")
+            .expectProblem(400, code: "BadRequest", field: "aging_seconds")
     }
 
     @Test func aPurgeEmptiesTheQueueThatIsNamedTwice() async throws {

@@ -68,5 +68,14 @@ public struct BatchStatus: Sendable, Equatable {
     /// When the last of its tasks ended.
     public var finishedAt: Date?
 
+    /// The id of its follow-up task, once that has been started.
+    public var followUp: String?
+
     public func count(_ state: TaskState) -> Int { counts[state] ?? 0 }
+
+    /// The share of its tasks that have ended, 0 to 1.
+    public var progress: Double {
+        let ended = TaskState.allCases.filter(\.isTerminal).reduce(0) { $0 + count($1) }
+        return total > 0 ? Double(ended) / Double(total) : 1
+    }
 }

@@ -15,6 +15,9 @@ struct Autoscale: AsyncParsableCommand {
             as the server wants more; some are drained (SIGTERM) once it wanted less for the cool-down. A worker \
             that runs a task is never killed. Should COMMAND be a script, let it exec the worker: the signal is for it.
 
+            The pool is sized for the whole demand, whatever other workers there are: with several pools, share it by \
+            --class, --queue or --max.
+
             SIGINT or SIGTERM drains all and waits for their tasks; SIGQUIT (Ctrl-\\) ends them at once.
             """)
 

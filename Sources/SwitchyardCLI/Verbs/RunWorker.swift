@@ -41,6 +41,9 @@ struct RunWorker: AsyncParsableCommand {
         help: ArgumentHelp("What else it offers, such as gpu=2; repeatable.", valueName: "name=amount"))
     var resources: [Amount] = []
 
+    @Flag(help: "With several slots, by preference take tasks of one --group-key together.")
+    var preferGroups = false
+
     @Flag(help: "Complete every task at once, without running anything: for measuring.")
     var noop = false
 
@@ -71,6 +74,7 @@ struct RunWorker: AsyncParsableCommand {
         workerOptions.cpu = cpu
         workerOptions.memoryMB = memoryMB
         workerOptions.resources.custom = Dictionary(uniqueKeysWithValues: resources.map { ($0.name, $0.value) })
+        workerOptions.takesGroupsTogether = preferGroups
         workerOptions.host = host
         workerOptions.processID = Int(processID)
 

@@ -23,7 +23,8 @@ struct Submit: AsyncParsableCommand {
     @OptionGroup(title: "Task Options") var task: TaskOptions
 
     @Option(
-        help: ArgumentHelp("What to do when no worker is registered (default queue).", valueName: "queue|reject"))
+        help: ArgumentHelp(
+            "What to do when no registered worker could run it (default queue).", valueName: "queue|reject"))
     var ifNoWorkers: IfNoWorkers?
 
     @Option(

@@ -50,6 +50,11 @@ enum Settings {
         return changes
     }
 
+    /// The name in JSON of what is called `stored` in Redis.
+    static func name(of stored: String) -> String {
+        all.first { $0.stored == stored }?.name ?? stored
+    }
+
     static func json(_ settings: [String: Int], queue: String) -> JSONValue {
         var json: JSONValue = ["queue": .string(queue)]
         for name in flags { json.add(name, .bool(settings[name] == 1)) }

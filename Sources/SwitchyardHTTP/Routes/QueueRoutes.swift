@@ -44,7 +44,12 @@ extension API {
         _ = try Query(request)
         let queue = try name(context, "queue", field: "queue")
         let changes = try await changes(request)
-        let settings = try await scheduler.handleForSubmitting(queue: queue).configure(changes)
+        let settings: [String: Int]
+        do {
+            settings = try await scheduler.handleForSubmitting(queue: queue).configure(changes)
+        } catch SchedulerError.invalidInput(let stored?, let message) {
+            throw Problem(.invalidInput(field: Settings.name(of: stored), message: message))
+        }
         self.settings.store(settings, of: queue)
         return .json(Settings.json(settings, queue: queue))
     }

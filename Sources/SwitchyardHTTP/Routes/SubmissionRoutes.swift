@@ -70,6 +70,11 @@ extension API {
                 tasks, batch: batch, onComplete: followUp,
                 rejectIfNoWorkers: inputs.contains(where: \.rejectIfNoWorkers))
             return try await asFirstAnswered(added, handle: handle)
+        } catch SchedulerError.invalidInput(let field?, let message) where batch != nil {
+            // What only Redis can know is wrong names the task by its id: `task t3: depends_on: …`.
+            let index = tasks.firstIndex { message.hasPrefix("task \($0.id): ") }
+            throw Problem(
+                .invalidInput(field: index.map { "tasks[\($0)].\(field)" } ?? field, message: message))
         } catch SchedulerError.taskExists(let message) where identity != nil {
             throw Problem(
                 .conflict, code: "TaskExists",

@@ -9,8 +9,9 @@ enum BatchJSON {
             "running": JSONValue(batch.count(.assigned) + batch.count(.running)),
             "completed": JSONValue(batch.count(.completed)), "failed": JSONValue(batch.count(.failed)),
             "timeout": JSONValue(batch.count(.timeout)), "cancelled": JSONValue(batch.count(.cancelled)),
+            "progress": .number("\((batch.progress * 1000).rounded(.down) / 1000)"),
             "finished": .bool(batch.finishedAt != nil), "submitted_at": JSONValue(batch.submittedAt),
-            "finished_at": JSONValue(batch.finishedAt),
+            "finished_at": JSONValue(batch.finishedAt), "follow_up_task_id": JSONValue(batch.followUp),
         ]
     }
 }
