@@ -10,7 +10,8 @@ final class Terminal: Sendable {
     let keys: AsyncStream<Character>
 
     private let found: Mutex<termios?>
-    private let sources: Mutex<[any DispatchSourceProtocol]>
+    // Unsafe only to the compiler: set by init, then only cancelled, which Dispatch allows from any thread.
+    private nonisolated(unsafe) let sources: [any DispatchSourceProtocol]
 
     /// Takes the terminal over. ``leave()`` gives it back.
     init() throws(Failure) {
@@ -43,7 +44,7 @@ final class Terminal: Sendable {
             sources.append(source)
         }
         found = Mutex(before)
-        self.sources = Mutex(sources)
+        self.sources = sources
         try Console.out.write("\u{1B}[?7l\u{1B}[?25l\u{1B}[H\u{1B}[2J")
     }
 
@@ -61,7 +62,7 @@ final class Terminal: Sendable {
     }
 
     func leave() {
-        for source in sources.withLock({ $0 }) { source.cancel() }
+        for source in sources { source.cancel() }
         if var settings = found.withLock({ $0 }) { tcsetattr(STDIN_FILENO, TCSANOW, &settings) }
         try? Console.out.write("\u{1B}[?25h\u{1B}[?7h\r\n")
         signal(SIGINT, SIG_DFL)
