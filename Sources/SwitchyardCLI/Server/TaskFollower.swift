@@ -113,6 +113,7 @@ struct TaskFollower: Sendable {
             (batch.cancelled, "cancelled"),
         ]
         let counts = parts.compactMap { count, name in count.flatMap { $0 > 0 ? "\($0) \(name)" : nil } }
-        return "batch \(batch.batchId)  \(batch.ended)/\(batch.total)  \(counts.joined(separator: ", "))"
+        let next = batch.hasEnded ? batch.followUpTaskId.map { "; its follow-up is task \($0)" } ?? "" : ""
+        return "batch \(batch.batchId)  \(batch.ended)/\(batch.total)  \(counts.joined(separator: ", "))\(next)"
     }
 }

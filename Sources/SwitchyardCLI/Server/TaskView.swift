@@ -98,6 +98,8 @@ struct BatchView: Decodable, Sendable, Equatable {
     var batchId: String
     var total: Int
     var pending, assigned, running, completed, failed, timeout, cancelled: Int?
+    /// The task that runs once it has ended.
+    var followUpTaskId: String?
 
     var ended: Int { (completed ?? 0) + (failed ?? 0) + (timeout ?? 0) + (cancelled ?? 0) }
     var hasEnded: Bool { ended >= total }
