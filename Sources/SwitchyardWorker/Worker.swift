@@ -142,35 +142,6 @@ public final class Worker: Service {
         table.end(id, attempt: attempt.number) { Self.report(attempt, outcome, stopped: $0) }
     }
 
-    private static func report(
-        _ attempt: Attempt, _ outcome: AttemptOutcome, stopped: AttemptTable.StopReason?
-    ) -> WorkerProtocol.Report? {
-        var report = WorkerProtocol.Report(taskID: attempt.task.id, attempt: attempt.number, outcome: .completed)
-        switch stopped {
-        case .notOurs:
-            return nil
-        case .timeLimit:
-            report.outcome = .timeout
-            report.failure = TaskFailure(
-                code: "Timeout",
-                message: "attempt \(attempt.number) on worker \(attempt.workerID) exceeded its time limit of "
-                    + "\(attempt.timeout.seconds) s")
-        case nil:
-            switch outcome {
-            case .completed(let result, let exitCode):
-                report.result = result
-                report.exitCode = exitCode
-            case .failed(let failure, let result, let exitCode, let isRetryable):
-                report.outcome = .failed
-                report.failure = failure
-                report.result = result
-                report.exitCode = exitCode
-                report.isRetryable = isRetryable
-            }
-        }
-        return report
-    }
-
     // MARK: Hearing from the scheduler
 
     /// Nil when cancelled before it succeeded.
