@@ -68,7 +68,7 @@ struct LimitTests {
     }
 
     @Test func aRateLimitLetsABurstStartAndThenOneAfterTheOther() async throws {
-        try await TestQueue.run { queue in
+        try await TestQueue.run(settings: ["lease_ms": 600_000]) { queue in
             try await queue.register("w", slots: 10)
             let rate = ["rate_key": "api", "rate_per_second": "0.1", "rate_burst": "3"]
             try await queue.submit((0..<6).map { ("t\($0)", rate) })
