@@ -6,18 +6,18 @@ import Testing
 @Suite("Fairness, affinity and aging")
 struct FairnessTests {
     /// How many of `count` assignments each tenant gets, with endless work of all of them.
-    private func shares(_ queue: TestQueue, of count: Int, _ tenants: [(key: String, weight: String)]) async throws
-        -> [String: Int]
-    {
+    private func shares(
+        _ queue: TestQueue, of count: Int, _ tenants: [(key: String, weight: String)], phase: Int = 1
+    ) async throws -> [String: Int] {
         var got: [String: Int] = [:]
         var number = 0
-        for round in 0..<(count / 100) {
+        for _ in 0..<(count / 100) {
             // Always 100 of each in line; one tenant submits in big gulps, and first.
             let pending = try await queue.raw("ZRANGE", "{}pending", "0", "-1").array?.compactMap(\.string) ?? []
             for (key, weight) in tenants {
                 let missing = 100 - pending.filter { $0.hasPrefix(key) }.count
                 guard missing > 0 else { continue }
-                let prefix = "\(key)-\(round)-\(got.count)-\(number)-"
+                let prefix = "\(key)-\(phase)-\(number)-"
                 try await queue.submit(
                     (0..<missing).map { ("\(prefix)\($0)", ["fairness_key": key, "fairness_weight": weight]) })
                 number += 1
@@ -45,7 +45,7 @@ struct FairnessTests {
             #expect((2920...3080).contains(got["b"] ?? 0), "\(got)")
             try await queue.age(by: .seconds(3600))
             try await queue.call("heartbeat", "worker", "w")
-            let three = try await shares(queue, of: 1000, two + [(key: "c", weight: "1")])
+            let three = try await shares(queue, of: 1000, two + [(key: "c", weight: "1")], phase: 2)
             #expect((180...220).contains(three["c"] ?? 0), "\(three)")
             #expect((180...220).contains(three["a"] ?? 0), "\(three)")
             try await queue.purgeAll()

@@ -88,7 +88,7 @@ struct LibraryTests {
                 readers.contains(name) ? ["no-writes"] : shed.contains(name) ? [] : ["allow-oom"]
             #expect(found == expected, "\(name)")
         }
-        #expect(flags.count == 32)
+        #expect(flags.count == 33)
     }
 
     @Test func aFullRedisRefusesNewTasksAndDrainsTheOldOnes() async throws {
