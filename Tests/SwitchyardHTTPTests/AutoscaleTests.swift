@@ -43,6 +43,7 @@ import Testing
         #expect(stats["desired_workers"].int == 4)
         #expect(stats["unroutable_tasks"].int == 1)
         #expect(stats["classes"][0]["busy"].int == 4)
+        #expect(stats["classes"][0]["queue"].string == queue)
         #expect(stats["queues"][queue]["classes"].count == 2)
     }
 

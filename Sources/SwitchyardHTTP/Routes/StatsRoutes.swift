@@ -32,7 +32,7 @@ extension API {
         return .json([
             "queue": .string(handle.queue),
             "desired_workers": JSONValue(name.map(demand.desiredWorkers(of:)) ?? demand.desiredWorkers),
-            "classes": DemandJSON.classes(demand),
+            "classes": DemandJSON.classes([(handle.queue, demand)]),
         ])
     }
 

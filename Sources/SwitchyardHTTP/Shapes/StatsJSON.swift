@@ -7,15 +7,14 @@ enum StatsJSON {
     static func json(_ queues: [Queue]) -> JSONValue {
         var total = counts(queues)
         total.add("by_priority", byPriority(queues.map(\.stats)))
-        // Classes of different queues are different workers, whatever they are called: with several, each has its own.
-        if queues.count == 1, let queue = queues.first { total.add("classes", DemandJSON.classes(queue.demand)) }
+        total.add("classes", DemandJSON.classes(queues.map { ($0.stats.queue, $0.demand) }))
         total.add(
             "queues",
             .object(
                 queues.map { queue in
                     var one = counts([queue])
                     one.add("by_priority", byPriority([queue.stats]))
-                    one.add("classes", DemandJSON.classes(queue.demand))
+                    one.add("classes", DemandJSON.classes([(queue.stats.queue, queue.demand)]))
                     one.add("paused", .bool(queue.stats.isPaused))
                     return JSONValue.Member(name: queue.stats.queue, value: one)
                 }))
