@@ -97,6 +97,16 @@ struct FairnessTests {
         }
     }
 
+    @Test(arguments: [Situation.pending, .heldBySchedule, .running])
+    func agingIsNotChangedUnderTasksWhosePlacesItIsPartOf(situation: Situation) async throws {
+        try await TestQueue.run { queue in
+            try await queue.put("t", in: situation)
+            try await expectRefusal("BADREQUEST") { try await queue.call("configure", "aging_ms", "60000") }
+            try await queue.call("cancel", "task", "t")
+            try await queue.call("configure", "aging_ms", "60000")
+        }
+    }
+
     @Test func aWarmWorkerIsPreferredWithinALevelAndForATime() async throws {
         try await TestQueue.run { queue in
             for worker in ["w1", "w2"] { try await queue.register(worker) }
