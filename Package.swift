@@ -129,7 +129,8 @@ let package = Package(
             dependencies: ["SwitchyardWorker", "SwitchyardTesting", "ChildProcess"], swiftSettings: swiftSettings),
         // Runs the built switchyard too, which lies beside the test bundle.
         .testTarget(
-            name: "SwitchyardCLITests", dependencies: ["SwitchyardCLI", "ChildProcess", "RedisClient", "Switchyard"],
+            name: "SwitchyardCLITests",
+            dependencies: ["SwitchyardCLI", "ChildProcess", "RedisClient", "Switchyard", "SwitchyardTesting"],
             swiftSettings: swiftSettings),
         .testTarget(
             name: "SwitchyardHTTPTests",

@@ -53,7 +53,8 @@ struct LossTests {
             let tick = try await queue.tick()
             #expect(tick.expired == 1)
             #expect(tick.lostWorkers == 1)
-            #expect(try await queue.handle.getTask("t").heldBy == .retry)
+            let task = try await queue.handle.getTask("t")
+            #expect(task.state == .pending && task.retryCount == 1)
         }
     }
 
@@ -109,7 +110,10 @@ struct LossTests {
             #expect(after.ids("worker:") == [])
             #expect(after.task("t0")["held_by"] == nil)
             #expect(after.state("t0") == .pending)
-            for id in ["t1", "t2", "t3"] { #expect(after.task(id)["held_by"] == "retry") }
+            for id in ["t1", "t2", "t3"] {
+                #expect(after.state(id) == .pending)
+                #expect(after.task(id)["retry_count"] == "1")
+            }
             for id in ["t4", "t5"] { #expect(after.state(id) == .failed) }
             #expect(try await queue.stats().lost == 6)
         }
@@ -130,7 +134,7 @@ struct LossTests {
             } while ticks < 20
             #expect(ticks == 4)
             let after = try await queue.snapshot()
-            #expect(after.sortedSet("held").count == 10)
+            #expect(after.sortedSet("pending").count == 10)
             #expect(after.ids("worker:") == [])
         }
     }
@@ -144,6 +148,37 @@ struct LossTests {
             try await queue.age(by: .milliseconds(400_000))
             let later = try await queue.tick()
             #expect((20_000...100_000).contains(later.nextDue - later.now))
+        }
+    }
+
+    @Test func theFirstLossIsRetriedAtOnceAndLaterOnesAfterABackoff() async throws {
+        try await TestQueue.run { queue in
+            try await queue.submit("t", maxRetries: 5)
+            for attempt in 1...2 {
+                _ = try await queue.worker("w\(attempt)")
+                try await queue.pull("w\(attempt)", start: true)
+                try await queue.missHeartbeats(of: "w\(attempt)")
+                try await queue.tick()
+                let task = try await queue.handle.getTask("t")
+                #expect(task.heldBy == (attempt == 1 ? nil : .retry))
+            }
+        }
+    }
+
+    @Test func aTaskThatKillsItsWorkersIsSetAsideWhateverRetriesAreLeft() async throws {
+        try await TestQueue.run(settings: ["retry_delay_ms": 0, "max_deliveries": 3]) { queue in
+            try await queue.submit("deadly", maxRetries: 50)
+            for attempt in 1...3 {
+                _ = try await queue.worker("w\(attempt)")
+                try await queue.pull("w\(attempt)", start: true)
+                try await queue.missHeartbeats(of: "w\(attempt)")
+                try await queue.tick()
+            }
+            let task = try await queue.handle.getTask("deadly")
+            #expect(task.state == .failed)
+            #expect(task.failure?.code == "WorkerNotFound")
+            #expect(task.failure?.message.hasSuffix("3 workers were lost with this task") == true)
+            #expect(task.attempts.map(\.outcome) == ["lost", "lost", "lost"])
         }
     }
 }

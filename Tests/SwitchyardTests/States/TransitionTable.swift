@@ -3,7 +3,8 @@ import SwitchyardTesting
 
 /// DESIGN §3 as a table: what each event makes of a task in each situation.
 ///
-/// A cell is the state that the task is in afterwards (`none`: it is gone; `retry`: pending, held by its backoff), or
+/// A cell is the state that the task is in afterwards (`none`: it is gone; `retry`: pending, held by its backoff; `again`: pending
+/// without one, for its worker was lost), or
 /// - `=`: the call is accepted, and nothing about the task changes;
 /// - `=state`: the same, answered with that state, because the very same report ended the attempt before;
 /// - `stop`: nothing changes, and the worker is told to stop the attempt;
@@ -23,10 +24,10 @@ enum TransitionTable {
         finishTimeout           !none      !lost      !lost      !lost      !state     retry      timeout    !lost      !lost      =timeout   !lost
         earlierAttemptFinished  !none      !lost      !lost      !lost      !lost      !lost      !lost      !lost      !lost      !lost      !lost
         strangerFinished        !none      !lost      !lost      !lost      !lost      !lost      !lost      !lost      !lost      !lost      !lost
-        leaseExpired            =          =          =          =          pending    retry      failed     =          =          =          =
+        leaseExpired            =          =          =          =          pending    again      failed     =          =          =          =
         timeLimitReached        =          =          =          =          =          retry      timeout    =          =          =          =
-        workerLost              =          =          =          =          pending    retry      failed     =          =          =          =
-        deregister              =          =          =          =          pending    retry      failed     =          =          =          =
+        workerLost              =          =          =          =          pending    again      failed     =          =          =          =
+        deregister              =          =          =          =          pending    again      failed     =          =          =          =
         release                 !none      !lost      !lost      !lost      pending    !state     !state     !lost      !lost      !lost      !lost
         log                     !none      !lost      !lost      !lost      =          =          =          !lost      !lost      !lost      !lost
         due                     =          =          pending    pending    =          =          =          =          =          =          =

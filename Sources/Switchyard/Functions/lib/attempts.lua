@@ -39,7 +39,8 @@ end
 
 -- Ends the live attempt of `task` with failed or timeout (`outcome` may also be lost, which ends as failed):
 -- back to the queue while it has retries left, and into its final state when it has none.
---   report  error_code, error_message, exit_code, result, retryable ("0" forbids a retry), deliveries (when it changed)
+--   report  error_code, error_message, exit_code, result, retryable ("0" forbids a retry), deliveries (when it changed), at_once
+--           (no backoff)
 -- Answers the new state.
 function sw.end_attempt(c, task, outcome, report)
     local q = c.q
@@ -50,7 +51,7 @@ function sw.end_attempt(c, task, outcome, report)
             fields[5] = 'deliveries'
             fields[6] = tostring(report.deliveries)
         end
-        local delay = backoff(q, task, task.retry_count + 1)
+        local delay = report.at_once and 0 or backoff(q, task, task.retry_count + 1)
         local opts = { clear = sw.latest_fields(task) }
         if delay > 0 then
             opts.held_by = 'retry'
@@ -92,8 +93,9 @@ function sw.return_assignment(c, task, counted)
 end
 
 -- The worker of a live attempt vanished, or let its lease lapse. An attempt never started goes back in line; one that
--- ran uses up a retry. Both are deliveries that came to nothing: after `max_deliveries` of them the task fails whatever
--- retries are left, for it may be what kills its workers.
+-- ran uses up a retry, without a backoff the first time: that a worker died says nothing of the task yet. Both are
+-- deliveries that came to nothing: after `max_deliveries` of them the task fails whatever retries are left, for it may be
+-- what kills its workers.
 function sw.lose_attempt(c, task, why)
     sw.count(c.stats, 'lost', 1)
     if task.state == 'assigned' then return sw.return_assignment(c, task, true) end
@@ -103,6 +105,7 @@ function sw.lose_attempt(c, task, why)
     if last then message = message .. '; ' .. deliveries .. ' workers were lost with this task' end
     sw.end_attempt(c, task, 'lost', {
         error_code = 'WorkerNotFound', error_message = message, deliveries = deliveries, retryable = last and '0' or nil,
+        at_once = deliveries == 1,
     })
 end
 
