@@ -87,7 +87,7 @@ struct ResourceTests {
         try await TestQueue.run(settings: ["reserve_after_ms": 0]) { queue in
             for worker in ["w1", "w2"] {
                 try await queue.register(worker, slots: 8, ["cpu": "8"])
-                try await queue.submit("small-" + worker, ["cpu": "1"])
+                try await queue.submit("small-" + worker, maxRetries: 0, ["cpu": "1"])
                 try await queue.take(worker)
             }
             try await queue.submit("big", ["cpu": "8"])
