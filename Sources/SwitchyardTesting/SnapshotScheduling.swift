@@ -56,7 +56,7 @@ extension Snapshot {
                 found.append("running:\(key) is \(running.sorted()), and \(counted.sorted()) are live")
             }
             if counted.count > mostAllowed[key] ?? 0, !counted.isEmpty {
-                found.append("\(counted.count) tasks of concurrency_key \(key) run, at most \(mostAllowed[key] ?? 0) may")
+                found.append("\(counted.count) tasks of \(key) run, at most \(mostAllowed[key] ?? 0) may")
             }
         }
         for key in Set(blocked.keys).union(ids("blocked:")).sorted() {

@@ -135,7 +135,9 @@ struct DependencyTests {
         try await TestQueue.run { queue in
             try await queue.register("w", slots: 4)
             try await queue.submit("first", ["unique_key": "build"])
-            let answers = try await queue.submit([("again", ["unique_key": "build"]), ("test", ["depends_on": "again"])])
+            let answers = try await queue.submit([
+                ("again", ["unique_key": "build"]), ("test", ["depends_on": "again"]),
+            ])
             #expect(answers == ["first", "test"])
             #expect(try await queue.take("w", max: 4) == ["first"])
             try await queue.end("first")

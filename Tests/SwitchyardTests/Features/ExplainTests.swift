@@ -34,7 +34,8 @@ struct ExplainTests {
             try await expect(queue, "later", "schedule")
             try await expect(queue, "fails", "backoff", ["retry_count": "1", "max_retries": "2"])
             try await expect(queue, "waits", "dependencies", ["count": "2"])
-            try await expect(queue, "k2", "concurrency_limit", ["key": "k", "running": "1", "limit": "1", "ahead": "1"])
+            try await expect(
+                queue, "k2", "concurrency_limit", ["key": "k", "running": "1", "limit": "1", "ahead": "1"])
             try await expect(queue, "r1", "rate_limit", ["key": "r"])
             #expect(try await queue.reasons("k0").isEmpty)
         }

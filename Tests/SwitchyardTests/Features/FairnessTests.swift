@@ -78,7 +78,7 @@ struct FairnessTests {
         // A level is worth a minute: a low task waits at most three minutes for critical ones.
         try await TestQueue.run(settings: ["aging_ms": 60_000, "max_queue_length": 5000]) { queue in
             try await queue.register("w")
-            for (n, priority) in TaskPriority.allCases.enumerated() { try await queue.submit("p\(n)", priority: priority) }
+            for priority in TaskPriority.allCases { try await queue.submit("p\(priority.level)", priority: priority) }
             var startedAfter: [String: Int] = [:]
             for second in stride(from: 0, through: 240, by: 5) {
                 try await queue.submit("c\(second)", priority: .critical)
@@ -94,6 +94,16 @@ struct FairnessTests {
             #expect(startedAfter.count == 4, "\(startedAfter)")
             #expect(startedAfter["p\(TaskPriority.low.level)"] ?? 999 <= 240)
             #expect(startedAfter["p\(TaskPriority.high.level)"] ?? 999 <= 100)
+        }
+    }
+
+    @Test(arguments: [Situation.pending, .heldBySchedule, .running])
+    func agingIsNotChangedUnderTasksWhosePlacesItIsPartOf(situation: Situation) async throws {
+        try await TestQueue.run { queue in
+            try await queue.put("t", in: situation)
+            try await expectRefusal("BADREQUEST") { try await queue.call("configure", "aging_ms", "60000") }
+            try await queue.call("cancel", "task", "t")
+            try await queue.call("configure", "aging_ms", "60000")
         }
     }
 

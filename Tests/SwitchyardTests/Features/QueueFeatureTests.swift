@@ -23,11 +23,12 @@ struct QueueFeatureTests {
             try await expectRefusal("BADREQUEST") { try await queue.call("purge_queue", "confirm", "another") }
             for (n, situation) in Situation.allCases.enumerated() { try await queue.put("s\(n)", in: situation) }
             try await queue.register("w", slots: 3, ["cpu": "1", "labels": "gpu"])
-            try await queue.submit([
+            let tasks = [
                 ("lane", ["cpu": "1"]), ("gpu", ["requires": "gpu"]), ("root", [:]), ("waits", ["depends_on": "root"]),
                 ("k1", ["concurrency_key": "k", "unique_key": "u"]), ("k2", ["concurrency_key": "k"]),
                 ("k3", ["concurrency_key": "k", "depends_on": "k2"]),
-            ], call: ["batch": "B"])
+            ]
+            try await queue.submit(tasks, call: ["batch": "B"])
             try await queue.take("w", max: 3)
             try await queue.purgeAll()
             try await queue.tickUntilDone()
@@ -46,7 +47,8 @@ struct QueueFeatureTests {
                 ("1", [:]), ("2", [:]), ("3", ["requires": "gpu"]), ("4", [:]), ("later", ["delay_ms": "60000"]),
                 ("waits", ["depends_on": "1"]),
             ])
-            try await queue.call("prioritize", "priority", "high", "task", "4", "task", "2", "task", "later", "task", "waits")
+            try await queue.call(
+                "prioritize", "priority", "high", "task", "4", "task", "2", "task", "later", "task", "waits")
             try await queue.call("prioritize", "priority", "critical", "task", "3")
             try await queue.snapshot()
             #expect(try await queue.take("w", max: 2) == ["3", "2"])

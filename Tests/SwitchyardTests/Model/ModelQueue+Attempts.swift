@@ -24,13 +24,12 @@ extension ModelQueue {
         endCall()
     }
 
-    mutating func endAttempt(_ id: String, outcome: String, retryable: Bool = true) {
+    mutating func endAttempt(_ id: String, outcome: String, retryable: Bool = true, atOnce: Bool = false) {
         guard let task = tasks[id] else { return }
         if retryable, task.retryCount < task.maxRetries {
             tasks[id]?.retryCount += 1
             counts["retries", default: 0] += 1
-            // The first loss of a worker says nothing of the task: no backoff.
-            if outcome == "lost", task.deliveries == 1 { return move(id, to: .pending) }
+            if atOnce { return move(id, to: .pending) }
             let delay = settings.retryDelay << task.retryCount
             move(id, to: .pending, heldBy: "retry", due: now + min(delay, 86_400_000))
         } else {
@@ -52,7 +51,8 @@ extension ModelQueue {
         if tasks[id]?.state == .assigned { return returnAssignment(id, counted: true) }
         tasks[id]?.deliveries += 1
         let isLast = (tasks[id]?.deliveries ?? 0) >= settings.maxDeliveries
-        endAttempt(id, outcome: "lost", retryable: !isLast)
+        // That a worker died says nothing of the task yet: the first time it does not wait.
+        endAttempt(id, outcome: "lost", retryable: !isLast, atOnce: tasks[id]?.deliveries == 1)
     }
 
     // MARK: At a person's request

@@ -112,7 +112,8 @@ extension ModelQueue {
         if level == nil { virtualTime[task.priority] = task.place - base }
         let tag = max(
             virtualTime[task.priority] ?? 0, finishTags[task.priority]?[task.fairnessKey] ?? 0)
-        finishTags[task.priority, default: [:]][task.fairnessKey] = tag + max(1, (1000 / task.fairnessWeight).rounded(.down))
+        let length = max(1, (1000 / task.fairnessWeight).rounded(.down))
+        finishTags[task.priority, default: [:]][task.fairnessKey] = tag + length
         return base + tag
     }
 }

@@ -32,7 +32,9 @@ struct ModelRun {
 
     mutating func pick<T>(_ values: [T]) -> T { values[Int.random(in: 0..<values.count, using: &generator)] }
     mutating func chance(_ percent: Int) -> Bool { Int.random(in: 0..<100, using: &generator) < percent }
-    mutating func ids(_ filter: (ModelTask) -> Bool) -> [String] { model.tasks.values.filter(filter).map(\.id).sorted() }
+    mutating func ids(_ filter: (ModelTask) -> Bool) -> [String] {
+        model.tasks.values.filter(filter).map(\.id).sorted()
+    }
     mutating func worker() -> String { pick(["w0", "w1", "w2", "w2", "w3", "w4"]) }
 
     mutating func step() async throws {

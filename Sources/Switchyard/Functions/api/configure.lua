@@ -39,8 +39,10 @@ local function configure(keys, args)
             .. 'lost, found ' .. sw.digits(q.heartbeat_ms))
     end
     if head.aging_ms and tonumber(head.aging_ms) ~= aging_before
-        and redis.call('ZCARD', q.prefix .. 'pending') + redis.call('ZCARD', q.prefix .. 'held') + sw.elsewhere(q) > 0 then
-        return sw.bad('aging_ms: it can only be changed while no task is pending, for it is part of their places in line')
+        and redis.call('ZCARD', q.prefix .. 'pending') + redis.call('ZCARD', q.prefix .. 'held')
+            + redis.call('ZCARD', q.prefix .. 'leases') + sw.elsewhere(q) > 0 then
+        return sw.bad('aging_ms: it can only be changed while no task is pending or running, for it is part of their '
+            .. 'places in line')
     end
     local c = sw.changes(q)
     if head.paused == '0' then sw.plan_wake_for_line(c) end
