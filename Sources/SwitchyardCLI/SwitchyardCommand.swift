@@ -1,5 +1,6 @@
 import ArgumentParser
 import Foundation
+import Switchyard
 
 /// `switchyard`: a verb per file in `Verbs/`.
 ///
@@ -16,6 +17,7 @@ struct SwitchyardCommand: AsyncParsableCommand {
             Exit codes: 0 ok, 1 error, 2 task failed, 3 task timed out, 4 task cancelled, 5 not found, 6 queue full, \
             7 no workers, 8 exists or wrong state, 64 bad usage or input, 69 server or Redis away, 130 interrupted.
             """,
+        version: "0.1.0, function library \(FunctionLibrary.version)",
         groupedSubcommands: [
             CommandGroup(name: "Run", subcommands: [Dev.self, Serve.self, RunWorker.self]),
             CommandGroup(

@@ -16,7 +16,8 @@ import Testing
                 #expect(task.resultField("exit_code") as? Int == 0)
                 #expect((task.resultField("duration_seconds") as? Double ?? -1) >= 0)
                 let log = try await queue.handle.readLog(id)
-                #expect(Set(log.map { "\($0.stream): \(String(buffer: $0.data))" }) == ["stdout: out\n", "stderr: err\n"])
+                #expect(
+                    Set(log.map { "\($0.stream): \(String(buffer: $0.data))" }) == ["stdout: out\n", "stderr: err\n"])
             }
         }
     }
@@ -28,7 +29,9 @@ import Testing
                 let task = try await queue.ended(id)
                 #expect(task.state == .failed)
                 #expect(task.exitCode == 3)
-                #expect(task.failure == TaskFailure(code: "ExitCode", message: "the command ended with exit code 3: wrong thing"))
+                #expect(
+                    task.failure
+                        == TaskFailure(code: "ExitCode", message: "the command ended with exit code 3: wrong thing"))
             }
         }
     }
@@ -36,7 +39,8 @@ import Testing
     @Test func failedTaskIsRetriedAndEachAttemptIsRecorded() async throws {
         try await TestQueue.run(settings: quickSettings) { queue in
             try await queue.withWorker { _ in
-                let id = try await queue.submit(command: ["sh", "-c", "exit $((3 - SWITCHYARD_ATTEMPT))"], maxRetries: 2)
+                let id = try await queue.submit(
+                    command: ["sh", "-c", "exit $((3 - SWITCHYARD_ATTEMPT))"], maxRetries: 2)
                 let task = try await queue.ended(id)
                 #expect(task.state == .completed)
                 #expect(task.attempts.map(\.outcome) == ["failed", "failed", "completed"])

@@ -47,7 +47,8 @@ import Testing
         let path = ProcessInfo.processInfo.environment["PATH"] ?? "/usr/bin:/bin"
         let worker = try await ChildProcess.start(
             ChildProcess.Command(
-                arguments: arguments, environment: environment.merging(["PATH": path, "HOME": "/tmp"]) { old, _ in old }))
+                arguments: arguments,
+                environment: environment.merging(["PATH": path, "HOME": "/tmp"]) { old, _ in old }))
         let output = Task { await worker.output.reduce(into: "") { $0 += String(decoding: $1.bytes, as: UTF8.self) } }
 
         for (id, payload) in [("completing", orders.complete), ("failing", orders.fail), ("waiting", orders.wait)] {

@@ -94,7 +94,8 @@ import Testing
                 for _ in 0..<10 {
                     _ = try await queue.handle.addTasks((0..<300).map { _ in QueuedTask(BuildRequest()) })
                 }
-                #expect(try await eventually(within: .seconds(30)) { try await queue.handle.getStats().completed == 3000 })
+                #expect(
+                    try await eventually(within: .seconds(30)) { try await queue.handle.getStats().completed == 3000 })
                 let stats = try await queue.handle.getStats()
                 #expect(stats.retries == 0 && stats.lost == 0)
             }

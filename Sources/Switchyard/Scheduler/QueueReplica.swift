@@ -100,10 +100,18 @@ struct QueueReplica: Sendable {
         let attempt: Int
         let outcome: String
         let result: String?
-        let error_code: String?
-        let error_message: String?
-        let exit_code: Int?
+        let errorCode: String?
+        let errorMessage: String?
+        let exitCode: Int?
         let retryable: Bool?
+
+        enum CodingKeys: String, CodingKey {
+            case worker, task, attempt, outcome, result
+            case errorCode = "error_code"
+            case errorMessage = "error_message"
+            case exitCode = "exit_code"
+            case retryable
+        }
     }
 
     private func applyReports() async {
@@ -129,10 +137,10 @@ struct QueueReplica: Sendable {
             }
             var finished = WorkerProtocol.Report(taskID: report.task, attempt: report.attempt, outcome: outcome)
             finished.result = report.result.map { ByteBuffer(string: $0) }
-            finished.exitCode = report.exit_code
+            finished.exitCode = report.exitCode
             finished.isRetryable = report.retryable ?? true
-            finished.failure = report.error_message.map {
-                TaskFailure(code: report.error_code ?? "Failed", message: $0)
+            finished.failure = report.errorMessage.map {
+                TaskFailure(code: report.errorCode ?? "Failed", message: $0)
             }
             let worker = try WorkerProtocol(
                 worker: report.worker, queue: handle.queue, client: handle.functions.client, logger: logger)

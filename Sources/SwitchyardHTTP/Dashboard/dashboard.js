@@ -53,8 +53,9 @@ const ago = (time) => (time ? `${between(time)} ago` : "");
 const clock = (time) => (time ? new Date(time).toLocaleString() : "");
 
 function summary(task) {
+  if (task.target) return [task.repo, task.target].filter(Boolean).join(" ");
   if (task.command) return task.command.join(" ");
-  return [task.repo, task.target].filter(Boolean).join(" ") || (task.payload === undefined ? "" : JSON.stringify(task.payload));
+  return task.repo || (task.payload === undefined ? "" : JSON.stringify(task.payload));
 }
 
 const shown = (value) => (typeof value === "string" ? value : JSON.stringify(value, null, 2));
