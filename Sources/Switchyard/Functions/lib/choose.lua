@@ -9,18 +9,26 @@
 -- Tasks that one call looks at beyond those that it hands out: those that their limits send out of the line.
 local LOOK_AHEAD = 100
 
--- The lanes with tasks in line that `class` serves, each with its first score: { lane, score, ids, next }.
+-- Lanes fetched at once. They come in the order of their first tasks, so that a worker rarely needs more than the first few.
+local LANES_AT_ONCE = 8
+
+-- The lanes with tasks in line that `class` serves, most urgent first, fetched as needed: a list of
+-- { lane, score, ids, next }, and in `beyond` the score from which on there may be more (nil: that was all).
 local function sources_of(q, class)
-    local sources = { { lane = '' } }
     local first = redis.call('ZRANGE', q.prefix .. 'pending', 0, 0, 'WITHSCORES')
-    sources[1].score = tonumber(first[2])
-    local lanes = redis.call('ZRANGE', q.prefix .. 'lanes', 0, 999, 'WITHSCORES')
+    return { { lane = '', score = tonumber(first[2]) }, class = class, fetched = 0, beyond = -1 }
+end
+
+local function fetch_lanes(q, sources)
+    local lanes = redis.call('ZRANGE', q.prefix .. 'lanes', sources.fetched, sources.fetched + LANES_AT_ONCE - 1,
+        'WITHSCORES')
     for i = 1, #lanes, 2 do
-        if sw.serves(class, lanes[i]) then
+        if sw.serves(sources.class, lanes[i]) then
             sources[#sources + 1] = { lane = lanes[i], score = tonumber(lanes[i + 1]) }
         end
     end
-    return sources
+    sources.fetched = sources.fetched + #lanes / 2
+    sources.beyond = #lanes == LANES_AT_ONCE * 2 and sources.fetched < 1000 and tonumber(lanes[#lanes]) or nil
 end
 
 -- The next task of a source; its score is then that of the one after it, or nil.
@@ -41,12 +49,15 @@ local function take(q, source, want)
 end
 
 -- The source whose first task is the most urgent; nil when none is left.
-local function first_of(sources)
-    local first
-    for _, source in ipairs(sources) do
-        if source.score and (not first or source.score < first.score) then first = source end
+local function first_of(q, sources)
+    while true do
+        local first
+        for _, source in ipairs(sources) do
+            if source.score and (not first or source.score < first.score) then first = source end
+        end
+        if not sources.beyond or (first and first.score <= sources.beyond) then return first end
+        fetch_lanes(q, sources)
     end
-    return first
 end
 
 -- Whether the first task of a lane has waited so long that a worker is to be reserved for it.
@@ -90,19 +101,17 @@ local function lane_chooser(c, worker, held, want)
     for i = 1, #pairs_, 2 do reserved[pairs_[i]] = pairs_[i + 1] end
 
     local sources = sources_of(q, class)
-    for _, source in ipairs(sources) do
+    for lane, reserver in pairs(reserved) do
+        local score = reserver == worker and redis.call('ZSCORE', q.prefix .. 'lanes', lane)
         -- Reserved for a lane that still has tasks: that lane only.
-        if reserved[source.lane] == worker then
-            sources = { source }
-            break
-        end
+        if score then sources = { { lane = lane, score = tonumber(score) } } end
     end
 
     local chooser, looked = {}, 0
     function chooser.next()
         looked = looked + 1
         while looked <= want + LOOK_AHEAD do
-            local source = first_of(sources)
+            local source = first_of(q, sources)
             if not source then return nil end
             local lane = source.lane
             if lane == '' then return take(q, source, want), nil end
