@@ -8,6 +8,8 @@
 -- Errors      BADREQUEST, TASKNOTFOUND
 local SHOWN = 20
 
+local function tasks_in_words(n) return n == 1 and '1 task' or n .. ' tasks' end
+
 local function why_held(q, task, held_by)
     local key = q.prefix .. 'task:' .. task.id
     local due = tonumber(redis.call('HGET', key, 'due_at') or nil)
@@ -25,8 +27,8 @@ local function why_held(q, task, held_by)
     elseif held_by == 'concurrency_limit' then
         local running = redis.call('SCARD', q.prefix .. 'running:' .. task.concurrency_key)
         local rank = redis.call('ZRANK', q.prefix .. 'blocked:' .. task.concurrency_key, task.id) or 0
-        return { 'code', 'concurrency_limit', 'message', running .. ' tasks of concurrency_key '
-            .. task.concurrency_key .. ' run, and its limit is ' .. (task.concurrency_limit or 1) .. '; ' .. rank
+        return { 'code', 'concurrency_limit', 'message', tasks_in_words(running) .. ' of concurrency_key '
+            .. task.concurrency_key .. (running == 1 and ' runs' or ' run') .. ', and its limit is ' .. (task.concurrency_limit or 1) .. '; ' .. rank
             .. ' others wait before it', 'key', task.concurrency_key, 'running', running, 'limit',
             task.concurrency_limit or '1', 'ahead', rank }
     elseif held_by == 'dependencies' then
@@ -38,7 +40,7 @@ local function why_held(q, task, held_by)
                 if n <= SHOWN then open[n] = id .. ' (' .. (state or 'gone') .. ')' end
             end
         end
-        return { 'code', 'dependencies', 'message', 'it waits for ' .. n .. ' tasks: ' .. table.concat(open, ', ')
+        return { 'code', 'dependencies', 'message', 'it waits for ' .. tasks_in_words(n) .. ': ' .. table.concat(open, ', ')
             .. (n > SHOWN and ', …' or ''), 'count', n }
     end
 end
@@ -119,7 +121,7 @@ local function explain(keys, args)
             local line = sw.line_of(task.lane)
             local rank = redis.call('ZRANK', q.prefix .. line, task.id) or 0
             reasons[#reasons + 1] = { 'code', 'position', 'message', rank == 0 and 'it is first in its line'
-                or rank .. ' tasks stand before it in its line', 'ahead', rank, 'priority', task.priority }
+                or tasks_in_words(rank) .. (rank == 1 and ' stands' or ' stand') .. ' before it in its line', 'ahead', rank, 'priority', task.priority }
             why_no_worker(q, task, reasons)
         end
     end
