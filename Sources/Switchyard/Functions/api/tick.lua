@@ -84,7 +84,7 @@ local function tick(keys, args)
         end
     end
 
-    sw.plan_cascade(c, limit)
+    if q.has_holds then sw.plan_cascade(c, limit) end
     sw.follow_up(c)
     local woken = q.paused and 0 or sw.plan_wake_for_line(c)
     local overdue = {}
