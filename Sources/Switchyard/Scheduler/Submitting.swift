@@ -116,7 +116,8 @@ extension SchedulerHandle {
 
     /// Deletes the parts of a batch that was not opened. Does nothing to one that was.
     private func abandon(_ batch: String) async {
-        // A cancelled task cannot send.
+        // A cancelled task cannot send. What cannot be deleted now, a tick drops an hour later; the caller is told why the
+        // submission failed, which is the error that matters.
         await Task { [functions] in
             while let deleted = try? await functions.call("abandon_batch", ["batch", .string(batch)]).int, deleted > 0 {
             }
