@@ -24,23 +24,23 @@ local function configure(keys, args)
     local head, tasks = sw.parse(args)
     if not head then return tasks end
     if #tasks > 0 then return sw.bad('setting: there is none named "task"') end
-    local set, aging_before = {}, q.aging_ms
+    -- q stays as it is until everything is known to be right.
+    local set, new = {}, setmetatable({}, { __index = q })
     for name, value in pairs(head) do
         if not RANGE[name] then return sw.bad('setting: there is none named ' .. sw.shown(name)) end
         local problem = sw.check_integer(name, value, RANGE[name][1], RANGE[name][2])
         if problem then return sw.bad(problem) end
         set[#set + 1] = name
         set[#set + 1] = value
-        q[name] = tonumber(value)
+        new[name] = tonumber(value)
     end
-    if head.paused then q.paused = head.paused == '1' end
-    if q.heartbeat_ms * 2 > q.lease_ms then
-        return sw.bad('heartbeat_ms: at most half of lease_ms (' .. sw.digits(q.lease_ms) .. '), so that one may be '
-            .. 'lost, found ' .. sw.digits(q.heartbeat_ms))
+    if new.heartbeat_ms * 2 > new.lease_ms then
+        return sw.bad('heartbeat_ms: at most half of lease_ms (' .. sw.digits(new.lease_ms) .. '), so that one may be '
+            .. 'lost, found ' .. sw.digits(new.heartbeat_ms))
     end
-    if head.aging_ms and tonumber(head.aging_ms) ~= aging_before
-        and redis.call('ZCARD', q.prefix .. 'pending') + redis.call('ZCARD', q.prefix .. 'held')
-            + redis.call('ZCARD', q.prefix .. 'leases') + sw.elsewhere(q) > 0 then
+    if head.aging_ms and tonumber(head.aging_ms) ~= q.aging_ms
+        and call('ZCARD', q.prefix .. 'pending') + call('ZCARD', q.prefix .. 'held')
+            + call('ZCARD', q.prefix .. 'leases') + sw.elsewhere(q) > 0 then
         return sw.bad('aging_ms: it can only be changed while no task is pending or running, for it is part of their '
             .. 'places in line')
     end
