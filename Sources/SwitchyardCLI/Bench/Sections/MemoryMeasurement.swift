@@ -1,0 +1,51 @@
+import RedisClient
+
+/// The bytes of a task while it waits and once it has ended, on the configuration that we ship and on Redis's own.
+struct MemoryMeasurement: Sendable {
+    let context: BenchContext
+
+    /// Redis's default: a hash with a longer value is not kept in the compact form.
+    private static let defaultArguments = ["--hash-max-listpack-value", "64"]
+    /// Redis gives up the buffers of clients that are quiet.
+    private static let quiet: Duration = .milliseconds(500)
+
+    func run() async throws -> [Figure] {
+        let tasks = Figure.Unit.count.text(Double(context.plan.memoryTasks))
+        context.say("\(tasks) tasks")
+        let ours = try await measure(context)
+        context.say("\(tasks) tasks, Redis with its own settings")
+        let defaults = try await BenchRedis.using(
+            given: nil, arguments: Self.defaultArguments, queues: [context.queue], logger: context.logger
+        ) { redis in
+            try await measure(
+                BenchContext(
+                    redis: redis, queue: context.queue, plan: context.plan, logger: context.logger, say: context.say))
+        }
+        return [("bytes_per_task", "", ours), ("bytes_per_task_default_redis", ", default Redis", defaults)]
+            .flatMap { name, place, bytes in
+                [
+                    Figure([name, "pending"], "a pending task" + place, .bytes, [bytes.pending], floor: .payload),
+                    Figure([name, "finished"], "an ended task" + place, .bytes, [bytes.finished], floor: .payload),
+                ]
+            }
+    }
+
+    private func measure(_ context: BenchContext) async throws -> (pending: Double, finished: Double) {
+        let count = context.plan.memoryTasks
+        let load = try context.load(perCall: 100)
+        try await context.freshQueue()
+        let workers = try await load.register(load.callers)
+        let before = try await bytes(context, depth: 0)
+        try await load.submit(count)
+        let pending = try await bytes(context, depth: count)
+        try await load.finishAndPull(count, by: try await load.pullStarted(workers))
+        let finished = try await bytes(context, depth: count)
+        return ((pending - before) / Double(count), (finished - before) / Double(count))
+    }
+
+    private func bytes(_ context: BenchContext, depth: Int) async throws -> Double {
+        try await context.settle(context.queue, depth: depth)
+        try await Task.sleep(for: Self.quiet)
+        return try await RedisUsage.dataBytes(context.client)
+    }
+}
