@@ -81,6 +81,7 @@ final class BenchChild: Sendable {
             try check()
             try await Task.sleep(for: .milliseconds(10))
         }
-        throw Failure(.error, "bench: switchyard \(verb): not within \(Self.deadline): \(what)\n\(tail.withLock { $0 })")
+        throw Failure(
+            .error, "bench: switchyard \(verb): not within \(Self.deadline): \(what)\n\(tail.withLock { $0 })")
     }
 }

@@ -34,7 +34,6 @@ struct BenchPlan: Sendable {
         var plan = BenchPlan()
         plan.tasks = 3000
         plan.drainTasks = 30_000
-        plan.workers = [1]
         plan.starts = 150
         plan.memoryTasks = 10_000
         plan.depthRounds = 3

@@ -55,9 +55,10 @@ struct BenchRedis: Sendable {
         let pattern = Keys(queue: queue).prefix + "*"
         var cursor = "0"
         repeat {
-            let page = try await client.send(
-                RedisCommand("SCAN", .string(cursor), "MATCH", .string(pattern), "COUNT", "1000")
-            ).array ?? []
+            let page =
+                try await client.send(
+                    RedisCommand("SCAN", .string(cursor), "MATCH", .string(pattern), "COUNT", "1000")
+                ).array ?? []
             guard page.count == 2, let next = page[0].string else {
                 throw Failure(.error, "SCAN answered something unexpected")
             }

@@ -52,7 +52,8 @@ struct BenchReport: Sendable {
     func tables(colour: Bool) -> String {
         chapters.compactMap { chapter in
             var table = Table([
-                .text(chapter.title.uppercased()), .number("MEDIAN"), .number("MIN – MAX"), .number("FLOORS"), .text(""),
+                .text(chapter.title.uppercased()), .number("MEDIAN"), .number("MIN – MAX"), .number("FLOORS"),
+                .text(""),
             ])
             table.rows = chapter.figures.compactMap { figure in
                 figure.label.map { row(figure, $0) }

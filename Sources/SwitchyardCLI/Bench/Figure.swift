@@ -87,7 +87,8 @@ extension Figure.Unit {
         value.formatted(.number.grouping(.never).precision(.fractionLength(count)).locale(.init(identifier: "en_US")))
     }
 
-    private static func grouped(_ value: Double) -> String {
+    /// 1,000,000
+    static func grouped(_ value: Double) -> String {
         value.formatted(.number.precision(.fractionLength(0)).locale(.init(identifier: "en_US")))
     }
 }

@@ -44,7 +44,9 @@ struct Bench: AsyncParsableCommand {
     @Option(help: ArgumentHelp("Starts that are timed in each run (default 1500).", valueName: "n"))
     var starts: Int?
 
-    @Option(help: ArgumentHelp("Pending tasks, from few to many; repeatable (default 1000, 100000, 1000000).", valueName: "n"))
+    @Option(
+        help: ArgumentHelp(
+            "Pending tasks, from few to many; repeatable (default 1000, 100000, 1000000).", valueName: "n"))
     var depth: [Int] = []
 
     @Option(help: ArgumentHelp("How long the idle are watched (default 10).", valueName: "seconds"))

@@ -51,7 +51,7 @@ struct DepthMeasurement: Sendable {
         return try await BenchRedis.using(given: given, queues: [queue], logger: context.logger) { redis in
             let own = BenchContext(
                 redis: redis, queue: queue, plan: context.plan, logger: context.logger, say: context.say)
-            context.say("submitting \(depth) tasks")
+            context.say("submitting \(Figure.Unit.grouped(Double(depth))) tasks")
             try await own.freshQueue()
             try await own.load(perCall: 1000, callers: 2).submit(depth)
             try await own.settle(queue, depth: depth)
@@ -103,7 +103,7 @@ struct DepthMeasurement: Sendable {
                 figures.append(
                     Figure(
                         ["depth", "\(depth)", "\(name)_us"],
-                        "\(label), \(Figure.Unit.bytes.text(Double(depth)).split(separator: " ")[0]) pending",
+                        "\(label), \(Figure.Unit.grouped(Double(depth))) pending",
                         .microseconds, samples, floor: .call))
             }
             guard let least = depths.first, let most = depths.last, depths.count > 1 else { continue }

@@ -34,8 +34,9 @@ struct DrainMeasurement: Sendable {
         return figures + [
             Figure(["drain_per_second"], nil, .perSecond, best.samples.map(\.perSecond), floor: .life),
             Figure(
-                ["redis_busy"], "of Redis's core, while they drain", .share, best.samples.map(\.busy),
-                note: "with \(best.workers)"),
+                ["redis_busy"], "Redis's core is busy", .share, best.samples.map(\.busy),
+                note: "with \(best.workers), which drain most"),
+            Figure(["drain_workers"], nil, .count, [Double(best.workers)]),
         ]
     }
 

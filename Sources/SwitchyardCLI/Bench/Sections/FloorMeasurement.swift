@@ -11,6 +11,7 @@ struct FloorMeasurement: Sendable {
         var ping: [Double] = []
         var set: [Double] = []
         var call: [Double] = []
+        var callByCallers: [Double] = []
         var life: [Double] = []
 
         var figures: [Figure] {
@@ -18,6 +19,10 @@ struct FloorMeasurement: Sendable {
                 Figure(["floor", "ping_us"], "PING", .microseconds, ping, note: "Redis µs, 100 in a pipeline"),
                 Figure(["floor", "set_us"], "SET of the payload", .microseconds, set, floor: .ping),
                 Figure(["floor", "fcall_us"], "FCALL of an empty function", .microseconds, call, floor: .ping),
+                Figure(
+                    ["floor", "fcall_callers_us"], "the same by many callers", .microseconds, callByCallers,
+                    floor: .call,
+                    note: "a call each, as lives are measured: what reading and writing sockets adds"),
                 Figure(
                     ["floor", "life_us"], "smallest honest life", .microseconds, life, floor: .call,
                     note: "HSET, ZADD, ZREM, HSET, PUBLISH in one function"),
@@ -46,6 +51,7 @@ struct FloorMeasurement: Sendable {
         samples.set.append(
             try await measure { _ in RedisCommand("SET", .string(prefix + "set"), .string(BenchLoad.payload)) })
         samples.call.append(try await measure { _ in RedisCommand("FCALL", "switchyard_version", 0) })
+        samples.callByCallers.append(try await measureByCallers(RedisCommand("FCALL", "switchyard_version", 0)))
         samples.life.append(
             try await measure { index in
                 RedisCommand(
@@ -54,6 +60,14 @@ struct FloorMeasurement: Sendable {
             })
         _ = try await client.send(RedisCommand("FUNCTION", "DELETE", "switchyard_bench"))
         try await context.redis.empty(context.queue)
+    }
+
+    private func measureByCallers(_ command: RedisCommand) async throws -> Double {
+        let load = try context.load(perCall: 1)
+        let count = context.plan.tasks
+        return try await BenchSample.measure(context.client, count: count) {
+            try await load.call(count) { _ in _ = try await load.client.send(command) }
+        }.cpuMicroseconds
     }
 
     /// µs for each of as many calls as a run has tasks; the first tenth warms up.

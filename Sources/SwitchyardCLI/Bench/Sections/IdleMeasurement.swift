@@ -24,7 +24,7 @@ struct IdleMeasurement: Sendable {
                 Figure(
                     ["idle", "replica_commands_per_second"], "a replica alone: commands a second", .count,
                     [alone.commandsPerSecond]),
-                Figure(["idle", "redis_busy"], "of Redis's core, idling included", .share, [both.busy]),
+                Figure(["idle", "redis_busy"], "Redis's core is busy", .share, [both.busy]),
             ])
         } catch {
             result = .failure(error)

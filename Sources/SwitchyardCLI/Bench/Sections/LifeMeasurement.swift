@@ -86,27 +86,30 @@ struct LifeMeasurement: Sendable {
         return Apart(pull: pull, start: start, finish: finish, pullStart: pullStart)
     }
 
-    /// The life with a call per task, with 1 to N workers.
+    /// The life with 1 to N workers.
     private func byWorkers() async throws -> [Figure] {
+        let most = context.plan.concurrency
         var figures: [Figure] = []
-        for workers in [1, 4, 16, 64, 256] where workers <= context.plan.concurrency {
-            let load = try context.load(perCall: 1, callers: workers)
-            let label = "whole life, a call per task, \(workers) worker\(workers == 1 ? "" : "s")"
-            let runs = try await context.runs(label) { isWarmUp in
-                let tasks = max(context.share(of: context.plan.tasks / 4, isWarmUp: isWarmUp), workers)
-                return try await measureLife(load, tasks: tasks).whole
+        for (perCall, name) in Self.sizes {
+            for workers in [1, 4, 16, 64, 256] where workers == 1 || workers * perCall <= most {
+                let label = "whole life, \(Self.size(perCall)), \(workers) worker\(workers == 1 ? "" : "s")"
+                let load = try context.load(perCall: perCall, callers: workers)
+                let runs = try await context.runs(label) { isWarmUp in
+                    let tasks = max(context.share(of: context.plan.tasks / 4, isWarmUp: isWarmUp), workers * perCall)
+                    return try await measureLife(load, tasks: tasks).whole
+                }
+                figures += Self.figures(["by_workers", name, "\(workers)"], label, runs)
             }
-            let cpu = Figure.median(runs.map(\.cpuMicroseconds))
-            figures += [
-                Figure(
-                    ["by_workers", "\(workers)", "per_second"], label, .perSecond, runs.map(\.perSecond), floor: .life,
-                    note: "Redis \(Figure.Unit.microseconds.text(cpu)) a task"),
-                Figure(
-                    ["by_workers", "\(workers)", "redis_us"], nil, .microseconds, runs.map(\.cpuMicroseconds),
-                    floor: .call),
-            ]
         }
         return figures
+    }
+
+    private static func figures(_ path: [String], _ label: String, _ samples: [BenchSample]) -> [Figure] {
+        let cpu = Figure(path + ["redis_us"], nil, .microseconds, samples.map(\.cpuMicroseconds), floor: .call)
+        let perSecond = Figure(
+            path + ["per_second"], label, .perSecond, samples.map(\.perSecond), floor: .life,
+            note: "Redis \(cpu.unit.text(cpu.value)) a task")
+        return [perSecond, cpu]
     }
 
     private static func size(_ perCall: Int) -> String { perCall == 1 ? "a call per task" : "batches of \(perCall)" }

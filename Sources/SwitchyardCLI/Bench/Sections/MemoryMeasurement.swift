@@ -10,7 +10,7 @@ struct MemoryMeasurement: Sendable {
     private static let quiet: Duration = .milliseconds(500)
 
     func run() async throws -> [Figure] {
-        let tasks = Figure.Unit.count.text(Double(context.plan.memoryTasks))
+        let tasks = Figure.Unit.grouped(Double(context.plan.memoryTasks))
         context.say("\(tasks) tasks")
         let ours = try await measure(context)
         context.say("\(tasks) tasks, Redis with its own settings")

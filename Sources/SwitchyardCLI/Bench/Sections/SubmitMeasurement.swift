@@ -14,10 +14,10 @@ struct SubmitMeasurement: Sendable {
         // By name in the JSON, what it is, tasks per call, callers, and the share of the tasks that it gets: what is slow
         // gets fewer.
         let ways: [(name: String, label: String, perCall: Int, callers: Int?, share: Int)] = [
-            ("one_at_a_time", "submit: one call at a time", 1, 1, 4),
-            ("single", "submit: \(concurrency) callers, a task a call", 1, nil, 1),
-            ("batch_16", "submit: batches of 16", 16, nil, 1), ("batch", "submit: batches of 100", 100, nil, 1),
-            ("batch_1000", "submit: batches of 1000", 1000, nil, 1),
+            ("one_at_a_time", "one call at a time", 1, 1, 4),
+            ("single", "\(concurrency) callers, a call per task", 1, nil, 1),
+            ("batch_16", "batches of 16", 16, nil, 1), ("batch", "batches of 100", 100, nil, 1),
+            ("batch_1000", "batches of 1000", 1000, nil, 1),
         ]
         var figures: [Figure] = []
         for way in ways {
