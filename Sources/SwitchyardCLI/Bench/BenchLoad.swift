@@ -16,6 +16,9 @@ struct BenchLoad: Sendable {
     let handle: SchedulerHandle
     private let logger: Logger
 
+    /// So that the first call of every worker finds what it asks for.
+    var fewestTasks: Int { callers * perCall }
+
     static let payloadBytes = 200
     /// What every task carries, to be passed through untouched: JSON, as it must be over HTTP.
     static let payload = #"{"x":""# + String(repeating: "x", count: payloadBytes - 8) + #""}"#

@@ -55,6 +55,7 @@ struct BenchReport: Sendable {
                 .text(chapter.title.uppercased()), .number("MEDIAN"), .number("MIN – MAX"), .number("FLOORS"),
                 .text(""),
             ])
+            table.maxCellWidth = 100
             table.rows = chapter.figures.compactMap { figure in
                 figure.label.map { row(figure, $0) }
             }

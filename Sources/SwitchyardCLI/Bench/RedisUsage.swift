@@ -5,7 +5,7 @@ import RedisClient
 struct RedisUsage: Sendable {
     /// Of the server process, all threads; children that rewrite the append-only file do not count.
     var cpuSeconds: Double
-    /// Inside functions, the commands that they call included.
+    /// Inside functions, by the clock: on a busy machine more than the processor time.
     var functionSeconds: Double
     /// Those that functions call included.
     var commands: Double
@@ -53,7 +53,7 @@ struct BenchSample: Sendable {
     var seconds: Double
     /// µs of Redis's processor time, sockets included.
     var cpuMicroseconds: Double
-    /// µs, of those, inside functions.
+    /// µs inside functions, by the clock.
     var functionMicroseconds: Double
     var commands: Double
 

@@ -62,6 +62,7 @@ struct LifeMeasurement: Sendable {
     }
 
     private func measureLife(_ load: BenchLoad, tasks: Int) async throws -> Life {
+        let tasks = max(tasks, load.fewestTasks)
         let submit = try await BenchSample.measure(context.client, count: tasks) { try await load.submit(tasks) }
         let workers = try await load.register(load.callers)
         let finishPull = try await BenchSample.measure(context.client, count: tasks) {
@@ -95,7 +96,7 @@ struct LifeMeasurement: Sendable {
                 let label = "whole life, \(Self.size(perCall)), \(workers) worker\(workers == 1 ? "" : "s")"
                 let load = try context.load(perCall: perCall, callers: workers)
                 let runs = try await context.runs(label) { isWarmUp in
-                    let tasks = max(context.share(of: context.plan.tasks / 4, isWarmUp: isWarmUp), workers * perCall)
+                    let tasks = context.share(of: context.plan.tasks / 4, isWarmUp: isWarmUp)
                     return try await measureLife(load, tasks: tasks).whole
                 }
                 figures += Self.figures(["by_workers", name, "\(workers)"], label, runs)
@@ -120,6 +121,6 @@ struct LifeMeasurement: Sendable {
         let inside = Figure.Unit.microseconds.text(Figure.median(samples.map(\.functionMicroseconds)))
         return Figure(
             path, label, .microseconds, samples.map(\.cpuMicroseconds), floor: .call,
-            note: "\(inside) of it in functions, \(commands) commands, \(perSecond)")
+            note: "\(commands) commands, \(inside) in functions by the clock, \(perSecond)")
     }
 }

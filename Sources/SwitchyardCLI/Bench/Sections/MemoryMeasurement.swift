@@ -31,8 +31,8 @@ struct MemoryMeasurement: Sendable {
     }
 
     private func measure(_ context: BenchContext) async throws -> (pending: Double, finished: Double) {
-        let count = context.plan.memoryTasks
         let load = try context.load(perCall: 100)
+        let count = max(context.plan.memoryTasks, load.fewestTasks)
         try await context.freshQueue()
         let workers = try await load.register(load.callers)
         let before = try await bytes(context, depth: 0)
