@@ -7,9 +7,9 @@ struct Bench: AsyncParsableCommand {
         abstract: "Measure what tasks cost Redis, how many go through in a second, and how soon one starts.",
         discussion: """
             Starts redis-servers of its own in temporary directories (append-only file, everysec), unless --redis names \
-            one: nobody else should be working there, and the queues whose names begin with switchyard-bench are deleted. \
-            Redis µs are its own processor time (INFO cpu), sockets included; every figure is the median of the runs, and \
-            stands beside the floor of the same machine as a ratio.
+            one (SWITCHYARD_REDIS does not count here): nobody else should be working there, and the queues whose names \
+            begin with switchyard-bench are deleted. Redis µs are its own processor time (INFO cpu), sockets included; \
+            every figure is the median of the runs, and stands beside the floor of the same machine as a ratio.
             """)
 
     @OptionGroup var output: OutputOptions
