@@ -59,8 +59,10 @@ import Testing
         ["submit", "--timeout", "soon", "--", "true"], ["submit", "--priority", "urgent", "--", "true"],
         ["submit", "--file", "x", "--if-no-workers", "reject"], ["get"], ["wait"], ["cancel"],
         ["cancel", "a", "--batch", "b"], ["list", "--limit", "0"], ["list", "--state", "done"], ["list", "-o", "xml"],
-        ["dev", "--workers", "-1"], ["dev", "--ephemeral", "--redis", "redis://h"], ["worker", "--noop", "--", "true"],
-        ["worker", "--label", "a,b"], ["worker", "--cpu", "0"], ["bench", "--tasks", "1"], ["explain"], ["nonsense"],
+        ["dev", "--workers", "-1"], ["dev", "--ephemeral", "--redis", "redis://h"],
+        ["worker", "--no-op", "--", "true"],
+        ["worker", "--label", "a,b"], ["worker", "--cpu", "0"], ["bench", "--tasks", "1"],
+        ["bench", "--depth", "1000", "--depth", "100"], ["explain"], ["nonsense"],
     ])
     func badUsageExitsWith64(arguments: [String]) {
         let error = #expect(throws: (any Error).self) { try SwitchyardCommand.parseAsRoot(arguments) }
@@ -87,6 +89,16 @@ import Testing
         #expect(worker.command == ["make", "{target}"])
         #expect(worker.labels == ["os=linux", "gpu"])
         #expect(worker.slots == 4)
+        #expect(!worker.isNoOp)
+    }
+
+    @Test func aNoOpWorkerTakesNoTemplate() throws {
+        #expect(try parse(RunWorker.self, ["worker", "--no-op", "--slots", "200"]).isNoOp)
+        let error = #expect(throws: (any Error).self) {
+            try SwitchyardCommand.parseAsRoot(["worker", "--no-op", "--", "make"])
+        }
+        let message = error.map { SwitchyardCommand.message(for: $0) } ?? ""
+        #expect(message.contains("--no-op runs nothing"), "\(message)")
     }
 
     @Test(arguments: [
