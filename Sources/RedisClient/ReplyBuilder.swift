@@ -14,6 +14,23 @@ final class ReplyBuilder {
     /// A server may announce an array of any length; room is made for so many at most before they arrive.
     private static let largestReservation = 1024
 
+    /// The bytes that are being read, which are also the last in the reader's buffer.
+    struct Source {
+        let bytes: ByteBuffer
+        let reader: UnsafeMutablePointer<redisReader>
+
+        /// The part of `bytes` that hiredis points at in its copy of them; nil if any of it was fed before them.
+        func slice(_ found: UnsafeRawBufferPointer) -> ByteBuffer? {
+            let buffer = UnsafeRawPointer(reader.pointee.buf)
+            guard let buffer, let start = found.baseAddress else { return nil }
+            // hiredis drops from its buffer's front what it has read: only the distance to its end is certain.
+            let offset = bytes.readableBytes - (Int(reader.pointee.len) - (start - buffer))
+            guard offset >= 0 else { return nil }
+            return bytes.getSlice(at: bytes.readerIndex + offset, length: found.count)
+        }
+    }
+
+    var source: Source?
     private let endpoint: String
     private var openArrays: [OpenArray] = []
     private var reply: RESPValue?
@@ -30,12 +47,12 @@ final class ReplyBuilder {
 
     private func add(_ value: RESPValue) {
         var value = value
-        while let last = openArrays.indices.last {
+        while !openArrays.isEmpty {
+            let last = openArrays.count - 1
             openArrays[last].elements.append(value)
             openArrays[last].missing -= 1
             guard openArrays[last].missing == 0 else { return }
-            value = .array(openArrays[last].elements)
-            openArrays.removeLast()
+            value = .array(openArrays.removeLast().elements)
         }
         reply = value
     }
@@ -47,7 +64,7 @@ final class ReplyBuilder {
         case REDIS_REPLY_STATUS:
             add(.simpleString(String(decoding: bytes, as: UTF8.self)))
         default:
-            add(.bulkString(ByteBuffer(bytes: bytes)))
+            add(.bulkString(source?.slice(bytes) ?? ByteBuffer(bytes: bytes)))
         }
     }
 
