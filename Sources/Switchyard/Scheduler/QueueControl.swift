@@ -11,9 +11,8 @@ extension SchedulerHandle {
         let arguments = settings.flatMap { [$0.name.argument, .integer(Int64($0.value))] }
         let fields = try ReplyFields(await functions.call("configure", arguments))
         return Dictionary(
-            uniqueKeysWithValues: fields.names.compactMap { name in
-                fields.optionalInt(name).map { (name, $0) }
-            })
+            fields.names.compactMap { name in fields.optionalInt(name).map { (name, $0) } },
+            uniquingKeysWith: { first, _ in first })
     }
 
     /// Gives out no more tasks; those that run go on.
