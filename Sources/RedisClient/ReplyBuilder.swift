@@ -9,6 +9,11 @@ final class ReplyBuilder {
     private struct OpenArray {
         var missing: Int
         var elements: [RESPValue]
+
+        mutating func add(_ value: RESPValue) {
+            elements.append(value)
+            missing -= 1
+        }
     }
 
     /// A server may announce an array of any length; room is made for so many at most before they arrive.
@@ -32,7 +37,9 @@ final class ReplyBuilder {
 
     var source: Source?
     private let endpoint: String
-    private var openArrays: [OpenArray] = []
+    /// The innermost array that is not complete, and those around it.
+    private var innermost: OpenArray?
+    private var around: [OpenArray] = []
     private var reply: RESPValue?
 
     init(endpoint: String) {
@@ -45,16 +52,13 @@ final class ReplyBuilder {
         return reply
     }
 
-    private func add(_ value: RESPValue) {
-        var value = value
-        while !openArrays.isEmpty {
-            let last = openArrays.count - 1
-            openArrays[last].elements.append(value)
-            openArrays[last].missing -= 1
-            guard openArrays[last].missing == 0 else { return }
-            value = .array(openArrays.removeLast().elements)
+    private func add(_ value: consuming RESPValue) {
+        if innermost?.add(value) == nil { return reply = value }
+        while innermost?.missing == 0, let array = innermost {
+            innermost = around.popLast()
+            let value = RESPValue.array(array.elements)
+            if innermost?.add(value) == nil { reply = value }
         }
-        reply = value
     }
 
     private func addString(type: CInt, _ bytes: UnsafeRawBufferPointer) {
@@ -72,7 +76,8 @@ final class ReplyBuilder {
         guard count > 0 else { return add(.array([])) }
         var elements: [RESPValue] = []
         elements.reserveCapacity(min(count, Self.largestReservation))
-        openArrays.append(OpenArray(missing: count, elements: elements))
+        if let array = innermost { around.append(array) }
+        innermost = OpenArray(missing: count, elements: elements)
     }
 }
 
@@ -108,7 +113,8 @@ extension ReplyBuilder {
         of task: UnsafePointer<redisReadTask>?, _ body: (ReplyBuilder, CInt) -> Void
     ) -> UnsafeMutableRawPointer? {
         guard let task, let carried = task.pointee.privdata else { return nil }
-        body(Unmanaged<ReplyBuilder>.fromOpaque(carried).takeUnretainedValue(), task.pointee.type)
+        // Called for every element: the builder is known to live, and is not retained each time.
+        Unmanaged<ReplyBuilder>.fromOpaque(carried)._withUnsafeGuaranteedRef { body($0, task.pointee.type) }
         return UnsafeMutableRawPointer(bitPattern: 1)
     }
 }
