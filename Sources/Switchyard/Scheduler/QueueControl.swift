@@ -8,12 +8,12 @@ extension SchedulerHandle {
     /// - Throws: `invalidInput`.
     @discardableResult
     public func configure(_ settings: [(name: String, value: Int)]) async throws -> [String: Int] {
-        let arguments = settings.flatMap { [$0.name.argument, .integer(Int64($0.value))] }
+        var arguments: [RedisArgument] = []
+        for (name, value) in settings { arguments.add(name, .integer(Int64(value))) }
         let fields = try ReplyFields(await functions.call("configure", arguments))
         return Dictionary(
-            uniqueKeysWithValues: fields.names.compactMap { name in
-                fields.optionalInt(name).map { (name, $0) }
-            })
+            fields.names.compactMap { name in fields.optionalInt(name).map { (name, $0) } },
+            uniquingKeysWith: { first, _ in first })
     }
 
     /// Gives out no more tasks; those that run go on.

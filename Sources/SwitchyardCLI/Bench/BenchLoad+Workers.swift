@@ -84,7 +84,7 @@ extension BenchLoad {
     private static let nothingFound = Failure(.error, "bench: a pull found nothing where tasks were left")
 
     private static func report(_ assignment: WorkerProtocol.Assignment) -> WorkerProtocol.Report {
-        .init(taskID: assignment.task.id, attempt: assignment.attempt, outcome: .completed)
+        .init(taskID: assignment.id, attempt: assignment.attempt, outcome: .completed)
     }
 
     /// From an assignment as the function answers it: pairs of name and value.
