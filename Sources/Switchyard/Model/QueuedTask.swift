@@ -9,10 +9,10 @@ public struct QueuedTask: Sendable, Equatable {
     /// Nil asks for the automatic priority (``PriorityPolicy``); never nil in a task read back.
     public var priority: TaskPriority?
     public var priorityReason: String?
-    /// The time limit of one attempt.
-    public var timeout: Duration
-    /// How often the task is tried again after its first attempt.
-    public var maxRetries: Int
+    /// The time limit of one attempt. Nil in a task to submit: the queue's default of the day when it is pulled.
+    public var timeout: Duration?
+    /// How often the task is tried again after its first attempt. Nil in a task to submit: the queue's default.
+    public var maxRetries: Int?
     /// Not before this time.
     public var runAt: Date?
     /// Not before this long after its submission, by Redis's clock.
@@ -49,19 +49,22 @@ public struct QueuedTask: Sendable, Equatable {
     /// A task to submit.
     /// - Parameters:
     ///   - id: nil makes a random one.
+    ///   - config: its defaults for the time limit and the retries, in place of the queue's.
     ///   - priority: nil asks for the automatic priority.
     public init(
-        _ request: BuildRequest, config: SchedulerConfig = SchedulerConfig(), priority: TaskPriority? = nil,
-        id: String? = nil
+        _ request: BuildRequest, config: SchedulerConfig? = nil, priority: TaskPriority? = nil, id: String? = nil
     ) {
         self.id = id ?? Self.randomID()
         self.request = request
         self.priority = priority
-        self.timeout = config.defaultTaskTimeout
-        self.maxRetries = config.defaultMaxRetries
+        self.timeout = config?.defaultTaskTimeout
+        self.maxRetries = config?.defaultMaxRetries
         // A generated id is known to nobody else: meeting it again can only be the same submission, repeated.
         self.requestToken = id == nil ? self.id : nil
     }
+
+    /// The reason of a priority that the submitter chose.
+    static let givenReason = "given"
 
     /// 100 random bits in 20 characters: short, because Redis stores each id several times.
     public static func randomID() -> String {

@@ -76,7 +76,7 @@ extension SchedulerHandle {
             task.priority = decision.priority
             task.priorityReason = decision.reason
         } else if task.priorityReason == nil {
-            task.priorityReason = "given"
+            task.priorityReason = QueuedTask.givenReason
         }
         return task
     }

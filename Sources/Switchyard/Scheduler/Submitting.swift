@@ -23,7 +23,7 @@ extension SchedulerHandle {
     /// Adds a task. Repeating it after a lost reply adds it once.
     /// - Throws: `queueFull`, `taskExists`, `noWorkers`, `invalidInput`.
     public func addTask(_ task: QueuedTask, rejectIfNoWorkers: Bool = false) async throws -> Submission {
-        let added = try await addTasks([task], rejectIfNoWorkers: rejectIfNoWorkers)
+        let added = try await addTasks([task], rejectIfNoWorkers: rejectIfNoWorkers, wantsPosition: true)
         guard let submission = added.first else {
             throw SchedulerError.internal(message: "Redis answered nothing for task \(task.id)", redisAway: false)
         }
@@ -36,9 +36,11 @@ extension SchedulerHandle {
     ///   - batch: an id under which they are followed as one; nil for none, or a random one where one is needed: it is
     ///     in the tasks that are answered.
     ///   - onComplete: a task that runs once when all the others have ended, however.
+    ///   - wantsPosition: one task by itself is answered with its place in line.
     /// - Throws: as ``addTask(_:rejectIfNoWorkers:)``; the message names the task, or the cycle that dependencies form.
     public func addTasks(
-        _ tasks: [QueuedTask], batch: String? = nil, onComplete: QueuedTask? = nil, rejectIfNoWorkers: Bool = false
+        _ tasks: [QueuedTask], batch: String? = nil, onComplete: QueuedTask? = nil, rejectIfNoWorkers: Bool = false,
+        wantsPosition: Bool = false
     ) async throws -> [Submission] {
         var prepared: [QueuedTask] = []
         prepared.reserveCapacity(tasks.count)
@@ -57,7 +59,7 @@ extension SchedulerHandle {
             ]
         }
         guard let batch, tasks.count > Self.tasksPerCall else {
-            if tasks.count == 1 { head += ["position", "1"] }
+            if wantsPosition, tasks.count == 1 { head += ["position", "1"] }
             return try await submit(prepared, head: head + followUp, batch: batch)
         }
         return try await submitInParts(prepared, head: head, followUp: followUp, batch: batch)
@@ -139,7 +141,7 @@ extension SchedulerHandle {
             task.priority = decision.priority
             task.priorityReason = decision.reason
         } else if task.priorityReason == nil {
-            task.priorityReason = "given"
+            task.priorityReason = QueuedTask.givenReason
         }
         return task
     }

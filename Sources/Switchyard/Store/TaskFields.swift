@@ -14,10 +14,11 @@ extension QueuedTask {
             if !texts.isEmpty { arguments.add(name, .string(JSONText.list(texts))) }
         }
         add("task", id)
-        add("priority", (priority ?? .normal).rawValue)
-        add("priority_reason", priorityReason)
-        arguments.add("timeout_ms", .integer(Int64(timeout.milliseconds)))
-        arguments.add("max_retries", .integer(Int64(maxRetries)))
+        if let priority, priority != .normal { add("priority", priority.rawValue) }
+        // What the functions or the reader of the hash would say themselves is not worth its bytes.
+        if priorityReason != Self.givenReason { add("priority_reason", priorityReason) }
+        if let timeout { arguments.add("timeout_ms", .integer(Int64(timeout.milliseconds))) }
+        if let maxRetries { arguments.add("max_retries", .integer(Int64(maxRetries))) }
         if let runAt { arguments.add("run_at", .integer(runAt.milliseconds)) }
         if let delay { arguments.add("delay_ms", .integer(Int64(delay.milliseconds))) }
         add("request", requestToken)
@@ -61,12 +62,13 @@ extension QueuedTask {
         request.cwd = fields.string("cwd")
         request.payload = fields.bytes("payload")
         request.traceparent = fields.string("traceparent")
-        self.init(request, priority: fields.string("priority").flatMap(TaskPriority.init), id: id)
+        // A submission says a priority only where it is not the normal one.
+        self.init(request, priority: fields.string("priority").flatMap(TaskPriority.init) ?? .normal, id: id)
 
         requestToken = fields.string("request")
-        priorityReason = fields.string("priority_reason")
-        timeout = fields.duration("timeout_ms")
-        maxRetries = fields.int("max_retries")
+        priorityReason = fields.string("priority_reason") ?? Self.givenReason
+        timeout = fields.string("timeout_ms").map { _ in fields.duration("timeout_ms") }
+        maxRetries = fields.optionalInt("max_retries")
         runAt = fields.date("run_at")
         scheduling = SchedulingOptions(fields)
         state = fields.string("state").flatMap(TaskState.init) ?? .pending

@@ -119,7 +119,7 @@ public struct WorkerProtocol: Sendable {
         arguments.add(reports.isEmpty ? "max" : "pull", .integer(Int64(pull)))
         arguments.add("start", "1")
         arguments.add("holding", .integer(Int64(holding)))
-        arguments.add("together", together ? "1" : "0")
+        if together { arguments.add("together", "1") }
         for report in reports { report.write(to: &arguments) }
         if reports.isEmpty {
             let (reply, repeated) = try await functions.callNotingRepeats("pull", arguments)

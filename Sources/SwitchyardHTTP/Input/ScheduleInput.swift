@@ -31,8 +31,9 @@ struct ScheduleInput {
 
     /// - Parameter defaults: the queue's settings, for what the client left open; they are written into the schedule.
     func schedule(id: String, defaults: [String: Int]) -> RecurringSchedule {
-        RecurringSchedule(
-            id: id, cron: cron, zone: zone ?? "UTC", missed: missed ?? .skip,
-            task: task.task(defaults: defaults, traceparent: nil, identity: nil, index: 0))
+        var made = task.task(traceparent: nil, identity: nil, index: 0)
+        made.timeout = made.timeout ?? defaults["default_timeout_ms"].map { .milliseconds($0) }
+        made.maxRetries = made.maxRetries ?? defaults["default_max_retries"]
+        return RecurringSchedule(id: id, cron: cron, zone: zone ?? "UTC", missed: missed ?? .skip, task: made)
     }
 }

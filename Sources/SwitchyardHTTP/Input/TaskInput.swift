@@ -70,16 +70,15 @@ struct TaskInput {
 
     /// The task to add.
     /// - Parameters:
-    ///   - defaults: the queue's settings, for what the client left open.
     ///   - index: of the task in its batch; nil for the one that follows it.
     ///   - identity: makes a repeated request recognisable; nil without an `Idempotency-Key`.
-    func task(defaults: [String: Int], traceparent: String?, identity: Idempotency?, index: Int?) -> QueuedTask {
+    func task(traceparent: String?, identity: Idempotency?, index: Int?) -> QueuedTask {
         var request = request
         request.traceparent = traceparent
         var task = QueuedTask(request, priority: priority, id: id ?? identity?.taskID(index))
         if let identity { task.requestToken = identity.token }
-        task.timeout = timeout ?? defaults["default_timeout_ms"].map { .milliseconds($0) } ?? task.timeout
-        task.maxRetries = maxRetries ?? defaults["default_max_retries"] ?? task.maxRetries
+        task.timeout = timeout
+        task.maxRetries = maxRetries
         task.runAt = runAt
         task.delay = delay
         task.scheduling = scheduling

@@ -47,7 +47,11 @@ extension JSONValue: ExpressibleByDictionaryLiteral, ExpressibleByStringLiteral,
     init(_ values: [String]) { self = .array(values.map { .string($0) }) }
 
     /// Seconds, exact to the millisecond; whole seconds are written without a fraction.
-    init(_ value: Duration) {
+    init(_ value: Duration?) {
+        guard let value else {
+            self = .null
+            return
+        }
         let milliseconds = value.milliseconds
         self = milliseconds % 1000 == 0 ? .number("\(milliseconds / 1000)") : .number("\(Double(milliseconds) / 1000)")
     }

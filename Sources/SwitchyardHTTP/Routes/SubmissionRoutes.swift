@@ -51,24 +51,20 @@ extension API {
             headers: [.location: location("batch", batch, queue: queue)])
     }
 
-    /// Adds the tasks, all or none, with the queue's defaults for what they leave open.
+    /// Adds the tasks, all or none.
     func add(
         _ inputs: [TaskInput], onComplete: TaskInput? = nil, queue: String, batch: String?, identity: Idempotency?,
         traceparent: String?
     ) async throws -> [SchedulerHandle.Submission] {
         let handle = try await scheduler.handleForSubmitting(queue: queue)
-        let needsDefaults = (inputs + [onComplete].compactMap { $0 }).contains {
-            $0.timeout == nil || $0.maxRetries == nil
-        }
-        let defaults = needsDefaults ? try await settings.settings(of: handle) : [:]
         let tasks = inputs.enumerated().map { index, input in
-            input.task(defaults: defaults, traceparent: traceparent, identity: identity, index: index)
+            input.task(traceparent: traceparent, identity: identity, index: index)
         }
-        let followUp = onComplete?.task(defaults: defaults, traceparent: traceparent, identity: identity, index: nil)
+        let followUp = onComplete?.task(traceparent: traceparent, identity: identity, index: nil)
         do {
             let added = try await handle.addTasks(
                 tasks, batch: batch, onComplete: followUp,
-                rejectIfNoWorkers: inputs.contains(where: \.rejectIfNoWorkers))
+                rejectIfNoWorkers: inputs.contains(where: \.rejectIfNoWorkers), wantsPosition: true)
             return try await asFirstAnswered(added, handle: handle)
         } catch SchedulerError.invalidInput(let field?, let message) where batch != nil {
             // What only Redis can know is wrong names the task by its id: `task t3: depends_on: …`.

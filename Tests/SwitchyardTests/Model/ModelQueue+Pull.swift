@@ -20,6 +20,8 @@ extension ModelQueue {
         let want = min(most, max(0, worker.slots - held.count))
         guard want > 0, !isPaused, !worker.draining else { return (again, []) }
 
+        // Nobody waits for it any more.
+        for (lane, reserver) in reserved where reserver == id && line(lane).isEmpty { reserved[lane] = nil }
         let workerClass = LaneName(worker.className)
         var room = workerClass.amounts
         func take(_ lane: String) {

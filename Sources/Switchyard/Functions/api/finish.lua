@@ -90,7 +90,7 @@ local function finish_one_plain(q, args)
         elseif name == 'pull' then pull = value
         elseif name == 'start' then start = value
         elseif name == 'holding' then holding = sw.COUNTS[value] or 0
-        else return nil
+        elseif name ~= 'together' or value ~= '0' then return nil
         end
     end
     if outcome ~= 'completed' or pull ~= '1' or start ~= '1' or not id or not worker

@@ -119,10 +119,12 @@ end
 -- below without their tables, which cost more than the commands. Answers nil, having written nothing, when anything is not
 -- as plain as that.
 local function submit_one_plain(q, args)
-    local id, priority, bytes = args[2], 'normal', 0
+    local first = args[1] == 'position' and 3 or 1
+    if args[first] ~= 'task' then return nil end
+    local id, priority, bytes = args[first + 1], 'normal', 0
     local fields, n = { 'state', 'pending', 'place', false, 'priority', false, 'submitted_at', q.now_text,
         nil, nil, nil, nil, nil, nil, nil, nil }, 8
-    for i = 3, #args, 2 do
+    for i = first + 2, #args, 2 do
         local name, value = args[i], args[i + 1]
         if name == 'priority' then
             priority = value
@@ -145,13 +147,14 @@ local function submit_one_plain(q, args)
     call('ZADD', q.pending_key, place, id)
     call('HSET', key, unpack(fields))
     call('PUBLISH', q.events_key, id .. ' pending 0')
-    return { { id, 'pending', 'queued', -1, 'new' } }
+    local rank = first == 3 and args[2] == '1' and call('ZRANK', q.pending_key, id) or -1
+    return { { id, 'pending', 'queued', rank, 'new' } }
 end
 
 local function submit(keys, args)
     local q, failure = sw.open(keys)
     if not q then return failure end
-    if args[1] == 'task' and q.is_plain and not q.has_holds and q.draining == 0 and q.instance and q.is_compiled
+    if q.is_plain and not q.has_holds and q.draining == 0 and q.instance and q.is_compiled
         and #args % 2 == 0 then
         local reply = submit_one_plain(q, args)
         if reply then return reply end

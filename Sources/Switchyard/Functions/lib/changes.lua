@@ -5,7 +5,6 @@
 -- for what it waits in `held` (a time), `waiting` (dependencies), `blocked` (a concurrency limit; also in `blocked:<key>`)
 -- or `staged` (the rest of its batch); assigned and running in `leases` and in the hash `attempts:<worker>`; ended in
 -- `finished`.
-
 --
 -- Most tasks are plain, and most moves are three: a plain task comes into line, starts, and completes. A call that makes only
 -- those writes them from four short lists, for tables and look-ups are most of what a call costs. Everything else is
@@ -18,9 +17,11 @@ local MADE_ON_USE = { __index = function(c, name)
     local unset = UNSET[name]
     if unset ~= nil then return unset end
     local made = {}
-    rawset(c, name, made)
-    c.is_general = true
+    c[name] = made
     return made
+end, __newindex = function(c, name, value)
+    rawset(c, name, value)
+    c.is_general = true
 end }
 
 -- A change-set of plain moves only is used again by the next call, so that a busy queue makes no garbage of it.
@@ -377,6 +378,7 @@ local function commit_indexes(c)
     if c.depends then sw.commit_depends(c) end
     if c.cascaded or rawget(c, 'dependents') or rawget(c, 'cascade') then sw.commit_cascade(c) end
     if rawget(c, 'unique') or rawget(c, 'given_up') then sw.commit_unique(c) end
+    if c.reserve or c.unreserve then sw.commit_reservation(c) end
 end
 
 -- Writes everything, and publishes last; nothing here can fail for a reason that validation could have seen.
@@ -391,8 +393,7 @@ function sw.commit(c)
     if c.n_added > 0 then call('ZADD', q.pending_key, unpack(c.added, 1, c.n_added)) end
     for i = 1, c.n_hashes, 2 do call('HSET', c.hashes[i], unpack(c.hashes[i + 1])) end
     if c.is_general then commit_indexes(c) end
-    if c.pull then sw.commit_pull(q, c.pull) end
-    if not q.is_plain and (c.reserve or c.unreserve) then sw.commit_reservation(c) end
+    if c.pull then sw.commit_pull(c, c.pull) end
     if c.wake and #c.wake > 0 then sw.commit_wake(c) end
     if c.n_results > 0 then call('PUBLISH', q.results_key, lines_of(c.results, c.n_results)) end
     if c.n_events > 0 then call('PUBLISH', q.events_key, lines_of(c.events, c.n_events)) end

@@ -101,13 +101,20 @@ local function lane_chooser(c, worker, held, want)
     for i = 1, #pairs_, 2 do reserved[pairs_[i]] = pairs_[i + 1] end
 
     local sources = sources_of(q, class)
-    for lane, reserver in pairs(reserved) do
-        local score = reserver == worker and call('ZSCORE', q.prefix .. 'lanes', lane)
-        -- Reserved for a lane that still has tasks: that lane only.
-        if score then sources = { { lane = lane, score = tonumber(score) } } end
-    end
-
     local chooser, looked = {}, 0
+    local function unreserve(lane)
+        c.unreserve = c.unreserve or {}
+        c.unreserve[#c.unreserve + 1] = lane
+        reserved[lane] = nil
+    end
+    for lane, reserver in pairs(reserved) do
+        if reserver == worker then
+            local score = call('ZSCORE', q.prefix .. 'lanes', lane)
+            -- Reserved for a lane that still has tasks: that lane only. Else nobody waits for it any more: left as it is, it would
+            -- come to hold beside the worker's next one.
+            if score then sources = { { lane = lane, score = tonumber(score) } } else unreserve(lane) end
+        end
+    end
     function chooser.next()
         looked = looked + 1
         while looked <= want + LOOK_AHEAD do
@@ -129,11 +136,7 @@ local function lane_chooser(c, worker, held, want)
     function chooser.took(lane)
         if not lane then return end
         sw.take_room(room, lane)
-        if reserved[lane] then
-            c.unreserve = c.unreserve or {}
-            c.unreserve[#c.unreserve + 1] = lane
-            reserved[lane] = nil
-        end
+        if reserved[lane] then unreserve(lane) end
     end
     return chooser
 end

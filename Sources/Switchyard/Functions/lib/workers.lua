@@ -346,9 +346,11 @@ function sw.plan_pull(c, worker, state, head, ended)
 end
 
 -- Writes the worker's side of a pull: when it last got work, and whether it sleeps now. Called by commit.
-function sw.commit_pull(q, plan)
-    local w, worker = plan.state, plan.worker
+function sw.commit_pull(c, plan)
+    local q, w, worker = c.q, plan.state, plan.worker
     local key = q.attempts_prefix .. worker
+    -- Those that start plain tasks have written it along with them.
+    if plan.got > c.n_started then call('HSET', key, '@last', q.now_us_text) end
     if plan.idle then
         -- Wake-ups sent before this pull have been answered by it.
         call('DEL', q.prefix .. 'wake:' .. worker)
