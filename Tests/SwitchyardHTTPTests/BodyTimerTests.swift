@@ -35,7 +35,9 @@ import Testing
 
     @Test func anotherErrorIsPassedOn() async throws {
         let timer = BodyTimer(timeout: .seconds(60))
-        await #expect(throws: NIOTooManyBytesError.self) { try await timer.collect { throw NIOTooManyBytesError(maxBytes: 1) } }
+        await #expect(throws: NIOTooManyBytesError.self) {
+            try await timer.collect { throw NIOTooManyBytesError(maxBytes: 1) }
+        }
         let cancelled = Task { try await timer.collect(Self.never) }
         cancelled.cancel()
         await #expect(throws: CancellationError.self) { try await cancelled.value }
