@@ -53,7 +53,10 @@ final class ReplyBuilder {
     }
 
     private func add(_ value: consuming RESPValue) {
-        if innermost?.add(value) == nil { return reply = value }
+        if innermost?.add(value) == nil {
+            reply = value
+            return
+        }
         while innermost?.missing == 0, let array = innermost {
             innermost = around.popLast()
             let value = RESPValue.array(array.elements)

@@ -94,21 +94,21 @@ enum Check {
 
     /// - Parameter key: what the number is about; nil makes a number that is given an error.
     static func number<Number: Comparable>(
-        _ value: Number?, in range: ClosedRange<Number>, field: String, needs key: String?
+        _ value: Number?, in range: ClosedRange<Number>, field: @autoclosure () -> String, needs key: String?
     ) throws(SchedulerError) {
         guard let value else { return }
         guard range.contains(value) else {
-            throw failed(field, "a number from \(range.lowerBound) to \(range.upperBound)", found: "\(value)")
+            throw failed(field(), "a number from \(range.lowerBound) to \(range.upperBound)", found: "\(value)")
         }
         guard key != nil else {
-            throw failed(field, "a key beside it that says what it is about", found: "none")
+            throw failed(field(), "a key beside it that says what it is about", found: "none")
         }
     }
 
     /// What the functions take of one list.
-    static func total(_ text: String, field: String) throws(SchedulerError) {
+    static func total(_ text: String, field: @autoclosure () -> String) throws(SchedulerError) {
         guard text.utf8.count <= 900 else {
-            throw failed(field, "at most 900 bytes in all", found: "\(text.utf8.count)")
+            throw failed(field(), "at most 900 bytes in all", found: "\(text.utf8.count)")
         }
     }
 }

@@ -33,20 +33,11 @@ extension API {
         }
         let body = request.body
         do {
-            return try await withThrowingTaskGroup(of: ByteBuffer?.self) { group in
-                group.addTask { try await body.collect(upTo: limit) }
-                group.addTask {
-                    try await Task.sleep(for: options.bodyTimeout)
-                    return nil
-                }
-                defer { group.cancelAll() }
-                guard let first = try await group.next(), let buffer = first else {
-                    throw Problem(
-                        .requestTimeout, code: "BadRequest",
-                        "body: expected all of it within \(Int(options.bodyTimeout.seconds)) seconds", field: "body")
-                }
-                return buffer
-            }
+            return try await bodies.collect { try await body.collect(upTo: limit) }
+        } catch is BodyTimer.Late {
+            throw Problem(
+                .requestTimeout, code: "BadRequest",
+                "body: expected all of it within \(Int(options.bodyTimeout.seconds)) seconds", field: "body")
         } catch is NIOTooManyBytesError {
             throw Self.tooLarge("found more", limit: limit)
         }

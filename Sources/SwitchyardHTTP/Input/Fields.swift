@@ -7,7 +7,7 @@ import Switchyard
 struct Fields {
     /// Put before each name in messages: `tasks[3].`, or nothing.
     let path: String
-    private let values: [String: JSONValue]
+    private let members: [JSONValue.Member]
 
     /// - Parameter known: a name that is not among them is refused.
     init(_ value: JSONValue, path: String = "", known: Set<String>) throws {
@@ -16,22 +16,24 @@ struct Fields {
             throw Problem.badRequest(name, "expected an object, found \(value.shown)")
         }
         self.path = path
-        var values: [String: JSONValue] = [:]
-        for member in members {
-            let field = path + Self.printable(member.name)
-            guard known.contains(member.name) else {
-                throw Problem.badRequest(
-                    field, "expected no such field (known here: \(known.sorted().joined(separator: ", ")))")
-            }
-            values[member.name] = member.value
+        for member in members where !known.contains(member.name) {
+            throw Problem.badRequest(
+                path + Self.printable(member.name),
+                "expected no such field (known here: \(known.sorted().joined(separator: ", ")))")
         }
-        self.values = values
+        self.members = members
     }
 
     /// The value as it is, null included.
-    subscript(name: String) -> JSONValue? { values[name] }
+    subscript(name: String) -> JSONValue? {
+        // An object has a dozen members: to compare their names costs less than to hash them.
+        members.last { $0.name == name }?.value
+    }
 
-    private func given(_ name: String) -> JSONValue? { values[name] == .null ? nil : values[name] }
+    private func given(_ name: String) -> JSONValue? {
+        guard let value = self[name], value != .null else { return nil }
+        return value
+    }
 
     func problem(_ name: String, _ expected: String, found: JSONValue) -> Problem {
         .badRequest(path + name, "expected \(expected), found \(found.shown)")

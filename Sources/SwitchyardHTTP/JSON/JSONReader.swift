@@ -127,9 +127,16 @@ struct JSONReader {
         while let byte = current {
             switch byte {
             case UInt8(ascii: "\""):
-                text += bytes[copied..<index]
+                // Most texts have no escape, and are read from where they are.
+                let string: String?
+                if copied == start {
+                    string = String(validating: bytes[start..<index], as: UTF8.self)
+                } else {
+                    text += bytes[copied..<index]
+                    string = String(validating: text, as: UTF8.self)
+                }
                 index += 1
-                guard let string = String(validating: text, as: UTF8.self) else {
+                guard let string else {
                     index = start
                     throw Failure(message: "has a text that is not UTF-8", line: line, byte: start)
                 }

@@ -8,6 +8,7 @@ struct API: Sendable {
     let options: HTTPServerOptions
     let logger: Logger
     let settings: SettingsCache
+    let bodies: BodyTimer
     let followers: FollowerLimit
 
     init(scheduler: TaskScheduler, options: HTTPServerOptions, logger: Logger) {
@@ -15,6 +16,7 @@ struct API: Sendable {
         self.options = options
         self.logger = logger
         self.settings = SettingsCache()
+        self.bodies = BodyTimer(timeout: options.bodyTimeout)
         self.followers = FollowerLimit(options.maxLogFollowers)
     }
 
