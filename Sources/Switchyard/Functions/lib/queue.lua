@@ -87,9 +87,9 @@ end
 -- paused, has_lanes (requirements, resources, labels), is_fair, has_affinity, has_holds (limits, dependencies, unique keys,
 -- staged batches), has_schedules.
 function sw.open(keys)
-    local prefix = keys[1]
-    local name = #keys == 1 and string.match(prefix, '^switchyard:{([A-Za-z0-9._:-]+)}:$')
-    if not name or #name > 200 then
+    local prefix, name, partition = keys[1], nil, nil
+    if #keys == 1 then name, partition = string.match(prefix, '^switchyard:{([A-Za-z0-9._:-]+)(/?%d*)}:$') end
+    if not name or #name > 200 or (partition ~= '' and not string.find(partition, '^/[1-9]%d?$')) then
         return nil, sw.bad('key: expected one, the prefix of a queue such as switchyard:{default}:, found '
             .. #keys .. (prefix and ': ' .. sw.shown(prefix) or ''))
     end
