@@ -29,6 +29,7 @@ sw.DEFAULTS = {
     aging_ms = 0,
     draining = 0,
     reserve_after_ms = 10000,
+    partitions = 1,
 }
 
 -- Names in the hash `config` that are no numbers: made once, or "1" once something is so.
