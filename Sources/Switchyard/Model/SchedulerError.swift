@@ -39,6 +39,11 @@ public enum SchedulerError: Error, Sendable, Equatable {
         }
     }
 
+    /// What was given is wrong: trying again does not help.
+    public var isInvalidInput: Bool {
+        if case .invalidInput = self { true } else { false }
+    }
+
     /// The one place where Redis's replies become the scheduler's errors.
     public init(_ error: RedisError) {
         guard error.kind == .server else {

@@ -11,10 +11,18 @@ public struct WorkerProtocol: Sendable {
     public let functions: QueueFunctions
 
     /// - Throws: ``SchedulerError/invalidInput(field:message:)`` for a bad id or queue.
-    public init(worker: String, queue: String, client: RedisClient, logger: Logger) throws(SchedulerError) {
+    public init(
+        worker: String, queue: String, partition: Int = 0, client: RedisClient, logger: Logger
+    ) throws(SchedulerError) {
+        try self.init(
+            worker: worker,
+            functions: QueueFunctions(
+                queue: try Name.validate(queue, field: "queue"), partition: partition, client: client, logger: logger))
+    }
+
+    init(worker: String, functions: QueueFunctions) throws(SchedulerError) {
         self.worker = try Name.validate(worker, field: "worker")
-        self.functions = QueueFunctions(
-            queue: try Name.validate(queue, field: "queue"), client: client, logger: logger)
+        self.functions = functions
     }
 
     /// What a worker tells of itself. `slots`: 1 to 1000 attempts at once.

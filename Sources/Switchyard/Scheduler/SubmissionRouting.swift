@@ -1,0 +1,110 @@
+import RedisClient
+
+// Which partition a submission goes to. All of it goes to one, because one call of one function adds all or none.
+//
+// What must be counted or looked at in one place binds it: a unique, concurrency or rate key to the key's home, resources to
+// partition 0 (where what a worker has is counted), dependencies to where they are. Otherwise it goes home by its name. Two
+// bindings that may differ are refused whether they differ or not, so that what works with one key works with every key.
+
+extension SchedulerHandle {
+    /// - Parameters:
+    ///   - tasks: prepared; with the follow-up of their batch.
+    ///   - name: what tells the home of a submission that nothing binds: the batch's id, or the task's.
+    /// - Throws: `invalidInput` for options that bind to different partitions.
+    func partition(for tasks: [QueuedTask], name: String) async throws -> Int {
+        guard partitions.count > 1 else { return 0 }
+        let key = try key(of: tasks)
+        let needy = tasks.first { !$0.scheduling.resources.isEmpty }
+        if let needy, let key {
+            throw refusal(
+                needy, "resources",
+                "they are counted in one partition, and the tasks of \(key.field) \(key.key) are in another")
+        }
+        var bound = needy.map { _ in 0 } ?? key.map { partitions.home(of: $0.key) }
+        for (task, dependency, partition) in try await dependencies(of: tasks) {
+            if let bound, bound != partition {
+                throw refusal(
+                    task, "depends_on",
+                    "\(dependency) is in partition \(partition), and the tasks of this submission belong to partition "
+                        + "\(bound) by their keys, resources or other dependencies; submit what depends on each other "
+                        + "as one batch")
+            }
+            bound = partition
+        }
+        return bound ?? partitions.home(of: name)
+    }
+
+    private typealias Key = (field: String, key: String)
+
+    /// The one key of all the tasks; nil: none has any.
+    private func key(of tasks: [QueuedTask]) throws(SchedulerError) -> Key? {
+        var found: Key?
+        for task in tasks {
+            let options = task.scheduling
+            for case (let field, let key?) in [
+                ("unique_key", options.uniqueKey), ("concurrency_key", options.concurrencyKey),
+                ("rate_key", options.rateKey),
+            ] {
+                if let found, found.key != key {
+                    throw refusal(
+                        task, field,
+                        "\(key) beside \(found.field) \(found.key): the tasks of a key are in one partition, so that one "
+                            + "submission may name only one key")
+                }
+                found = (field, key)
+            }
+        }
+        return found
+    }
+
+    /// What the tasks depend on outside of their submission, and where it is. Those that are nowhere are for Redis to refuse.
+    private func dependencies(
+        of tasks: [QueuedTask]
+    ) async throws -> [(task: QueuedTask, dependency: String, partition: Int)] {
+        let own = Set(tasks.map(\.id))
+        var dependents: [String: QueuedTask] = [:]
+        for task in tasks {
+            for id in task.scheduling.dependsOn where !own.contains(id) && dependents[id] == nil { dependents[id] = task }
+        }
+        let ids = dependents.keys.sorted()
+        var found: [(task: QueuedTask, dependency: String, partition: Int)] = []
+        for start in stride(from: 0, to: ids.count, by: Self.tasksPerCall) {
+            let part = Array(ids[start..<min(start + Self.tasksPerCall, ids.count)])
+            for case (let id, let located?) in zip(part, try await locate(part)) {
+                if let task = dependents[id] { found.append((task, id, located.partition)) }
+            }
+        }
+        return found
+    }
+
+    private func refusal(_ task: QueuedTask, _ field: String, _ reason: String) -> SchedulerError {
+        .invalidInput(
+            field: field,
+            message: "task \(task.id): \(field): \(reason) (queue \(queue) has \(partitions.count) partitions)")
+    }
+
+    /// Refuses names that another partition than the one they go to has already. That one itself is asked by the call that
+    /// adds them.
+    ///
+    /// Exact, but for two submissions of the same name at the same moment that are bound to different partitions.
+    /// - Parameter batch: nil for a generated id.
+    /// - Throws: `taskExists`.
+    func checkNames(_ tasks: [QueuedTask], batch: String?, goingTo partition: Int) async throws {
+        // A generated id is met by nobody.
+        let names = tasks.filter { $0.requestToken != $0.id }.map(\.id)
+        guard partitions.count > 1, !names.isEmpty || batch != nil else { return }
+        _ = try await all { functions in
+            if functions.keys.partition == partition { return }
+            if let batch, try await functions.exists([functions.keys.batch(batch)]) {
+                throw SchedulerError.taskExists(message: "batch \(batch) exists already in queue \(queue)")
+            }
+            for start in stride(from: 0, to: names.count, by: Self.tasksPerCall) {
+                let part = names[start..<min(start + Self.tasksPerCall, names.count)]
+                guard try await functions.exists(part.map(functions.keys.task)) else { continue }
+                for name in part where try await functions.exists([functions.keys.task(name)]) {
+                    throw SchedulerError.taskExists(message: "task \(name) exists already in queue \(queue)")
+                }
+            }
+        }
+    }
+}
