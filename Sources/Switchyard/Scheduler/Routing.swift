@@ -88,9 +88,9 @@ extension SchedulerHandle {
 
 extension QueueFunctions {
     /// Whether any of these keys is there.
-    func exists(_ keys: [String]) async throws -> Bool {
+    func exists(_ keys: [String], deadline: Duration? = nil) async throws -> Bool {
         do {
-            return try await client.send(RedisCommand("EXISTS", keys.map { .string($0) })).int != 0
+            return try await client.send(RedisCommand("EXISTS", keys.map { .string($0) }), deadline: deadline).int != 0
         } catch let error as RedisError {
             throw SchedulerError(error)
         }

@@ -86,25 +86,44 @@ extension SchedulerHandle {
     /// Refuses names that another partition than the one they go to has already. That one itself is asked by the call that
     /// adds them.
     ///
-    /// Exact, but for two submissions of the same name at the same moment that are bound to different partitions.
+    /// Two things escape it: two submissions of one name at the same moment that are bound to different partitions; and,
+    /// while an instance is away, a name that is there but not at home. The home of a name is always asked.
     /// - Parameter batch: nil for a generated id.
-    /// - Throws: `taskExists`.
+    /// - Throws: `taskExists`; `internal` when a home is away.
     func checkNames(_ tasks: [QueuedTask], batch: String?, goingTo partition: Int) async throws {
         // A generated id is met by nobody.
         let names = tasks.filter { $0.requestToken != $0.id }.map(\.id)
         guard partitions.count > 1, !names.isEmpty || batch != nil else { return }
         _ = try await all { functions in
-            if functions.keys.partition == partition { return }
-            if let batch, try await functions.exists([functions.keys.batch(batch)]) {
-                throw SchedulerError.taskExists(message: "batch \(batch) exists already in queue \(queue)")
+            let index = functions.keys.partition
+            if index == partition { return }
+            let keys = names.map { (what: "task \($0)", home: partitions.home(of: $0), key: functions.keys.task($0)) }
+                + (batch.map { [("batch \($0)", partitions.home(of: $0), functions.keys.batch($0))] } ?? [])
+            var known = try await functions.first(of: keys.filter { $0.home == index })
+            do {
+                known = try await known ?? functions.first(
+                    of: keys.filter { $0.home != index }, deadline: Self.patienceForStrays)
+            } catch SchedulerError.internal(_, redisAway: true) {
+                // What cannot be asked there does not stop what goes elsewhere.
             }
-            for start in stride(from: 0, to: names.count, by: Self.tasksPerCall) {
-                let part = names[start..<min(start + Self.tasksPerCall, names.count)]
-                guard try await functions.exists(part.map(functions.keys.task)) else { continue }
-                for name in part where try await functions.exists([functions.keys.task(name)]) {
-                    throw SchedulerError.taskExists(message: "task \(name) exists already in queue \(queue)")
-                }
-            }
+            if let known { throw SchedulerError.taskExists(message: "\(known) exists already in queue \(queue)") }
         }
+    }
+
+    /// A submission waits no longer than this for an instance that very probably has nothing to say.
+    private static let patienceForStrays: Duration = .seconds(1)
+}
+
+extension QueueFunctions {
+    /// What the first of these keys that is there stands for.
+    fileprivate func first(
+        of keys: [(what: String, home: Int, key: String)], deadline: Duration? = nil
+    ) async throws -> String? {
+        for start in stride(from: 0, to: keys.count, by: SchedulerHandle.tasksPerCall) {
+            let part = keys[start..<min(start + SchedulerHandle.tasksPerCall, keys.count)]
+            guard try await exists(part.map(\.key), deadline: deadline) else { continue }
+            for (what, _, key) in part where try await exists([key], deadline: deadline) { return what }
+        }
+        return nil
     }
 }
