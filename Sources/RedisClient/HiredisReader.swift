@@ -4,9 +4,10 @@ import NIOCore
 /// Turns received bytes into values.
 ///
 /// It owns one `redisReader`. hiredis finds where each element begins and ends; it calls a ``ReplyBuilder`` for each, in
-/// order, and that makes the Swift value directly from hiredis's buffer, so no C reply tree is built and a payload is
-/// copied once. Bytes that are not RESP2, and arrays nested deeper than hiredis allows (7 in 0.14), throw a
-/// `protocolViolation`; the reader must not be used after that. Bound to one event loop.
+/// order, so no C reply tree is built. A string that lies whole in the bytes just fed becomes a slice of them, without
+/// an allocation of its own; one that was cut by the end of a read is copied. Bytes that are not RESP2, and arrays nested
+/// deeper than hiredis allows (7 in 0.14), throw a `protocolViolation`; the reader must not be used after that. Bound to
+/// one event loop.
 final class HiredisReader {
     /// hiredis moves what is left in its buffer after each kilobyte consumed; small feeds keep those moves small.
     private static let feedSize = 16 * 1024
@@ -36,12 +37,15 @@ final class HiredisReader {
 
     /// Calls `deliver` with each value that these bytes complete.
     func feed(_ buffer: ByteBuffer, deliver: (RESPValue) -> Void) throws(RedisError) {
-        var rest = buffer
+        // Values keep the memory of the read that they came in: a read that filled little of it is moved to less.
+        var rest = buffer.storageCapacity > 2 * buffer.readableBytes ? ByteBuffer(copying: buffer) : buffer
+        defer { builder.source = nil }
         while let part = rest.readSlice(length: min(rest.readableBytes, Self.feedSize)), part.readableBytes > 0 {
             let fed = part.withUnsafeReadableBytes { bytes in
                 redisReaderFeed(reader, bytes.baseAddress?.assumingMemoryBound(to: CChar.self), bytes.count)
             }
             guard fed == REDIS_OK else { throw violation() }
+            builder.source = ReplyBuilder.Source(bytes: part, reader: reader)
             while true {
                 var isComplete: UnsafeMutableRawPointer?
                 guard redisReaderGetReply(reader, &isComplete) == REDIS_OK else { throw violation() }
@@ -60,5 +64,12 @@ final class HiredisReader {
             kind: .protocolViolation,
             message: "\(endpoint) sent something that is not RESP2: \(reason.isEmpty ? "unknown type" : reason)",
             endpoint: endpoint)
+    }
+}
+
+extension ByteBuffer {
+    /// Its readable bytes in memory of just their size.
+    fileprivate init(copying other: ByteBuffer) {
+        self = other.withUnsafeReadableBytes { ByteBuffer(bytes: $0) }
     }
 }

@@ -19,17 +19,47 @@ extension RESPValue {
     public var string: String? {
         switch self {
         case .simpleString(let text): text
-        case .bulkString(let buffer): String(validating: buffer.readableBytesView, as: UTF8.self)
+        case .bulkString(let buffer): buffer.withUnsafeReadableBytes(Self.text)
         case .error, .integer, .null, .array: nil
         }
+    }
+
+    private static func text(_ bytes: UnsafeRawBufferPointer) -> String? {
+        // Names, ids and numbers are ASCII, of which a string is made several times faster than of text to be validated.
+        if bytes.isASCII { return String(decoding: bytes, as: UTF8.self) }
+        return String(validating: bytes, as: UTF8.self)
     }
 
     /// An integer, or a string that is a decimal integer: the way Redis sends a counter that was stored as a value.
     public var int: Int64? {
         switch self {
         case .integer(let number): number
-        case .simpleString, .bulkString: string.flatMap { Int64($0) }
+        case .simpleString(let text): Int64(text)
+        case .bulkString(let buffer): buffer.withUnsafeReadableBytes(Self.number)
         case .error, .null, .array: nil
+        }
+    }
+
+    /// Like `Int64(String)`, without the string for numbers of up to 18 digits.
+    private static func number(_ bytes: UnsafeRawBufferPointer) -> Int64? {
+        guard (1...18).contains(bytes.count), bytes.allSatisfy({ (0x30...0x39).contains($0) }) else {
+            return text(bytes).flatMap { Int64($0) }
+        }
+        return bytes.reduce(0) { $0 * 10 + Int64($1 - 0x30) }
+    }
+
+    /// Whether this is a simple or bulk string with just these bytes: as `string == text`, without making a string.
+    public func isText(_ text: StaticString) -> Bool {
+        switch self {
+        case .simpleString(let own):
+            return own == text.description
+        case .bulkString(let buffer):
+            guard buffer.readableBytes == text.utf8CodeUnitCount else { return false }
+            return buffer.withUnsafeReadableBytes { bytes in
+                bytes.elementsEqual(UnsafeBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount))
+            }
+        case .error, .integer, .null, .array:
+            return false
         }
     }
 
@@ -54,4 +84,20 @@ extension RESPValue {
 
     /// Whether this is RESP's null, of either kind (`$-1`, `*-1`).
     public var isNull: Bool { self == .null }
+}
+
+extension UnsafeRawBufferPointer {
+    fileprivate var isASCII: Bool {
+        var bits: UInt64 = 0
+        var offset = 0
+        while offset + 8 <= count {
+            bits |= loadUnaligned(fromByteOffset: offset, as: UInt64.self)
+            offset += 8
+        }
+        while offset < count {
+            bits |= UInt64(self[offset])
+            offset += 1
+        }
+        return bits & 0x8080_8080_8080_8080 == 0
+    }
 }

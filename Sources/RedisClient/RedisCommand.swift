@@ -55,12 +55,12 @@ final class FormattedCommand: Sendable {
     var bytes: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: start, count: count) }
 
     init(name: String, arguments: [RedisArgument]) {
-        // hiredis wants all arguments as stable pointers at once, which small Swift strings do not have: they are
-        // laid out in one scratch buffer first.
-        let size = name.utf8.count + arguments.reduce(0) { $0 + $1.byteCountHint }
+        // hiredis wants all arguments as stable pointers at once. Small Swift strings have none: they are laid out in one
+        // scratch buffer. Bytes are read where they are, which `arguments` keeps alive.
+        let size = arguments.reduce(name.utf8.count) { $0 + $1.byteCountHint }
         precondition(size <= Self.maximumSize, "a Redis command must not be larger than 1 GiB")
         var scratch = ByteBuffer()
-        scratch.reserveCapacity(size)
+        scratch.reserveCapacity(arguments.reduce(name.utf8.count) { $0 + $1.scratchByteCountHint })
         let argumentCount = arguments.count + 1
 
         var formatted: UnsafeMutablePointer<CChar>?
@@ -68,20 +68,27 @@ final class FormattedCommand: Sendable {
         withUnsafeTemporaryAllocation(of: Int.self, capacity: argumentCount) { lengths in
             lengths[0] = scratch.writeString(name)
             for (index, argument) in arguments.enumerated() {
-                lengths[index + 1] = argument.write(to: &scratch)
+                lengths[index + 1] = argument.length(writingTextTo: &scratch)
             }
             scratch.withUnsafeReadableBytes { bytes in
                 withUnsafeTemporaryAllocation(of: UnsafePointer<CChar>?.self, capacity: argumentCount) { pointers in
                     // Every pointer but those of empty arguments is read; an empty scratch has no address.
                     let base = bytes.baseAddress?.assumingMemoryBound(to: CChar.self)
-                    var offset = 0
-                    for index in 0..<argumentCount {
-                        pointers[index] = base.map { $0 + offset }
-                        offset += lengths[index]
+                    pointers[0] = base
+                    var offset = lengths[0]
+                    for (index, argument) in arguments.enumerated() {
+                        if case .buffer(let buffer) = argument {
+                            pointers[index + 1] = buffer.stableAddress
+                        } else {
+                            pointers[index + 1] = base.map { $0 + offset }
+                            offset += lengths[index + 1]
+                        }
                     }
-                    length = CInt(
-                        clamping: redisFormatCommandArgv(
-                            &formatted, CInt(argumentCount), pointers.baseAddress, lengths.baseAddress))
+                    withExtendedLifetime(arguments) {
+                        length = CInt(
+                            clamping: redisFormatCommandArgv(
+                                &formatted, CInt(argumentCount), pointers.baseAddress, lengths.baseAddress))
+                    }
                 }
             }
         }
@@ -108,11 +115,25 @@ extension RedisArgument {
         }
     }
 
-    fileprivate func write(to buffer: inout ByteBuffer) -> Int {
+    /// What of it lies in the scratch buffer.
+    fileprivate var scratchByteCountHint: Int {
+        if case .buffer = self { 0 } else { byteCountHint }
+    }
+
+    fileprivate func length(writingTextTo scratch: inout ByteBuffer) -> Int {
         switch self {
-        case .string(let text): buffer.writeString(text)
-        case .buffer(let bytes): buffer.writeImmutableBuffer(bytes)
-        case .integer(let number): buffer.writeString(String(number))
+        case .string(let text): scratch.writeString(text)
+        case .buffer(let bytes): bytes.readableBytes
+        case .integer(let number): scratch.writeString(String(number))
+        }
+    }
+}
+
+extension ByteBuffer {
+    /// Where its readable bytes are, for as long as the buffer lives unchanged.
+    fileprivate var stableAddress: UnsafePointer<CChar>? {
+        withUnsafeReadableBytesWithStorageManagement { bytes, _ in
+            bytes.baseAddress?.assumingMemoryBound(to: CChar.self)
         }
     }
 }

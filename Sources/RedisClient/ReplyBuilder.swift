@@ -9,13 +9,37 @@ final class ReplyBuilder {
     private struct OpenArray {
         var missing: Int
         var elements: [RESPValue]
+
+        mutating func add(_ value: RESPValue) {
+            elements.append(value)
+            missing -= 1
+        }
     }
 
     /// A server may announce an array of any length; room is made for so many at most before they arrive.
     private static let largestReservation = 1024
 
+    /// The bytes that are being read, which are also the last in the reader's buffer.
+    struct Source {
+        let bytes: ByteBuffer
+        let reader: UnsafeMutablePointer<redisReader>
+
+        /// The part of `bytes` that hiredis points at in its copy of them; nil if any of it was fed before them.
+        func slice(_ found: UnsafeRawBufferPointer) -> ByteBuffer? {
+            let buffer = UnsafeRawPointer(reader.pointee.buf)
+            guard let buffer, let start = found.baseAddress else { return nil }
+            // hiredis drops from its buffer's front what it has read: only the distance to its end is certain.
+            let offset = bytes.readableBytes - (Int(reader.pointee.len) - (start - buffer))
+            guard offset >= 0 else { return nil }
+            return bytes.getSlice(at: bytes.readerIndex + offset, length: found.count)
+        }
+    }
+
+    var source: Source?
     private let endpoint: String
-    private var openArrays: [OpenArray] = []
+    /// The innermost array that is not complete, and those around it.
+    private var innermost: OpenArray?
+    private var around: [OpenArray] = []
     private var reply: RESPValue?
 
     init(endpoint: String) {
@@ -28,16 +52,13 @@ final class ReplyBuilder {
         return reply
     }
 
-    private func add(_ value: RESPValue) {
-        var value = value
-        while let last = openArrays.indices.last {
-            openArrays[last].elements.append(value)
-            openArrays[last].missing -= 1
-            guard openArrays[last].missing == 0 else { return }
-            value = .array(openArrays[last].elements)
-            openArrays.removeLast()
+    private func add(_ value: consuming RESPValue) {
+        if innermost?.add(value) == nil { return reply = value }
+        while innermost?.missing == 0, let array = innermost {
+            innermost = around.popLast()
+            let value = RESPValue.array(array.elements)
+            if innermost?.add(value) == nil { reply = value }
         }
-        reply = value
     }
 
     private func addString(type: CInt, _ bytes: UnsafeRawBufferPointer) {
@@ -47,7 +68,7 @@ final class ReplyBuilder {
         case REDIS_REPLY_STATUS:
             add(.simpleString(String(decoding: bytes, as: UTF8.self)))
         default:
-            add(.bulkString(ByteBuffer(bytes: bytes)))
+            add(.bulkString(source?.slice(bytes) ?? ByteBuffer(bytes: bytes)))
         }
     }
 
@@ -55,7 +76,8 @@ final class ReplyBuilder {
         guard count > 0 else { return add(.array([])) }
         var elements: [RESPValue] = []
         elements.reserveCapacity(min(count, Self.largestReservation))
-        openArrays.append(OpenArray(missing: count, elements: elements))
+        if let array = innermost { around.append(array) }
+        innermost = OpenArray(missing: count, elements: elements)
     }
 }
 
@@ -91,7 +113,8 @@ extension ReplyBuilder {
         of task: UnsafePointer<redisReadTask>?, _ body: (ReplyBuilder, CInt) -> Void
     ) -> UnsafeMutableRawPointer? {
         guard let task, let carried = task.pointee.privdata else { return nil }
-        body(Unmanaged<ReplyBuilder>.fromOpaque(carried).takeUnretainedValue(), task.pointee.type)
+        // Called for every element: the builder is known to live, and is not retained each time.
+        Unmanaged<ReplyBuilder>.fromOpaque(carried)._withUnsafeGuaranteedRef { body($0, task.pointee.type) }
         return UnsafeMutableRawPointer(bitPattern: 1)
     }
 }

@@ -6,20 +6,18 @@ import Synchronization
 /// The output of one attempt, on its way to the task's log in Redis. Whoever writes waits until it is there, so that a
 /// flood of output slows its source instead of filling memory.
 public final class AttemptLog: Sendable {
-    private let worker: WorkerProtocol
+    private let holder: AttemptHolder
     private let taskID: String
     private let attempt: Int
-    private let logger: Logger
     private let isClosed = Mutex(false)
 
     /// A log keeps a number of pieces, so their size bounds it: 1000 of them are 8 MB.
     private static let pieceBytes = 8192
 
-    init(worker: WorkerProtocol, taskID: String, attempt: Int, logger: Logger) {
-        self.worker = worker
+    init(holder: AttemptHolder, taskID: String, attempt: Int) {
+        self.holder = holder
         self.taskID = taskID
         self.attempt = attempt
-        self.logger = logger
     }
 
     /// Appends bytes. `stream` is stdout or stderr. When the attempt has lost its lease, or Redis stays away, the rest
@@ -30,11 +28,11 @@ public final class AttemptLog: Sendable {
             (stream: stream, data: ByteBuffer(bytes: bytes[start..<min(start + Self.pieceBytes, bytes.count)]))
         }
         do {
-            try await worker.log(taskID: taskID, attempt: attempt, pieces)
+            try await holder.link.log(taskID: taskID, attempt: attempt, pieces)
         } catch {
             isClosed.withLock { $0 = true }
             if Task.isCancelled { return }
-            logger.warning(
+            holder.logger.warning(
                 "the rest of an attempt's output is dropped",
                 metadata: ["task_id": "\(taskID)", "attempt": "\(attempt)", "error": "\(error)"])
         }

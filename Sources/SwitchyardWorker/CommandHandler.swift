@@ -24,18 +24,19 @@ public struct CommandHandler: TaskHandler {
     }
 
     public func run(_ attempt: Attempt) async -> AttemptOutcome {
-        let request = attempt.task.request
-        let arguments = request.command.isEmpty ? filledTemplate(attempt.task) : request.command
+        let task = attempt.task
+        let request = task.request
+        let arguments = request.command.isEmpty ? filledTemplate(task) : request.command
         guard !arguments.isEmpty else {
             return .failed(
                 TaskFailure(
                     code: "NoCommand",
                     message:
-                        "task \(attempt.task.id) has no command, and worker \(attempt.workerID) was started without one"
+                        "task \(task.id) has no command, and worker \(attempt.workerID) was started without one"
                 ),
                 isRetryable: false)
         }
-        var command = ChildProcess.Command(arguments: arguments, environment: environment(for: attempt))
+        var command = ChildProcess.Command(arguments: arguments, environment: environment(for: attempt, request))
         command.workingDirectory = request.cwd
         if let payload = request.payload { command.standardInput = .bytes(Array(buffer: payload)) }
         let child: ChildProcess
@@ -111,19 +112,19 @@ public struct CommandHandler: TaskHandler {
         return String(buffer: results)
     }
 
-    private func environment(for attempt: Attempt) -> [String: String] {
+    private func environment(for attempt: Attempt, _ request: BuildRequest) -> [String: String] {
         let own = ProcessInfo.processInfo.environment
         var environment: [String: String] = [:]
         for name in inheritedVariables { environment[name] = own[name] }
-        environment.merge(attempt.task.request.environment) { _, task in task }
-        environment["SWITCHYARD_TASK_ID"] = attempt.task.id
+        environment.merge(request.environment) { _, task in task }
+        environment["SWITCHYARD_TASK_ID"] = attempt.id
         environment["SWITCHYARD_ATTEMPT"] = String(attempt.number)
         environment["SWITCHYARD_WORKER_ID"] = attempt.workerID
         environment["SWITCHYARD_QUEUE"] = attempt.queue
-        environment["SWITCHYARD_REPO"] = attempt.task.request.repo
-        environment["SWITCHYARD_TARGET"] = attempt.task.request.target
-        environment["SWITCHYARD_MR"] = attempt.task.request.mr
-        environment["TRACEPARENT"] = attempt.task.request.traceparent
+        environment["SWITCHYARD_REPO"] = request.repo
+        environment["SWITCHYARD_TARGET"] = request.target
+        environment["SWITCHYARD_MR"] = request.mr
+        environment["TRACEPARENT"] = request.traceparent
         environment["SWITCHYARD_DEPENDENCY_RESULTS"] = dependencyResults(for: attempt)
         return environment
     }

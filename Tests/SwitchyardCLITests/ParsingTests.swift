@@ -59,7 +59,7 @@ import Testing
         ["submit", "--timeout", "soon", "--", "true"], ["submit", "--priority", "urgent", "--", "true"],
         ["submit", "--file", "x", "--if-no-workers", "reject"], ["get"], ["wait"], ["cancel"],
         ["cancel", "a", "--batch", "b"], ["list", "--limit", "0"], ["list", "--state", "done"], ["list", "-o", "xml"],
-        ["dev", "--workers", "-1"], ["dev", "--ephemeral", "--redis", "redis://h"], ["worker", "--noop", "--", "true"],
+        ["dev", "--workers", "-1"], ["dev", "--ephemeral", "--redis", "redis://h"], ["worker", "--no-op", "--", "true"],
         ["worker", "--label", "a,b"], ["worker", "--cpu", "0"], ["bench", "--tasks", "1"], ["explain"], ["nonsense"],
     ])
     func badUsageExitsWith64(arguments: [String]) {
@@ -87,6 +87,16 @@ import Testing
         #expect(worker.command == ["make", "{target}"])
         #expect(worker.labels == ["os=linux", "gpu"])
         #expect(worker.slots == 4)
+        #expect(!worker.isNoOp)
+    }
+
+    @Test func aNoOpWorkerTakesNoTemplate() throws {
+        #expect(try parse(RunWorker.self, ["worker", "--no-op", "--slots", "200"]).isNoOp)
+        let error = #expect(throws: (any Error).self) {
+            try SwitchyardCommand.parseAsRoot(["worker", "--no-op", "--", "make"])
+        }
+        let message = error.map { SwitchyardCommand.message(for: $0) } ?? ""
+        #expect(message.contains("--no-op runs nothing"), "\(message)")
     }
 
     @Test(arguments: [

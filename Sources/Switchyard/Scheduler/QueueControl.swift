@@ -102,9 +102,8 @@ extension QueueFunctions {
         let arguments = settings.flatMap { [$0.name.argument, .integer(Int64($0.value))] }
         let fields = try ReplyFields(await call("configure", arguments))
         return Dictionary(
-            uniqueKeysWithValues: fields.names.compactMap { name in
-                fields.optionalInt(name).map { (name, $0) }
-            })
+            fields.names.compactMap { name in fields.optionalInt(name).map { (name, $0) } },
+            uniquingKeysWith: { first, _ in first })
     }
 }
 

@@ -3,36 +3,71 @@ import NIOCore
 import RedisClient
 
 /// The pairs of a function's reply, by name. Times are milliseconds since 1970, durations milliseconds.
+///
+/// A reply has a few dozen pairs, each asked for once or never: they are left where they are, and found by a number made of
+/// their name, which costs a tenth of a dictionary.
 struct ReplyFields {
-    private var values: [String: RESPValue] = [:]
+    private let pairs: [RESPValue]
+    /// Of each name in `pairs`, in order.
+    private let hashes: [UInt32]
 
     init(_ reply: RESPValue) throws(SchedulerError) {
         guard let pairs = reply.array, pairs.count % 2 == 0 else {
             throw .internal(message: "a function answered \(reply) where pairs were expected", redisAway: false)
         }
-        values.reserveCapacity(pairs.count / 2)
-        for index in stride(from: 0, to: pairs.count, by: 2) {
-            if let name = pairs[index].string { values[name] = pairs[index + 1] }
+        self.init(pairs: pairs)
+    }
+
+    /// - Parameter pairs: an even number of names and values.
+    init(pairs: [RESPValue]) {
+        self.pairs = pairs
+        hashes = stride(from: 0, to: pairs.count, by: 2).map { Self.hash(ofName: pairs[$0]) }
+    }
+
+    /// Every name, in the order of the reply.
+    var names: [String] {
+        stride(from: 0, to: pairs.count, by: 2).compactMap { pairs[$0].string }
+    }
+
+    subscript(name: String) -> RESPValue? {
+        var name = name
+        return name.withUTF8 { wanted in
+            let hash = Self.hash(UnsafeRawBufferPointer(wanted))
+            for index in hashes.indices.reversed() where hashes[index] == hash {
+                if case .bulkString(let found) = pairs[2 * index],
+                    found.withUnsafeReadableBytes({ $0.elementsEqual(wanted) })
+                {
+                    return pairs[2 * index + 1]
+                }
+            }
+            return nil
         }
     }
 
-    var names: Dictionary<String, RESPValue>.Keys { values.keys }
-    subscript(name: String) -> RESPValue? { values[name] }
+    /// FNV-1a. What is no name has one as well, and is not found because it is no string.
+    private static func hash(_ bytes: UnsafeRawBufferPointer) -> UInt32 {
+        bytes.reduce(0x811c_9dc5) { ($0 ^ UInt32($1)) &* 0x0100_0193 }
+    }
+
+    private static func hash(ofName value: RESPValue) -> UInt32 {
+        guard case .bulkString(let name) = value else { return 0 }
+        return name.withUnsafeReadableBytes(hash)
+    }
 
     func string(_ name: String) -> String? {
         // What is not UTF-8 was written by somebody else's worker: shown, with its bad bytes replaced.
-        guard let value = values[name] else { return nil }
+        guard let value = self[name] else { return nil }
         return value.string ?? value.bytes.map { String(decoding: $0.readableBytesView, as: UTF8.self) }
     }
 
-    func bytes(_ name: String) -> ByteBuffer? { values[name]?.bytes }
+    func bytes(_ name: String) -> ByteBuffer? { self[name]?.bytes }
     func int(_ name: String) -> Int { optionalInt(name) ?? 0 }
-    func optionalInt(_ name: String) -> Int? { values[name]?.int.map { Int($0) } }
+    func optionalInt(_ name: String) -> Int? { self[name]?.int.map { Int($0) } }
     func flag(_ name: String) -> Bool { string(name) == "1" }
     func duration(_ name: String) -> Duration { .milliseconds(int(name)) }
 
     func date(_ name: String) -> Date? {
-        guard let milliseconds = values[name]?.int, milliseconds > 0 else { return nil }
+        guard let milliseconds = self[name]?.int, milliseconds > 0 else { return nil }
         return Date(timeIntervalSince1970: Double(milliseconds) / 1000)
     }
 

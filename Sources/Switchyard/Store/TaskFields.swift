@@ -48,6 +48,10 @@ extension QueuedTask {
         guard let id = fields.string("id") ?? fields.string("task") else {
             throw .internal(message: "a function answered a task without an id", redisAway: false)
         }
+        self.init(fields, id: id)
+    }
+
+    init(_ fields: ReplyFields, id: String) {
         var request = BuildRequest()
         request.repo = fields.string("repo")
         request.target = fields.string("target")

@@ -78,30 +78,12 @@ public struct WorkerProtocol: Sendable {
         _ = try await functions.call("deregister", ["worker", .string(worker)])
     }
 
-    /// A task to run, with the lease of one attempt.
-    public struct Assignment: Sendable, Equatable {
-        public var task: QueuedTask
-        /// The fencing token: every report carries it.
-        public var attempt: Int
-        /// The time limit, from the start.
-        public var timeout: Duration
-        /// What the tasks that it depends on have answered: a JSON object of texts by task id, null where a result is
-        /// longer than 4096 bytes or missing. Nil for a task without dependencies.
-        public var dependencyResults: ByteBuffer?
-    }
-
     /// Up to `max` tasks, started.
     /// - Parameters:
     ///   - holding: how many attempts the worker knows of.
     ///   - together: by preference tasks of one group.
     public func pull(max: Int, holding: Int, together: Bool = false) async throws -> [Assignment] {
-        let reply = try await functions.call(
-            "pull",
-            [
-                "worker", .string(worker), "max", .integer(Int64(max)), "start", "1", "holding",
-                .integer(Int64(holding)), "together", together ? "1" : "0",
-            ])
-        return try Self.assignments(reply)
+        try await finish([], pull: max, holding: holding, together: together).assignments
     }
 
     /// How an attempt ended.
@@ -131,35 +113,34 @@ public struct WorkerProtocol: Sendable {
         public var assignments: [Assignment]
         /// Why nothing could be pulled although the reports were taken: the worker is not registered.
         public var pullRefusal: SchedulerError?
+        /// An earlier try may have been carried out without its reply arriving: what it assigned may be unknown.
+        public var isRepetition: Bool
     }
 
-    /// Reports how attempts ended, and pulls up to `pull` more in the same call.
+    /// Reports how attempts ended, and pulls up to `pull` more in the same call. Without reports it only pulls.
     public func finish(
         _ reports: [Report], pull: Int, holding: Int, together: Bool = false
     ) async throws -> Answer {
-        var arguments: [RedisArgument] = [
-            "worker", .string(worker), "pull", .integer(Int64(pull)), "start", "1", "holding",
-            .integer(Int64(holding)), "together", together ? "1" : "0",
-        ]
-        for report in reports {
-            arguments += [
-                "task", .string(report.taskID), "attempt", .integer(Int64(report.attempt)),
-                "outcome", .string(report.outcome.rawValue),
-            ]
-            if let result = report.result { arguments += ["result", .buffer(result)] }
-            if let exitCode = report.exitCode { arguments += ["exit_code", .integer(Int64(exitCode))] }
-            if let failure = report.failure {
-                arguments += ["error_code", .string(failure.code), "error_message", .string(failure.message)]
-            }
-            if !report.isRetryable { arguments += ["retryable", "0"] }
+        var arguments: [RedisArgument] = []
+        arguments.reserveCapacity(10 + 10 * reports.count)
+        arguments.add("worker", .string(worker))
+        arguments.add(reports.isEmpty ? "max" : "pull", .integer(Int64(pull)))
+        arguments.add("start", "1")
+        arguments.add("holding", .integer(Int64(holding)))
+        arguments.add("together", together ? "1" : "0")
+        for report in reports { report.write(to: &arguments) }
+        if reports.isEmpty {
+            let (reply, repeated) = try await functions.callNotingRepeats("pull", arguments)
+            return Answer(states: [], assignments: try Self.assignments(reply), isRepetition: repeated)
         }
-        let reply = try await functions.call("finish", arguments).array ?? []
-        guard reply.count == 2, let states = reply[0].array, states.count == reports.count else {
+        let (reply, repeated) = try await functions.callNotingRepeats("finish", arguments)
+        guard let lists = reply.array, lists.count == 2, let states = lists[0].array, states.count == reports.count
+        else {
             throw SchedulerError.internal(message: "switchyard_finish answered something unexpected", redisAway: false)
         }
         return Answer(
-            states: try states.map(Self.state), assignments: try Self.assignments(reply[1]),
-            pullRefusal: reply[1].error.map(SchedulerError.init))
+            states: try states.map(Self.state), assignments: try Self.assignments(lists[1]),
+            pullRefusal: lists[1].error.map(SchedulerError.init), isRepetition: repeated)
     }
 
     /// What a heartbeat's reply asks for.
@@ -216,6 +197,7 @@ public struct WorkerProtocol: Sendable {
     }
 
     private static func state(_ reply: RESPValue) throws -> Result<TaskState, SchedulerError> {
+        if reply.isText("completed") { return .success(.completed) }
         if let error = reply.error { return .failure(SchedulerError(error)) }
         guard let state = reply.string.flatMap(TaskState.init) else {
             throw SchedulerError.internal(message: "switchyard_finish answered \(reply) for a task", redisAway: false)
@@ -224,11 +206,29 @@ public struct WorkerProtocol: Sendable {
     }
 
     private static func assignments(_ reply: RESPValue) throws -> [Assignment] {
-        try (reply.array ?? []).map { entry in
-            let fields = try ReplyFields(entry)
-            return Assignment(
-                task: try QueuedTask(fields), attempt: fields.int("attempt"), timeout: fields.duration("timeout_ms"),
-                dependencyResults: fields.bytes("dependency_results"))
+        try (reply.array ?? []).map { try Assignment($0) }
+    }
+}
+
+extension WorkerProtocol.Report {
+    fileprivate func write(to arguments: inout [RedisArgument]) {
+        arguments.add("task", .string(taskID))
+        arguments.add("attempt", .integer(Int64(attempt)))
+        arguments.add("outcome", .string(outcome.rawValue))
+        if let result { arguments.add("result", .buffer(result)) }
+        if let exitCode { arguments.add("exit_code", .integer(Int64(exitCode))) }
+        if let failure {
+            arguments.add("error_code", .string(failure.code))
+            arguments.add("error_message", .string(failure.message))
         }
+        if !isRetryable { arguments.add("retryable", "0") }
+    }
+}
+
+extension [RedisArgument] {
+    /// A name and its value.
+    mutating func add(_ name: String, _ value: RedisArgument) {
+        append(.string(name))
+        append(value)
     }
 }

@@ -136,7 +136,7 @@ struct BenchLoad: Sendable {
     }
 
     private static func report(_ assignment: WorkerProtocol.Assignment) -> WorkerProtocol.Report {
-        .init(taskID: assignment.task.id, attempt: assignment.attempt, outcome: .completed)
+        .init(taskID: assignment.id, attempt: assignment.attempt, outcome: .completed)
     }
 
     /// How many of `count` each caller gets.

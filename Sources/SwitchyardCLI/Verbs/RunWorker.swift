@@ -13,7 +13,8 @@ struct RunWorker: AsyncParsableCommand {
         discussion: """
             Runs each task's command (an argument vector, never through a shell), or the command given after --, in \
             which {target} and {args} stand for the task's. SIGTERM or SIGINT drains it: it takes no more tasks and \
-            leaves when the last one has ended.
+            leaves when the last one has ended. With --no-op it completes every task without running anything, which \
+            shows what the queue can give.
             """)
 
     @OptionGroup var options: RunOptions
@@ -44,14 +45,18 @@ struct RunWorker: AsyncParsableCommand {
     @Flag(help: "With several slots, by preference take tasks of one --group-key together.")
     var preferGroups = false
 
-    @Flag(help: "Complete every task at once, without running anything: for measuring.")
-    var noop = false
+    @Flag(
+        name: .customLong("no-op"),
+        help: "Complete every task at once, in this process: no command, no log. For measuring.")
+    var isNoOp = false
 
     @Argument(parsing: .postTerminator, help: "Run this for every task instead of the task's own command.")
     var command: [String] = []
 
     func validate() throws {
-        if noop, !command.isEmpty { throw ValidationError("expected --noop or a command, found both") }
+        if isNoOp, !command.isEmpty {
+            throw ValidationError("--no-op runs nothing: expected it or a command after --, found both")
+        }
         if let cpu, !(cpu > 0 && cpu.isFinite) { throw ValidationError("--cpu: expected more than 0, found \(cpu)") }
         if let memoryMB, memoryMB <= 0 { throw ValidationError("--memory-mb: expected more than 0, found \(memoryMB)") }
         if let label = labels.first(where: { !Self.isLabel($0) }) {
@@ -78,7 +83,7 @@ struct RunWorker: AsyncParsableCommand {
         workerOptions.host = host
         workerOptions.processID = Int(processID)
 
-        let handler: any TaskHandler = noop ? NoOpHandler() : CommandHandler(template: command)
+        let handler: any TaskHandler = isNoOp ? NoOpHandler() : CommandHandler(template: command)
         let worker = try Worker(
             id: id ?? Self.defaultID(host: host, processID: processID), queue: settings.text(.queue), client: client,
             options: workerOptions, handler: handler, logger: logger)

@@ -1,11 +1,13 @@
 import Switchyard
 
-extension Worker {
-    /// What to tell of an attempt that is over: nothing when it had been stopped because it is not ours any more.
-    static func report(
-        _ attempt: Attempt, _ outcome: AttemptOutcome, stopped: AttemptTable.StopReason?
-    ) -> WorkerProtocol.Report? {
-        var report = WorkerProtocol.Report(taskID: attempt.task.id, attempt: attempt.number, outcome: .completed)
+/// An attempt that is over, and how.
+struct AttemptEnd {
+    let attempt: Attempt
+    let outcome: AttemptOutcome
+
+    /// What to tell of it: nothing when it had been stopped because it is not ours any more.
+    func report(stopped: AttemptTable.StopReason?) -> WorkerProtocol.Report? {
+        var report = WorkerProtocol.Report(taskID: attempt.id, attempt: attempt.number, outcome: .completed)
         switch stopped {
         case .notOurs:
             return nil

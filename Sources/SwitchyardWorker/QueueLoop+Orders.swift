@@ -1,0 +1,72 @@
+import Logging
+import NIOCore
+import RedisClient
+import Switchyard
+
+// What a worker hears from the scheduler: wake-ups, the replies to its heartbeats, and its control channel.
+
+extension QueueLoop {
+    /// How long it sleeps before it looks by itself. A connection that breaks meanwhile makes it look at once.
+    private static let wakeTimeout: Duration = .seconds(30)
+
+    func listenForWakeUps() async {
+        while !Task.isCancelled, !table.isDraining {
+            do {
+                try await link.waitForWakeUp(timeout: Self.wakeTimeout)
+            } catch {
+                if Task.isCancelled { return }
+                logger.debug("cannot wait for wake-ups", metadata: ["error": "\(error)"])
+                try? await Task.sleep(for: Self.pauseAfterFailure)
+            }
+            // After a failure too: the wake-up may have been lost with the connection.
+            table.noteWork()
+        }
+    }
+
+    func beat(every interval: Duration) async {
+        var interval = interval
+        while (try? await Task.sleep(for: interval)) != nil {
+            do {
+                let orders = try await link.heartbeat(table.held)
+                interval = orders.terms.heartbeat
+                if orders.drain, !table.isDraining { drain() }
+                for stop in orders.stop { self.stop(stop.taskID, attempt: stop.attempt) }
+            } catch SchedulerError.workerNotFound {
+                logger.warning("this worker was taken for lost, and registers again")
+                for attempt in table.held { stop(attempt.taskID, attempt: attempt.attempt) }
+                await register()
+                table.noteWork()
+            } catch {
+                if Task.isCancelled { return }
+                logger.warning("a heartbeat failed", metadata: ["error": "\(error)"])
+            }
+        }
+    }
+
+    /// Its messages come sooner than the heartbeat's reply, which tells the same for certain.
+    func obeyControlChannel() async {
+        do {
+            let channel = link.functions.keys.control(link.worker)
+            for await event in try await link.functions.client.subscribe(to: [channel]) {
+                guard case .message(_, let payload) = event else { continue }
+                let words = String(buffer: payload).split(separator: " ").map(String.init)
+                switch (words.first, words.count) {
+                case ("cancel", 3), ("timeout", 3):
+                    if let attempt = Int(words[2]) { stop(words[1], attempt: attempt) }
+                case ("drain", 1):
+                    drain()
+                default:
+                    logger.debug("unknown message on the control channel", metadata: ["message": "\(words)"])
+                }
+            }
+        } catch {
+            logger.debug("cannot subscribe to the control channel", metadata: ["error": "\(error)"])
+        }
+    }
+
+    private func stop(_ taskID: String, attempt: Int) {
+        if table.stop(taskID, attempt: attempt, .notOurs) {
+            logger.info("an attempt is stopped", metadata: ["task_id": "\(taskID)", "attempt": "\(attempt)"])
+        }
+    }
+}
