@@ -39,9 +39,9 @@ public enum SchedulerError: Error, Sendable, Equatable {
         }
     }
 
-    /// What was given is wrong: trying again does not help.
-    public var isInvalidInput: Bool {
-        if case .invalidInput = self { true } else { false }
+    /// Which part of the input is to blame.
+    public var field: String? {
+        if case .invalidInput(let field, _) = self { field } else { nil }
     }
 
     /// The one place where Redis's replies become the scheduler's errors.

@@ -6,12 +6,16 @@ import RedisClient
 
 extension Partitions {
     /// Agrees with the queue about one of its partitions; asks only the instance that has it.
-    /// - Throws: `invalidInput` when they disagree.
-    public func join(_ functions: QueueFunctions) async throws {
+    /// - Parameter mayChange: whether the number of a queue that has no tasks may be changed: workers follow replicas.
+    /// - Throws: `invalidInput` with the field `partitions` when they disagree.
+    public func join(_ functions: QueueFunctions, mayChange: Bool = true) async throws {
         // Once for each instance.
         if functions.keys.partition < instances.count { try await checkOthers(beside: functions) }
-        let stored = try await functions.configure([])["partitions"] ?? 1
+        let settings = try await functions.configure([])
+        let stored = settings["partitions"] ?? 1
         guard stored != count else { return }
+        let isNew = settings["instance"] == nil
+        if !mayChange, !isNew, let error = mismatch(stored, functions) { throw error }
         do {
             try await functions.configure([
                 ("partitions", count),
@@ -22,6 +26,15 @@ extension Partitions {
                 field: field,
                 message: "\(message). This program was started for \(count) (one for each --redis, or --partitions)")
         }
+    }
+
+    /// The error that says so when the number that is stored is another.
+    public func mismatch(_ stored: Int, _ functions: QueueFunctions) -> SchedulerError? {
+        guard stored != count else { return nil }
+        return .invalidInput(
+            field: "partitions",
+            message: "partitions: queue \(functions.keys.queue) has \(stored), and this program was started for \(count) "
+                + "(one for each --redis, or --partitions)")
     }
 
     /// Refuses an instance that has tasks of a partition which belongs to another instance, or to none.

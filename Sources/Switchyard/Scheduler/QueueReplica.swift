@@ -74,18 +74,15 @@ struct QueueReplica: Sendable {
     /// The number of partitions is remembered with the queue. It goes with the queue's data when that is lost, and is then
     /// written again.
     private func check(_ fields: ReplyFields) async throws {
-        guard let stored = fields.optionalInt("partitions"), stored != partitions.count else { return }
+        guard let stored = fields.optionalInt("partitions"), let mismatch = partitions.mismatch(stored, functions)
+        else { return }
         let known = health.current[functions.keys.place]?.instance
         guard known == nil || known != fields.string("instance") else {
-            throw PartitionMismatch(
-                error: .invalidInput(
-                    field: "partitions",
-                    message: "partitions: queue \(functions.keys.queue) has \(stored) now, and this replica was started "
-                        + "with \(partitions.count); start it again with \(stored)"))
+            throw PartitionMismatch(error: mismatch)
         }
         do {
             try await partitions.join(functions)
-        } catch let error as SchedulerError where error.isInvalidInput {
+        } catch let error as SchedulerError where error.field == "partitions" {
             throw PartitionMismatch(error: error)
         }
     }

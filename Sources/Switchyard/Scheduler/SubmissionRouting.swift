@@ -101,8 +101,10 @@ extension SchedulerHandle {
                 + (batch.map { [("batch \($0)", partitions.home(of: $0), functions.keys.batch($0))] } ?? [])
             var known = try await functions.first(of: keys.filter { $0.home == index })
             do {
-                known = try await known ?? functions.first(
-                    of: keys.filter { $0.home != index }, deadline: Self.patienceForStrays)
+                if known == nil {
+                    known = try await functions.first(
+                        of: keys.filter { $0.home != index }, deadline: Self.patienceForStrays)
+                }
             } catch SchedulerError.internal(_, redisAway: true) {
                 // What cannot be asked there does not stop what goes elsewhere.
             }

@@ -164,7 +164,7 @@ public final class TaskScheduler: Service {
                 let settings = given.contains(functions.keys.queue) ? config.changedSettings : []
                 if !settings.isEmpty { try await functions.configure(partitions.shares(of: settings, in: index)) }
                 return
-            } catch let error as SchedulerError where error.isInvalidInput {
+            } catch let error as SchedulerError where error.field == "partitions" {
                 throw error
             } catch {
                 if Task.isCancelled { return }

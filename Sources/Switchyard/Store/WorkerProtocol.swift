@@ -20,7 +20,7 @@ public struct WorkerProtocol: Sendable {
                 queue: try Name.validate(queue, field: "queue"), partition: partition, client: client, logger: logger))
     }
 
-    init(worker: String, functions: QueueFunctions) throws(SchedulerError) {
+    public init(worker: String, functions: QueueFunctions) throws(SchedulerError) {
         self.worker = try Name.validate(worker, field: "worker")
         self.functions = functions
     }
@@ -152,6 +152,8 @@ public struct WorkerProtocol: Sendable {
         }
         public var terms: Terms
         public var drain: Bool
+        /// How many the queue has; nil: an older function library does not say.
+        public var partitions: Int?
         /// Attempts to end at once: cancelled, or no longer this worker's.
         public var stop: [Stop]
     }
@@ -169,7 +171,7 @@ public struct WorkerProtocol: Sendable {
         let stop = fields["stop"]?.array ?? []
         return Orders(
             terms: Terms(heartbeat: fields.duration("heartbeat_ms"), lease: fields.duration("lease_ms")),
-            drain: fields.flag("drain"),
+            drain: fields.flag("drain"), partitions: fields.optionalInt("partitions"),
             stop: stride(from: 0, to: stop.count - 2, by: 3).map { index in
                 Orders.Stop(
                     taskID: stop[index].string ?? "", attempt: Int(stop[index + 1].int ?? 0),
@@ -190,10 +192,13 @@ public struct WorkerProtocol: Sendable {
     }
 
     /// Sleeps until there may be work, or `timeout` is over.
-    public func waitForWakeUp(timeout: Duration) async throws {
+    /// - Returns: whether it was woken.
+    @discardableResult
+    public func waitForWakeUp(timeout: Duration) async throws -> Bool {
         let seconds = String(format: "%.3f", timeout.seconds)
-        _ = try await functions.client.sendBlocking(
+        let reply = try await functions.client.sendBlocking(
             RedisCommand("BLPOP", .string(functions.keys.wake(worker)), .string(seconds)), timeout: timeout)
+        return !reply.isNull
     }
 
     private static func state(_ reply: RESPValue) throws -> Result<TaskState, SchedulerError> {

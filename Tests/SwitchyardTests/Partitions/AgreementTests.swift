@@ -19,7 +19,7 @@ struct AgreementTests {
             try await running.value
             return nil
         } catch let error as SchedulerError {
-            #expect(error.isInvalidInput)
+            #expect(error.field == "partitions")
             return error.message
         }
     }
