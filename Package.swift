@@ -126,7 +126,8 @@ let package = Package(
             swiftSettings: swiftSettings),
         .testTarget(
             name: "SwitchyardWorkerTests",
-            dependencies: ["SwitchyardWorker", "SwitchyardTesting", "ChildProcess"], swiftSettings: swiftSettings),
+            dependencies: ["SwitchyardWorker", "SwitchyardTesting", "ChildProcess", "RedisClient"],
+            swiftSettings: swiftSettings),
         // Runs the built switchyard too, which lies beside the test bundle.
         .testTarget(
             name: "SwitchyardCLITests",

@@ -29,7 +29,14 @@ public struct RedisCommand: Sendable {
 
     /// `RedisCommand("FCALL", [name, 2], keys, arguments)`: the lists are joined.
     public init(_ name: String, _ arguments: [RedisArgument]...) {
-        self.init(name: name, arguments: arguments.count == 1 ? arguments[0] : Array(arguments.joined()))
+        self.init(name: name, arguments: arguments.count == 1 ? arguments[0] : Self.joined(arguments))
+    }
+
+    private static func joined(_ lists: [[RedisArgument]]) -> [RedisArgument] {
+        var joined: [RedisArgument] = []
+        joined.reserveCapacity(lists.reduce(0) { $0 + $1.count })
+        for list in lists { joined += list }
+        return joined
     }
 
     /// `RedisCommand("SET", "key", "value")`.

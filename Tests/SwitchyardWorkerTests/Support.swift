@@ -1,6 +1,7 @@
 import Foundation
 import Logging
 import NIOCore
+import RedisClient
 import ServiceLifecycle
 import Switchyard
 import SwitchyardTesting
@@ -12,12 +13,13 @@ let quickSettings = ["lease_ms": 2000, "heartbeat_ms": 100, "retry_delay_ms": 0]
 extension TestQueue {
     /// Runs `body` while a worker serves the queue and a replica makes its time pass; both are gone afterwards.
     func withWorker(
-        _ id: String = "w1", slots: Int = 1, handler: any TaskHandler = CommandHandler(grace: .milliseconds(300)),
+        _ id: String = "w1", slots: Int = 1, client: RedisClient? = nil,
+        handler: any TaskHandler = CommandHandler(grace: .milliseconds(300)),
         _ body: (Worker) async throws -> Void
     ) async throws {
         let worker = try Worker(
-            id: id, queue: name, client: redis.client, options: WorkerOptions(slots: slots), handler: handler,
-            logger: TestRedis.quiet)
+            id: id, queue: name, client: client ?? redis.client, options: WorkerOptions(slots: slots),
+            handler: handler, logger: TestRedis.quiet)
         let scheduler = try TaskScheduler(client: redis.client, queues: [name], logger: TestRedis.quiet)
         let replica = Task { try await scheduler.run() }
         let serving = Task { try await worker.run() }

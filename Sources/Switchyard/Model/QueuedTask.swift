@@ -65,8 +65,17 @@ public struct QueuedTask: Sendable, Equatable {
 
     /// 100 random bits in 20 characters: short, because Redis stores each id several times.
     public static func randomID() -> String {
-        let alphabet = Array("0123456789abcdefghijkmnpqrstvwxy")
-        return String((0..<20).map { _ in alphabet[Int.random(in: 0..<alphabet.count)] })
+        let alphabet: StaticString = "0123456789abcdefghijkmnpqrstvwxy"
+        // Two words of the system's randomness, which are two system calls; five bits make a character.
+        var words = (UInt64.random(in: 0...UInt64.max), UInt64.random(in: 0...UInt64.max))
+        return String(unsafeUninitializedCapacity: 20) { characters in
+            for index in 0..<20 {
+                characters[index] = alphabet.utf8Start[Int(words.0 & 31)]
+                words.0 >>= 5
+                if index == 9 { words.0 = words.1 }
+            }
+            return 20
+        }
     }
 }
 

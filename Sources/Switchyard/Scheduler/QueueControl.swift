@@ -99,7 +99,8 @@ extension QueueFunctions {
     /// Changes settings here, and answers all with the values that now hold.
     @discardableResult
     func configure(_ settings: [(name: String, value: Int)]) async throws -> [String: Int] {
-        let arguments = settings.flatMap { [$0.name.argument, .integer(Int64($0.value))] }
+        var arguments: [RedisArgument] = []
+        for (name, value) in settings { arguments.add(name, .integer(Int64(value))) }
         let fields = try ReplyFields(await call("configure", arguments))
         return Dictionary(
             fields.names.compactMap { name in fields.optionalInt(name).map { (name, $0) } },

@@ -91,9 +91,10 @@ extension SchedulerHandle {
     /// - Parameter batch: nil for a generated id.
     /// - Throws: `taskExists`; `internal` when a home is away.
     func checkNames(_ tasks: [QueuedTask], batch: String?, goingTo partition: Int) async throws {
+        guard partitions.count > 1 else { return }
         // A generated id is met by nobody.
         let names = tasks.filter { $0.requestToken != $0.id }.map(\.id)
-        guard partitions.count > 1, !names.isEmpty || batch != nil else { return }
+        if names.isEmpty, batch == nil { return }
         _ = try await all { functions in
             let index = functions.keys.partition
             if index == partition { return }

@@ -23,7 +23,7 @@ extension RecurringSchedule {
             throw .invalidInput(field: "task.run_at", message: "task.run_at: expected none in a schedule, found a time")
         }
         var texts: [String] = []
-        for argument in task.submission() {
+        for argument in task.submission {
             switch argument {
             case .string(let text): texts.append(text)
             case .integer(let number): texts.append("\(number)")

@@ -6,41 +6,39 @@ import RedisClient
 
 extension QueuedTask {
     /// The arguments of `switchyard_submit` about this task.
-    func submission() -> [RedisArgument] {
-        var arguments: [RedisArgument] = ["task", .string(id)]
-        func add(_ name: String, _ value: RedisArgument?) {
-            if let value {
-                arguments.append(.string(name))
-                arguments.append(value)
-            }
+    func write(to arguments: inout [RedisArgument]) {
+        func add(_ name: String, _ text: String?) {
+            if let text { arguments.add(name, .string(text)) }
         }
-        add("priority", (priority ?? .normal).rawValue.argument)
-        add("priority_reason", priorityReason?.argument)
-        add("timeout_ms", .integer(Int64(timeout.milliseconds)))
-        add("max_retries", .integer(Int64(maxRetries)))
-        add("run_at", runAt.map { .integer(Int64(($0.timeIntervalSince1970 * 1000).rounded())) })
-        add("delay_ms", delay.map { .integer(Int64($0.milliseconds)) })
-        add("request", requestToken?.argument)
-        add("repo", request.repo?.argument)
-        add("target", request.target?.argument)
-        add("args", request.args.isEmpty ? nil : Self.jsonText(request.args).argument)
-        add("mr", request.mr?.argument)
-        add("labels", request.labels.isEmpty ? nil : Self.jsonText(request.labels).argument)
-        add("command", request.command.isEmpty ? nil : Self.jsonText(request.command).argument)
-        add("env", request.environment.isEmpty ? nil : Self.jsonText(request.environment).argument)
-        add("cwd", request.cwd?.argument)
-        add("payload", request.payload.map { .buffer($0) })
-        add("traceparent", request.traceparent?.argument)
-        for (name, value) in scheduling.arguments { add(name, value.argument) }
-        return arguments
+        func add(_ name: String, _ texts: [String]) {
+            if !texts.isEmpty { arguments.add(name, .string(JSONText.list(texts))) }
+        }
+        add("task", id)
+        add("priority", (priority ?? .normal).rawValue)
+        add("priority_reason", priorityReason)
+        arguments.add("timeout_ms", .integer(Int64(timeout.milliseconds)))
+        arguments.add("max_retries", .integer(Int64(maxRetries)))
+        if let runAt { arguments.add("run_at", .integer(runAt.milliseconds)) }
+        if let delay { arguments.add("delay_ms", .integer(Int64(delay.milliseconds))) }
+        add("request", requestToken)
+        add("repo", request.repo)
+        add("target", request.target)
+        add("args", request.args)
+        add("mr", request.mr)
+        add("labels", request.labels)
+        add("command", request.command)
+        if !request.environment.isEmpty { add("env", JSONText.object(request.environment)) }
+        add("cwd", request.cwd)
+        if let payload = request.payload { arguments.add("payload", .buffer(payload)) }
+        add("traceparent", request.traceparent)
+        for (name, value) in scheduling.arguments { add(name, value) }
     }
 
-    /// A list or map of strings as JSON text, keys sorted, slashes plain: what people read in `redis-cli`.
-    private static func jsonText(_ value: some Encodable) -> String {
-        let encoder = JSONEncoder()
-        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-        // Strings always encode; an empty text would be refused where it is read.
-        return (try? encoder.encode(value)).map { String(decoding: $0, as: UTF8.self) } ?? ""
+    /// As ``write(to:)``, by themselves.
+    var submission: [RedisArgument] {
+        var arguments: [RedisArgument] = []
+        write(to: &arguments)
+        return arguments
     }
 
     /// A task from the reply of `switchyard_get`, `switchyard_list` or `switchyard_pull` (there its id is `task`).
@@ -138,8 +136,4 @@ private struct AttemptRecord: Decodable {
             finishedAt: date(finishedAt), outcome: outcome, exitCode: exitCode,
             failure: errorMessage.map { TaskFailure(code: errorCode ?? "Failed", message: $0) })
     }
-}
-
-extension String {
-    var argument: RedisArgument { .string(self) }
 }

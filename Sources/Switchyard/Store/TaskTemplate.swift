@@ -1,4 +1,3 @@
-import Foundation
 import RedisClient
 
 extension QueuedTask {
@@ -6,7 +5,7 @@ extension QueuedTask {
     /// - Parameter field: blamed when the task cannot be kept so.
     func template(field: String) throws(SchedulerError) -> String {
         var texts: [String] = []
-        for argument in submission() {
+        for argument in submission {
             switch argument {
             case .string(let text): texts.append(text)
             case .integer(let number): texts.append(String(number))
@@ -18,12 +17,6 @@ extension QueuedTask {
                 texts.append(text)
             }
         }
-        let encoder = JSONEncoder()
-        encoder.outputFormatting = .withoutEscapingSlashes
-        do {
-            return String(decoding: try encoder.encode(texts), as: UTF8.self)
-        } catch {
-            throw .internal(message: "cannot write a task as JSON: \(error)", redisAway: false)
-        }
+        return JSONText.list(texts)
     }
 }
