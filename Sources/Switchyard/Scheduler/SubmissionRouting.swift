@@ -34,24 +34,18 @@ extension SchedulerHandle {
         return bound ?? partitions.home(of: name)
     }
 
-    private typealias Key = (field: String, key: String)
-
     /// The one key of all the tasks; nil: none has any.
-    private func key(of tasks: [QueuedTask]) throws(SchedulerError) -> Key? {
-        var found: Key?
+    private func key(of tasks: [QueuedTask]) throws -> BindingKey? {
+        var found: BindingKey?
         for task in tasks {
-            let options = task.scheduling
-            for case (let field, let key?) in [
-                ("unique_key", options.uniqueKey), ("concurrency_key", options.concurrencyKey),
-                ("rate_key", options.rateKey),
-            ] {
-                if let found, found.key != key {
+            for key in task.scheduling.bindingKeys {
+                if let found, found.key != key.key {
                     throw refusal(
-                        task, field,
-                        "\(key) beside \(found.field) \(found.key): the tasks of a key are in one partition, so that one "
-                            + "submission may name only one key")
+                        task, key.field,
+                        "\(key.key) beside \(found.field) \(found.key): the tasks of a key are in one partition, so that "
+                            + "one submission may name only one key")
                 }
-                found = (field, key)
+                found = key
             }
         }
         return found
@@ -115,6 +109,22 @@ extension SchedulerHandle {
 
     /// A submission waits no longer than this for an instance that very probably has nothing to say.
     private static let patienceForStrays: Duration = .seconds(1)
+}
+
+/// A key whose tasks must be in one partition, and the option that has it.
+private struct BindingKey {
+    var field: String
+    var key: String
+}
+
+extension SchedulingOptions {
+    fileprivate var bindingKeys: [BindingKey] {
+        var keys: [BindingKey] = []
+        if let uniqueKey { keys.append(BindingKey(field: "unique_key", key: uniqueKey)) }
+        if let concurrencyKey { keys.append(BindingKey(field: "concurrency_key", key: concurrencyKey)) }
+        if let rateKey { keys.append(BindingKey(field: "rate_key", key: rateKey)) }
+        return keys
+    }
 }
 
 extension QueueFunctions {
