@@ -33,7 +33,9 @@ extension QueueLoop {
                 let orders = try await link.heartbeat(table.held)
                 interval = orders.terms.heartbeat
                 if orders.drain { drain() }
-                if let found = orders.partitions, let error = partitions.mismatch(found, link.functions) { refuse(error) }
+                if let found = orders.partitions, let error = partitions.mismatch(found, link.functions) {
+                    refuse(error)
+                }
                 for stop in orders.stop { self.stop(stop.taskID, attempt: stop.attempt) }
             } catch SchedulerError.workerNotFound {
                 logger.warning("this worker was taken for lost, and registers again")

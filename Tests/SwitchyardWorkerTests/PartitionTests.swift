@@ -265,7 +265,9 @@ struct PartitionTests {
                 try await queue.servers[1].restart()
                 let goesOn = try await eventually {
                     let id = queue.id(in: 1)
-                    guard (try? await queue.handle.addTask(QueuedTask(BuildRequest(), id: id))) != nil else { return false }
+                    guard (try? await queue.handle.addTask(QueuedTask(BuildRequest(), id: id))) != nil else {
+                        return false
+                    }
                     acknowledged.add(id)
                     return true
                 }

@@ -19,7 +19,10 @@ extension Partitions {
         do {
             try await functions.configure([
                 ("partitions", count),
-                (SchedulerHandle.lengthLimit, share(of: SchedulerConfig().maxQueueLength, in: functions.keys.partition)),
+                (
+                    SchedulerHandle.lengthLimit,
+                    share(of: SchedulerConfig().maxQueueLength, in: functions.keys.partition)
+                ),
             ])
         } catch SchedulerError.invalidInput(let field, let message) {
             throw SchedulerError.invalidInput(
@@ -33,7 +36,8 @@ extension Partitions {
         guard stored != count else { return nil }
         return .invalidInput(
             field: "partitions",
-            message: "partitions: queue \(functions.keys.queue) has \(stored), and this program was started for \(count) "
+            message:
+                "partitions: queue \(functions.keys.queue) has \(stored), and this program was started for \(count) "
                 + "(one for each --redis, or --partitions)")
     }
 
@@ -55,7 +59,8 @@ extension Partitions {
             let stored = try await stranger.configure([])["partitions"] ?? 1
             throw SchedulerError.invalidInput(
                 field: "partitions",
-                message: "partitions: Redis instance \(instance + 1) of \(instances.count) has tasks of partition \(index) of "
+                message:
+                    "partitions: Redis instance \(instance + 1) of \(instances.count) has tasks of partition \(index) of "
                     + "queue \(queue), which was made with \(stored), and this program was started for \(count): expected "
                     + "the same instances in the same order, and the same number of partitions")
         }
@@ -71,6 +76,8 @@ extension QueueFunctions {
     /// Ended ones that are still kept count too.
     fileprivate func hasTasks() async throws -> Bool {
         let fields = try ReplyFields(await call("stats", []))
-        return ["pending", "held", "waiting", "blocked", "running", "assigned", "finished"].contains { fields.int($0) > 0 }
+        return ["pending", "held", "waiting", "blocked", "running", "assigned", "finished"].contains {
+            fields.int($0) > 0
+        }
     }
 }

@@ -72,7 +72,9 @@ extension SchedulerHandle {
         let name = name.map(Demand.canonicalName)
         var demand = Demand(classes: [], unserved: 0)
         var lanes: [(ready: Int, servedBy: Set<String>)] = []
-        for reply in try await all({ try await $0.call("demand", name.map { ["class", .string($0)] } ?? []).array ?? [] }) {
+        for reply in try await all({
+            try await $0.call("demand", name.map { ["class", .string($0)] } ?? []).array ?? []
+        }) {
             guard reply.count == 2, let someLanes = reply[0].array, let classes = reply[1].array else {
                 throw SchedulerError.internal(
                     message: "switchyard_demand answered something unexpected", redisAway: false)

@@ -50,7 +50,8 @@ extension SchedulerHandle {
         explanation.reasons.append(
             Explanation.Reason(
                 code: "workers_busy",
-                message: "\(busy) of \(workers.count) workers have all slots taken, by tasks of all \(partitions.count) "
+                message:
+                    "\(busy) of \(workers.count) workers have all slots taken, by tasks of all \(partitions.count) "
                     + "partitions of the queue",
                 details: ["workers": "\(busy)"]))
     }

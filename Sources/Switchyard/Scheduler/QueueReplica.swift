@@ -114,7 +114,8 @@ struct QueueReplica: Sendable {
             ("purged", "deleted ended tasks whose retention is over"),
         ] where fields.int(name) > 0 {
             let level: Logger.Level = name == "purged" ? .debug : .info
-            logger.log(level: level, message, metadata: ["queue": "\(functions.keys.place)", "count": "\(fields.int(name))"])
+            logger.log(
+                level: level, message, metadata: ["queue": "\(functions.keys.place)", "count": "\(fields.int(name))"])
         }
     }
 
@@ -196,11 +197,14 @@ struct QueueReplica: Sendable {
                 if repaired > 0 {
                     logger.error(
                         "an index disagreed with its tasks and was repaired: something else wrote to the queue's keys",
-                        metadata: ["queue": "\(functions.keys.place)", "index": "\(stretch.index)", "count": "\(repaired)"])
+                        metadata: [
+                            "queue": "\(functions.keys.place)", "index": "\(stretch.index)", "count": "\(repaired)",
+                        ])
                 }
             } catch {
                 // The tick says it when Redis is away.
-                logger.debug("could not reconcile", metadata: ["queue": "\(functions.keys.place)", "error": "\(error)"])
+                logger.debug(
+                    "could not reconcile", metadata: ["queue": "\(functions.keys.place)", "error": "\(error)"])
             }
             stretches.append(stretch)
         }

@@ -39,7 +39,8 @@ extension SchedulerHandle {
         guard !known.indices.contains(where: { known[$0] && $0 != partition }) else {
             throw SchedulerError.invalidInput(
                 field: "schedule_id",
-                message: "schedule_id: schedule \(schedule.id) exists with keys that put it into another partition of the "
+                message:
+                    "schedule_id: schedule \(schedule.id) exists with keys that put it into another partition of the "
                     + "queue; remove it first")
         }
         if let earlier, earlier.cron == schedule.cron, earlier.zone == schedule.zone, let due = earlier.next {

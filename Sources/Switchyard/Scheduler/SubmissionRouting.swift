@@ -58,7 +58,9 @@ extension SchedulerHandle {
         let own = Set(tasks.map(\.id))
         var dependents: [String: QueuedTask] = [:]
         for task in tasks {
-            for id in task.scheduling.dependsOn where !own.contains(id) && dependents[id] == nil { dependents[id] = task }
+            for id in task.scheduling.dependsOn where !own.contains(id) && dependents[id] == nil {
+                dependents[id] = task
+            }
         }
         let ids = dependents.keys.sorted()
         var found: [(task: QueuedTask, dependency: String, partition: Int)] = []
@@ -92,7 +94,8 @@ extension SchedulerHandle {
         _ = try await all { functions in
             let index = functions.keys.partition
             if index == partition { return }
-            let keys = names.map { (what: "task \($0)", home: partitions.home(of: $0), key: functions.keys.task($0)) }
+            let keys =
+                names.map { (what: "task \($0)", home: partitions.home(of: $0), key: functions.keys.task($0)) }
                 + (batch.map { [("batch \($0)", partitions.home(of: $0), functions.keys.batch($0))] } ?? [])
             var known = try await functions.first(of: keys.filter { $0.home == index })
             do {

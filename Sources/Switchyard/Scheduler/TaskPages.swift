@@ -20,7 +20,9 @@ extension SchedulerHandle {
         var cursors = try PageCursors(cursor, partitions: partitions.count)
         let pages = try await pages(of: cursors, filter) { _ in limit }
         let taken = MergedPage(pages, limit: limit).taken
-        for index in pages.indices where taken[index] == pages[index].tasks.count { cursors.advance(index, pages[index]) }
+        for index in pages.indices where taken[index] == pages[index].tasks.count {
+            cursors.advance(index, pages[index])
+        }
         // Those of which only a part was taken.
         let cut = pages.indices.filter { 0 < taken[$0] && taken[$0] < pages[$0].tasks.count }
         var shown = pages.indices.map { cut.contains($0) || taken[$0] == 0 ? TaskPage() : pages[$0] }
@@ -75,7 +77,8 @@ private struct PageCursors {
                 field: "cursor",
                 message: "cursor: expected one that an earlier page gave, found \(Name.shown(text ?? ""))")
         }
-        places = parts?.map { $0 == Self.endMark ? .end : .at(String($0)) } ?? Array(repeating: .at(""), count: partitions)
+        places =
+            parts?.map { $0 == Self.endMark ? .end : .at(String($0)) } ?? Array(repeating: .at(""), count: partitions)
     }
 
     mutating func advance(_ index: Int, _ page: TaskPage) {

@@ -84,7 +84,9 @@ struct RoutingTests {
                     _ = try await queue.handle.addTasks([QueuedTask(BuildRequest(), id: "b-5")], batch: batch)
                 }
             }
-            try await expectError("TaskExists") { _ = try await queue.handle.addTask(QueuedTask(BuildRequest(), id: "b-5")) }
+            try await expectError("TaskExists") {
+                _ = try await queue.handle.addTask(QueuedTask(BuildRequest(), id: "b-5"))
+            }
             #expect(try await queue.handle.cancelTask("b-5").state == .cancelled)
             try await queue.handle.cancelBatch("nightly")
             #expect(try await queue.handle.getBatch("nightly").count(.cancelled) == 20)
@@ -108,7 +110,9 @@ struct RoutingTests {
             for _ in 0..<10 { _ = try await queue.handle.addTask(task { $0.concurrencyKey = "db" }) }
             let home = queue.partitions.home(of: "db")
             let worker = try await queue.parts[home].worker("w", slots: 100)
-            #expect(try await worker.pull(max: 100, holding: 0).filter { $0.task.scheduling.concurrencyKey == "db" }.count == 1)
+            #expect(
+                try await worker.pull(max: 100, holding: 0).filter { $0.task.scheduling.concurrencyKey == "db" }.count
+                    == 1)
 
             // An id that is in the partition of a key is refused at its home, and the other way round.
             let elsewhere = queue.id(in: 1 - queue.partitions.home(of: "db"))

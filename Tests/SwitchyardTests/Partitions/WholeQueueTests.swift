@@ -51,7 +51,9 @@ struct WholeQueueTests {
 
     @Test func itsNumbersAreSumsAndItsWorkersCountOnce() async throws {
         try await PartitionedQueue.run { queue in
-            for n in 0..<40 { _ = try await queue.handle.addTask(QueuedTask(BuildRequest(), priority: .high, id: "t-\(n)")) }
+            for n in 0..<40 {
+                _ = try await queue.handle.addTask(QueuedTask(BuildRequest(), priority: .high, id: "t-\(n)"))
+            }
             for part in queue.parts {
                 for id in ["a", "b"] { _ = try await part.worker(id, slots: 3) }
                 try await part.pull("a", max: 1, start: true)
@@ -140,7 +142,8 @@ struct WholeQueueTests {
             }
             // With a key it belongs elsewhere: not while the former is there.
             var keyed = RecurringSchedule(id: "s0", cron: "* * * * * *", task: QueuedTask(BuildRequest()))
-            while queue.partitions.home(of: keyed.task.scheduling.uniqueKey ?? "s0") == queue.partitions.home(of: "s0") {
+            while queue.partitions.home(of: keyed.task.scheduling.uniqueKey ?? "s0") == queue.partitions.home(of: "s0")
+            {
                 keyed.task.scheduling.uniqueKey = QueuedTask.randomID()
             }
             try await expectError("BadRequest") { try await queue.handle.putSchedule(keyed) }
