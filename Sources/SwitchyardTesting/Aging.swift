@@ -56,12 +56,9 @@ extension TestQueue {
         fields.compactMap { field, value in
             let text = String(buffer: value)
             if name.hasPrefix("attempts:") {
-                let words = text.split(separator: " ", maxSplits: 1)
-                let mark = words[0].hasSuffix("*") ? "*" : ""
-                let parts = words[0].dropLast(mark.count).split(separator: ":")
-                guard parts.count == 2, let deadline = Int(parts[1]), deadline > 0 else { return nil }
-                let lane = words.count > 1 ? " " + words[1] : ""
-                return (field, "\(parts[0]):\(deadline - milliseconds)\(mark)\(lane)")
+                guard var entry = LeaseEntry(text), entry.deadline > 0 else { return nil }
+                entry.deadline -= milliseconds
+                return (field, entry.text)
             }
             guard let number = Int(text) else { return nil }
             if times.contains(field) { return (field, "\(number - milliseconds)") }

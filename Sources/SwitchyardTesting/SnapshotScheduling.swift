@@ -100,9 +100,8 @@ extension Snapshot {
         for worker in workersWithAttempts {
             let capacity = LaneName(classes[worker] ?? "").amounts
             var taken: [String: Double] = [:]
-            for entry in hash("attempts:" + worker).values {
-                let words = entry.split(separator: " ", maxSplits: 1)
-                for (name, amount) in LaneName(words.count > 1 ? String(words[1]) : "").amounts {
+            for entry in leases(of: worker).values {
+                for (name, amount) in LaneName(LeaseEntry(entry)?.lane ?? "").amounts {
                     taken[name, default: 0] += amount
                 }
             }

@@ -51,6 +51,9 @@ extension Snapshot {
 
     private func number(_ text: String?) -> Double? { text.flatMap(Double.init) }
 
+    /// A setting of the queue, as text.
+    private func setting(_ name: String, _ standard: Int) -> String { hash("config")[name] ?? "\(standard)" }
+
     /// Each level has 2^50 µs of the score for itself.
     private func isInBand(_ fields: [String: String]) -> Bool {
         guard let level = fields["priority"].flatMap(TaskPriority.init)?.level, let place = number(fields["place"])
@@ -63,7 +66,7 @@ extension Snapshot {
 
     /// Which fields a task of that state has, and has not.
     private func shape(_ id: String, _ state: TaskState, _ fields: [String: String]) -> [String] {
-        var present: Set<String> = ["priority", "place", "submitted_at", "timeout_ms", "max_retries"]
+        var present: Set<String> = ["priority", "place", "submitted_at"]
         var absent: Set<String> = []
         switch state {
         case .pending:
@@ -74,12 +77,12 @@ extension Snapshot {
             present.formUnion(["attempt", "worker", "assigned_at"])
             absent = ["started_at", "finished_at", "outcome", "result", "error_code"]
         case .running:
-            present.formUnion(["attempt", "worker", "assigned_at", "started_at"])
+            present.formUnion(["attempt", "worker", "started_at"])
             absent = ["finished_at", "outcome", "result", "error_code"]
         case .completed:
-            present.formUnion(["attempt", "worker", "assigned_at", "started_at", "finished_at"])
+            present.formUnion(["attempt", "worker", "started_at", "finished_at"])
         case .failed, .timeout:
-            present.formUnion(["attempt", "worker", "assigned_at", "finished_at", "outcome"])
+            present.formUnion(["attempt", "worker", "finished_at", "outcome"])
         case .cancelled:
             present.formUnion(["finished_at", "outcome"])
         }
@@ -90,7 +93,7 @@ extension Snapshot {
         if isTimed != (fields["due_at"] != nil) { found.append("has one of a hold until a time and due_at") }
         let holds: Set = ["schedule", "retry", "dependencies", "concurrency_limit", "rate_limit", "batch"]
         if let heldBy, !holds.contains(heldBy) || state != .pending { found.append("is held by \(heldBy)") }
-        if let retries = number(fields["retry_count"]), let most = number(fields["max_retries"]), retries > most {
+        if let retries = number(fields["retry_count"]), let most = number(fields["max_retries"] ?? setting("default_max_retries", 2)), retries > most {
             found.append("was retried \(retries) times of \(most)")
         }
         return found
@@ -101,25 +104,26 @@ extension Snapshot {
         var found: [String] = []
         let isLive = state == .assigned || state == .running
         for worker in workersWithAttempts {
-            guard let entry = hash("attempts:" + worker)[id] else { continue }
+            guard let entry = leases(of: worker)[id] else { continue }
             guard isLive, worker == fields["worker"] else {
                 found.append("worker \(worker) still has attempt \(entry)")
                 continue
             }
             var deadline = 0.0
             if state == .running {
-                deadline = (number(fields["started_at"]) ?? 0) + (number(fields["timeout_ms"]) ?? 0)
+                deadline = (number(fields["started_at"]) ?? 0)
+                    + (number(fields["timeout_ms"] ?? setting("default_timeout_ms", 7_200_000)) ?? 0)
             }
-            let lane = fields["lane"].map { " " + $0 } ?? ""
-            // The mark of a task whose end concerns more than itself.
-            let mark = fields["uses"] != nil || fields["batch"] != nil ? "*" : ""
-            let expected = "\(fields["attempt"] ?? ""):\(Int(deadline))\(mark)\(lane)"
+            let expected = LeaseEntry(
+                attempt: Int(fields["attempt"] ?? "") ?? 0, deadline: Int(deadline), isMarked: fields["uses"] != nil,
+                batch: fields["batch"], lane: fields["lane"]
+            ).text
             if entry != expected { found.append("attempts:\(worker) says \(entry), expected \(expected)") }
             if state == .running, let score = sortedSet("leases")[id], score > deadline {
                 found.append("its lease ends after its time limit")
             }
         }
-        if isLive, hash("attempts:" + (fields["worker"] ?? ""))[id] == nil {
+        if isLive, leases(of: fields["worker"] ?? "")[id] == nil {
             found.append("worker \(fields["worker"] ?? "") does not have it in its attempts")
         }
         return found

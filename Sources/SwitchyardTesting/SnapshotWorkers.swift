@@ -18,18 +18,22 @@ extension Snapshot {
         for id in idle.keys where registered[id] == nil { found.append("worker \(id) is idle, and not registered") }
         for id in ids("worker:") {
             let fields = hash("worker:" + id)
+            let state = state(ofWorker: id)
+            if state["slots"] != Int(fields["slots"] ?? "") || state["draining"] != Int(fields["draining"] ?? "") {
+                found.append("worker \(id) says slots and draining otherwise in its hash than in its attempts")
+            }
             let wakeUps = listCount("wake:" + id)
             // A wake-up is taken by the pull that answers it, and only who sleeps is woken.
             if wakeUps > 1 { found.append("worker \(id) has \(wakeUps) wake-ups") }
             if wakeUps > 0, idle[id] != nil { found.append("worker \(id) sleeps, and has been woken") }
             if idle[id] != nil, fields["draining"] == "1" { found.append("worker \(id) drains, and waits for work") }
-            if idle[id] != nil, fields["asleep"] != "1" { found.append("worker \(id) is idle, and asleep is not set") }
-            let held = hash("attempts:" + id)
+            if idle[id] != nil, state["asleep"] != 1 { found.append("worker \(id) is idle, and asleep is not set") }
+            let held = leases(of: id)
             let slots = Int(fields["slots"] ?? "") ?? 0
             if held.count > slots { found.append("worker \(id) holds \(held.count) attempts on \(slots) slots") }
-            let unstarted = held.values.filter { $0.prefix { $0 != " " }.hasSuffix(":0") }.count
+            let unstarted = held.values.filter { LeaseEntry($0)?.deadline == 0 }.count
             // May be more, until the next pull counts again; fewer would keep lost assignments from being sent again.
-            if (Int(fields["unstarted"] ?? "0") ?? 0) < unstarted {
+            if (state["unstarted"] ?? 0) < unstarted {
                 found.append("worker \(id) has \(unstarted) unstarted attempts, and unstarted says fewer")
             }
         }

@@ -110,16 +110,4 @@ import Testing
             #expect(throws: Never.self) { try JSONDecoder().decode(JSONValue.self, from: Data(line.utf8)) }
         }
     }
-
-    @Test func benchMeasuresEveryOperation() async throws {
-        let output = try await Tool.run(["bench", "--tasks", "1000", "--runs", "1", "-o", "json"])
-        #expect(output.exitCode == 0, "\(output.stderr)")
-        let report = try output.json()
-        #expect(report["results"]?.array?.count == 12)
-        for result in report["results"]?.array ?? [] {
-            #expect((result["tasks_per_second"]?.int ?? 0) > 0)
-            #expect((result["commands_per_task"]?.int ?? 0) > 0)
-        }
-        #expect((report["bytes_per_pending_task"]?.int ?? 0) > 200)
-    }
 }

@@ -59,8 +59,10 @@ import Testing
         ["submit", "--timeout", "soon", "--", "true"], ["submit", "--priority", "urgent", "--", "true"],
         ["submit", "--file", "x", "--if-no-workers", "reject"], ["get"], ["wait"], ["cancel"],
         ["cancel", "a", "--batch", "b"], ["list", "--limit", "0"], ["list", "--state", "done"], ["list", "-o", "xml"],
-        ["dev", "--workers", "-1"], ["dev", "--ephemeral", "--redis", "redis://h"], ["worker", "--no-op", "--", "true"],
-        ["worker", "--label", "a,b"], ["worker", "--cpu", "0"], ["bench", "--tasks", "1"], ["explain"], ["nonsense"],
+        ["dev", "--workers", "-1"], ["dev", "--ephemeral", "--redis", "redis://h"],
+        ["worker", "--no-op", "--", "true"],
+        ["worker", "--label", "a,b"], ["worker", "--cpu", "0"], ["bench", "--tasks", "1"],
+        ["bench", "--depth", "1000", "--depth", "100"], ["explain"], ["nonsense"],
     ])
     func badUsageExitsWith64(arguments: [String]) {
         let error = #expect(throws: (any Error).self) { try SwitchyardCommand.parseAsRoot(arguments) }

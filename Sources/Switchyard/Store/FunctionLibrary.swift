@@ -15,6 +15,22 @@ public struct FunctionLibrary: Sendable {
     /// The whole library as Lua source, as it is loaded.
     public static var source: String { FunctionLibrarySource.text }
 
+    /// The line of the source that says how long a payload may be, in bytes, to stand in its task's hash.
+    private static let payloadLine = "local PAYLOAD_IN_HASH = "
+
+    /// The source as it is loaded into a server whose `hash-max-listpack-value` is `payloadInHash`.
+    static func source(payloadInHash: Int) -> String {
+        source.split(separator: "\n", omittingEmptySubsequences: false)
+            .map { $0.hasPrefix(payloadLine) ? payloadLine + "\(payloadInHash)" : String($0) }
+            .joined(separator: "\n")
+    }
+
+    /// Redis's default where the server does not say.
+    private func longestListpackValue() async -> Int {
+        let reply = try? await client.send(RedisCommand("CONFIG", "GET", "hash-max-listpack-value"))
+        return reply?.array?.last?.string.flatMap(Int.init) ?? 64
+    }
+
     /// The version in the source (`local VERSION = n`).
     public static let version: Int64 = {
         let line = source.split(separator: "\n").first { $0.hasPrefix("local VERSION = ") }
@@ -41,7 +57,8 @@ public struct FunctionLibrary: Sendable {
     }
 
     private func load(_ options: RedisArgument...) async throws {
-        _ = try await client.send(RedisCommand("FUNCTION", ["LOAD"] + options + [.string(Self.source)]))
+        let text = Self.source(payloadInHash: await longestListpackValue())
+        _ = try await client.send(RedisCommand("FUNCTION", ["LOAD"] + options + [.string(text)]))
         logger.debug("loaded the function library", metadata: ["version": "\(Self.version)"])
     }
 
@@ -63,7 +80,12 @@ public struct FunctionLibrary: Sendable {
         guard let index = fields.firstIndex(where: { $0.string == "library_code" }), index + 1 < fields.count else {
             return true
         }
-        return fields[index + 1].string != Self.source
+        // Who may not ask for the server's settings would load another number: no reason to replace each other's.
+        return fields[index + 1].string.map { Self.withoutPayloadLine($0) != Self.withoutPayloadLine(Self.source) } ?? true
+    }
+
+    private static func withoutPayloadLine(_ text: String) -> [Substring] {
+        text.split(separator: "\n").filter { !$0.hasPrefix(payloadLine) }
     }
 
     /// Whether the reply says that the library is gone (a `FUNCTION FLUSH`, an empty primary).

@@ -78,8 +78,9 @@ extension QueuedTask {
         batch = fields.string("batch")
         submittedAt = fields.date("submitted_at")
         dueAt = fields.date("due_at")
-        assignedAt = fields.date("assigned_at")
         startedAt = fields.date("started_at")
+        // Not kept of an attempt that was started in the call that pulled it.
+        assignedAt = fields.date("assigned_at") ?? startedAt
         finishedAt = fields.date("finished_at")
         leaseExpiresAt = fields.date("lease_expires_at")
         progress = fields.bytes("progress")

@@ -1,34 +1,65 @@
 import RedisClient
 
-/// What Redis says of its own work. The difference of two readings is what lay between them, plus the two readings:
-/// some microseconds and a command.
+/// What Redis says of its own work. The difference of two readings is what lay between them, plus the two readings: some
+/// ten microseconds and a command.
 struct RedisUsage: Sendable {
     /// Of the server process, all threads; children that rewrite the append-only file do not count.
     var cpuSeconds: Double
-    /// Those that functions call inside included.
+    /// Inside functions, by the clock: on a busy machine more than the processor time.
+    var functionSeconds: Double
+    /// Those that functions call included.
     var commands: Double
-    var memoryBytes: Double
 
     static func read(_ client: RedisClient) async throws -> RedisUsage {
-        let info = try await client.send(RedisCommand("INFO", "cpu", "stats", "memory")).string ?? ""
-        var fields: [Substring: Double] = [:]
-        for line in info.split(whereSeparator: \.isNewline) {
-            let parts = line.split(separator: ":", maxSplits: 1)
-            if parts.count == 2, let value = Double(parts[1]) { fields[parts[0]] = value }
+        let fields = try await info(client, "cpu", "commandstats")
+        guard let user = fields["used_cpu_user"].flatMap(Double.init),
+            let system = fields["used_cpu_sys"].flatMap(Double.init)
+        else { throw Failure(.error, "INFO does not tell used_cpu_user and used_cpu_sys") }
+        var usage = RedisUsage(cpuSeconds: user + system, functionSeconds: 0, commands: 0)
+        // cmdstat_fcall:calls=3,usec=120,usec_per_call=40.00,…
+        for (name, value) in fields where name.hasPrefix("cmdstat_") {
+            let parts = value.split(separator: ",")
+            func number(_ name: String) -> Double {
+                parts.first { $0.hasPrefix(name + "=") }.flatMap { Double($0.dropFirst(name.count + 1)) } ?? 0
+            }
+            usage.commands += number("calls")
+            if name == "cmdstat_fcall" || name == "cmdstat_fcall_ro" { usage.functionSeconds += number("usec") / 1e6 }
         }
-        guard let user = fields["used_cpu_user"], let system = fields["used_cpu_sys"],
-            let commands = fields["total_commands_processed"], let memory = fields["used_memory"]
-        else { throw Failure(.error, "INFO does not tell used_cpu_user, total_commands_processed and used_memory") }
-        return RedisUsage(cpuSeconds: user + system, commands: commands, memoryBytes: memory)
+        return usage
+    }
+
+    /// Bytes that the data takes: without the buffers of clients and of the append-only file, which come and go.
+    static func dataBytes(_ client: RedisClient) async throws -> Double {
+        let fields = try await info(client, "memory")
+        func number(_ name: Substring) -> Double { fields[name].flatMap(Double.init) ?? 0 }
+        guard fields["used_memory"] != nil else { throw Failure(.error, "INFO does not tell used_memory") }
+        return number("used_memory") - number("mem_clients_normal") - number("mem_aof_buffer")
+    }
+
+    static func info(_ client: RedisClient, _ sections: RedisArgument...) async throws -> [Substring: Substring] {
+        let text = try await client.send(RedisCommand("INFO", sections)).string ?? ""
+        var fields: [Substring: Substring] = [:]
+        for line in text.split(whereSeparator: \.isNewline) {
+            let parts = line.split(separator: ":", maxSplits: 1)
+            if parts.count == 2 { fields[parts[0]] = parts[1] }
+        }
+        return fields
     }
 }
 
-/// What one run of one operation cost.
+/// What one run of one operation cost, for each task or call that it handled.
 struct BenchSample: Sendable {
-    var perSecond: Double
-    /// µs of Redis's CPU.
+    /// Wall time.
+    var seconds: Double
+    /// µs of Redis's processor time, sockets included.
     var cpuMicroseconds: Double
+    /// µs inside functions, by the clock.
+    var functionMicroseconds: Double
     var commands: Double
+
+    var perSecond: Double { 1 / seconds }
+    /// How much of one core Redis used: 0 to 1, and a little more with its background threads.
+    var busy: Double { cpuMicroseconds / 1e6 / seconds }
 
     /// - Parameter count: how many tasks (or calls) `body` handles.
     static func measure(_ client: RedisClient, count: Int, _ body: () async throws -> Void) async throws -> BenchSample
@@ -38,31 +69,20 @@ struct BenchSample: Sendable {
         try await body()
         let seconds = (ContinuousClock.now - start).seconds
         let after = try await RedisUsage.read(client)
+        let count = Double(count)
         return BenchSample(
-            perSecond: Double(count) / seconds,
-            cpuMicroseconds: (after.cpuSeconds - before.cpuSeconds) * 1e6 / Double(count),
+            seconds: seconds / count,
+            cpuMicroseconds: (after.cpuSeconds - before.cpuSeconds) * 1e6 / count,
+            functionMicroseconds: (after.functionSeconds - before.functionSeconds) * 1e6 / count,
             // The first reading counts itself after it was taken.
-            commands: (after.commands - before.commands - 1) / Double(count))
+            commands: (after.commands - before.commands - 1) / count)
     }
 
     /// One after the other, for the same tasks.
     static func + (left: BenchSample, right: BenchSample) -> BenchSample {
         BenchSample(
-            perSecond: 1 / (1 / left.perSecond + 1 / right.perSecond),
-            cpuMicroseconds: left.cpuMicroseconds + right.cpuMicroseconds, commands: left.commands + right.commands)
-    }
-
-    /// Each figure by itself: the median of the runs.
-    static func median(_ samples: [BenchSample]) -> BenchSample {
-        BenchSample(
-            perSecond: median(samples.map(\.perSecond)), cpuMicroseconds: median(samples.map(\.cpuMicroseconds)),
-            commands: median(samples.map(\.commands)))
-    }
-
-    static func median(_ values: [Double]) -> Double {
-        let sorted = values.sorted()
-        guard !sorted.isEmpty else { return 0 }
-        let middle = sorted.count / 2
-        return sorted.count % 2 == 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2
+            seconds: left.seconds + right.seconds, cpuMicroseconds: left.cpuMicroseconds + right.cpuMicroseconds,
+            functionMicroseconds: left.functionMicroseconds + right.functionMicroseconds,
+            commands: left.commands + right.commands)
     }
 }

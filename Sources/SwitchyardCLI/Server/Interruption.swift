@@ -1,9 +1,9 @@
 import Dispatch
 import Foundation
 
-/// Ctrl-C while a command only watches: it says what goes on without it, and exits with 130.
+/// Ctrl-C while a command only watches, or has something to clean up.
 enum Interruption {
-    /// Runs `body`; if SIGINT comes meanwhile, writes `message` to stderr and ends the process.
+    /// Runs `body`; if SIGINT comes meanwhile, writes `message` (what goes on without us) to stderr and exits with 130.
     static func saying<Value>(_ message: @autoclosure () -> String, _ body: () async throws -> Value) async rethrows
         -> Value
     {
@@ -21,5 +21,23 @@ enum Interruption {
             signal(SIGINT, SIG_DFL)
         }
         return try await body()
+    }
+
+    /// Runs `body`; SIGINT and SIGTERM cancel it, so that it cleans up. A second signal ends the process.
+    static func cancelling<Value: Sendable>(_ body: @escaping @Sendable () async throws -> Value) async throws -> Value
+    {
+        let work = Task { try await body() }
+        let sources = [SIGINT, SIGTERM].map { number in
+            signal(number, SIG_IGN)
+            let source = DispatchSource.makeSignalSource(signal: number, queue: .global())
+            source.setEventHandler {
+                signal(number, SIG_DFL)
+                work.cancel()
+            }
+            source.resume()
+            return source
+        }
+        defer { for source in sources { source.cancel() } }
+        return try await work.value
     }
 }

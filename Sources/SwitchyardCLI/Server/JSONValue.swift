@@ -65,6 +65,14 @@ enum JSONValue: Sendable, Equatable, Codable {
         }
     }
 
+    var double: Double? {
+        switch self {
+        case .integer(let value): Double(value)
+        case .number(let value): value
+        default: nil
+        }
+    }
+
     /// For people: a string as it is, anything else as compact JSON.
     var text: String {
         if case .string(let value) = self { return value }

@@ -1,82 +1,110 @@
 import ArgumentParser
+import Foundation
 import Logging
-import PrivateRedis
-import RedisClient
 
 struct Bench: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Measure what a task costs Redis, and how many go through in a second.",
+        abstract: "Measure what tasks cost Redis, how many go through in a second, and how soon one starts.",
         discussion: """
-            Starts a redis-server of its own in a temporary directory (append-only file, everysec), unless --redis \
-            names one; there nobody else should be working, and queue bench must be empty. Tasks go through the functions as \
-            workers call them, but nothing is run. Every figure is the median of the runs. The client runs on the same \
-            machine: tasks/s are of both together, Redis µs of Redis alone (INFO cpu).
+            Starts redis-servers of its own in temporary directories (append-only file, everysec), unless --redis names \
+            one (SWITCHYARD_REDIS does not count here): nobody else should be working there, and the queues whose names \
+            begin with switchyard-bench are deleted. Redis µs are its own processor time (INFO cpu), sockets included; \
+            every figure is the median of the runs, and stands beside the floor of the same machine as a ratio.
             """)
 
     @OptionGroup var output: OutputOptions
     @OptionGroup var redis: RedisOptions
 
-    @Option(help: ArgumentHelp("Tasks in each run.", valueName: "n"))
-    var tasks = 20_000
+    @Flag(help: "Less of everything: within a minute.")
+    var quick = false
 
-    @Option(help: ArgumentHelp("How many runs.", valueName: "n"))
-    var runs = 3
+    @Option(
+        parsing: .upToNextOption,
+        help: "Only these, besides the floor.")
+    var only: [BenchSection] = []
 
-    @Option(help: ArgumentHelp("Callers at once, for a task per call; batches have fewer.", valueName: "n"))
-    var concurrency = 64
+    @Option(help: ArgumentHelp("Tasks in each run (default 20000).", valueName: "n"))
+    var tasks: Int?
+
+    @Option(help: ArgumentHelp("How many runs, after a warm-up (default 3).", valueName: "n"))
+    var runs: Int?
+
+    @Option(help: ArgumentHelp("Callers at once, for a task per call (default 64).", valueName: "n"))
+    var concurrency: Int?
+
+    @Option(help: ArgumentHelp("Tasks that worker processes drain (default 200000).", valueName: "n"))
+    var drainTasks: Int?
+
+    @Option(help: ArgumentHelp("Worker processes that drain; repeatable (default 1 and 2).", valueName: "n"))
+    var workers: [Int] = []
+
+    @Option(help: ArgumentHelp("Slots of each worker process (default 200).", valueName: "n"))
+    var slots: Int?
+
+    @Option(help: ArgumentHelp("Starts that are timed in each run (default 1500).", valueName: "n"))
+    var starts: Int?
+
+    @Option(
+        help: ArgumentHelp(
+            "Pending tasks, from few to many; repeatable (default 1000, 100000, 1000000).", valueName: "n"))
+    var depth: [Int] = []
+
+    @Option(help: ArgumentHelp("How long the idle are watched (default 10).", valueName: "seconds"))
+    var idle: Seconds?
+
+    var plan: BenchPlan {
+        var plan = quick ? BenchPlan.quick : BenchPlan()
+        if !only.isEmpty { plan.sections = BenchSection.allCases.filter(only.contains) }
+        plan.tasks = tasks ?? plan.tasks
+        plan.memoryTasks = tasks.map { min($0, plan.memoryTasks) } ?? plan.memoryTasks
+        plan.runs = runs ?? plan.runs
+        plan.concurrency = concurrency ?? plan.concurrency
+        plan.drainTasks = drainTasks ?? plan.drainTasks
+        if !workers.isEmpty { plan.workers = workers }
+        plan.slots = slots ?? plan.slots
+        plan.starts = starts ?? plan.starts
+        if !depth.isEmpty { plan.depths = depth }
+        plan.idle = idle.map { .milliseconds(Int64($0.value * 1000)) } ?? plan.idle
+        return plan
+    }
 
     func validate() throws {
-        guard (1000...1_000_000).contains(tasks) else {
-            throw ValidationError("--tasks: expected 1000 to 1000000, found \(tasks)")
+        let plan = plan
+        let bounds: [(String, [Int], ClosedRange<Int>)] = [
+            ("--tasks", [plan.tasks], 100...1_000_000), ("--runs", [plan.runs], 1...100),
+            ("--concurrency", [plan.concurrency], 1...1000), ("--drain-tasks", [plan.drainTasks], 100...10_000_000),
+            ("--workers", plan.workers, 1...100), ("--slots", [plan.slots], 1...1000),
+            ("--starts", [plan.starts], 10...1_000_000), ("--depth", plan.depths, 100...10_000_000),
+        ]
+        for (name, values, range) in bounds {
+            if let value = values.first(where: { !range.contains($0) }) {
+                throw ValidationError("\(name): expected \(range.lowerBound) to \(range.upperBound), found \(value)")
+            }
         }
-        guard (1...100).contains(runs) else { throw ValidationError("--runs: expected 1 to 100, found \(runs)") }
-        guard (1...1000).contains(concurrency) else {
-            throw ValidationError("--concurrency: expected 1 to 1000, found \(concurrency)")
+        guard plan.depths == Set(plan.depths).sorted() else {
+            throw ValidationError("--depth: expected growing depths, found \(plan.depths)")
+        }
+        guard plan.idle >= .milliseconds(100), plan.idle <= .seconds(3600) else {
+            throw ValidationError("--idle: expected 0.1 to 3600 seconds, found \(plan.idle)")
         }
     }
 
     func run() async throws {
         LogFormat.bootstrap(.text, level: .warning)
-        var server: PrivateRedisServer?
-        let url: String
-        if let given = redis.redis {
-            url = given
-        } else {
-            let started = try await PrivateRedisServer.start(.init(ephemeral: false, appendfsync: .everysec))
-            server = started
-            url = started.url
-        }
-        var configuration = try RedisConfiguration(url: url)
-        // A busy machine shall not end the measurement.
-        configuration.commandTimeout = max(configuration.commandTimeout, .seconds(60))
-        let client = RedisClient(configuration)
-        let result: Result<BenchSuite.Report, any Error>
-        do {
-            result = .success(try await measure(client))
-        } catch {
-            result = .failure(error)
-        }
-        await client.shutdown()
-        await server?.stop()
-        let report = try result.get()
-        if output.isJSON {
-            try Console.out.line(JSONText.encode(report.json(tasks: tasks, runs: runs)))
-        } else {
-            try Console.out.write(report.tables(colour: Console.out.hasColour))
-        }
-    }
-
-    private func measure(_ client: RedisClient) async throws -> BenchSuite.Report {
-        #if DEBUG
-            try Console.error.line("a debug build: tasks/s are those of an unoptimised client (swift build -c release)")
-        #endif
         let suite = BenchSuite(
-            client: client, queue: "bench", tasks: tasks, runs: runs, concurrency: concurrency,
-            logger: Logger(label: "switchyard.bench")
+            given: redis.redis, plan: plan, logger: Logger(label: "switchyard.bench")
         ) { line in
             // Progress only.
             try? Console.error.line("bench: \(line)")
         }
-        return try await suite.run()
+        if !BenchSuite.isOptimised {
+            try Console.error.line("a debug build: rates are those of an unoptimised client (swift build -c release)")
+        }
+        let report = try await Interruption.cancelling { try await suite.run() }
+        if output.isJSON {
+            try Console.out.line(JSONText.encode(report.json))
+        } else {
+            try Console.out.write(report.tables(colour: Console.out.hasColour))
+        }
     }
 }

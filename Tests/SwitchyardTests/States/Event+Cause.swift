@@ -52,7 +52,7 @@ extension Event {
     var ownChanges: Set<String> {
         let holder = TestQueue.holder
         switch self {
-        case .pull, .pullAndStart: return ["worker:" + holder, "wake:" + holder, "idle"]
+        case .pull, .pullAndStart: return ["attempts:\(holder) @state", "wake:" + holder, "idle"]
         case .heartbeat: return ["workers \(holder)", "leases t"]
         case .workerLost, .deregister:
             return [

@@ -14,7 +14,7 @@ local function abandon_batch(keys, args)
     if not sw.is_name(head.batch) then return sw.bad('batch: missing, or no id: ' .. sw.shown(head.batch or '')) end
     local problem = head.limit and sw.check_integer('limit', head.limit, 1, 1000)
     if problem then return sw.bad(problem) end
-    if redis.call('HGET', q.prefix .. 'batch:' .. head.batch, 'staged') ~= '1' then return 0 end
+    if call('HGET', q.prefix .. 'batch:' .. head.batch, 'staged') ~= '1' then return 0 end
     return sw.drop_staged_batch(q, head.batch, tonumber(head.limit or 500))
 end
 

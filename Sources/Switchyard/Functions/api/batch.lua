@@ -12,7 +12,7 @@ local function batch(keys, args)
     if not sw.is_name(head.batch) then
         return sw.bad('batch: expected 1 to 200 characters of A-Z a-z 0-9 . _ : -, found ' .. sw.shown(head.batch or ''))
     end
-    local fields = redis.call('HGETALL', q.prefix .. 'batch:' .. head.batch)
+    local fields = call('HGETALL', q.prefix .. 'batch:' .. head.batch)
     local staged = false
     for i = 1, #fields, 2 do staged = staged or fields[i] == 'staged' end
     -- Of a batch that is not whole yet nobody sees anything.

@@ -14,7 +14,7 @@ local function cancel_batch(keys, args)
     if not sw.is_name(head.batch) then return sw.bad('batch: missing, or no id: ' .. sw.shown(head.batch or '')) end
     local reason = head.reason or 'its batch was cancelled'
     if #reason > 1024 then return sw.bad('reason: at most 1024 bytes, found ' .. #reason) end
-    local v = redis.call('HMGET', q.prefix .. 'batch:' .. head.batch, 'total', 'staged')
+    local v = call('HMGET', q.prefix .. 'batch:' .. head.batch, 'total', 'staged')
     local total = v[1]
     if not total then
         return redis.error_reply('TASKNOTFOUND batch ' .. head.batch
@@ -22,7 +22,7 @@ local function cancel_batch(keys, args)
     end
     if v[2] == '1' then
         -- Nobody sees its tasks: the next clean-up drops it, as if it was not opened in time.
-        redis.call('ZADD', q.prefix .. 'staged_batches', '0', head.batch)
+        call('ZADD', q.prefix .. 'staged_batches', '0', head.batch)
         return tonumber(total)
     end
     sw.ensure_holds(q)

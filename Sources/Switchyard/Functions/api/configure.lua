@@ -19,8 +19,8 @@ local RANGE = {
 
 -- How many tasks have not ended.
 local function unended(q)
-    return redis.call('ZCARD', q.prefix .. 'pending') + redis.call('ZCARD', q.prefix .. 'held')
-        + redis.call('ZCARD', q.prefix .. 'leases') + sw.elsewhere(q)
+    return call('ZCARD', q.prefix .. 'pending') + call('ZCARD', q.prefix .. 'held') + call('ZCARD', q.prefix .. 'leases')
+        + sw.elsewhere(q)
 end
 
 local function configure(keys, args)
@@ -32,30 +32,30 @@ local function configure(keys, args)
     local head, tasks = sw.parse(args)
     if not head then return tasks end
     if #tasks > 0 then return sw.bad('setting: there is none named "task"') end
-    local set, aging_before, partitions_before = {}, q.aging_ms, q.partitions
+    -- q stays as it is until everything is known to be right.
+    local set, new = {}, setmetatable({}, { __index = q })
     for name, value in pairs(head) do
         if not RANGE[name] then return sw.bad('setting: there is none named ' .. sw.shown(name)) end
         local problem = sw.check_integer(name, value, RANGE[name][1], RANGE[name][2])
         if problem then return sw.bad(problem) end
         set[#set + 1] = name
         set[#set + 1] = value
-        q[name] = tonumber(value)
+        new[name] = tonumber(value)
     end
-    if head.paused then q.paused = head.paused == '1' end
-    if q.heartbeat_ms * 2 > q.lease_ms then
-        return sw.bad('heartbeat_ms: at most half of lease_ms (' .. sw.digits(q.lease_ms) .. '), so that one may be '
-            .. 'lost, found ' .. sw.digits(q.heartbeat_ms))
+    if new.heartbeat_ms * 2 > new.lease_ms then
+        return sw.bad('heartbeat_ms: at most half of lease_ms (' .. sw.digits(new.lease_ms) .. '), so that one may be '
+            .. 'lost, found ' .. sw.digits(new.heartbeat_ms))
     end
-    if head.partitions and tonumber(head.partitions) ~= partitions_before then
-        local tasks_kept = unended(q) + redis.call('ZCARD', q.prefix .. 'finished')
-        local schedules = redis.call('ZCARD', q.prefix .. 'schedules')
+    if head.partitions and new.partitions ~= q.partitions then
+        local tasks_kept = unended(q) + call('ZCARD', q.prefix .. 'finished')
+        local schedules = call('ZCARD', q.prefix .. 'schedules')
         if tasks_kept + schedules > 0 then
-            return sw.bad('partitions: queue ' .. q.name .. ' has ' .. sw.digits(partitions_before) .. ', and here '
+            return sw.bad('partitions: queue ' .. q.name .. ' has ' .. sw.digits(q.partitions) .. ', and here '
                 .. tasks_kept .. ' tasks, ended ones included, and ' .. schedules .. ' schedules; it can have '
                 .. head.partitions .. ' only once these are gone')
         end
     end
-    if head.aging_ms and tonumber(head.aging_ms) ~= aging_before and unended(q) > 0 then
+    if head.aging_ms and new.aging_ms ~= q.aging_ms and unended(q) > 0 then
         return sw.bad('aging_ms: it can only be changed while no task is pending or running, for it is part of their '
             .. 'places in line')
     end

@@ -17,10 +17,10 @@ local function demand(keys, args)
         classes[head.class] = { head.class, 0, 0, 0, 0 }
         names[1] = head.class
     end
-    local workers = redis.call('ZRANGE', q.prefix .. 'workers', 0, 999)
+    local workers = call('ZRANGE', q.prefix .. 'workers', 0, 999)
     for _, worker in ipairs(workers) do
-        local v = redis.call('HMGET', q.prefix .. 'worker:' .. worker, 'slots', 'draining')
-        local name = q.has_lanes and redis.call('HGET', q.prefix .. 'class', worker) or ''
+        local v = call('HMGET', q.prefix .. 'worker:' .. worker, 'slots', 'draining')
+        local name = q.has_lanes and call('HGET', q.prefix .. 'class', worker) or ''
         local class = classes[name]
         if not class then
             class = { name, 0, 0, 0, 0 }
@@ -29,20 +29,20 @@ local function demand(keys, args)
         end
         class[2] = class[2] + 1
         class[3] = class[3] + tonumber(v[1] or 0)
-        class[4] = class[4] + redis.call('HLEN', q.prefix .. 'attempts:' .. worker)
+        class[4] = class[4] + sw.busy_slots(q, worker)
         if v[2] == '1' then class[5] = class[5] + 1 end
     end
     table.sort(names)
     local lanes, by_class = {}, {}
     local function add(lane)
-        local entry = { lane, redis.call('ZCARD', q.prefix .. sw.line_of(lane ~= '' and lane or nil)) }
+        local entry = { lane, call('ZCARD', q.prefix .. sw.line_of(lane ~= '' and lane or nil)) }
         for _, name in ipairs(names) do
             if sw.serves(name, lane) then entry[#entry + 1] = name end
         end
         lanes[#lanes + 1] = entry
     end
     add('')
-    for _, lane in ipairs(q.has_lanes and redis.call('ZRANGE', q.prefix .. 'lanes', 0, 999) or {}) do add(lane) end
+    for _, lane in ipairs(q.has_lanes and call('ZRANGE', q.prefix .. 'lanes', 0, 999) or {}) do add(lane) end
     for i, name in ipairs(names) do by_class[i] = classes[name] end
     return { lanes, by_class }
 end

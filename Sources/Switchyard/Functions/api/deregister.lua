@@ -12,10 +12,10 @@ local function deregister(keys, args)
     if not head then return tasks end
     local worker, bad = sw.worker_of(head)
     if not worker then return bad end
-    local slots = redis.call('HGET', q.prefix .. 'worker:' .. worker, 'slots')
+    local slots = call('HGET', q.prefix .. 'worker:' .. worker, 'slots')
     if not slots then return sw.worker_not_found(worker) end
     local c = sw.changes(q)
-    local held = redis.call('HGETALL', q.prefix .. 'attempts:' .. worker)
+    local held = sw.leases_of(q, worker)
     for i = 1, #held, 2 do
         local task = sw.read(q, held[i])
         if task and task.worker == worker then

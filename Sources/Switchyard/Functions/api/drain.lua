@@ -11,12 +11,13 @@ local function drain(keys, args)
     if not head then return tasks end
     local worker, bad = sw.worker_of(head)
     if not worker then return bad end
-    if redis.call('EXISTS', q.prefix .. 'worker:' .. worker) == 0 then return sw.worker_not_found(worker) end
-    local held = redis.call('HLEN', q.prefix .. 'attempts:' .. worker)
-    redis.call('HSET', q.prefix .. 'worker:' .. worker, 'draining', '1')
-    redis.call('ZREM', q.prefix .. 'idle', worker)
+    if call('EXISTS', q.prefix .. 'worker:' .. worker) == 0 then return sw.worker_not_found(worker) end
+    local held = sw.busy_slots(q, worker)
+    call('HSET', q.prefix .. 'worker:' .. worker, 'draining', '1')
+    sw.set_state(q, worker, nil, '1')
+    call('ZREM', q.prefix .. 'idle', worker)
     if q.has_lanes then sw.unreserve_worker(q, worker) end
-    redis.call('PUBLISH', q.prefix .. 'control:' .. worker, 'drain')
+    call('PUBLISH', q.prefix .. 'control:' .. worker, 'drain')
     return held
 end
 

@@ -12,7 +12,7 @@ local function tasks_in_words(n) return n == 1 and '1 task' or n .. ' tasks' end
 
 local function why_held(q, task, held_by)
     local key = q.prefix .. 'task:' .. task.id
-    local due = tonumber(redis.call('HGET', key, 'due_at') or nil)
+    local due = tonumber(call('HGET', key, 'due_at') or nil)
     local seconds = due and math.max(0, math.ceil((due - q.now) / 1000))
     if held_by == 'schedule' then
         return { 'code', 'schedule', 'message', 'its run_at is in ' .. seconds .. ' s', 'due_at', sw.digits(due) }
@@ -25,16 +25,16 @@ local function why_held(q, task, held_by)
             .. (task.rate_per_second or 1) .. ' times a second; its turn is in ' .. seconds .. ' s', 'key', task.rate_key,
             'due_at', sw.digits(due) }
     elseif held_by == 'concurrency_limit' then
-        local running = redis.call('SCARD', q.prefix .. 'running:' .. task.concurrency_key)
-        local rank = redis.call('ZRANK', q.prefix .. 'blocked:' .. task.concurrency_key, task.id) or 0
+        local running = call('SCARD', q.prefix .. 'running:' .. task.concurrency_key)
+        local rank = call('ZRANK', q.prefix .. 'blocked:' .. task.concurrency_key, task.id) or 0
         return { 'code', 'concurrency_limit', 'message', tasks_in_words(running) .. ' of concurrency_key '
             .. task.concurrency_key .. (running == 1 and ' runs' or ' run') .. ', and its limit is ' .. (task.concurrency_limit or 1) .. '; ' .. rank
             .. ' others wait before it', 'key', task.concurrency_key, 'running', running, 'limit',
             task.concurrency_limit or '1', 'ahead', rank }
     elseif held_by == 'dependencies' then
         local open, n = {}, 0
-        for id in string.gmatch(redis.call('HGET', key, 'depends_on') or '', '[^,]+') do
-            local state = redis.call('HGET', q.prefix .. 'task:' .. id, 'state')
+        for id in string.gmatch(call('HGET', key, 'depends_on') or '', '[^,]+') do
+            local state = call('HGET', q.prefix .. 'task:' .. id, 'state')
             if state ~= 'completed' then
                 n = n + 1
                 if n <= SHOWN then open[n] = id .. ' (' .. (state or 'gone') .. ')' end
@@ -58,27 +58,26 @@ end
 
 -- What the workers that serve its lane are doing.
 local function why_no_worker(q, task, reasons)
-    local workers = redis.call('ZRANGE', q.prefix .. 'workers', 0, 999)
+    local workers = call('ZRANGE', q.prefix .. 'workers', 0, 999)
     if #workers == 0 then
         reasons[#reasons + 1] = { 'code', 'no_worker_matches', 'message', 'no worker is registered; start one', 'workers', 0 }
         return
     end
     local lane = task.lane or ''
     local matching, busy, small, reserved, draining = 0, 0, 0, 0, 0
-    local reservations = q.has_lanes and redis.call('HGETALL', q.prefix .. 'reserved') or {}
+    local reservations = q.has_lanes and call('HGETALL', q.prefix .. 'reserved') or {}
     local reserved_for = {}
     for i = 1, #reservations, 2 do reserved_for[reservations[i + 1]] = reservations[i] end
     for _, worker in ipairs(workers) do
-        local class = q.has_lanes and redis.call('HGET', q.prefix .. 'class', worker) or ''
+        local class = q.has_lanes and call('HGET', q.prefix .. 'class', worker) or ''
         if sw.serves(class, lane) then
             matching = matching + 1
-            local v = redis.call('HMGET', q.prefix .. 'worker:' .. worker, 'slots', 'draining')
-            local held = redis.call('HVALS', q.prefix .. 'attempts:' .. worker)
-            local lanes = {}
-            for _, value in ipairs(held) do lanes[#lanes + 1] = select(4, sw.lease_of(value)) end
+            local v = call('HMGET', q.prefix .. 'worker:' .. worker, 'slots', 'draining')
+            local held, lanes = sw.leases_of(q, worker), {}
+            for j = 2, #held, 2 do lanes[#lanes + 1] = select(4, sw.lease_of(held[j])) end
             if v[2] == '1' then draining = draining + 1
             elseif reserved_for[worker] and reserved_for[worker] ~= lane then reserved = reserved + 1
-            elseif #held >= tonumber(v[1] or 0) then busy = busy + 1
+            elseif #held / 2 >= tonumber(v[1] or 0) then busy = busy + 1
             elseif not sw.has_room(sw.room(class, lanes), lane) then small = small + 1
             end
         end
@@ -119,7 +118,7 @@ local function explain(keys, args)
             reasons[#reasons + 1] = why_held(q, task, task.held_by)
         else
             local line = sw.line_of(task.lane)
-            local rank = redis.call('ZRANK', q.prefix .. line, task.id) or 0
+            local rank = call('ZRANK', q.prefix .. line, task.id) or 0
             reasons[#reasons + 1] = { 'code', 'position', 'message', rank == 0 and 'it is first in its line'
                 or tasks_in_words(rank) .. (rank == 1 and ' stands' or ' stand') .. ' before it in its line', 'ahead', rank, 'priority', task.priority }
             why_no_worker(q, task, reasons)

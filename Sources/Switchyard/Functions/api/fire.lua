@@ -16,25 +16,25 @@ local function fire(keys, args)
     local problem = sw.check_integer('due', head.due or '', 1, 99999999999999)
         or sw.check_integer('next', head.next or '', 1, 99999999999999)
     if problem then return sw.bad(problem) end
-    local due = redis.call('ZSCORE', q.prefix .. 'schedules', head.schedule)
+    local due = call('ZSCORE', q.prefix .. 'schedules', head.schedule)
     if not due or tonumber(due) ~= tonumber(head.due) or tonumber(due) > q.now then return false end
     local id = head.schedule .. '.' .. head.due
     local pairs_, c = nil, sw.changes(q)
-    if head.skip ~= '1' and redis.call('EXISTS', q.prefix .. 'task:' .. id) == 0 then
+    if head.skip ~= '1' and call('EXISTS', q.prefix .. 'task:' .. id) == 0 then
         if q.draining == 1 then
             return redis.error_reply('QUEUEFULL queue ' .. q.name .. ' is draining: it takes no new tasks')
         end
-        pairs_ = cjson.decode(redis.call('HGET', q.prefix .. 'schedule:' .. head.schedule, 'template'))
+        pairs_ = cjson.decode(call('HGET', q.prefix .. 'schedule:' .. head.schedule, 'template'))
         pairs_[2] = id
-        local _, made = sw.parse(pairs_)
-        local refused = sw.plan_one(c, made[1])
+        local refused = sw.plan_one(c, pairs_)
         if refused then return refused end
         sw.plan_wake_for_added(c)
     end
-    redis.call('ZADD', q.prefix .. 'schedules', head.next, head.schedule)
-    redis.call('HSET', q.prefix .. 'schedule:' .. head.schedule, 'next', head.next, 'last', head.due)
+    call('ZADD', q.prefix .. 'schedules', head.next, head.schedule)
+    call('HSET', q.prefix .. 'schedule:' .. head.schedule, 'next', head.next, 'last', head.due)
+    local made = c.n_hashes > 0
     sw.commit(c)
-    return c.moved[id] and id or false
+    return made and id or false
 end
 
 redis.register_function{ function_name = 'switchyard_fire', callback = fire }

@@ -14,18 +14,18 @@ local function heartbeat(keys, args)
     local worker, bad = sw.worker_of(head)
     bad = bad or (#tasks > 0 and sw.check_attempts(tasks)) or nil
     if bad then return bad end
-    local draining = redis.call('HMGET', q.prefix .. 'worker:' .. worker, 'slots', 'draining')
-    if not draining[1] then return sw.worker_not_found(worker) end
+    local names = { '@state' }
+    for i, t in ipairs(tasks) do names[i + 1] = t.task end
+    local held = call('HMGET', q.attempts_prefix .. worker, unpack(names))
+    if not held[1] then return sw.worker_not_found(worker) end
+    local draining = sw.worker_state(held[1]).draining
 
     local leases, progress, stop = {}, {}, {}
     if #tasks > 0 then
-        local ids = {}
-        for i, t in ipairs(tasks) do ids[i] = t.task end
-        local held = redis.call('HMGET', q.prefix .. 'attempts:' .. worker, unpack(ids))
         for i, t in ipairs(tasks) do
-            local attempt, deadline = sw.lease_of(held[i])
+            local attempt, deadline = sw.lease_of(held[i + 1])
             if tonumber(attempt) ~= t.attempt then
-                local state = redis.call('HGET', q.prefix .. 'task:' .. t.task, 'state')
+                local state = call('HGET', q.prefix .. 'task:' .. t.task, 'state')
                 stop[#stop + 1] = t.task
                 stop[#stop + 1] = tostring(t.attempt)
                 stop[#stop + 1] = state == 'cancelled' and 'cancelled' or 'lost'
@@ -44,11 +44,11 @@ local function heartbeat(keys, args)
         end
     end
 
-    redis.call('ZADD', q.prefix .. 'workers', sw.digits(q.now + q.lease_ms), worker)
-    if #leases > 0 then redis.call('ZADD', q.prefix .. 'leases', 'XX', unpack(leases)) end
-    for _, set in ipairs(progress) do redis.call('HSET', unpack(set)) end
+    call('ZADD', q.prefix .. 'workers', sw.digits(q.now + q.lease_ms), worker)
+    if #leases > 0 then call('ZADD', q.prefix .. 'leases', 'XX', unpack(leases)) end
+    for _, set in ipairs(progress) do call('HSET', unpack(set)) end
     return { 'lease_ms', sw.digits(q.lease_ms), 'heartbeat_ms', sw.digits(q.heartbeat_ms),
-        'drain', draining[2] == '1' and '1' or '0', 'partitions', sw.digits(q.partitions), 'stop', stop }
+        'drain', tostring(draining), 'partitions', sw.digits(q.partitions), 'stop', stop }
 end
 
 redis.register_function{ function_name = 'switchyard_heartbeat', flags = { 'allow-oom' }, callback = heartbeat }

@@ -13,7 +13,7 @@ local LOOKED_AT = 1000
 local function sections_of(q)
     local sections = { { 'leases', sw.LIVE }, { 'pending', PENDING } }
     if q.has_lanes then
-        local lanes = redis.call('ZRANGE', q.prefix .. 'lanes', 0, 999)
+        local lanes = call('ZRANGE', q.prefix .. 'lanes', 0, 999)
         table.sort(lanes)
         for _, lane in ipairs(lanes) do sections[#sections + 1] = { sw.line_of(lane), PENDING } end
     end
@@ -29,12 +29,12 @@ end
 local function rank_after(q, section, score, id)
     local key = q.prefix .. section
     local reverse = section == 'finished'
-    local now = redis.call('ZSCORE', key, id)
+    local now = call('ZSCORE', key, id)
     if now and sw.digits(tonumber(now)) == score then
-        return redis.call(reverse and 'ZREVRANK' or 'ZRANK', key, id) + 1
+        return call(reverse and 'ZREVRANK' or 'ZRANK', key, id) + 1
     end
-    if reverse then return redis.call('ZCOUNT', key, '(' .. score, '+inf') end
-    return redis.call('ZCOUNT', key, '-inf', '(' .. score)
+    if reverse then return call('ZCOUNT', key, '(' .. score, '+inf') end
+    return call('ZCOUNT', key, '-inf', '(' .. score)
 end
 
 local function matches(head, fields)
@@ -82,7 +82,7 @@ local function list(keys, args)
         if reached and (not head.state or states[head.state]) then
             local rank = section == first and rank_after(q, section, score, after) or 0
             while true do
-                local chunk = redis.call('ZRANGE', q.prefix .. section, rank, rank + 99,
+                local chunk = call('ZRANGE', q.prefix .. section, rank, rank + 99,
                     unpack(section == 'finished' and { 'REV', 'WITHSCORES' } or { 'WITHSCORES' }))
                 for i = 1, #chunk, 2 do
                     looked = looked + 1

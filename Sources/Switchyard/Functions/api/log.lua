@@ -15,7 +15,7 @@ local function log(keys, args)
     if bad then return bad end
     if #tasks > 1 then return sw.bad('task: one in a call, found ' .. #tasks) end
     local t = tasks[1]
-    local held = redis.call('HGET', q.prefix .. 'attempts:' .. worker, t.task)
+    local held = call('HGET', q.prefix .. 'attempts:' .. worker, t.task)
     if not held or string.match(held, '^%d+') ~= tostring(t.attempt) then
         local task = sw.read(q, t.task)
         if not task then return sw.not_found(t.task) end
@@ -31,7 +31,7 @@ local function log(keys, args)
         end
     end
     for _, entry in ipairs(entries) do
-        redis.call('XADD', q.prefix .. 'log:' .. t.task, 'MAXLEN', '~', sw.digits(q.log_max_entries), '*',
+        call('XADD', q.prefix .. 'log:' .. t.task, 'MAXLEN', '~', sw.digits(q.log_max_entries), '*',
             'attempt', tostring(t.attempt), 'stream', entry[1], 'data', entry[2])
     end
     return #entries

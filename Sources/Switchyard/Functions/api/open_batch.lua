@@ -11,7 +11,7 @@ local function open_batch(keys, args)
     local head, tasks = sw.parse(args)
     if not head then return tasks end
     if not sw.is_name(head.batch) then return sw.bad('batch: missing, or no id: ' .. sw.shown(head.batch or '')) end
-    local v = redis.call('HMGET', q.prefix .. 'batch:' .. head.batch, 'total', 'staged')
+    local v = call('HMGET', q.prefix .. 'batch:' .. head.batch, 'total', 'staged')
     if not v[1] then
         return redis.error_reply('TASKNOTFOUND batch ' .. head.batch .. ' does not exist, or was not opened in time')
     end

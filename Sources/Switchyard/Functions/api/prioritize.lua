@@ -24,7 +24,7 @@ local function prioritize(keys, args)
             replies[i] = sw.invalid_state(t.task, task.state, 'given another priority')
         else
             local place = sw.place(q, head.priority, sw.tag_of(q, task.place, task.priority))
-            local held = task.held_by and redis.call('ZSCORE', q.prefix .. 'held', t.task)
+            local held = task.held_by and call('ZSCORE', q.prefix .. 'held', t.task)
             sw.move(c, task, 'pending', held and sw.digits(tonumber(held)) or place,
                 { 'priority', head.priority, 'priority_reason', 'given', 'place', place },
                 { held_by = task.held_by or nil, priority = head.priority })

@@ -19,10 +19,11 @@ local function pull(keys, args)
     bad = sw.check_pull(head)
     if bad then return bad end
     local c = sw.changes(q)
-    local plan, refused = sw.plan_pull(c, worker, head, 0)
+    local plan, refused = sw.plan_pull(c, worker, call('HGET', q.attempts_prefix .. worker, '@state'), head, 0)
     if not plan then return refused end
+    local assignments = plan.assignments
     sw.commit(c)
-    return plan.assignments
+    return assignments
 end
 
 -- allow-oom: a full Redis must be drained, and a task that is never pulled never goes.

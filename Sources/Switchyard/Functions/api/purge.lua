@@ -13,7 +13,7 @@ local function purge(keys, args)
     if #tasks == 0 then return sw.bad('task: missing') end
     local replies, ids = {}, {}
     for i, t in ipairs(tasks) do
-        local state = redis.call('HGET', q.prefix .. 'task:' .. t.task, 'state')
+        local state = call('HGET', q.prefix .. 'task:' .. t.task, 'state')
         if not state then
             replies[i] = sw.not_found(t.task)
         elseif not sw.TERMINAL[state] then

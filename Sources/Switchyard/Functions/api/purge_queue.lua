@@ -17,12 +17,12 @@ local function purge_queue(keys, args)
     if problem then return sw.bad(problem) end
     local left = tonumber(head.limit or 200)
     local indexes = { 'leases', 'pending', 'held', 'blocked', 'waiting' }
-    for _, lane in ipairs(q.has_lanes and redis.call('ZRANGE', q.prefix .. 'lanes', 0, 99) or {}) do
+    for _, lane in ipairs(q.has_lanes and call('ZRANGE', q.prefix .. 'lanes', 0, 99) or {}) do
         indexes[#indexes + 1] = sw.line_of(lane)
     end
     local c, done = sw.changes(q), 0
     for _, index in ipairs(indexes) do
-        for _, id in ipairs(left > 0 and redis.call('ZRANGE', q.prefix .. index, 0, left - 1) or {}) do
+        for _, id in ipairs(left > 0 and call('ZRANGE', q.prefix .. index, 0, left - 1) or {}) do
             local task = sw.read(q, id)
             if task and not sw.TERMINAL[task.state] then
                 sw.cancel_task(c, task, 'the queue was purged')
@@ -34,7 +34,7 @@ local function purge_queue(keys, args)
         sw.commit(c)
         return done
     end
-    return sw.delete_ended(q, redis.call('ZRANGE', q.prefix .. 'finished', 0, left - 1), true)
+    return sw.delete_ended(q, call('ZRANGE', q.prefix .. 'finished', 0, left - 1), true)
 end
 
 redis.register_function{ function_name = 'switchyard_purge_queue', flags = { 'allow-oom' }, callback = purge_queue }

@@ -22,10 +22,10 @@ local function reconcile(keys, args)
         or sw.check_integer('limit', head.limit or '100', 1, 1000)
     if problem then return sw.bad(problem) end
     local rank, limit = tonumber(head.rank or 0), tonumber(head.limit or 100)
-    local found = redis.call('ZRANGE', q.prefix .. head.index, rank, rank + limit - 1)
+    local found = call('ZRANGE', q.prefix .. head.index, rank, rank + limit - 1)
     local remove, add = {}, {}
     for _, id in ipairs(found) do
-        local v = redis.call('HMGET', q.prefix .. 'task:' .. id, 'state', 'held_by', 'place', 'due_at', 'finished_at',
+        local v = call('HMGET', q.prefix .. 'task:' .. id, 'state', 'held_by', 'place', 'due_at', 'finished_at',
             'lane')
         local belongs = v[1] and ((sw.LIVE[v[1]] and 'leases') or (sw.TERMINAL[v[1]] and 'finished')
             or (v[2] and (HELD_IN[v[2]] or 'held')) or sw.line_of(v[6] or nil))
@@ -36,10 +36,10 @@ local function reconcile(keys, args)
         end
     end
     if #remove > 0 then
-        redis.call('ZREM', q.prefix .. head.index, unpack(remove))
+        call('ZREM', q.prefix .. head.index, unpack(remove))
         -- NX: where the task stands where it belongs already, its score there is the truth.
-        for _, entry in ipairs(add) do redis.call('ZADD', q.prefix .. entry[1], 'NX', entry[2], entry[3]) end
-        redis.call('HINCRBY', q.prefix .. 'stats', 'repaired', #remove)
+        for _, entry in ipairs(add) do call('ZADD', q.prefix .. entry[1], 'NX', entry[2], entry[3]) end
+        call('HINCRBY', q.prefix .. 'stats', 'repaired', #remove)
     end
     return { #found == limit and rank + limit - #remove or 0, #remove }
 end

@@ -31,17 +31,18 @@ local function register(keys, args)
     end
     local class, wrong = sw.class_of(head)
     if not class then return sw.bad(wrong) end
-    local before = redis.call('HGET', key, 'slots')
+    local before = call('HGET', key, 'slots')
 
     sw.ensure_instance(q)
-    redis.call('HSET', key, unpack(set))
+    call('HSET', key, unpack(set))
     if class ~= '' then sw.ensure_lanes(q) end
     if q.has_lanes then sw.join_class(q, worker, class) end
-    redis.call('HSETNX', key, 'registered_at', q.now_text)
+    call('HSETNX', key, 'registered_at', q.now_text)
     -- A worker that only reconnects goes on draining if it was told to.
-    redis.call('HSETNX', key, 'draining', '0')
-    redis.call('ZADD', q.prefix .. 'workers', sw.digits(q.now + q.lease_ms), worker)
-    redis.call('HINCRBY', q.prefix .. 'stats', 'slots', tonumber(slots) - tonumber(before or 0))
+    call('HSETNX', key, 'draining', '0')
+    sw.set_state(q, worker, slots, call('HGET', key, 'draining'))
+    call('ZADD', q.prefix .. 'workers', sw.digits(q.now + q.lease_ms), worker)
+    call('HINCRBY', q.prefix .. 'stats', 'slots', tonumber(slots) - tonumber(before or 0))
     return { 'protocol', '1', 'heartbeat_ms', sw.digits(q.heartbeat_ms), 'lease_ms', sw.digits(q.lease_ms),
         'instance', q.instance, 'queue', q.name, 'partitions', sw.digits(q.partitions) }
 end

@@ -23,7 +23,7 @@ local function retry(keys, args)
         else
             local fields = { 'retry_count', '0', 'deliveries', '0' }
             if task.worker ~= '' then
-                local v = redis.call('HMGET', q.prefix .. 'task:' .. t.task, 'outcome', 'error_code', 'error_message',
+                local v = call('HMGET', q.prefix .. 'task:' .. t.task, 'outcome', 'error_code', 'error_message',
                     'exit_code', 'finished_at')
                 task.finished_at = tonumber(v[5])
                 local name, record = sw.record(q, task, v[1] or task.state, v[2] or nil, v[3] or nil, v[4] or nil)
@@ -42,7 +42,7 @@ local function retry(keys, args)
             else
                 sw.move(c, task, 'pending', task.place, fields, { clear = clear })
             end
-            if task.unique_key and not redis.call('GET', q.prefix .. 'unique:' .. task.unique_key) then
+            if task.unique_key and not call('GET', q.prefix .. 'unique:' .. task.unique_key) then
                 c.unique[#c.unique + 1] = task.unique_key
                 c.unique[#c.unique + 1] = t.task
             end

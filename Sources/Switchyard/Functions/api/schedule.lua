@@ -22,15 +22,15 @@ local function schedule(keys, args)
     local template
     template, problem = sw.check_template('template', head.template)
     if not template then return sw.bad(problem) end
-    local count = redis.call('ZCARD', q.prefix .. 'schedules')
+    local count = call('ZCARD', q.prefix .. 'schedules')
     if count >= 10000 then return sw.bad('schedule: a queue has at most 10000') end
 
     sw.ensure_instance(q)
     sw.ensure_schedules(q)
-    redis.call('HSET', q.prefix .. 'schedule:' .. head.schedule, 'cron', head.cron or '', 'zone', head.zone or 'UTC',
+    call('HSET', q.prefix .. 'schedule:' .. head.schedule, 'cron', head.cron or '', 'zone', head.zone or 'UTC',
         'missed', head.missed or 'skip', 'template', head.template, 'next', head.next)
-    redis.call('ZADD', q.prefix .. 'schedules', head.next, head.schedule)
-    return redis.call('ZCARD', q.prefix .. 'schedules')
+    call('ZADD', q.prefix .. 'schedules', head.next, head.schedule)
+    return call('ZCARD', q.prefix .. 'schedules')
 end
 
 redis.register_function{ function_name = 'switchyard_schedule', callback = schedule }

@@ -12,11 +12,11 @@ local function schedules(keys, args)
     local problem = head.limit and sw.check_integer('limit', head.limit, 1, 1000)
     if problem then return sw.bad(problem) end
     local ids = head.schedule and { head.schedule }
-        or redis.call('ZRANGE', q.prefix .. 'schedules', 0, tonumber(head.limit or 1000) - 1)
+        or call('ZRANGE', q.prefix .. 'schedules', 0, tonumber(head.limit or 1000) - 1)
     local replies = {}
     for _, id in ipairs(ids) do
-        local fields = redis.call('HGETALL', q.prefix .. 'schedule:' .. id)
-        local next_time = redis.call('ZSCORE', q.prefix .. 'schedules', id)
+        local fields = call('HGETALL', q.prefix .. 'schedule:' .. id)
+        local next_time = call('ZSCORE', q.prefix .. 'schedules', id)
         if #fields > 0 or next_time then
             fields[#fields + 1] = 'id'
             fields[#fields + 1] = id

@@ -9,8 +9,8 @@
 -- Errors      BADREQUEST
 -- When the first task of an index was submitted; of a lane, its first.
 local function submitted_at(q, lane, first)
-    local id = lane and redis.call('ZRANGE', q.prefix .. sw.line_of(lane), 0, 0)[1] or first
-    return id and tonumber(redis.call('HGET', q.prefix .. 'task:' .. id, 'submitted_at') or nil)
+    local id = lane and call('ZRANGE', q.prefix .. sw.line_of(lane), 0, 0)[1] or first
+    return id and tonumber(call('HGET', q.prefix .. 'task:' .. id, 'submitted_at') or nil)
 end
 
 local function sooner(left, right)
@@ -20,10 +20,10 @@ end
 
 -- How many tasks in line could not be run by any registered worker. Looks at 1000 lanes at most.
 local function unroutable(q, pending)
-    if redis.call('ZCARD', q.prefix .. 'workers') == 0 then return pending end
+    if call('ZCARD', q.prefix .. 'workers') == 0 then return pending end
     local found = 0
-    for _, lane in ipairs(q.has_lanes and redis.call('ZRANGE', q.prefix .. 'lanes', 0, 999) or {}) do
-        if not sw.is_served(q, lane) then found = found + redis.call('ZCARD', q.prefix .. sw.line_of(lane)) end
+    for _, lane in ipairs(q.has_lanes and call('ZRANGE', q.prefix .. 'lanes', 0, 999) or {}) do
+        if not sw.is_served(q, lane) then found = found + call('ZCARD', q.prefix .. sw.line_of(lane)) end
     end
     return found
 end
@@ -31,7 +31,7 @@ end
 local function stats(keys, args)
     local q, failure = sw.open(keys)
     if not q then return failure end
-    local reply = redis.call('HGETALL', q.prefix .. 'stats')
+    local reply = call('HGETALL', q.prefix .. 'stats')
     local assigned, in_lanes, pending = 0, {}, 0
     for i = 1, #reply, 2 do
         if reply[i] == 'assigned' then assigned = tonumber(reply[i + 1]) end
@@ -47,21 +47,21 @@ local function stats(keys, args)
         local low, high = sw.band(priority)
         -- With aging the levels overlap in `pending`; then the counters have all.
         local in_line = in_lanes[priority] or 0
-        if q.aging_ms == 0 then in_line = in_line + redis.call('ZCOUNT', q.prefix .. 'pending', low, high) end
+        if q.aging_ms == 0 then in_line = in_line + call('ZCOUNT', q.prefix .. 'pending', low, high) end
         pending = pending + in_line
         add('pending_' .. priority, in_line)
         for _, index in ipairs(q.has_lanes and { 'pending', 'lanes' } or { 'pending' }) do
-            local first = redis.call('ZRANGEBYSCORE', q.prefix .. index, low, high, 'WITHSCORES', 'LIMIT', 0, 1)
+            local first = call('ZRANGEBYSCORE', q.prefix .. index, low, high, 'WITHSCORES', 'LIMIT', 0, 1)
             if first[1] then oldest = sooner(oldest, submitted_at(q, index == 'lanes' and first[1] or nil, first[1])) end
         end
     end
     add('pending', pending)
     add('unroutable', unroutable(q, pending))
     for _, index in ipairs({ 'held', 'waiting', 'blocked', 'finished', 'workers' }) do
-        add(index, redis.call('ZCARD', q.prefix .. index))
+        add(index, call('ZCARD', q.prefix .. index))
     end
-    add('running', redis.call('ZCARD', q.prefix .. 'leases') - assigned)
-    add('idle_workers', redis.call('ZCARD', q.prefix .. 'idle'))
+    add('running', call('ZCARD', q.prefix .. 'leases') - assigned)
+    add('idle_workers', call('ZCARD', q.prefix .. 'idle'))
     add('oldest_pending_at', sw.digits(oldest or 0))
     add('paused', q.paused and '1' or '0')
     add('instance', q.instance or '')

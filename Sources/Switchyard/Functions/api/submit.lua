@@ -22,11 +22,14 @@
 -- The existing tasks among `tasks`: nil when there are none, an error reply, or the answers to a repetition.
 local function existing(q, head, tasks)
     local keys = {}
-    for i, t in ipairs(tasks) do keys[i] = q.prefix .. 'task:' .. t.task end
-    if redis.call('EXISTS', unpack(keys)) == 0 then return nil end
+    for i = 1, #tasks do
+        local key = q.task_prefix .. tasks[i].task
+        keys[i], tasks[i].key = key, key
+    end
+    if call('EXISTS', unpack(keys)) == 0 then return nil end
     local replies, found = {}, nil
     for i, t in ipairs(tasks) do
-        local v = redis.call('HMGET', keys[i], 'state', 'request')
+        local v = call('HMGET', keys[i], 'state', 'request')
         if not v[1] or not t.request or (v[2] or t.task) ~= t.request then
             found = v[1] and t.task or found
         else
@@ -40,7 +43,7 @@ end
 
 -- An error reply when one of the tasks could not be run by any registered worker.
 local function no_workers_for(q, tasks)
-    if redis.call('ZCOUNT', q.prefix .. 'workers', q.now_text, '+inf') == 0 then
+    if call('ZCOUNT', q.prefix .. 'workers', q.now_text, '+inf') == 0 then
         return redis.error_reply('NOWORKERS queue ' .. q.name .. ' has no live worker')
     end
     for _, t in ipairs(tasks) do
@@ -58,42 +61,33 @@ local function check_batch(q, head, tasks)
         if head.stage or head.on_complete then return sw.bad('batch: missing') end
         return nil
     end
-    local v = redis.call('HMGET', q.prefix .. 'batch:' .. head.batch, 'submitted_at', 'staged')
+    local v = call('HMGET', q.prefix .. 'batch:' .. head.batch, 'submitted_at', 'staged')
     if v[1] and not (head.stage == '1' and v[2] == '1') then
         return redis.error_reply('TASKEXISTS batch ' .. head.batch .. ' exists already in queue ' .. q.name)
     end
     if not head.on_complete then return nil end
-    local ok, pairs_ = pcall(cjson.decode, head.on_complete)
-    if not ok or type(pairs_) ~= 'table' then return sw.bad('on_complete: expected a JSON list of names and values') end
-    local _, follow_ups = sw.parse(pairs_)
-    if type(follow_ups) ~= 'table' or #follow_ups ~= 1 then
-        return sw.bad('on_complete: expected a JSON list of names and values that begins with task')
-    end
+    local pairs_, problem = sw.check_template('on_complete', head.on_complete)
+    if not pairs_ then return sw.bad(problem) end
+    local ok, follow_ups = sw.read_tasks(q, pairs_)
+    if not ok then return sw.bad('on_complete: ' .. string.gsub(follow_ups.err, '^BADREQUEST ', '')) end
     local t = follow_ups[1]
-    local problem = sw.problem_of(t)
-    if problem then return sw.bad('on_complete: ' .. problem) end
+    if #follow_ups > 1 then return sw.bad('on_complete: expected one task, found ' .. #follow_ups) end
     if t.depends_on or t.unique_key then return sw.bad('on_complete: depends_on and unique_key cannot be used here') end
-    t.lane, problem = sw.lane_of(t)
-    if not t.lane then return sw.bad('on_complete: ' .. problem) end
-    if t.lane == '' then t.lane = nil end
-    t.priority = t.priority or 'normal'
-    t.timeout_ms = t.timeout_ms or sw.digits(q.default_timeout_ms)
-    t.max_retries = t.max_retries or sw.digits(q.default_max_retries)
     head.follow_up = t
 end
 
 -- The hash of a batch, or of a further part of it.
 local function write_batch(q, head, tasks, added)
     local key, staged = q.prefix .. 'batch:' .. head.batch, head.stage == '1'
-    redis.call('HINCRBY', key, 'total', added)
-    redis.call('HSETNX', key, 'submitted_at', q.now_text)
+    call('HINCRBY', key, 'total', added)
+    call('HSETNX', key, 'submitted_at', q.now_text)
     if staged then
         sw.ensure_holds(q)
-        redis.call('HSET', key, 'staged', '1')
+        call('HSET', key, 'staged', '1')
     end
     if head.follow_up then
         sw.ensure_uses(q, head.follow_up)
-        redis.call('HSET', key, 'on_complete', cjson.encode(head.follow_up))
+        call('HSET', key, 'on_complete', head.on_complete)
     end
     local ids = {}
     for _, t in ipairs(tasks) do
@@ -103,8 +97,8 @@ local function write_batch(q, head, tasks, added)
         sw.add_members(q, head.batch, ids, staged)
     elseif not staged then
         -- All its tasks were there before: it has ended already, and no last task of it will take it away.
-        redis.call('HSETNX', key, 'finished_at', q.now_text)
-        redis.call('PEXPIRE', key, sw.digits(math.max(1, q.retention_ms)))
+        call('HSETNX', key, 'finished_at', q.now_text)
+        call('PEXPIRE', key, sw.digits(math.max(1, q.retention_ms)))
     end
 end
 
@@ -121,35 +115,66 @@ local function find_unique(q, tasks)
     return fresh
 end
 
+-- One plain task comes into a plain queue whose workers are busy: the most frequent submission there is. The same changes as
+-- below without their tables, which cost more than the commands. Answers nil, having written nothing, when anything is not
+-- as plain as that.
+local function submit_one_plain(q, args)
+    local id, priority, bytes = args[2], 'normal', 0
+    local fields, n = { 'state', 'pending', 'place', false, 'priority', false, 'submitted_at', q.now_text,
+        nil, nil, nil, nil, nil, nil, nil, nil }, 8
+    for i = 3, #args, 2 do
+        local name, value = args[i], args[i + 1]
+        if name == 'priority' then
+            priority = value
+        elseif not sw.OPAQUE[name] or name == 'payload' and #value > PAYLOAD_IN_HASH then
+            return nil
+        elseif name ~= 'request' or value ~= id then
+            fields[n + 1], fields[n + 2] = name, value
+            n, bytes = n + 2, bytes + #value
+        end
+    end
+    local level = sw.LEVEL[priority]
+    if not level or bytes > sw.MAX_VALUE_BYTES or sw.check_id(id) then return nil end
+    local key = q.task_prefix .. id
+    if call('EXISTS', key) == 1 or call('ZCARD', q.idle_key) > 0
+        or call('ZCARD', q.pending_key) + call('ZCARD', q.held_key) >= q.max_queue_length then
+        return nil
+    end
+    local place = sw.place(q, priority, sw.time_tag(q, 0))
+    fields[4], fields[6] = place, priority
+    call('ZADD', q.pending_key, place, id)
+    call('HSET', key, unpack(fields))
+    call('PUBLISH', q.events_key, id .. ' pending 0')
+    return { { id, 'pending', 'queued', -1, 'new' } }
+end
+
 local function submit(keys, args)
     local q, failure = sw.open(keys)
     if not q then return failure end
-    local head, tasks = sw.parse(args)
+    if args[1] == 'task' and q.is_plain and not q.has_holds and q.draining == 0 and q.instance and q.is_compiled
+        and #args % 2 == 0 then
+        local reply = submit_one_plain(q, args)
+        if reply then return reply end
+    end
+    local head, tasks = sw.read_tasks(q, args)
     if not head then return tasks end
-    if #tasks == 0 then return sw.bad('task: missing') end
+    local n, has_special = #tasks, head.has_special
+    if n == 0 then return sw.bad('task: missing') end
     if head.batch and not sw.is_name(head.batch) then
         return sw.bad('batch: expected 1 to 200 characters of A-Z a-z 0-9 . _ : -, found ' .. sw.shown(head.batch))
-    end
-    local has_special = false
-    for _, t in ipairs(tasks) do
-        local problem = sw.problem_of(t)
-        if t.is_special and not problem then
-            t.lane, problem = sw.lane_of(t)
-            if t.lane == '' then t.lane = nil end
-            has_special = true
-        end
-        if problem then return sw.bad('task ' .. t.task .. ': ' .. problem) end
-        t.priority = t.priority or 'normal'
     end
 
     local repeated = existing(q, head, tasks)
     if repeated then return repeated end
-    local refused = check_batch(q, head, tasks)
-    if refused then return refused end
+    local refused
+    if head.batch or head.stage or head.on_complete then
+        refused = check_batch(q, head, tasks)
+        if refused then return refused end
+    end
     if q.draining == 1 then
         return redis.error_reply('QUEUEFULL queue ' .. q.name .. ' is draining: it takes no new tasks')
     end
-    local fresh = #tasks
+    local fresh = n
     if has_special then
         fresh = find_unique(q, tasks)
         local wrong = sw.check_dependencies(q, tasks)
@@ -159,40 +184,50 @@ local function submit(keys, args)
         refused = no_workers_for(q, tasks)
         if refused then return refused end
     end
-    local length = redis.call('ZCARD', q.prefix .. 'pending') + redis.call('ZCARD', q.prefix .. 'held')
-        + sw.elsewhere(q)
+    local length = call('ZCARD', q.pending_key) + call('ZCARD', q.held_key)
+        + ((q.has_holds or q.has_lanes) and sw.elsewhere(q) or 0)
     if length + fresh > q.max_queue_length and fresh > 0 then
-        redis.call('HINCRBY', q.prefix .. 'stats', 'queue_full_errors', 1)
+        call('HINCRBY', q.stats_key, 'queue_full_errors', 1)
         return redis.error_reply('QUEUEFULL queue ' .. q.name .. ' holds ' .. length .. ' tasks; with ' .. fresh
             .. ' more it would exceed its limit of ' .. sw.digits(q.max_queue_length))
     end
 
-    for _, t in ipairs(has_special and tasks or {}) do sw.ensure_uses(q, t) end
+    if has_special then
+        for _, t in ipairs(tasks) do sw.ensure_uses(q, t) end
+    end
     local c = sw.changes(q)
     local ready, added = 0, 0
-    for i, t in ipairs(tasks) do
+    local is_plain = q.is_plain and not has_special and head.stage ~= '1'
+    if is_plain then
+        ready, added = n, n
+        sw.plan_plain_tasks(c, tasks, head.batch)
+    end
+    for i = 1, is_plain and 0 or n do
+        local t = tasks[i]
         if not t.same_as then
             added = added + 1
-            t.ready = sw.plan_task(c, t, i, head.batch, head.stage == '1')
-            if t.ready then
+            if sw.plan_task(c, t, i, head.batch, head.stage == '1') then
                 ready = ready + 1
                 t.ready = ready
             end
         end
     end
     local woken = sw.plan_wake_for_added(c)
-    sw.ensure_instance(q)
+    if not q.instance or not q.is_compiled then sw.ensure_instance(q) end
     if head.batch then write_batch(q, head, tasks, added) end
     sw.commit(c)
     if head.batch and added == 0 and head.stage ~= '1' then sw.start_follow_up(q, head.batch) end
 
     local replies = {}
-    for i, t in ipairs(tasks) do
-        local position = t.ready and head.position == '1' and redis.call('ZRANK', q.prefix .. sw.line_of(t.lane), t.task) or -1
-        if t.same_as then
+    for i = 1, n do
+        local t = tasks[i]
+        local rank = t.ready
+        local position = rank and head.position == '1' and call('ZRANK', q.prefix .. sw.line_of(t.lane), t.task) or -1
+        if has_special and t.same_as then
             replies[i] = { t.same_as, t.same_state, 'queued', -1, 'unique' }
         else
-            replies[i] = { t.task, t.broken and 'cancelled' or 'pending', t.ready and t.ready <= woken and 'woken' or 'queued', position, 'new' }
+            replies[i] = { t.task, has_special and t.broken and 'cancelled' or 'pending',
+                rank and rank <= woken and 'woken' or 'queued', position, 'new' }
         end
     end
     return replies

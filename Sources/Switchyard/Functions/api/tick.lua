@@ -12,7 +12,7 @@
 
 -- The members of index `name` that are due, and when the first of the others is due (nil: none).
 local function due_of(q, name, limit)
-    local found = redis.call('ZRANGE', q.prefix .. name, 0, limit, 'WITHSCORES')
+    local found = call('ZRANGE', q.prefix .. name, 0, limit, 'WITHSCORES')
     local due = {}
     for i = 1, #found, 2 do
         local at = tonumber(found[i + 1])
@@ -25,8 +25,8 @@ end
 -- The time limit ends an attempt as timeout; a lease that was not renewed ends it as lost.
 local function expire(c, task)
     local q = c.q
-    local limit = task.started_at and tonumber(task.started_at) + task.timeout_ms
-    if task.state == 'running' and limit and limit <= q.now then
+    local _, deadline = sw.lease_of(call('HGET', q.attempts_prefix .. task.worker, task.id))
+    if task.state == 'running' and deadline and tonumber(deadline) <= q.now then
         sw.tell(c, task.worker, 'timeout ' .. task.id .. ' ' .. task.attempt)
         sw.end_attempt(c, task, 'timeout', {
             error_code = 'Timeout',
@@ -71,7 +71,7 @@ local function tick(keys, args)
         budget = budget - ended
         if not gone then break end
         sw.plan_gone(c, worker)
-        lost[#lost + 1] = { worker, tonumber(redis.call('HGET', q.prefix .. 'worker:' .. worker, 'slots') or 0) }
+        lost[#lost + 1] = { worker, tonumber(call('HGET', q.prefix .. 'worker:' .. worker, 'slots') or 0) }
     end
 
     local held, next_held = due_of(q, 'held', limit)
@@ -90,7 +90,7 @@ local function tick(keys, args)
     local woken = q.paused and 0 or sw.plan_wake_for_line(c)
     local overdue = {}
     if head.cleanup == '1' then
-        overdue = redis.call('ZRANGEBYSCORE', q.prefix .. 'finished', '-inf', sw.digits(q.now - q.retention_ms),
+        overdue = call('ZRANGEBYSCORE', q.prefix .. 'finished', '-inf', sw.digits(q.now - q.retention_ms),
             'LIMIT', 0, limit)
     end
 

@@ -10,8 +10,8 @@ local function unschedule(keys, args)
     local head, tasks = sw.parse(args)
     if not head then return tasks end
     if not sw.is_name(head.schedule) then return sw.bad('schedule: missing, or no id') end
-    redis.call('DEL', q.prefix .. 'schedule:' .. head.schedule)
-    return redis.call('ZREM', q.prefix .. 'schedules', head.schedule)
+    call('DEL', q.prefix .. 'schedule:' .. head.schedule)
+    return call('ZREM', q.prefix .. 'schedules', head.schedule)
 end
 
 redis.register_function{ function_name = 'switchyard_unschedule', flags = { 'allow-oom' }, callback = unschedule }

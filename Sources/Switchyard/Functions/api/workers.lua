@@ -12,13 +12,14 @@ local function workers(keys, args)
     if not head then return tasks end
     local problem = head.limit and sw.check_integer('limit', head.limit, 1, 1000)
     if problem then return sw.bad(problem) end
-    local found = redis.call('ZRANGE', q.prefix .. 'workers', 0, tonumber(head.limit or 1000) - 1, 'WITHSCORES')
+    local found = call('ZRANGE', q.prefix .. 'workers', 0, tonumber(head.limit or 1000) - 1, 'WITHSCORES')
     local replies = {}
     for i = 1, #found, 2 do
-        local fields = redis.call('HGETALL', q.prefix .. 'worker:' .. found[i])
-        local class = q.has_lanes and redis.call('HGET', q.prefix .. 'class', found[i]) or ''
-        for _, value in ipairs({ 'id', found[i], 'class', class, 'busy', tostring(redis.call('HLEN', q.prefix .. 'attempts:' .. found[i])),
-            'expires_at', found[i + 1] }) do
+        local fields = call('HGETALL', q.prefix .. 'worker:' .. found[i])
+        local class = q.has_lanes and call('HGET', q.prefix .. 'class', found[i]) or ''
+        local last = call('HGET', q.attempts_prefix .. found[i], '@last')
+        for _, value in ipairs({ 'id', found[i], 'class', class, 'busy', tostring(sw.busy_slots(q, found[i])),
+            'last_assigned', last or '0', 'expires_at', found[i + 1] }) do
             fields[#fields + 1] = value
         end
         replies[#replies + 1] = fields

@@ -8,10 +8,18 @@
 -- commit then writes and publishes. Nothing can fail between the first write and the last.
 
 -- Replicas load this library where it is missing or has a lower version, and never over a higher one.
-local VERSION = 2
+local VERSION = 3
 
 -- Shared helpers by name. One table, because Lua allows a function only 60 upvalues.
 local sw = {}
+
+-- Bound when the first call meets its queue: while the library is loaded there are none, and the look-up of a global is not
+-- free.
+local call, find, match
+
+-- Bytes of a payload that stands in its task's hash; a longer one is a string of its own. In a small hash, one value over the
+-- server's hash-max-listpack-value costs more than all others: whoever loads the library says that value here.
+local PAYLOAD_IN_HASH = 64
 
 -- Bounds on what one call may carry, so that no call holds Redis for more than a few milliseconds.
 sw.MAX_TASKS_PER_CALL = 1000

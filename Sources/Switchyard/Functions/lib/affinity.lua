@@ -16,15 +16,15 @@ end
 -- Called by commit.
 function sw.commit_affinity(c)
     for key, worker in pairs(c.affinity) do
-        redis.call('SET', c.q.prefix .. 'affinity:' .. key, worker, 'EX', REMEMBERED_SECONDS)
+        call('SET', c.q.prefix .. 'affinity:' .. key, worker, 'EX', REMEMBERED_SECONDS)
     end
 end
 
 -- How well a task suits the worker: 2 it ran the key last, 1 nobody did who is still there, 0 another did.
 local function suits(c, worker, key)
-    local last = c.affinity and c.affinity[key] or redis.call('GET', c.q.prefix .. 'affinity:' .. key)
+    local last = c.affinity and c.affinity[key] or call('GET', c.q.prefix .. 'affinity:' .. key)
     if last == worker then return 2 end
-    if last and redis.call('EXISTS', c.q.prefix .. 'worker:' .. last) == 1 then return 0 end
+    if last and call('EXISTS', c.q.prefix .. 'worker:' .. last) == 1 then return 0 end
     return 1
 end
 
@@ -35,7 +35,7 @@ function sw.affine_chooser(c, worker, inner)
         while #window < LOOK_AHEAD do
             local id, lane = inner.next()
             if not id then return end
-            local v = redis.call('HMGET', q.prefix .. 'task:' .. id, 'affinity_key', 'priority', 'submitted_at')
+            local v = call('HMGET', q.prefix .. 'task:' .. id, 'affinity_key', 'priority', 'submitted_at')
             window[#window + 1] = { id = id, lane = lane, key = v[1], priority = v[2],
                 submitted_at = tonumber(v[3] or 0) }
         end

@@ -7,7 +7,7 @@ end
 -- A name is short, and safe inside a key, a log line and a URL.
 function sw.is_name(value)
     return type(value) == 'string' and #value >= 1 and #value <= 200
-        and string.find(value, '^[A-Za-z0-9._:-]+$') ~= nil
+        and string.find(value, '^[%w._:-]+$') ~= nil
 end
 
 -- What to show of a bad value: short, and printable, whatever it was.
@@ -25,30 +25,49 @@ function sw.check_integer(name, value, least, most)
     end
 end
 
+-- An error reply for what is no task id; or nil.
+function sw.check_id(value)
+    if #value >= 1 and #value <= 200 and find(value, '^[%w._:-]+$') then return nil end
+    return sw.bad('task: expected 1 to 200 characters of A-Z a-z 0-9 . _ : -, found ' .. sw.shown(value))
+end
+
+-- A whole number in [0, most]; or nil and the text of a BADREQUEST. Cheaper than sw.check_integer, where it is right.
+function sw.count_of(name, value, most)
+    local number = sw.COUNTS[value]
+    if number and number <= most then return number end
+    local problem = sw.check_integer(name, value, 0, most)
+    if problem then return nil, problem end
+    return tonumber(value)
+end
+
 -- Splits pairs into those of the call and those of each task.
+--   knows_ids   the caller looks the ids up, and checks those that it does not find
 -- Replies: head (name → value), tasks (each name → value, its id under "task"); or nil and an error reply.
-function sw.parse(args)
+function sw.parse(args, knows_ids)
     if #args % 2 == 1 then
         return nil, sw.bad('arguments come in pairs of name and value, found ' .. #args .. ' of them')
     end
-    local head, tasks, seen = {}, {}, {}
-    local into = head
+    -- The names that most calls have are said here, so that the tables have their size at once.
+    local head = args[1] == 'task' and {} or { worker = nil, pull = nil, start = nil, holding = nil }
+    local tasks, n, seen, into = {}, 0, nil, head
     for i = 1, #args, 2 do
         local name, value = args[i], args[i + 1]
         if name == 'task' then
-            if not sw.is_name(value) then
-                return nil, sw.bad('task: expected 1 to 200 characters of A-Z a-z 0-9 . _ : -, found '
-                    .. sw.shown(value))
+            if not knows_ids then
+                local wrong = sw.check_id(value)
+                if wrong then return nil, wrong end
             end
-            if seen[value] then
-                return nil, sw.bad('task: ' .. value .. ' is named twice in one call')
+            if n > 0 then
+                if n == sw.MAX_TASKS_PER_CALL then
+                    return nil, sw.bad('task: at most ' .. sw.MAX_TASKS_PER_CALL .. ' tasks in one call')
+                end
+                seen = seen or { [tasks[1].task] = true }
+                if seen[value] then return nil, sw.bad('task: ' .. sw.shown(value) .. ' is named twice in one call') end
+                seen[value] = true
             end
-            if #tasks == sw.MAX_TASKS_PER_CALL then
-                return nil, sw.bad('task: at most ' .. sw.MAX_TASKS_PER_CALL .. ' tasks in one call')
-            end
-            seen[value] = true
-            into = { task = value }
-            tasks[#tasks + 1] = into
+            into = { task = value, attempt = nil, outcome = nil, result = nil }
+            n = n + 1
+            tasks[n] = into
         else
             into[name] = value
         end
@@ -56,23 +75,30 @@ function sw.parse(args)
     return head, tasks
 end
 
+function sw.bad_worker(value)
+    return sw.bad('worker: expected 1 to 200 characters of A-Z a-z 0-9 . _ : -, found ' .. sw.shown(value))
+end
+
 -- The worker that a call speaks for, or nil and an error reply.
 function sw.worker_of(head)
     if not head.worker then return nil, sw.bad('worker: missing') end
-    if not sw.is_name(head.worker) then
-        return nil, sw.bad('worker: expected 1 to 200 characters of A-Z a-z 0-9 . _ : -, found '
-            .. sw.shown(head.worker))
-    end
+    if not sw.is_name(head.worker) then return nil, sw.bad_worker(head.worker) end
     return head.worker
+end
+
+-- The task names its attempt, which becomes a number. Replies an error reply, or nil.
+function sw.check_attempt(t)
+    if not t.attempt then return sw.bad('attempt: missing for task ' .. t.task) end
+    local problem = sw.check_integer('attempt of task ' .. t.task, t.attempt, 1, 1e9)
+    if problem then return sw.bad(problem) end
+    t.attempt = tonumber(t.attempt)
 end
 
 -- Every task of the call names its attempt. Replies an error reply, or nil.
 function sw.check_attempts(tasks)
     if #tasks == 0 then return sw.bad('task: missing') end
     for _, t in ipairs(tasks) do
-        if not t.attempt then return sw.bad('attempt: missing for task ' .. t.task) end
-        local problem = sw.check_integer('attempt of task ' .. t.task, t.attempt, 1, 1e9)
-        if problem then return sw.bad(problem) end
-        t.attempt = tonumber(t.attempt)
+        local bad = sw.check_attempt(t)
+        if bad then return bad end
     end
 end

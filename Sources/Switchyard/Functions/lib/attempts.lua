@@ -19,7 +19,7 @@ local RECORDS, MESSAGE_BYTES = 100, 4096
 -- JSON, because it is a record for people; the functions read only `outcome` and `worker` of it again.
 function sw.record(q, task, outcome, error_code, error_message, exit_code)
     return 'attempt:' .. task.attempt, cjson.encode({
-        attempt = task.attempt, worker = task.worker, assigned_at = tonumber(task.assigned_at),
+        attempt = task.attempt, worker = task.worker, assigned_at = tonumber(task.assigned_at or task.started_at),
         started_at = tonumber(task.started_at), finished_at = task.finished_at or q.now, outcome = outcome,
         error_code = error_code, error_message = error_message and string.sub(error_message, 1, MESSAGE_BYTES),
         exit_code = tonumber(exit_code),

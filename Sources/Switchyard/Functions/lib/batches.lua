@@ -9,38 +9,38 @@ local STAGED_MS = 3600000
 -- Steps of batches that go on over several calls: the list `batch_work` holds "open <id>" and "cancel <id>"; how far each
 -- has come is the field `done` of its hash.
 local function begin_work(q, kind, id)
-    redis.call('HSET', q.prefix .. 'batch:' .. id, 'done', '0')
-    redis.call('RPUSH', q.prefix .. 'batch_work', kind .. ' ' .. id)
+    call('HSET', q.prefix .. 'batch:' .. id, 'done', '0')
+    call('RPUSH', q.prefix .. 'batch_work', kind .. ' ' .. id)
 end
 
 -- Opens a staged batch.
 function sw.open_batch(q, id)
-    redis.call('HDEL', q.prefix .. 'batch:' .. id, 'staged')
-    redis.call('ZREM', q.prefix .. 'staged_batches', id)
+    call('HDEL', q.prefix .. 'batch:' .. id, 'staged')
+    call('ZREM', q.prefix .. 'staged_batches', id)
     begin_work(q, 'open', id)
 end
 
 -- Cancels what has not ended of a batch.
 function sw.cancel_batch(q, id, reason)
-    redis.call('HSET', q.prefix .. 'batch:' .. id, 'cancel_reason', reason)
+    call('HSET', q.prefix .. 'batch:' .. id, 'cancel_reason', reason)
     begin_work(q, 'cancel', id)
 end
 
 -- Notes the tasks of a part of a batch.
 function sw.add_members(q, id, ids, staged)
-    redis.call('RPUSH', q.prefix .. 'members:' .. id, unpack(ids))
-    if staged then redis.call('ZADD', q.prefix .. 'staged_batches', sw.digits(q.now + STAGED_MS), id) end
+    call('RPUSH', q.prefix .. 'members:' .. id, unpack(ids))
+    if staged then call('ZADD', q.prefix .. 'staged_batches', sw.digits(q.now + STAGED_MS), id) end
 end
 
 -- One step of the first batch at work, of up to `limit` tasks. Answers how many it moved; nil: there is none at work.
 function sw.step_batches(q, limit)
-    local work = redis.call('LINDEX', q.prefix .. 'batch_work', 0)
+    local work = call('LINDEX', q.prefix .. 'batch_work', 0)
     if not work then return nil end
     local kind, id = string.match(work, '^(%a+) (.+)$')
     local key = q.prefix .. 'batch:' .. id
-    local v = redis.call('HMGET', key, 'done', 'cancel_reason')
+    local v = call('HMGET', key, 'done', 'cancel_reason')
     local done = tonumber(v[1] or 0)
-    local ids = redis.call('LRANGE', q.prefix .. 'members:' .. id, done, done + limit - 1)
+    local ids = call('LRANGE', q.prefix .. 'members:' .. id, done, done + limit - 1)
     local c = sw.changes(q)
     for _, task_id in ipairs(ids) do
         local task = sw.read(q, task_id)
@@ -57,10 +57,10 @@ function sw.step_batches(q, limit)
         end
     end
     if #ids < limit then
-        redis.call('LPOP', q.prefix .. 'batch_work')
-        redis.call('HDEL', key, 'done')
+        call('LPOP', q.prefix .. 'batch_work')
+        call('HDEL', key, 'done')
     else
-        redis.call('HSET', key, 'done', done + #ids)
+        call('HSET', key, 'done', done + #ids)
     end
     if kind == 'open' then sw.plan_wake_for_added(c) end
     sw.commit(c)
@@ -69,26 +69,26 @@ end
 
 -- Deletes up to `limit` tasks of staged batches that nobody opened in time. Answers how many.
 function sw.drop_staged(q, limit)
-    local id = redis.call('ZRANGEBYSCORE', q.prefix .. 'staged_batches', '-inf', q.now_text, 'LIMIT', 0, 1)[1]
+    local id = call('ZRANGEBYSCORE', q.prefix .. 'staged_batches', '-inf', q.now_text, 'LIMIT', 0, 1)[1]
     return id and sw.drop_staged_batch(q, id, limit) or 0
 end
 
 -- Deletes up to `limit` tasks of the staged batch `id`, and with the last of them the batch. Answers how many.
 function sw.drop_staged_batch(q, id, limit)
-    local ids = redis.call('LRANGE', q.prefix .. 'members:' .. id, 0, limit - 1)
+    local ids = call('LRANGE', q.prefix .. 'members:' .. id, 0, limit - 1)
     if #ids < limit then
-        redis.call('ZREM', q.prefix .. 'staged_batches', id)
-        redis.call('DEL', q.prefix .. 'batch:' .. id)
+        call('ZREM', q.prefix .. 'staged_batches', id)
+        call('DEL', q.prefix .. 'batch:' .. id)
     end
     if #ids == 0 then return 0 end
-    redis.call('LTRIM', q.prefix .. 'members:' .. id, #ids, -1)
-    redis.call('ZREM', q.prefix .. 'staged', unpack(ids))
+    call('LTRIM', q.prefix .. 'members:' .. id, #ids, -1)
+    call('ZREM', q.prefix .. 'staged', unpack(ids))
     for _, task_id in ipairs(ids) do
-        local key = redis.call('HGET', q.prefix .. 'task:' .. task_id, 'unique_key')
-        if key and redis.call('GET', q.prefix .. 'unique:' .. key) == task_id then
-            redis.call('DEL', q.prefix .. 'unique:' .. key)
+        local key = call('HGET', q.prefix .. 'task:' .. task_id, 'unique_key')
+        if key and call('GET', q.prefix .. 'unique:' .. key) == task_id then
+            call('DEL', q.prefix .. 'unique:' .. key)
         end
-        redis.call('DEL', q.prefix .. 'task:' .. task_id, q.prefix .. 'dependents:' .. task_id)
+        call('DEL', q.prefix .. 'task:' .. task_id, q.prefix .. 'dependents:' .. task_id, q.prefix .. 'payload:' .. task_id)
     end
     return #ids
 end
@@ -96,13 +96,14 @@ end
 -- Every task of batch `id` has ended: its follow-up task (on_complete) comes into line, once.
 function sw.start_follow_up(q, id)
     local key = q.prefix .. 'batch:' .. id
-    local text = redis.call('HGET', key, 'on_complete')
+    local text = call('HGET', key, 'on_complete')
     if not text then return end
-    redis.call('HDEL', key, 'on_complete')
-    local t = cjson.decode(text)
-    if redis.call('EXISTS', q.prefix .. 'task:' .. t.task) == 1 then return end
-    redis.call('HSET', key, 'follow_up', t.task)
+    call('HDEL', key, 'on_complete')
     local c = sw.changes(q)
+    local _, tasks = sw.read_tasks(q, cjson.decode(text))
+    local t = tasks[1]
+    if call('EXISTS', q.task_prefix .. t.task) == 1 then return end
+    call('HSET', key, 'follow_up', t.task)
     sw.plan_task(c, t, 1, nil)
     sw.plan_wake_for_added(c)
     sw.commit(c)

@@ -6,21 +6,53 @@
 -- or `staged` (the rest of its batch); assigned and running in `leases` and in the hash `attempts:<worker>`; ended in
 -- `finished`.
 
--- The lists and counters of a change-set come into being when they are first used: most calls use few of them.
+--
+-- Most tasks are plain, and most moves are three: a plain task comes into line, starts, and completes. A call that makes only
+-- those writes them from four short lists, for tables and look-ups are most of what a call costs. Everything else is
+-- collected by index, in lists that come into being when they are first used (`is_general`).
+
+local UNSET = { reserve = false, unreserve = false, affinity = false, depends = false, lanes = false, cascaded = false,
+    gone_count = 0 }
+
 local MADE_ON_USE = { __index = function(c, name)
+    local unset = UNSET[name]
+    if unset ~= nil then return unset end
     local made = {}
     rawset(c, name, made)
+    c.is_general = true
     return made
 end }
 
---   hset, hdel    hashes: key, then the pairs or fields
---   rem, add      by index: ids, and scores with ids
---   moved         the ids of the tasks that this call moves; none is moved twice
+-- A change-set of plain moves only is used again by the next call, so that a busy queue makes no garbage of it.
+local spare
+
+--   hashes          key and pairs of each task's hash to write
+--   added           place and id of each plain task that comes into line
+--   started         id of each plain task that `worker` starts; leases, entries: what it adds to `leases` and attempts:<worker>
+--   completed       id of each plain task that `worker` completes; ends: what it adds to `finished`; answers: result and exit
+--                   code, or false
+--   results, events what is published
+--   n_…             how many entries each list has: what stands behind them is of an earlier call
+--   hdel            hashes: key, then the fields to delete
+--   rem, add        by index: ids, and scores with ids
+--   moved           the ids of the tasks that sw.move moves; none is moved twice
 --   ended, limits, waiting, …: see follow_up
 function sw.changes(q)
-    return setmetatable({ q = q, hset = {}, hdel = {}, rem = {}, add = {}, moved = {}, pull = false, wake = false,
-        reserve = false, unreserve = false, affinity = false, depends = false, lanes = false, cascaded = false, gone_count = 0 },
-        MADE_ON_USE)
+    local c = spare
+    if c then
+        spare, c.q = nil, q
+        return c
+    end
+    return setmetatable({ q = q, n_hashes = 0, n_added = 0, n_started = 0, n_completed = 0, n_results = 0, n_events = 0,
+        is_general = false, pull = false, wake = false, hashes = false, added = {}, started = {}, leases = {}, entries = {},
+        completed = {}, ends = {}, answers = false, results = {}, events = {}, worker = false }, MADE_ON_USE)
+end
+
+-- Called at the end of commit.
+local function keep(c)
+    c.n_hashes, c.n_added, c.n_started, c.n_completed, c.n_results, c.n_events = 0, 0, 0, 0, 0, 0
+    c.pull, c.wake, c.hashes, c.answers = false, false, false, false
+    spare = c
 end
 
 local function count(counters, name, by)
@@ -39,6 +71,81 @@ local function push_pair(list, first, second)
 end
 
 local NONE = {}
+
+local function write_hash(c, key, fields)
+    local n = c.n_hashes
+    if n == 0 then
+        c.hashes = { key, fields }
+    else
+        local list = c.hashes
+        list[n + 1], list[n + 2] = key, fields
+    end
+    c.n_hashes = n + 2
+end
+sw.write_hash = write_hash
+
+local function tell_event(c, text)
+    local n = c.n_events + 1
+    c.events[n], c.n_events = text, n
+end
+
+local function tell_result(c, text)
+    local n = c.n_results + 1
+    c.results[n], c.n_results = text, n
+end
+
+-- One more task of a batch is in state `to`, and no more in state `from` (nil: it is new).
+local function count_in_batch(c, batch, from, to)
+    local b = c.batches[batch]
+    if not b then
+        b = {}
+        c.batches[batch] = b
+    end
+    if from then count(b, from, -1) end
+    count(b, to, 1)
+end
+
+-- A new plain task (of sw.read_tasks) comes into line.
+function sw.add_plain(c, t, place, batch)
+    local n, added, hashes, id = c.n_added, c.added, c.hashes, t.task
+    if not hashes then
+        hashes = {}
+        c.hashes = hashes
+    end
+    added[n + 1], added[n + 2] = place, id
+    local k, e = c.n_hashes, c.n_events + 1
+    hashes[k + 1], hashes[k + 2], c.events[e] = t.key, t.fields, id .. ' pending 0'
+    c.n_added, c.n_hashes, c.n_events = n + 2, k + 2, e
+    if batch then count_in_batch(c, batch, nil, 'pending') end
+end
+
+-- `worker` pulls and starts a plain task that stands first in line, its first attempt: `lease` and `deadline` are texts in ms.
+function sw.start_plain(c, worker, id, lease, deadline, batch)
+    local n = c.n_started
+    local at = n * 2
+    local leases, entries = c.leases, c.entries
+    c.started[n + 1], leases[at + 1], leases[at + 2] = id, lease, id
+    entries[at + 1], entries[at + 2] = id, batch and '1:' .. deadline .. '@' .. batch or '1:' .. deadline
+    c.worker, c.n_started = worker, n + 1
+    if batch then count_in_batch(c, batch, 'pending', 'running') end
+    tell_event(c, id .. ' running 1')
+end
+
+-- `worker` completes a plain task that it runs.
+function sw.complete_plain(c, worker, id, attempt, result, exit_code, batch)
+    local n = c.n_completed
+    local at = n * 2
+    local ends, results = c.ends, c.answers
+    if not results then
+        results = {}
+        c.answers = results
+    end
+    c.completed[n + 1], ends[at + 1], ends[at + 2] = id, c.q.now_text, id
+    results[at + 1], results[at + 2] = result or false, exit_code or false
+    c.worker, c.n_completed = worker, n + 1
+    if batch then count_in_batch(c, batch, 'running', 'completed') end
+    tell_result(c, id .. ' completed ' .. attempt)
+end
 
 -- The changes to attempts:<worker>: fields to set and fields to delete.
 local function attempts_of(c, worker)
@@ -130,8 +237,6 @@ function sw.move(c, task, to, score, fields, opts)
     if from and not (sw.MAY[from] and sw.MAY[from][to]) then
         error('switchyard: task ' .. id .. ' cannot go from ' .. from .. ' to ' .. to)
     end
-    local key = c.q.prefix .. 'task:' .. id
-
     c.moved[id] = true
     local new_index = index_of(task, to, opts.held_by)
     local old_index = from and index_of(task, from, task.held_by)
@@ -145,18 +250,19 @@ function sw.move(c, task, to, score, fields, opts)
     if task.uses then note_uses(c, task, to, opts.held_by, old_index, score) end
 
     if sw.LIVE[to] then
-        push_pair(attempts_of(c, opts.worker).set, id, opts.attempt .. ':' .. opts.deadline_at
-            .. ((task.uses or task.batch) and '*' or '') .. (task.lane and ' ' .. task.lane or ''))
+        push_pair(attempts_of(c, opts.worker).set, id, sw.lease_entry(opts.attempt, opts.deadline_at, task.uses,
+            task.batch, task.lane))
     elseif from and sw.LIVE[from] then
         push(attempts_of(c, task.worker).del, id)
     end
 
-    push_pair(fields, 'state', to)
+    if fields[1] == 'state' then fields[2] = to else push_pair(fields, 'state', to) end
     if opts.held_by then
         push_pair(fields, 'held_by', opts.held_by)
         if new_index == 'held' then push_pair(fields, 'due_at', score) end
     end
-    push_pair(c.hset, key, fields)
+    local key = c.q.task_prefix .. id
+    write_hash(c, key, fields)
     local clear = opts.clear
     if task.held_by and not opts.held_by then
         clear = clear or {}
@@ -167,13 +273,9 @@ function sw.move(c, task, to, score, fields, opts)
     if to == 'assigned' then count(c.stats, 'assigned', 1) end
     local ended = sw.TERMINAL[to]
     if ended then count(c.stats, to, 1) end
-    if task.batch and from ~= to then
-        local b = c.batches[task.batch] or {}
-        c.batches[task.batch] = b
-        if from then count(b, from, -1) end
-        count(b, to, 1)
-    end
-    push(ended and c.results or c.events, id .. ' ' .. to .. ' ' .. (opts.attempt or task.attempt or 0))
+    if task.batch and from ~= to then count_in_batch(c, task.batch, from, to) end
+    local text = id .. ' ' .. to .. ' ' .. (opts.attempt or task.attempt or 0)
+    if ended then tell_result(c, text) else tell_event(c, text) end
 end
 
 -- Tells a worker, over its control channel, to stop an attempt. Only a hint: its next heartbeat says it again.
@@ -188,25 +290,25 @@ local function commit_batches(c)
     for id, counters in pairs(c.batches) do
         local key = q.prefix .. 'batch:' .. id
         for state, by in pairs(counters) do
-            if by ~= 0 then redis.call('HINCRBY', key, state, by) end
+            if by ~= 0 then call('HINCRBY', key, state, by) end
         end
-        local v = redis.call('HMGET', key, 'total', 'completed', 'failed', 'timeout', 'cancelled', 'finished_at')
+        local v = call('HMGET', key, 'total', 'completed', 'failed', 'timeout', 'cancelled', 'finished_at')
         local ended = 0
         for i = 2, 5 do ended = ended + tonumber(v[i] or 0) end
         local complete = ended == tonumber(v[1] or -1)
         if complete and not v[6] then
-            redis.call('HSET', key, 'finished_at', q.now_text)
+            call('HSET', key, 'finished_at', q.now_text)
             push(c.completed_batches, id)
-            push(c.events, 'batch:' .. id .. ' finished ' .. ended)
+            tell_event(c, 'batch:' .. id .. ' finished ' .. ended)
         elseif v[6] and not complete then
-            redis.call('HDEL', key, 'finished_at')
+            call('HDEL', key, 'finished_at')
         end
     end
 end
 
 -- Whether the ends in this change-set may put other tasks in line.
 function sw.has_follow_ups(c)
-    return rawget(c, 'ended') ~= nil or rawget(c, 'limits') ~= nil
+    return c.is_general and (rawget(c, 'ended') ~= nil or rawget(c, 'limits') ~= nil)
 end
 
 -- Adds what follows from the ends in this change-set: dependents and blocked tasks move too.
@@ -215,27 +317,59 @@ function sw.follow_up(c)
     if rawget(c, 'limits') then sw.release_blocked(c) end
 end
 
--- Writes everything, indexes first; nothing here can fail for a reason that validation could have seen.
-function sw.commit(c)
+local function lines_of(list, n)
+    return n == 1 and list[1] or table.concat(list, '\n', 1, n)
+end
+
+-- Writes the plain tasks that completed.
+local function commit_completed(c, n)
+    local q, ids, answers, attempts_key = c.q, c.completed, c.answers, c.q.attempts_prefix .. c.worker
+    call('ZREM', q.leases_key, unpack(ids, 1, n))
+    call('ZADD', q.finished_key, unpack(c.ends, 1, n * 2))
+    call('HDEL', attempts_key, unpack(ids, 1, n))
+    call('HINCRBY', q.stats_key, 'completed', n)
+    local prefix, now = q.task_prefix, q.now_text
+    for i = 1, n do
+        local key, result, exit_code = prefix .. ids[i], answers[i * 2 - 1], answers[i * 2]
+        if not result then
+            call('HSET', key, 'state', 'completed', 'finished_at', now)
+        else
+            call('HSET', key, 'state', 'completed', 'finished_at', now, 'result', result)
+        end
+        if exit_code then call('HSET', key, 'exit_code', exit_code) end
+    end
+end
+
+-- Writes the plain tasks that started.
+local function commit_started(c, n)
+    local q, ids, worker, entries, at = c.q, c.started, c.worker, c.entries, n * 2
+    entries[at + 1], entries[at + 2] = '@last', q.now_us_text
+    call('ZREM', q.pending_key, unpack(ids, 1, n))
+    call('ZADD', q.leases_key, unpack(c.leases, 1, at))
+    call('HSET', q.attempts_prefix .. worker, unpack(entries, 1, at + 2))
+    local prefix, now = q.task_prefix, q.now_text
+    for i = 1, n do
+        call('HSET', prefix .. ids[i], 'state', 'running', 'attempt', '1', 'worker', worker, 'started_at', now)
+    end
+end
+
+-- Writes what else the change-set has in its indexes.
+local function commit_indexes(c)
     local q = c.q
     local prefix = q.prefix
-    if sw.has_follow_ups(c) then
-        sw.follow_up(c)
-        if not c.wake then sw.plan_wake_for_added(c) end
-    end
-    for index, ids in pairs(c.rem) do redis.call('ZREM', prefix .. index, unpack(ids)) end
-    for index, pairs_ in pairs(c.add) do redis.call('ZADD', prefix .. index, unpack(pairs_)) end
+    for index, ids in pairs(c.rem) do call('ZREM', prefix .. index, unpack(ids)) end
+    for index, pairs_ in pairs(c.add) do call('ZADD', prefix .. index, unpack(pairs_)) end
     if c.lanes then sw.commit_lanes(q, c.lanes) end
     for worker, a in pairs(rawget(c, 'attempts') or NONE) do
-        local key = prefix .. 'attempts:' .. worker
-        if #a.del > 0 then redis.call('HDEL', key, unpack(a.del)) end
-        if #a.set > 0 then redis.call('HSET', key, unpack(a.set)) end
+        local key = q.attempts_prefix .. worker
+        if #a.del > 0 then call('HDEL', key, unpack(a.del)) end
+        if #a.set > 0 then call('HSET', key, unpack(a.set)) end
     end
-    for i = 1, #c.hset, 2 do redis.call('HSET', c.hset[i], unpack(c.hset[i + 1])) end
-    for i = 1, #c.hdel, 2 do redis.call('HDEL', c.hdel[i], unpack(c.hdel[i + 1])) end
+    for i = 1, #c.hdel, 2 do call('HDEL', c.hdel[i], unpack(c.hdel[i + 1])) end
     for name, by in pairs(rawget(c, 'stats') or NONE) do
-        if by ~= 0 then redis.call('HINCRBY', prefix .. 'stats', name, by) end
+        if by ~= 0 then call('HINCRBY', q.stats_key, name, by) end
     end
+    if rawget(c, 'payloads') then call('MSET', unpack(c.payloads)) end
     if rawget(c, 'batches') then commit_batches(c) end
     if rawget(c, 'limits') or rawget(c, 'rates') then sw.commit_limits(c) end
     if rawget(c, 'fair') then sw.commit_fairness(c) end
@@ -243,14 +377,28 @@ function sw.commit(c)
     if c.depends then sw.commit_depends(c) end
     if c.cascaded or rawget(c, 'dependents') or rawget(c, 'cascade') then sw.commit_cascade(c) end
     if rawget(c, 'unique') or rawget(c, 'given_up') then sw.commit_unique(c) end
+end
+
+-- Writes everything, and publishes last; nothing here can fail for a reason that validation could have seen.
+function sw.commit(c)
+    local q = c.q
+    if c.is_general and sw.has_follow_ups(c) then
+        sw.follow_up(c)
+        if not c.wake then sw.plan_wake_for_added(c) end
+    end
+    if c.n_completed > 0 then commit_completed(c, c.n_completed) end
+    if c.n_started > 0 then commit_started(c, c.n_started) end
+    if c.n_added > 0 then call('ZADD', q.pending_key, unpack(c.added, 1, c.n_added)) end
+    for i = 1, c.n_hashes, 2 do call('HSET', c.hashes[i], unpack(c.hashes[i + 1])) end
+    if c.is_general then commit_indexes(c) end
     if c.pull then sw.commit_pull(q, c.pull) end
-    if c.reserve or c.unreserve then sw.commit_reservation(c) end
+    if not q.is_plain and (c.reserve or c.unreserve) then sw.commit_reservation(c) end
     if c.wake and #c.wake > 0 then sw.commit_wake(c) end
-    local results, events = rawget(c, 'results'), rawget(c, 'events')
-    if results then redis.call('PUBLISH', prefix .. 'results', table.concat(results, '\n')) end
-    if events then redis.call('PUBLISH', prefix .. 'events', table.concat(events, '\n')) end
+    if c.n_results > 0 then call('PUBLISH', q.results_key, lines_of(c.results, c.n_results)) end
+    if c.n_events > 0 then call('PUBLISH', q.events_key, lines_of(c.events, c.n_events)) end
+    if not c.is_general then return keep(c) end
     for _, message in ipairs(rawget(c, 'control') or NONE) do
-        redis.call('PUBLISH', prefix .. 'control:' .. message[1], message[2])
+        call('PUBLISH', q.prefix .. 'control:' .. message[1], message[2])
     end
     for _, id in ipairs(rawget(c, 'completed_batches') or NONE) do sw.start_follow_up(q, id) end
 end

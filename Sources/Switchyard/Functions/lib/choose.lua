@@ -15,12 +15,12 @@ local LANES_AT_ONCE = 8
 -- The lanes with tasks in line that `class` serves, most urgent first, fetched as needed: a list of
 -- { lane, score, ids, next }, and in `beyond` the score from which on there may be more (nil: that was all).
 local function sources_of(q, class)
-    local first = redis.call('ZRANGE', q.prefix .. 'pending', 0, 0, 'WITHSCORES')
+    local first = call('ZRANGE', q.prefix .. 'pending', 0, 0, 'WITHSCORES')
     return { { lane = '', score = tonumber(first[2]) }, class = class, fetched = 0, beyond = -1 }
 end
 
 local function fetch_lanes(q, sources)
-    local lanes = redis.call('ZRANGE', q.prefix .. 'lanes', sources.fetched, sources.fetched + LANES_AT_ONCE - 1,
+    local lanes = call('ZRANGE', q.prefix .. 'lanes', sources.fetched, sources.fetched + LANES_AT_ONCE - 1,
         'WITHSCORES')
     for i = 1, #lanes, 2 do
         if sw.serves(sources.class, lanes[i]) then
@@ -35,7 +35,7 @@ end
 local function take(q, source, want)
     if not source.ids or source.next > #source.ids then
         source.from = source.from and source.from + want or 0
-        source.ids = redis.call('ZRANGE', q.prefix .. sw.line_of(source.lane ~= '' and source.lane or nil), source.from,
+        source.ids = call('ZRANGE', q.prefix .. sw.line_of(source.lane ~= '' and source.lane or nil), source.from,
             source.from + want, 'WITHSCORES')
         source.next = 1
         -- One more than wanted, for the score after the last.
@@ -62,23 +62,23 @@ end
 
 -- Whether the first task of a lane has waited so long that a worker is to be reserved for it.
 local function has_waited(q, lane)
-    local id = redis.call('ZRANGE', q.prefix .. sw.line_of(lane), 0, 0)[1]
-    local since = id and redis.call('HGET', q.prefix .. 'task:' .. id, 'submitted_at')
+    local id = call('ZRANGE', q.prefix .. sw.line_of(lane), 0, 0)[1]
+    local since = id and call('HGET', q.prefix .. 'task:' .. id, 'submitted_at')
     return since and q.now - tonumber(since) >= q.reserve_after_ms
 end
 
 local function do_nothing() end
 local function always() return true end
 
--- The line as it stands, fetched as needed.
-local function plain_chooser(c, want)
-    local ids, at, from = {}, 0, 0
+-- The line as it stands behind its first `from` tasks, fetched as needed.
+local function plain_chooser(c, want, from)
+    local ids, at = {}, 0
     local chooser = { took = do_nothing, fits = always }
     function chooser.next()
         at = at + 1
         if at > #ids then
             if from > LOOK_AHEAD then return nil end
-            ids = redis.call('ZRANGE', c.q.prefix .. 'pending', from, from + want - 1)
+            ids = call('ZRANGE', c.q.pending_key, from, from + want - 1)
             at, from = 1, from + want
         end
         return ids[at]
@@ -89,20 +89,20 @@ end
 -- What the worker's class may take into the room that is left.
 local function lane_chooser(c, worker, held, want)
     local q = c.q
-    local class = redis.call('HGET', q.prefix .. 'class', worker) or ''
-    local occupied = {}
+    local class = call('HGET', q.prefix .. 'class', worker) or ''
+    local occupied, over = {}, sw.ending(c)
     for i = 1, #held, 2 do
         local _, _, _, lane = sw.lease_of(held[i + 1])
-        if lane and not c.ending_now[held[i]] then occupied[#occupied + 1] = lane end
+        if lane and not over[held[i]] then occupied[#occupied + 1] = lane end
     end
     local room = sw.room(class, occupied)
     local reserved = {}
-    local pairs_ = redis.call('HGETALL', q.prefix .. 'reserved')
+    local pairs_ = call('HGETALL', q.prefix .. 'reserved')
     for i = 1, #pairs_, 2 do reserved[pairs_[i]] = pairs_[i + 1] end
 
     local sources = sources_of(q, class)
     for lane, reserver in pairs(reserved) do
-        local score = reserver == worker and redis.call('ZSCORE', q.prefix .. 'lanes', lane)
+        local score = reserver == worker and call('ZSCORE', q.prefix .. 'lanes', lane)
         -- Reserved for a lane that still has tasks: that lane only.
         if score then sources = { { lane = lane, score = tonumber(score) } } end
     end
@@ -138,10 +138,11 @@ local function lane_chooser(c, worker, held, want)
     return chooser
 end
 
---   held   the reply of HGETALL attempts:<worker>
+--   held   the worker's leases, where the queue has lanes
 --   together   tasks of one group are wanted together
-function sw.chooser(c, worker, held, want, together)
-    local chooser = c.q.has_lanes and lane_chooser(c, worker, held, want) or plain_chooser(c, want)
+--   looked   how many of the first in a line without lanes were looked at
+function sw.chooser(c, worker, held, want, together, looked)
+    local chooser = c.q.has_lanes and lane_chooser(c, worker, held, want) or plain_chooser(c, want, looked)
     if c.q.has_affinity then chooser = sw.affine_chooser(c, worker, chooser) end
     if together then chooser = sw.group_chooser(c, chooser) end
     return chooser
@@ -149,15 +150,15 @@ end
 
 -- Called by commit.
 function sw.commit_reservation(c)
-    if c.unreserve then redis.call('HDEL', c.q.prefix .. 'reserved', unpack(c.unreserve)) end
-    if c.reserve then redis.call('HSET', c.q.prefix .. 'reserved', c.reserve[1], c.reserve[2]) end
+    if c.unreserve then call('HDEL', c.q.prefix .. 'reserved', unpack(c.unreserve)) end
+    if c.reserve then call('HSET', c.q.prefix .. 'reserved', c.reserve[1], c.reserve[2]) end
 end
 
 -- The worker takes no more work: another is to be reserved instead of it.
 function sw.unreserve_worker(q, worker)
-    local reserved = redis.call('HGETALL', q.prefix .. 'reserved')
+    local reserved = call('HGETALL', q.prefix .. 'reserved')
     for i = 1, #reserved, 2 do
-        if reserved[i + 1] == worker then redis.call('HDEL', q.prefix .. 'reserved', reserved[i]) end
+        if reserved[i + 1] == worker then call('HDEL', q.prefix .. 'reserved', reserved[i]) end
     end
 end
 
@@ -165,16 +166,16 @@ end
 function sw.join_class(q, worker, class)
     sw.leave_class(q, worker)
     if class == '' then return end
-    redis.call('HSET', q.prefix .. 'class', worker, class)
-    redis.call('HINCRBY', q.prefix .. 'classes', class, 1)
+    call('HSET', q.prefix .. 'class', worker, class)
+    call('HINCRBY', q.prefix .. 'classes', class, 1)
 end
 
 function sw.leave_class(q, worker)
-    local class = redis.call('HGET', q.prefix .. 'class', worker)
+    local class = call('HGET', q.prefix .. 'class', worker)
     if class then
-        redis.call('HDEL', q.prefix .. 'class', worker)
-        if redis.call('HINCRBY', q.prefix .. 'classes', class, -1) <= 0 then
-            redis.call('HDEL', q.prefix .. 'classes', class)
+        call('HDEL', q.prefix .. 'class', worker)
+        if call('HINCRBY', q.prefix .. 'classes', class, -1) <= 0 then
+            call('HDEL', q.prefix .. 'classes', class)
         end
     end
     sw.unreserve_worker(q, worker)

@@ -72,7 +72,7 @@ function sw.check_dependencies(q, tasks)
             t.dependencies, problem = parse(t, same)
             if problem then return 'task ' .. t.task .. ': ' .. problem end
             any = true
-            if next(same) then t.depends_on = table.concat(t.dependencies, ',') end
+            if next(same) then sw.set_field(t, 'depends_on', table.concat(t.dependencies, ',')) end
         end
     end
     if not any then return nil end
@@ -83,7 +83,7 @@ function sw.check_dependencies(q, tasks)
         t.waits_for = 0
         for _, id in ipairs(t.dependencies or {}) do
             -- One of the same submission may be cancelled at once, and those that depend on it with it.
-            local state = by_id[id] and (by_id[id].broken and 'cancelled' or 'pending') or states[id] or redis.call('HGET', q.prefix .. 'task:' .. id, 'state')
+            local state = by_id[id] and (by_id[id].broken and 'cancelled' or 'pending') or states[id] or call('HGET', q.prefix .. 'task:' .. id, 'state')
             if not state then
                 return 'task ' .. t.task .. ': depends_on: there is no task ' .. id .. ' in queue ' .. q.name
             end
@@ -113,10 +113,10 @@ function sw.commit_depends(c)
     local prefix = c.q.prefix
     for i = 1, #c.depends, 2 do
         local key = prefix .. 'task:' .. c.depends[i]
-        local v = redis.call('HMGET', key, 'state', 'uses', 'worker')
+        local v = call('HMGET', key, 'state', 'uses', 'worker')
         if v[1] and not sw.TERMINAL[v[1]] then
-            redis.call('RPUSH', prefix .. 'dependents:' .. c.depends[i], c.depends[i + 1])
-            if not v[2] then redis.call('HSET', key, 'uses', '1') end
+            call('RPUSH', prefix .. 'dependents:' .. c.depends[i], c.depends[i + 1])
+            if not v[2] then call('HSET', key, 'uses', '1') end
             if sw.LIVE[v[1]] then sw.mark_lease(c.q, v[3], c.depends[i]) end
         end
     end
@@ -130,8 +130,7 @@ local function settle(c, id, dependency, state)
     if state ~= 'completed' and not task.run_anyway then
         if task.held_by == 'batch' then
             -- Nobody sees it yet: it is cancelled when its batch is opened.
-            c.hset[#c.hset + 1] = c.q.prefix .. 'task:' .. id
-            c.hset[#c.hset + 1] = { 'broken', dependency .. ' is ' .. state }
+            sw.write_hash(c, c.q.task_prefix .. id, { 'broken', dependency .. ' is ' .. state })
             return
         end
         c.waiting[id] = nil
@@ -145,7 +144,7 @@ end
 -- Settles up to `budget` dependents of the ended task `id`. Answers how many, and whether all are.
 local function settle_dependents(c, id, state, budget)
     local key = c.q.prefix .. 'dependents:' .. id
-    local ids = redis.call('LRANGE', key, 0, budget)
+    local ids = call('LRANGE', key, 0, budget)
     local n = math.min(#ids, budget)
     for i = 1, n do settle(c, ids[i], id, state) end
     c.dependents[id] = n
@@ -169,8 +168,7 @@ function sw.settle_ended(c)
         if task.deps_left <= 0 and task.held_by == 'dependencies' then
             sw.release(c, task, { 'deps_left', '0' })
         else
-            c.hset[#c.hset + 1] = c.q.prefix .. 'task:' .. id
-            c.hset[#c.hset + 1] = { 'deps_left', tostring(task.deps_left) }
+            sw.write_hash(c, c.q.task_prefix .. id, { 'deps_left', tostring(task.deps_left) })
         end
     end
     c.waiting = {}
@@ -187,7 +185,7 @@ end
 
 -- Called by tick: goes on with up to `limit` ended tasks whose dependents were too many for one call.
 function sw.plan_cascade(c, limit)
-    local ids = redis.call('LRANGE', c.q.prefix .. 'cascade', 0, limit - 1)
+    local ids = call('LRANGE', c.q.prefix .. 'cascade', 0, limit - 1)
     for _, id in ipairs(ids) do
         local task = sw.read(c.q, id)
         if task and sw.TERMINAL[task.state] then
@@ -202,10 +200,10 @@ end
 function sw.commit_cascade(c)
     local prefix = c.q.prefix
     for id, n in pairs(c.dependents) do
-        if n > 0 then redis.call('LTRIM', prefix .. 'dependents:' .. id, n, -1) end
+        if n > 0 then call('LTRIM', prefix .. 'dependents:' .. id, n, -1) end
     end
-    if c.cascaded and c.cascaded > 0 then redis.call('LTRIM', prefix .. 'cascade', c.cascaded, -1) end
-    if #c.cascade > 0 then redis.call('RPUSH', prefix .. 'cascade', unpack(c.cascade)) end
+    if c.cascaded and c.cascaded > 0 then call('LTRIM', prefix .. 'cascade', c.cascaded, -1) end
+    if #c.cascade > 0 then call('RPUSH', prefix .. 'cascade', unpack(c.cascade)) end
 end
 
 -- Adds to an assignment what its dependencies answered: the pair `dependency_results`, JSON by task id. A result
@@ -215,7 +213,7 @@ function sw.add_dependency_results(q, assignment)
         if assignment[i] == 'depends_on' then
             local results, any = {}, false
             for id in string.gmatch(assignment[i + 1], '[^,]+') do
-                local result = redis.call('HGET', q.prefix .. 'task:' .. id, 'result')
+                local result = call('HGET', q.prefix .. 'task:' .. id, 'result')
                 results[id] = result and #result <= 4096 and result or cjson.null
                 any = true
             end
@@ -231,14 +229,14 @@ end
 -- A task that has ended is to run again: it waits for those of its dependencies that have not ended. One that ended
 -- without success is passed over, for a person asked. Answers how many it waits for.
 function sw.await_again(c, id)
-    local text = redis.call('HGET', c.q.prefix .. 'task:' .. id, 'depends_on')
+    local text = call('HGET', c.q.prefix .. 'task:' .. id, 'depends_on')
     local open = {}
     for other in string.gmatch(text or '', '[^,]+') do
-        local state = redis.call('HGET', c.q.prefix .. 'task:' .. other, 'state')
+        local state = call('HGET', c.q.prefix .. 'task:' .. other, 'state')
         if state and not sw.TERMINAL[state] then open[#open + 1] = other end
     end
     -- It may still stand in their lists from before: counted twice, it would not wait for the others.
-    for _, other in ipairs(open) do redis.call('LREM', c.q.prefix .. 'dependents:' .. other, 0, id) end
+    for _, other in ipairs(open) do call('LREM', c.q.prefix .. 'dependents:' .. other, 0, id) end
     if #open > 0 then sw.depend(c, id, open) end
     return #open
 end

@@ -14,7 +14,7 @@ local QUANTUM = 1000
 local function level_of(c, priority)
     local level = c.fair[priority]
     if not level then
-        level = { finish = {}, v = tonumber(redis.call('HGET', c.q.prefix .. 'fair:' .. priority, 'v')
+        level = { finish = {}, v = tonumber(call('HGET', c.q.prefix .. 'fair:' .. priority, 'v')
             or sw.time_tag(c.q, 0)) }
         c.fair[priority] = level
     end
@@ -25,7 +25,7 @@ end
 function sw.start_tag(c, t)
     local level, key = level_of(c, t.priority), t.fairness_key or ''
     local finish = level.finish[key]
-        or tonumber(redis.call('HGET', c.q.prefix .. 'fair:' .. t.priority, 'f:' .. key) or 0)
+        or tonumber(call('HGET', c.q.prefix .. 'fair:' .. t.priority, 'f:' .. key) or 0)
     local start = math.max(level.v, finish)
     level.finish[key] = start + math.max(1, math.floor(QUANTUM / tonumber(t.fairness_weight or 1)))
     return start
@@ -49,7 +49,7 @@ function sw.commit_fairness(c)
         if level.moved or #set > 0 then
             set[#set + 1] = 'v'
             set[#set + 1] = sw.digits(level.v)
-            redis.call('HSET', c.q.prefix .. 'fair:' .. priority, unpack(set))
+            call('HSET', c.q.prefix .. 'fair:' .. priority, unpack(set))
         end
     end
 end
@@ -59,15 +59,15 @@ end
 function sw.forget_tenants(q, limit)
     for _, priority in ipairs(sw.PRIORITIES) do
         local key = q.prefix .. 'fair:' .. priority
-        local v = redis.call('HMGET', key, 'v', 'cursor')
+        local v = call('HMGET', key, 'v', 'cursor')
         if v[1] then
-            local page = redis.call('HSCAN', key, v[2] or '0', 'MATCH', 'f:*', 'COUNT', limit)
+            local page = call('HSCAN', key, v[2] or '0', 'MATCH', 'f:*', 'COUNT', limit)
             local past = {}
             for i = 1, #page[2], 2 do
                 if tonumber(page[2][i + 1]) <= tonumber(v[1]) then past[#past + 1] = page[2][i] end
             end
-            if #past > 0 then redis.call('HDEL', key, unpack(past)) end
-            redis.call('HSET', key, 'cursor', page[1])
+            if #past > 0 then call('HDEL', key, unpack(past)) end
+            call('HSET', key, 'cursor', page[1])
         end
     end
 end

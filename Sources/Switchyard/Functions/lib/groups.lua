@@ -14,7 +14,7 @@ function sw.group_chooser(c, inner)
                 return
             end
             window[#window + 1] = { id = id, lane = lane,
-                group = redis.call('HGET', q.prefix .. 'task:' .. id, 'group_key') }
+                group = call('HGET', q.prefix .. 'task:' .. id, 'group_key') }
         end
     end
     -- Which of the window is next: the first of the group, or the first.

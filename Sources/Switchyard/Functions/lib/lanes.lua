@@ -188,11 +188,11 @@ end
 -- Called by commit: the index `lanes` holds, for each lane that has tasks in line, the score of the first.
 function sw.commit_lanes(q, lanes)
     for lane in pairs(lanes) do
-        local first = redis.call('ZRANGE', q.prefix .. sw.line_of(lane), 0, 0, 'WITHSCORES')
+        local first = call('ZRANGE', q.prefix .. sw.line_of(lane), 0, 0, 'WITHSCORES')
         if first[1] then
-            redis.call('ZADD', q.prefix .. 'lanes', first[2], lane)
+            call('ZADD', q.prefix .. 'lanes', first[2], lane)
         else
-            redis.call('ZREM', q.prefix .. 'lanes', lane)
+            call('ZREM', q.prefix .. 'lanes', lane)
         end
     end
 end
@@ -202,23 +202,23 @@ function sw.elsewhere(q)
     local total = 0
     if q.has_holds then
         for _, index in ipairs({ 'waiting', 'blocked', 'staged' }) do
-            total = total + redis.call('ZCARD', q.prefix .. index)
+            total = total + call('ZCARD', q.prefix .. index)
         end
     end
     if q.has_lanes then
-        for _, n in ipairs(redis.call('HMGET', q.prefix .. 'stats', 'in_lanes_critical', 'in_lanes_high',
+        for _, n in ipairs(call('HMGET', q.prefix .. 'stats', 'in_lanes_critical', 'in_lanes_high',
             'in_lanes_normal', 'in_lanes_low')) do
             total = total + tonumber(n or 0)
         end
         -- With aging the counters have all that stands in line.
-        if q.aging_ms > 0 then total = total - redis.call('ZCARD', q.prefix .. 'pending') end
+        if q.aging_ms > 0 then total = total - call('ZCARD', q.prefix .. 'pending') end
     end
     return total
 end
 
 -- The classes of the registered workers, each with its number of workers, in pairs.
 function sw.classes(q)
-    return redis.call('HGETALL', q.prefix .. 'classes')
+    return call('HGETALL', q.prefix .. 'classes')
 end
 
 -- Whether any registered worker could ever run tasks of `lane`.
@@ -228,5 +228,5 @@ function sw.is_served(q, lane)
         if sw.serves(classes[i], lane) then return true end
     end
     -- Workers without labels and capacity are of no class; they have not the labels that a lane does not want (zone!=eu).
-    return sw.serves('', lane) and redis.call('ZCARD', q.prefix .. 'workers') > redis.call('HLEN', q.prefix .. 'class')
+    return sw.serves('', lane) and call('ZCARD', q.prefix .. 'workers') > call('HLEN', q.prefix .. 'class')
 end

@@ -8,7 +8,7 @@
 local function running(c, key)
     local limit = c.limits[key]
     if not limit then
-        limit = { add = {}, rem = {}, running = redis.call('SCARD', c.q.prefix .. 'running:' .. key) }
+        limit = { add = {}, rem = {}, running = call('SCARD', c.q.prefix .. 'running:' .. key) }
         c.limits[key] = limit
     end
     return limit
@@ -56,7 +56,7 @@ end
 function sw.rate_due(c, task)
     local key = task.rate_key
     local interval = 1000000 / tonumber(task.rate_per_second or 1)
-    local tat = c.rates[key] or tonumber(redis.call('GET', c.q.prefix .. 'rate:' .. key) or 0)
+    local tat = c.rates[key] or tonumber(call('GET', c.q.prefix .. 'rate:' .. key) or 0)
     local due = math.max(c.q.now_us, tat - (tonumber(task.rate_burst or 1) - 1) * interval)
     c.rates[key] = math.max(c.q.now_us, tat) + interval
     return due
@@ -72,7 +72,7 @@ function sw.release_blocked(c)
             local index = 'blocked:' .. key
             local left = #limit.rem + 1
             local last = left - 1 + #(c.rem[index] or {})
-            for _, id in ipairs(redis.call('ZRANGE', c.q.prefix .. index, 0, last)) do
+            for _, id in ipairs(call('ZRANGE', c.q.prefix .. index, 0, last)) do
                 local task = not c.moved[id] and sw.read(c.q, id)
                 local is_blocked = task and task.held_by == 'concurrency_limit' and left > 0
                 if is_blocked then left = left - 1 end
@@ -90,11 +90,11 @@ end
 function sw.commit_limits(c)
     local prefix = c.q.prefix
     for key, limit in pairs(c.limits) do
-        if #limit.rem > 0 then redis.call('SREM', prefix .. 'running:' .. key, unpack(limit.rem)) end
-        if #limit.add > 0 then redis.call('SADD', prefix .. 'running:' .. key, unpack(limit.add)) end
+        if #limit.rem > 0 then call('SREM', prefix .. 'running:' .. key, unpack(limit.rem)) end
+        if #limit.add > 0 then call('SADD', prefix .. 'running:' .. key, unpack(limit.add)) end
     end
     for key, tat in pairs(c.rates) do
         -- The bucket is full again once its time is past.
-        redis.call('SET', prefix .. 'rate:' .. key, sw.digits(tat), 'PXAT', sw.digits(math.ceil(tat / 1000) + 1000))
+        call('SET', prefix .. 'rate:' .. key, sw.digits(tat), 'PXAT', sw.digits(math.ceil(tat / 1000) + 1000))
     end
 end

@@ -9,7 +9,8 @@ local EPOCH_2024_US = 1704067200000000
 local BAND = 1125899906842624
 
 sw.PRIORITIES = { 'critical', 'high', 'normal', 'low' }
-sw.LEVEL = { critical = 0, high = 1, normal = 2, low = 3 }
+local LEVEL = { critical = 0, high = 1, normal = 2, low = 3 }
+sw.LEVEL = LEVEL
 
 -- Settings kept in the hash `config`, with the value that holds where a field is absent. Unit in the name.
 sw.DEFAULTS = {
@@ -36,72 +37,122 @@ sw.DEFAULTS = {
 local FLAGS = { paused = true, has_lanes = true, is_fair = true, has_affinity = true, has_holds = true,
     has_schedules = true }
 
--- The settings that a text of `config` says (the field `effective`), and what is remembered of such texts: reading one
--- field and looking it up here costs a third of reading ten.
-local known, known_count = {}, 0
-
--- Every setting with the value that holds, as the fallback of a queue.
-local function settings_of(fields)
-    local settings = {}
-    for name, value in pairs(sw.DEFAULTS) do settings[name] = value end
-    for name in pairs(FLAGS) do settings[name] = false end
-    for name, value in pairs(fields) do
-        if FLAGS[name] then
-            settings[name] = value == '1'
-        elseif sw.DEFAULTS[name] then
-            settings[name] = tonumber(value)
-        end
-    end
-    settings.instance = fields.instance
-    return { __index = settings }
-end
-
 -- The fields of `config` as they are.
 local function read_config(prefix)
-    local pairs_, fields = redis.call('HGETALL', prefix .. 'config'), {}
+    local pairs_, fields = call('HGETALL', prefix .. 'config'), {}
     for i = 1, #pairs_, 2 do fields[pairs_[i]] = pairs_[i + 1] end
     return fields
 end
 
-local function parse_effective(text)
+-- Decimal digits without the cost of formatting: a number is cut into millions and the two groups of three digits below.
+-- Millions of milliseconds or microseconds change every quarter of an hour or second, so their text is mostly at hand.
+local GROUPS, millions, millions_count = {}, {}, 0
+
+-- The numbers from 0 to 999 by their decimal digits.
+sw.COUNTS = {}
+
+-- A Redis integer reply is 64 bits, but a Lua number prints as 1.7e+12: write it out. `number` is whole and not negative.
+local function digits(number)
+    if number < 1000000 then return string.format('%.0f', number) end
+    local below = number % 1000000
+    local high = (number - below) / 1000000
+    local text = millions[high]
+    if not text then
+        if millions_count == 1000 then millions, millions_count = {}, 0 end
+        text = string.format('%.0f', high)
+        millions[high] = text
+        millions_count = millions_count + 1
+    end
+    local last = below % 1000
+    return text .. GROUPS[(below - last) / 1000] .. GROUPS[last]
+end
+sw.digits = digits
+
+-- Takes over the settings that a text of `config` says (its field `effective`; false: the fields themselves).
+local function apply(q, effective)
+    for name, value in pairs(sw.DEFAULTS) do q[name] = value end
+    for name in pairs(FLAGS) do q[name] = false end
     local fields = {}
-    for name, value in string.gmatch(text, '([a-z_]+)=([^ ]+)') do fields[name] = value end
-    if known_count == 1000 then known, known_count = {}, 0 end
-    known[text] = settings_of(fields)
-    known_count = known_count + 1
-    return known[text]
+    if effective then
+        for name, value in string.gmatch(effective, '([a-z_]+)=([^ ]+)') do fields[name] = value end
+    else
+        fields = read_config(q.prefix)
+    end
+    for name, value in pairs(fields) do
+        if FLAGS[name] then
+            q[name] = value == '1'
+        elseif sw.DEFAULTS[name] then
+            q[name] = tonumber(value)
+        end
+    end
+    q.effective, q.is_compiled, q.instance = effective, effective ~= false, fields.instance
+    q.is_plain = not (q.has_lanes or q.is_fair or q.aging_ms > 0)
+    q.lease_text, q.default_timeout_text = sw.digits(q.lease_ms), sw.digits(q.default_timeout_ms)
 end
 
 -- Writes fields of `config`, as pairs, and the line `effective` that says all of them.
 function sw.set_config(q, ...)
-    redis.call('HSET', q.prefix .. 'config', ...)
+    call('HSET', q.prefix .. 'config', ...)
     local fields, words = read_config(q.prefix), {}
     for name, value in pairs(fields) do
         if name == 'instance' or FLAGS[name] or sw.DEFAULTS[name] then words[#words + 1] = name .. '=' .. value end
     end
     table.sort(words)
-    redis.call('HSET', q.prefix .. 'config', 'effective', table.concat(words, ' '))
-    q.is_compiled = true
+    local effective = table.concat(words, ' ')
+    call('HSET', q.prefix .. 'config', 'effective', effective)
+    apply(q, effective)
 end
 
--- Answers the queue, or nil and an error reply. Every setting is a field of it, a number; and so is what the queue uses:
--- paused, has_lanes (requirements, resources, labels), is_fair, has_affinity, has_holds (limits, dependencies, unique keys,
--- staged batches), has_schedules.
-function sw.open(keys)
+-- The queues that calls were about lately, by prefix: what is known of each is made once, and made again when the line
+-- `effective` of its `config` is another.
+local queues, queue_count = {}, 0
+
+-- A queue, or a partition of one, seen for the first time: its name, and the names of its keys. Or nil and an error reply.
+local function meet(keys)
     local prefix, name, partition = keys[1], nil, nil
     if #keys == 1 then name, partition = string.match(prefix, '^switchyard:{([A-Za-z0-9._:-]+)(/?%d*)}:$') end
     if not name or #name > 200 or (partition ~= '' and not string.find(partition, '^/[1-9]%d?$')) then
         return nil, sw.bad('key: expected one, the prefix of a queue such as switchyard:{default}:, found '
             .. #keys .. (prefix and ': ' .. sw.shown(prefix) or ''))
     end
-    local time = redis.call('TIME')
-    local now_us = tonumber(time[1]) * 1000000 + tonumber(time[2])
-    local now = math.floor(now_us / 1000)
-    local effective = redis.call('HGET', prefix .. 'config', 'effective')
-    local settings = effective and (known[effective] or parse_effective(effective))
-        or settings_of(read_config(prefix))
-    return setmetatable({ name = name, prefix = prefix, now_us = now_us, now = now,
-        now_text = string.format('%.0f', now), is_compiled = effective ~= false }, settings)
+    if not GROUPS[0] then
+        for i = 0, 999 do
+            GROUPS[i] = string.format('%03d', i)
+            sw.COUNTS[string.format('%d', i)] = i
+        end
+    end
+    if queue_count == 1000 then queues, queue_count = {}, 0 end
+    local q = { name = name, prefix = prefix, task_prefix = prefix .. 'task:', attempts_prefix = prefix .. 'attempts:' }
+    for _, key in ipairs({ 'config', 'pending', 'held', 'leases', 'finished', 'idle', 'stats', 'results', 'events' }) do
+        q[key .. '_key'] = prefix .. key
+    end
+    queues[prefix] = q
+    queue_count = queue_count + 1
+    return q
+end
+
+-- Answers the queue, or nil and an error reply. Every setting is a field of it, a number; and so is what the queue uses:
+-- paused, has_lanes (requirements, resources, labels), is_fair, has_affinity, has_holds (limits, dependencies, unique keys,
+-- staged batches), has_schedules. The table is the same in every call: what a call notes in it must be true for the next.
+function sw.open(keys)
+    local q, failure = queues[keys[1]], nil
+    if not q or keys[2] then
+        call, find, match = redis.call, string.find, string.match
+        q, failure = meet(keys)
+        if not q then return nil, failure end
+    end
+    local time = call('TIME')
+    local seconds, below = time[1], time[2] + 0
+    local last = below % 1000
+    local ms = (below - last) / 1000
+    q.now_us = seconds * 1000000 + below
+    q.now = seconds * 1000 + ms
+    q.now_text = seconds .. GROUPS[ms]
+    q.now_us_text = q.now_text .. GROUPS[last]
+    q.lease_end, q.timeout = nil, nil
+    local effective = call('HGET', q.config_key, 'effective')
+    if effective ~= q.effective or not effective then apply(q, effective) end
+    return q
 end
 
 -- The queue's instance id, made once. That it is gone or another means that Redis lost the queue's data.
@@ -109,14 +160,12 @@ function sw.ensure_instance(q)
     if q.instance and q.is_compiled then return end
     if not q.instance then q.instance = string.format('%.0f', q.now_us) end
     sw.set_config(q, 'instance', q.instance)
-    redis.call('HSETNX', q.prefix .. 'config', 'created_at', q.now_text)
+    call('HSETNX', q.prefix .. 'config', 'created_at', q.now_text)
 end
 
 -- From now on the queue uses something that a plain one does not pay for: one of FLAGS.
 local function ensure(q, flag)
-    if q[flag] then return end
-    q[flag] = true
-    sw.set_config(q, flag, '1')
+    if not q[flag] then sw.set_config(q, flag, '1') end
 end
 
 -- Requirements, resources or labels: the queue has lanes and classes.
@@ -145,7 +194,7 @@ end
 
 -- Where a task stands in line: its level, and its tag (when it was submitted first, or its share's turn).
 function sw.place(q, priority, tag)
-    return sw.digits(sw.LEVEL[priority] * width(q) + tag)
+    return digits(LEVEL[priority] * width(q) + tag)
 end
 
 -- The tag in the place of a task of `priority`.
@@ -157,9 +206,4 @@ end
 function sw.band(priority)
     local low = sw.LEVEL[priority] * BAND
     return string.format('%.0f', low), string.format('(%.0f', low + BAND)
-end
-
--- A Redis integer reply is 64 bits, but a Lua number prints as 1.7e+12: write it out.
-function sw.digits(number)
-    return string.format('%.0f', number)
 end

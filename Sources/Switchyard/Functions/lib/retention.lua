@@ -2,7 +2,7 @@
 
 -- Whether dependents of the ended task still wait to hear of it: the ticks have not come so far.
 function sw.has_unsettled(q, id)
-    return q.has_holds and redis.call('EXISTS', q.prefix .. 'dependents:' .. id) == 1
+    return q.has_holds and call('EXISTS', q.prefix .. 'dependents:' .. id) == 1
 end
 
 -- Deletes the ended tasks `ids`: hash, log, index, and their part in the counts; but not those whose dependents still wait,
@@ -10,24 +10,25 @@ end
 function sw.delete_ended(q, ids, forced)
     local doomed, keys, purged, batches = {}, {}, {}, {}
     for _, id in ipairs(ids) do
-        local v = redis.call('HMGET', q.prefix .. 'task:' .. id, 'state', 'batch')
+        local v = call('HMGET', q.prefix .. 'task:' .. id, 'state', 'batch', 'payload_bytes')
         if not v[1] or (sw.TERMINAL[v[1]] and (forced or not sw.has_unsettled(q, id))) then
             doomed[#doomed + 1] = id
             keys[#keys + 1] = q.prefix .. 'task:' .. id
             keys[#keys + 1] = q.prefix .. 'log:' .. id
             keys[#keys + 1] = q.prefix .. 'dependents:' .. id
+            if v[3] then keys[#keys + 1] = q.prefix .. 'payload:' .. id end
             if v[1] then sw.count(purged, 'purged_' .. v[1], 1) end
             if v[2] then sw.count(batches, v[2], 1) end
         end
     end
     if #doomed == 0 then return 0 end
-    redis.call('ZREM', q.prefix .. 'finished', unpack(doomed))
-    redis.call('UNLINK', unpack(keys))
-    for name, by in pairs(purged) do redis.call('HINCRBY', q.prefix .. 'stats', name, by) end
+    call('ZREM', q.prefix .. 'finished', unpack(doomed))
+    call('UNLINK', unpack(keys))
+    for name, by in pairs(purged) do call('HINCRBY', q.prefix .. 'stats', name, by) end
     for id, by in pairs(batches) do
         local key = q.prefix .. 'batch:' .. id
-        if redis.call('HINCRBY', key, 'purged', by) >= tonumber(redis.call('HGET', key, 'total') or 0) then
-            redis.call('DEL', key, q.prefix .. 'members:' .. id)
+        if call('HINCRBY', key, 'purged', by) >= tonumber(call('HGET', key, 'total') or 0) then
+            call('DEL', key, q.prefix .. 'members:' .. id)
         end
     end
     return #doomed

@@ -1,14 +1,16 @@
--- Reading a task's hash. What a transition needs is read in one call; absent counters are 0.
+-- Reading a task's hash. What a transition needs is read in one call; absent counters are 0, and a limit that was not
+-- given is the queue's default of the day.
 
 -- Answers the task, or nil when there is none.
 function sw.read(q, id)
-    local v = redis.call('HMGET', q.prefix .. 'task:' .. id, 'state', 'attempt', 'worker', 'place', 'retry_count',
+    local v = call('HMGET', q.prefix .. 'task:' .. id, 'state', 'attempt', 'worker', 'place', 'retry_count',
         'max_retries', 'timeout_ms', 'started_at', 'assigned_at', 'deliveries', 'batch', 'held_by', 'lane', 'priority',
         'uses')
     if not v[1] then return nil end
     local task = {
         id = id, state = v[1], attempt = tonumber(v[2] or 0), worker = v[3] or '', place = v[4],
-        retry_count = tonumber(v[5] or 0), max_retries = tonumber(v[6] or 0), timeout_ms = tonumber(v[7] or 0),
+        retry_count = tonumber(v[5] or 0), max_retries = tonumber(v[6] or q.default_max_retries),
+        timeout_ms = tonumber(v[7] or q.default_timeout_ms),
         started_at = v[8], assigned_at = v[9], deliveries = tonumber(v[10] or 0), batch = v[11], held_by = v[12],
         lane = v[13], priority = v[14],
     }
@@ -19,7 +21,7 @@ end
 -- Adds what a task has that uses limits, dependencies or a unique key, or that others depend on. Its field `uses` says
 -- that there is something to read here; a task without it is spared the call.
 function sw.read_uses(q, task)
-    local v = redis.call('HMGET', q.prefix .. 'task:' .. task.id, 'concurrency_key', 'concurrency_limit', 'rate_key',
+    local v = call('HMGET', q.prefix .. 'task:' .. task.id, 'concurrency_key', 'concurrency_limit', 'rate_key',
         'rate_per_second', 'rate_burst', 'rate_granted', 'unique_key', 'unique_for_ms', 'deps_left', 'run_anyway', 'run_at', 'broken')
     task.uses = true
     task.concurrency_key, task.concurrency_limit = v[1] or nil, v[2] or nil
@@ -41,40 +43,61 @@ sw.DEFINITION = {
 -- An assignment, as pairs: what a worker needs to run the attempt. `attempt` and `deadline_at` (nil while not started)
 -- are texts; `fields` is the reply of HGETALL.
 function sw.assignment(q, id, attempt, deadline_at, fields)
-    q.lease_text = q.lease_text or sw.digits(q.lease_ms)
-    local out = { 'task', id, 'attempt', attempt, 'lease_ms', q.lease_text }
-    local n = 6
+    local out = { 'task', id, 'attempt', attempt }
+    local n, has_timeout, wanted = 4, false, sw.DEFINITION
     if deadline_at then
-        out[7] = 'deadline_at'
-        out[8] = deadline_at
-        n = 8
+        out[5], out[6] = 'deadline_at', deadline_at
+        n = 6
     end
-    local wanted = sw.DEFINITION
     for i = 1, #fields, 2 do
         local name = fields[i]
-        if wanted[name] then
-            out[n + 1] = name
-            out[n + 2] = fields[i + 1]
+        if name == 'payload_bytes' then
+            out[n + 1], out[n + 2] = 'payload', call('GET', q.prefix .. 'payload:' .. id) or ''
+            n = n + 2
+        elseif wanted[name] then
+            out[n + 1], out[n + 2] = name, fields[i + 1]
             n = n + 2
         end
+        has_timeout = has_timeout or name == 'timeout_ms'
     end
+    if not has_timeout then out[n + 1], out[n + 2] = 'timeout_ms', q.default_timeout_text end
     return out
 end
 
--- What attempts:<worker> says of a lease: its attempt, its deadline in ms (0: not started) as texts, whether its task is one
--- of a batch or has limits, dependents or a unique key ("*": its end concerns more than itself), and its lane.
-function sw.lease_of(value)
-    local attempt, deadline, mark, lane = string.match(value or '', '^(%d+):(%d+)(%*?) ?(.*)$')
-    return attempt, deadline, mark == '*', lane ~= '' and lane or nil
+-- A lease in attempts:<worker>: its attempt, its deadline in ms (0: not started), "*" if the task has limits, dependents or
+-- a unique key (its end concerns more than itself), its batch after "@", its lane after a space.
+function sw.lease_entry(attempt, deadline, uses, batch, lane)
+    return attempt .. ':' .. deadline .. (uses and '*' or '') .. (batch and '@' .. batch or '')
+        .. (lane and ' ' .. lane or '')
+end
+
+-- What such an entry says: attempt and deadline as texts, whether it is marked, the lane and the batch (nil: none).
+function sw.lease_of(entry)
+    local attempt, deadline, mark, batch, lane = string.match(entry or '', '^(%d+):(%d+)(%*?)@?([^ ]*) ?(.*)$')
+    return attempt, deadline, mark == '*', lane ~= '' and lane or nil, batch ~= '' and batch or nil
+end
+
+-- What the entries of attempts:<worker> say, for those of plain tasks that run: many are equal, for they have the same
+-- attempt and the same deadline.
+local attempts, batches, count = {}, {}, 0
+
+-- The attempt, and the batch ('': none), of a plain task's lease; or nil.
+function sw.plain_lease(entry)
+    local attempt = attempts[entry]
+    if attempt then return attempt, batches[entry] end
+    local batch
+    attempt, batch = match(entry, '^(%d+):[1-9]%d*@?([^ *]*)')
+    if not attempt or find(entry, '*', 1, true) then return nil end
+    if count == 1000 then attempts, batches, count = {}, {}, 0 end
+    attempts[entry], batches[entry], count = attempt, batch, count + 1
+    return attempt, batch
 end
 
 -- From now on the end of this live task concerns more than itself.
 function sw.mark_lease(q, worker, id)
-    local key = q.prefix .. 'attempts:' .. worker
-    local attempt, deadline, marked, lane = sw.lease_of(redis.call('HGET', key, id))
-    if attempt and not marked then
-        redis.call('HSET', key, id, attempt .. ':' .. deadline .. '*' .. (lane and ' ' .. lane or ''))
-    end
+    local key = q.attempts_prefix .. worker
+    local attempt, deadline, marked, lane, batch = sw.lease_of(call('HGET', key, id))
+    if attempt and not marked then call('HSET', key, id, sw.lease_entry(attempt, deadline, true, batch, lane)) end
 end
 
 -- Whether `worker` holds the live lease of `attempt`. Answers the task, or nil, an error reply and the task.

@@ -3,8 +3,8 @@
 
 -- The task that already has the key of `t`, as id and state; or nil.
 function sw.holder_of_key(q, t)
-    local id = redis.call('GET', q.prefix .. 'unique:' .. t.unique_key)
-    local state = id and redis.call('HGET', q.prefix .. 'task:' .. id, 'state')
+    local id = call('GET', q.prefix .. 'unique:' .. t.unique_key)
+    local state = id and call('HGET', q.prefix .. 'task:' .. id, 'state')
     if not state then return nil end
     if sw.TERMINAL[state] and state ~= 'completed' then return nil end
     return id, state
@@ -15,13 +15,13 @@ end
 --   c.given_up { key, id, unique_for_ms or nil }: keys to give up, at once or later
 function sw.commit_unique(c)
     local prefix = c.q.prefix .. 'unique:'
-    for i = 1, #c.unique, 2 do redis.call('SET', prefix .. c.unique[i], c.unique[i + 1]) end
+    for i = 1, #c.unique, 2 do call('SET', prefix .. c.unique[i], c.unique[i + 1]) end
     for _, entry in ipairs(c.given_up) do
-        if redis.call('GET', prefix .. entry[1]) == entry[2] then
+        if call('GET', prefix .. entry[1]) == entry[2] then
             if entry[3] then
-                redis.call('PEXPIRE', prefix .. entry[1], entry[3])
+                call('PEXPIRE', prefix .. entry[1], entry[3])
             else
-                redis.call('DEL', prefix .. entry[1])
+                call('DEL', prefix .. entry[1])
             end
         end
     end

@@ -3,6 +3,10 @@
 -- Sleepers looked at for one call's wake-ups; a tick looks again.
 local SLEEPERS = 64
 
+local NOBODY = {}
+
+local digits = sw.digits
+
 -- Notes that the call forgets `worker` once it has committed. It still stands in `idle` then, and is passed over.
 function sw.plan_gone(c, worker)
     c.gone[worker] = true
@@ -16,12 +20,13 @@ end
 -- Answers how many.
 function sw.plan_wake(c, n, lanes)
     local q = c.q
-    c.wake = {}
-    if n < 1 then return 0 end
+    c.wake = NOBODY
+    -- While all are busy, the size of the index is the cheaper look.
+    if n < 1 or call('ZCARD', q.idle_key) == 0 then return 0 end
     local most = math.min(n, SLEEPERS)
-    local sleepers = redis.call('ZRANGE', q.prefix .. 'idle', 0, (q.has_lanes and SLEEPERS or most) + c.gone_count - 1)
-    if #sleepers == 0 then return 0 end
-    local classes = q.has_lanes and redis.call('HMGET', q.prefix .. 'class', unpack(sleepers))
+    local sleepers = call('ZRANGE', q.idle_key, 0, (q.has_lanes and SLEEPERS or most) + c.gone_count - 1)
+    c.wake = {}
+    local classes = q.has_lanes and call('HMGET', q.prefix .. 'class', unpack(sleepers))
     for i, worker in ipairs(sleepers) do
         if #c.wake == most then break end
         if not (c.gone_count > 0 and c.gone[worker]) and (not classes or sw.claim(lanes, classes[i] or '')) then
@@ -46,10 +51,10 @@ end
 -- Answers how many.
 function sw.plan_wake_for_line(c, most)
     local q = c.q
-    local ready = redis.call('ZCARD', q.prefix .. 'pending') + #(c.add.pending or {}) / 2
+    local ready = call('ZCARD', q.pending_key) + #(c.add.pending or {}) / 2
     if not q.has_lanes then return ready > 0 and sw.plan_wake(c, math.min(ready, most or ready)) or 0 end
     local lanes = { [''] = ready }
-    for _, lane in ipairs(redis.call('ZRANGE', q.prefix .. 'lanes', 0, 999)) do lanes[lane] = SLEEPERS end
+    for _, lane in ipairs(call('ZRANGE', q.prefix .. 'lanes', 0, 999)) do lanes[lane] = SLEEPERS end
     for lane in pairs(c.lanes or {}) do lanes[lane] = SLEEPERS end
     return sw.plan_wake(c, most or SLEEPERS, lanes)
 end
@@ -57,7 +62,8 @@ end
 -- Plans to wake workers for the tasks that this call puts in line. Answers how many.
 function sw.plan_wake_for_added(c)
     if c.q.paused then return 0 end
-    local total, lanes = 0, {}
+    local total, lanes = c.n_added / 2, {}
+    if not c.is_general then return total > 0 and sw.plan_wake(c, total) or 0 end
     for index, added in pairs(c.add) do
         local lane = index == 'pending' and '' or string.match(index, '^pending:(.*)$')
         if lane then
@@ -70,8 +76,8 @@ end
 
 -- Called by commit.
 function sw.commit_wake(c)
-    redis.call('ZREM', c.q.prefix .. 'idle', unpack(c.wake))
-    for _, worker in ipairs(c.wake) do redis.call('LPUSH', c.q.prefix .. 'wake:' .. worker, '1') end
+    call('ZREM', c.q.prefix .. 'idle', unpack(c.wake))
+    for _, worker in ipairs(c.wake) do call('LPUSH', c.q.prefix .. 'wake:' .. worker, '1') end
 end
 
 function sw.worker_not_found(worker)
@@ -82,7 +88,7 @@ end
 -- Ends every attempt that `worker` still holds, at most `limit` of them, and forgets the worker when none is left.
 -- Answers how many attempts it ended, and whether the worker is gone.
 function sw.plan_farewell(c, worker, limit, why, seen)
-    local held = redis.call('HGETALL', c.q.prefix .. 'attempts:' .. worker)
+    local held = sw.leases_of(c.q, worker)
     local ended = 0
     for i = 1, #held, 2 do
         if ended == limit then return ended, false end
@@ -98,11 +104,109 @@ function sw.plan_farewell(c, worker, limit, why, seen)
 end
 
 function sw.forget_worker(q, worker, slots)
-    redis.call('DEL', q.prefix .. 'worker:' .. worker, q.prefix .. 'wake:' .. worker, q.prefix .. 'attempts:' .. worker)
-    redis.call('ZREM', q.prefix .. 'workers', worker)
-    redis.call('ZREM', q.prefix .. 'idle', worker)
-    redis.call('HINCRBY', q.prefix .. 'stats', 'slots', -slots)
+    call('DEL', q.prefix .. 'worker:' .. worker, q.prefix .. 'wake:' .. worker, q.prefix .. 'attempts:' .. worker)
+    call('ZREM', q.prefix .. 'workers', worker)
+    call('ZREM', q.prefix .. 'idle', worker)
+    call('HINCRBY', q.prefix .. 'stats', 'slots', -slots)
     if q.has_lanes then sw.leave_class(q, worker) end
+end
+
+-- What the functions themselves keep of a worker stands in attempts:<worker>, under names that no task can have, so that a
+-- busy worker's call reads and writes it along with its leases: `@state`, and `@last`, when it last got work (µs).
+--
+-- `@state` is a line such as "slots=4 draining=0 unstarted=0 asleep=1": few different ones, so their meaning is remembered.
+local states, state_count = {}, 0
+
+function sw.worker_state(text)
+    local state = states[text]
+    if state then return state end
+    state = {}
+    for name, value in string.gmatch(text, '(%a+)=(%d+)') do state[name] = tonumber(value) end
+    if state_count == 1000 then states, state_count = {}, 0 end
+    states[text] = state
+    state_count = state_count + 1
+    return state
+end
+
+-- Pairs in attempts:<worker> that are not leases: @state and @last.
+local NOT_LEASES = 2
+
+function sw.state_text(slots, draining, unstarted, asleep)
+    return 'slots=' .. slots .. ' draining=' .. draining .. ' unstarted=' .. unstarted .. ' asleep=' .. asleep
+end
+
+-- Writes the worker's state, keeping what is not given.
+function sw.set_state(q, worker, slots, draining)
+    local key = q.attempts_prefix .. worker
+    local text = call('HGET', key, '@state')
+    local state = text and sw.worker_state(text) or { slots = slots, draining = 0, unstarted = 0, asleep = 0 }
+    call('HSET', key, '@state', sw.state_text(slots or state.slots, draining or state.draining, state.unstarted, state.asleep))
+    call('HSETNX', key, '@last', '0')
+end
+
+-- The leases of a worker: task id and entry, in pairs.
+function sw.leases_of(q, worker)
+    local found, leases, n = call('HGETALL', q.attempts_prefix .. worker), {}, 0
+    for i = 1, #found, 2 do
+        if string.byte(found[i]) ~= 64 then
+            leases[n + 1], leases[n + 2] = found[i], found[i + 1]
+            n = n + 2
+        end
+    end
+    return leases
+end
+
+-- How many leases a worker has.
+function sw.busy_slots(q, worker)
+    return math.max(0, call('HLEN', q.attempts_prefix .. worker) - NOT_LEASES)
+end
+
+-- What a pull looks for in a task's hash: 1 what every task has, 2 what makes it more than a plain one, or not the first
+-- attempt at it.
+local STATE, PLACE, TIMEOUT, PAYLOAD, BATCH, MORE = 1, 2, 3, 4, 5, 6
+local PART = { state = STATE, place = PLACE, timeout_ms = TIMEOUT, payload_bytes = PAYLOAD, batch = BATCH, attempt = MORE, uses = MORE,
+    lane = MORE, affinity_key = MORE, held_by = MORE, rate_granted = MORE }
+
+-- Makes of a plain pending task's hash, as HGETALL answered it, the assignment of its first attempt, in place: what the worker
+-- has no use for makes room for what it needs besides.
+-- Answers the deadline, the lease's end and the task's batch; or nil, having changed nothing: the task is not a plain one.
+function sw.assign_plain(q, id, fields)
+    local n, state, place, timeout_ms, payload, batch = #fields, nil, nil, nil, nil, nil
+    for i = 1, n, 2 do
+        local part = PART[fields[i]]
+        if part then
+            if part == STATE then state = i
+            elseif part == PLACE then place = i
+            elseif part == TIMEOUT then timeout_ms = fields[i + 1]
+            elseif part == PAYLOAD then payload = i
+            elseif part == BATCH then batch = fields[i + 1]
+            else return nil
+            end
+        end
+    end
+    if not state or fields[state + 1] ~= 'pending' or not place then return nil end
+    if not timeout_ms then
+        timeout_ms = q.default_timeout_ms
+        fields[n + 1], fields[n + 2] = 'timeout_ms', q.default_timeout_text
+        n = n + 2
+    end
+    if payload then
+        fields[payload], fields[payload + 1] = 'payload', call('GET', q.prefix .. 'payload:' .. id) or ''
+    end
+    -- Most tasks of a call have the same time limit: the text of its end is made once.
+    if q.timeout ~= timeout_ms then
+        q.timeout, q.deadline = timeout_ms, digits(q.now + timeout_ms)
+        q.lease_end = timeout_ms + 0 < q.lease_ms and q.deadline or digits(q.now + q.lease_ms)
+    end
+    local deadline = q.deadline
+    if state ~= 1 then
+        fields[state], fields[state + 1] = fields[1], fields[2]
+        if place == 1 then place = state end
+    end
+    if place ~= 3 then fields[place], fields[place + 1] = fields[3], fields[4] end
+    fields[1], fields[2], fields[3], fields[4] = 'task', id, 'attempt', '1'
+    fields[n + 1], fields[n + 2] = 'deadline_at', deadline
+    return deadline, q.lease_end, batch
 end
 
 -- What a pull needs of a task to move it.
@@ -111,9 +215,19 @@ local NEEDED = { attempt = true, timeout_ms = true, state = true, batch = true, 
     rate_burst = true, rate_granted = true, affinity_key = true, lane = true }
 
 -- Hands one pending task to the worker of `plan`, unless one of its limits keeps it. Answers whether it did.
-function sw.plan_assignment(c, plan, id, lane, start, lease)
+function sw.plan_assignment(c, plan, id, lane)
     local q = c.q
-    local fields = redis.call('HGETALL', q.prefix .. 'task:' .. id)
+    local fields = call('HGETALL', q.task_prefix .. id)
+    if plan.starts and q.is_plain then
+        local deadline, lease, batch = sw.assign_plain(q, id, fields)
+        if deadline then
+            sw.start_plain(c, plan.worker, id, lease, deadline, batch)
+            plan.n = plan.n + 1
+            plan.assignments[plan.n] = fields
+            plan.got = plan.got + 1
+            return true
+        end
+    end
     local task = { id = id }
     for i = 1, #fields, 2 do
         if NEEDED[fields[i]] then task[fields[i]] = fields[i + 1] end
@@ -128,19 +242,15 @@ function sw.plan_assignment(c, plan, id, lane, start, lease)
     local worker, text, deadline = plan.worker, tostring(task.attempt), nil
     -- Its turn is used up: another attempt is another start.
     local clear = task.rate_granted and { 'rate_granted' } or nil
-    if start then
-        local timeout_ms = tonumber(task.timeout_ms)
-        -- Most tasks of a call have the same time limit: the text of it is made once.
-        if plan.timeout_ms ~= timeout_ms then
-            plan.timeout_ms, plan.deadline = timeout_ms, sw.digits(q.now + timeout_ms)
-        end
-        deadline = plan.deadline
-        sw.move(c, task, 'running', timeout_ms < q.lease_ms and deadline or lease,
-            { 'attempt', text, 'worker', worker, 'assigned_at', q.now_text, 'started_at', q.now_text },
+    if plan.starts then
+        local timeout_ms = tonumber(task.timeout_ms or q.default_timeout_ms)
+        deadline = sw.digits(q.now + timeout_ms)
+        sw.move(c, task, 'running', timeout_ms < q.lease_ms and deadline or plan.lease,
+            { 'attempt', text, 'worker', worker, 'started_at', q.now_text },
             { worker = worker, attempt = text, deadline_at = deadline, clear = clear })
     else
         plan.unstarted = plan.unstarted + 1
-        sw.move(c, task, 'assigned', lease,
+        sw.move(c, task, 'assigned', plan.lease,
             { 'attempt', text, 'worker', worker, 'assigned_at', q.now_text },
             { worker = worker, attempt = text, deadline_at = '0', clear = clear })
     end
@@ -148,69 +258,94 @@ function sw.plan_assignment(c, plan, id, lane, start, lease)
     if task.affinity_key then sw.note_affinity(c, task.affinity_key, worker) end
     local assignment = sw.assignment(q, id, text, deadline, fields)
     if task.uses then sw.add_dependency_results(q, assignment) end
-    plan.assignments[#plan.assignments + 1] = assignment
+    plan.n = plan.n + 1
+    plan.assignments[plan.n] = assignment
     plan.got = plan.got + 1
     return true
 end
 
+-- The tasks whose attempts this call ends, by id.
+function sw.ending(c)
+    local ids = {}
+    for id in pairs(c.ending_now) do ids[id] = true end
+    for i = 1, c.n_completed do ids[c.completed[i]] = true end
+    return ids
+end
+
+-- The plan of the call that pulls; a call pulls once at most.
+local the_plan = { worker = false, state = false, assignments = false, unstarted = 0, got = 0, n = 0, starts = false, idle = false,
+    lease = false }
+
 -- What `switchyard_pull`, and `switchyard_finish` with "pull", will hand out: collected in c and committed with it.
+--   state     the field @state of attempts:<worker>, or false: no such worker
 --   head      max: how many tasks at most (0: none, and another worker is woken where work waits); start: "1" to start them
 --             at once; holding: how many attempts the worker knows of, so that those of a lost reply are sent again
---   ending    how many attempts of this worker the same call ends
+--   ended     how many attempts of this worker the same call ends
 -- Answers the plan, which commit settles, or nil and an error reply.
-function sw.plan_pull(c, worker, head, ending)
+function sw.plan_pull(c, worker, state, head, ended)
     local q = c.q
-    local w = redis.call('HMGET', q.prefix .. 'worker:' .. worker, 'slots', 'draining', 'unstarted', 'last_assigned',
-        'asleep')
-    if not w[1] then return nil, sw.worker_not_found(worker) end
+    if not state then return nil, sw.worker_not_found(worker) end
+    local w = sw.worker_state(state)
     local held, used
     if q.has_lanes then
-        held = redis.call('HGETALL', q.prefix .. 'attempts:' .. worker)
-        used = #held / 2 - ending
+        held = sw.leases_of(q, worker)
+        used = #held / 2 - ended
     else
-        used = redis.call('HLEN', q.prefix .. 'attempts:' .. worker) - ending
+        used = call('HLEN', q.attempts_prefix .. worker) - NOT_LEASES - ended
     end
-    local free = math.max(0, tonumber(w[1]) - used)
-    local want = math.min(tonumber(head.max or 1), free)
-    local plan = { worker = worker, assignments = {}, unstarted = tonumber(w[3] or 0), asleep = w[5] == '1',
-        last_assigned = w[4], got = 0 }
+    local want = w.slots - used
+    local most = head.max or 1
+    if want > most then want = most elseif want < 0 then want = 0 end
+    local starts = head.start == '1'
+    local plan = the_plan
+    plan.worker, plan.state, plan.assignments, plan.unstarted, plan.got, plan.n = worker, w, {}, w.unstarted, 0, 0
+    plan.starts, plan.idle = starts, false
     c.pull = plan
 
     -- Assignments of an earlier pull that the worker has not started, or does not know of.
-    local unknown = head.holding and used > tonumber(head.holding)
+    local unknown = head.holding and used > head.holding
     if plan.unstarted > 0 or unknown then
-        held = held or redis.call('HGETALL', q.prefix .. 'attempts:' .. worker)
-        local unstarted = 0
+        held = held or sw.leases_of(q, worker)
+        local unstarted, over = 0, sw.ending(c)
         for i = 1, #held, 2 do
             local attempt, deadline = sw.lease_of(held[i + 1])
             local started = deadline ~= '0'
             if not started then unstarted = unstarted + 1 end
-            if (not started or unknown) and not c.ending_now[held[i]] then
+            if (not started or unknown) and not over[held[i]] then
                 local assignment = sw.assignment(q, held[i], attempt,
-                    started and deadline or nil, redis.call('HGETALL', q.prefix .. 'task:' .. held[i]))
+                    started and deadline or nil, call('HGETALL', q.task_prefix .. held[i]))
                 sw.add_dependency_results(q, assignment)
-                plan.assignments[#plan.assignments + 1] = assignment
+                plan.n = plan.n + 1
+                plan.assignments[plan.n] = assignment
             end
         end
         plan.unstarted = unstarted
     end
 
-    if want == 0 or q.paused or w[2] == '1' then
-        plan.idle = want > 0 and w[2] ~= '1'
-        if head.max == '0' and not q.paused then
+    if want == 0 or q.paused or w.draining == 1 then
+        plan.idle = want > 0 and w.draining == 0
+        if most == 0 and not q.paused then
             -- It was woken, and has no room: tasks of another partition took it. The wake-up is passed on.
             sw.plan_gone(c, worker)
             sw.plan_wake_for_line(c, 1)
         end
         return plan
     end
-    local start = head.start == '1'
-    local lease = sw.digits(q.now + (start and q.lease_ms or q.assign_timeout_ms))
-    local chooser = sw.chooser(c, worker, held or {}, want, head.together == '1')
+    plan.lease = sw.digits(q.now + (starts and q.lease_ms or q.assign_timeout_ms))
+    local looked = 0
+    if q.is_plain and not q.has_affinity and head.together ~= '1' then
+        -- The line as it stands: mostly its first tasks are what there is to choose.
+        local ids = call('ZRANGE', q.pending_key, 0, want - 1)
+        looked = #ids
+        for i = 1, looked do sw.plan_assignment(c, plan, ids[i]) end
+        plan.idle = plan.got < want
+        if not plan.idle or looked < want then return plan end
+    end
+    local chooser = sw.chooser(c, worker, held, want, head.together == '1', looked)
     while plan.got < want do
         local id, lane = chooser.next()
         if not id then break end
-        if sw.plan_assignment(c, plan, id, lane, start, lease) then chooser.took(lane) end
+        if sw.plan_assignment(c, plan, id, lane) then chooser.took(lane) end
     end
     plan.idle = plan.got < want
     return plan
@@ -218,30 +353,31 @@ end
 
 -- Writes the worker's side of a pull: when it last got work, and whether it sleeps now. Called by commit.
 function sw.commit_pull(q, plan)
-    local key = q.prefix .. 'worker:' .. plan.worker
-    local set = {}
-    local last = plan.last_assigned or '0'
-    if plan.got > 0 then
-        last = sw.digits(q.now_us)
-        set = { 'last_assigned', last, 'unstarted', tostring(plan.unstarted) }
-    end
+    local w, worker = plan.state, plan.worker
+    local key = q.attempts_prefix .. worker
     if plan.idle then
         -- Wake-ups sent before this pull have been answered by it.
-        redis.call('DEL', q.prefix .. 'wake:' .. plan.worker)
-        redis.call('ZADD', q.prefix .. 'idle', last, plan.worker)
-        if not plan.asleep then set[#set + 1] = 'asleep'; set[#set + 1] = '1' end
-    elseif plan.asleep then
-        redis.call('ZREM', q.prefix .. 'idle', plan.worker)
-        set[#set + 1] = 'asleep'
-        set[#set + 1] = '0'
+        call('DEL', q.prefix .. 'wake:' .. worker)
+        call('ZADD', q.idle_key, plan.got > 0 and q.now_us_text or call('HGET', key, '@last') or '0', worker)
+    elseif w.asleep == 1 then
+        call('ZREM', q.idle_key, worker)
     end
-    if #set > 0 then redis.call('HSET', key, unpack(set)) end
+    local asleep = plan.idle and 1 or 0
+    if w.asleep ~= asleep or w.unstarted ~= plan.unstarted then
+        call('HSET', key, '@state', sw.state_text(w.slots, w.draining, plan.unstarted, asleep))
+    end
+    plan.assignments = false
 end
 
--- Checks the arguments that ask for tasks. Answers an error reply, or nil.
+-- Checks the arguments that ask for tasks, which become numbers. Answers an error reply, or nil.
 function sw.check_pull(head)
-    for name, most in pairs({ max = 100, holding = sw.MAX_SLOTS }) do
-        local problem = head[name] and sw.check_integer(name, head[name], 0, most)
+    local problem
+    if head.max then
+        head.max, problem = sw.count_of('max', head.max, 100)
+        if problem then return sw.bad(problem) end
+    end
+    if head.holding then
+        head.holding, problem = sw.count_of('holding', head.holding, sw.MAX_SLOTS)
         if problem then return sw.bad(problem) end
     end
 end

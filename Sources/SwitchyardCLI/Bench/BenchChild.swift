@@ -1,0 +1,87 @@
+import ChildProcess
+import Foundation
+import Switchyard
+import Synchronization
+
+/// A `switchyard` process that the benchmark starts, as a user would: a replica or a worker. It never outlives us.
+final class BenchChild: Sendable {
+    private let process: ChildProcess
+    private let verb: String
+    /// The end of what it wrote.
+    private let tail = Mutex("")
+
+    private static let deadline: Duration = .seconds(30)
+    private static let grace: Duration = .seconds(10)
+
+    /// - Parameter redis: the URL; in the environment, for it may hold a password.
+    private init(_ arguments: [String], redis: String) async throws {
+        verb = arguments.first ?? ""
+        // Settings of ours are not meant for it.
+        var environment = ProcessInfo.processInfo.environment.filter { !$0.key.hasPrefix("SWITCHYARD_") }
+        environment["SWITCHYARD_REDIS"] = redis
+        process = try await ChildProcess.start(
+            .init(arguments: [ProgramPath.current] + arguments, environment: environment))
+        let output = process.output
+        Task { [weak self] in
+            for await chunk in output {
+                let text = String(decoding: chunk.bytes, as: UTF8.self)
+                self?.tail.withLock { $0 = String(($0 + text).suffix(4096)) }
+            }
+        }
+    }
+
+    /// A replica with HTTP on a free port of this machine.
+    /// - Returns: the port, once it listens.
+    static func serve(_ context: BenchContext) async throws -> (child: BenchChild, port: Int) {
+        let child = try await BenchChild(
+            [
+                "serve", "--listen", "127.0.0.1:0", "--queue", context.queue, "--max-queue-length", "100000000",
+                "--log-level", "notice",
+            ], redis: context.redis.url)
+        let port = try await child.eventually("it listens") {
+            child.tail.withLock { $0.firstMatch(of: #/url="?http://127\.0\.0\.1:(\d+)/#).flatMap { Int($0.1) } }
+        }
+        return (child, port)
+    }
+
+    /// Workers that complete every task without running anything, once they are registered.
+    static func workers(_ count: Int, slots: Int, _ context: BenchContext) async throws -> [BenchChild] {
+        var children: [BenchChild] = []
+        for index in 0..<count {
+            children.append(
+                try await BenchChild(
+                    [
+                        "worker", "--no-op", "--slots", "\(slots)", "--queue", context.queue, "--id", "bench-\(index)",
+                        "--log-level", "warning",
+                    ], redis: context.redis.url))
+        }
+        let handle = try SchedulerHandle(queue: context.queue, client: context.client, logger: context.logger)
+        for child in children {
+            try await child.eventually("all workers are registered") {
+                try await handle.getStats().totalWorkers >= count ? true : nil
+            }
+        }
+        return children
+    }
+
+    /// Ends it as SIGTERM does: a worker drains.
+    func stop() async { await process.terminate(grace: Self.grace) }
+
+    /// - Throws: ``Failure`` when it has ended, which nobody asked it to.
+    func check() throws {
+        guard let status = process.exitStatus else { return }
+        throw Failure(.error, "bench: switchyard \(verb) ended with \(status)\n\(tail.withLock { $0 })")
+    }
+
+    @discardableResult
+    private func eventually<Value>(_ what: String, _ body: () async throws -> Value?) async throws -> Value {
+        let end = ContinuousClock.now + Self.deadline
+        while ContinuousClock.now < end {
+            if let value = try await body() { return value }
+            try check()
+            try await Task.sleep(for: .milliseconds(10))
+        }
+        throw Failure(
+            .error, "bench: switchyard \(verb): not within \(Self.deadline): \(what)\n\(tail.withLock { $0 })")
+    }
+}

@@ -1,0 +1,109 @@
+import RedisClient
+import Switchyard
+
+/// What workers do, each caller with workers of its own.
+extension BenchLoad {
+    /// A worker with what it holds.
+    struct Holder: Sendable {
+        let link: WorkerProtocol
+        var reports: [WorkerProtocol.Report] = []
+    }
+
+    /// Workers, dealt to the callers in turn.
+    func register(_ count: Int) async throws -> [[Holder]] {
+        try await share(count) { caller, share in
+            var own: [Holder] = []
+            for index in 0..<share {
+                let link = try WorkerProtocol(
+                    worker: "bench-\(caller)-\(index)", queue: queue, client: client, logger: logger)
+                _ = try await link.register(.init(slots: perCall))
+                own.append(Holder(link: link))
+            }
+            return own
+        }
+    }
+
+    /// Every worker pulls and starts one call's worth.
+    func pullStarted(_ holders: [[Holder]]) async throws -> [[Holder]] {
+        try await each(holders) { holder in
+            let pulled = try await holder.link.pull(max: perCall, holding: 0)
+            guard !pulled.isEmpty else { throw Self.nothingFound }
+            holder.reports = pulled.map(Self.report)
+        }
+    }
+
+    /// Every worker pulls one call's worth, and starts nothing.
+    func pull(_ holders: [[Holder]]) async throws -> [[Holder]] {
+        try await each(holders) { holder in
+            let reply = try await holder.link.functions.call(
+                "pull",
+                ["worker", .string(holder.link.worker), "max", .integer(Int64(perCall)), "start", "0", "holding", "0"])
+            holder.reports = (reply.array ?? []).compactMap(Self.report)
+            guard !holder.reports.isEmpty else { throw Self.nothingFound }
+        }
+    }
+
+    /// Every worker starts what it pulled, in one call.
+    func start(_ holders: [[Holder]]) async throws {
+        _ = try await each(holders) { holder in
+            let attempts: [[RedisArgument]] = holder.reports.map {
+                ["task", .string($0.taskID), "attempt", .integer(Int64($0.attempt))]
+            }
+            let reply = try await holder.link.functions.call(
+                "start", ["worker", .string(holder.link.worker)] + attempts.joined())
+            if let error = reply.array?.lazy.compactMap(\.error).first { throw SchedulerError(error) }
+        }
+    }
+
+    /// Every worker reports what it holds completed, in one call.
+    func finish(_ holders: [[Holder]]) async throws {
+        _ = try await each(holders) { holder in
+            let answer = try await holder.link.finish(holder.reports, pull: 0, holding: 0)
+            for state in answer.states { _ = try state.get() }
+            holder.reports = []
+        }
+    }
+
+    /// Reports `count` tasks completed, each call pulling as many as it reports, from what `holders` hold on: as busy
+    /// workers do. One worker a caller.
+    func finishAndPull(_ count: Int, by holders: [[Holder]]) async throws {
+        try await share(count) { caller, share in
+            guard let holder = holders[caller].first else { return }
+            var held = holder.reports
+            var unpulled = share - held.count
+            while !held.isEmpty {
+                let answer = try await holder.link.finish(held, pull: max(0, min(held.count, unpulled)), holding: 0)
+                for state in answer.states { _ = try state.get() }
+                guard !answer.assignments.isEmpty || unpulled <= 0 else { throw Self.nothingFound }
+                unpulled -= answer.assignments.count
+                held = answer.assignments.map(Self.report)
+            }
+        }
+    }
+
+    private static let nothingFound = Failure(.error, "bench: a pull found nothing where tasks were left")
+
+    private static func report(_ assignment: WorkerProtocol.Assignment) -> WorkerProtocol.Report {
+        .init(taskID: assignment.id, attempt: assignment.attempt, outcome: .completed)
+    }
+
+    /// From an assignment as the function answers it: pairs of name and value.
+    private static func report(_ assignment: RESPValue) -> WorkerProtocol.Report? {
+        let pairs = assignment.array ?? []
+        func value(_ name: String) -> RESPValue? {
+            stride(from: 0, to: pairs.count - 1, by: 2).first { pairs[$0].string == name }.map { pairs[$0 + 1] }
+        }
+        guard let id = value("task")?.string, let attempt = value("attempt")?.int else { return nil }
+        return .init(taskID: id, attempt: Int(attempt), outcome: .completed)
+    }
+
+    private func each(
+        _ holders: [[Holder]], _ body: @escaping @Sendable (inout Holder) async throws -> Void
+    ) async throws -> [[Holder]] {
+        try await share(callers) { caller, _ in
+            var own = caller < holders.count ? holders[caller] : []
+            for index in own.indices { try await body(&own[index]) }
+            return own
+        }
+    }
+}

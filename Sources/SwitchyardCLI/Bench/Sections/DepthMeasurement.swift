@@ -1,0 +1,119 @@
+import RedisClient
+import Switchyard
+
+/// Whether a call costs the same however many tasks are pending. Each depth has a queue of its own, on a redis-server of
+/// its own unless one was given, and all are visited in turn: what the machine does meanwhile befalls all alike.
+struct DepthMeasurement: Sendable {
+    let context: BenchContext
+    /// A server that was given, to hold all queues.
+    let given: String?
+
+    /// Calls in each visit, at most: half as many as the least depth, so that it stays what it is.
+    private static let calls = 1000
+    private static let pages = 20
+
+    /// What one visit gave: µs of Redis a call, by name.
+    private typealias Visit = [String: Double]
+    private static let operations = [
+        ("submit", "submit"), ("pull", "pull + start"), ("prioritize", "change priority"), ("cancel", "cancel"),
+        ("stats", "stats"), ("list", "list, a page of 50"),
+    ]
+
+    static func queue(_ depth: Int) -> String { "\(BenchRedis.queue)-\(depth)" }
+
+    func run() async throws -> [Figure] {
+        let visits = try await filled(context.plan.depths[...], []) { sites in
+            var visits: [Int: [Visit]] = [:]
+            for round in 0...context.plan.depthRounds {
+                context.say(round == 0 ? "warm-up" : "round \(round) of \(context.plan.depthRounds)")
+                for site in sites {
+                    let visit = try await visit(site)
+                    // The first warms up.
+                    if round > 0 { visits[site.depth, default: []].append(visit) }
+                }
+            }
+            return visits
+        }
+        return figures(visits)
+    }
+
+    private struct Site: Sendable {
+        let depth: Int
+        let context: BenchContext
+    }
+
+    /// Opens and fills a place for each depth, and runs `body` with all of them.
+    private func filled<Value: Sendable>(
+        _ depths: ArraySlice<Int>, _ sites: [Site], _ body: ([Site]) async throws -> Value
+    ) async throws -> Value {
+        guard let depth = depths.first else { return try await body(sites) }
+        let queue = Self.queue(depth)
+        return try await BenchRedis.using(given: given, queues: [queue], logger: context.logger) { redis in
+            let own = BenchContext(
+                redis: redis, queue: queue, plan: context.plan, logger: context.logger, say: context.say)
+            context.say("submitting \(Figure.Unit.grouped(Double(depth))) tasks")
+            try await own.freshQueue()
+            try await own.load(perCall: 1000, callers: 2).submit(depth)
+            try await own.settle(queue, depth: depth)
+            return try await filled(depths.dropFirst(), sites + [Site(depth: depth, context: own)], body)
+        }
+    }
+
+    /// As many tasks come as go.
+    private func visit(_ site: Site) async throws -> Visit {
+        let load = try site.context.load(perCall: 1)
+        let client = site.context.client
+        let functions = QueueFunctions(queue: site.context.queue, client: client, logger: context.logger)
+        let calls = min(Self.calls, context.plan.depths.min() ?? Self.calls)
+        let half = max(calls / 2, 1)
+        var visit: Visit = [:]
+
+        func measure(_ name: String, _ count: Int, _ body: () async throws -> Void) async throws {
+            visit[name] = try await BenchSample.measure(client, count: count, body).cpuMicroseconds
+        }
+
+        var ids: [String] = []
+        try await measure("submit", calls) { ids = try await load.submit(calls) }
+        let doomed = Array(ids.shuffled().prefix(half))
+        try await measure("prioritize", half) {
+            try await load.call(half) { index in
+                _ = try await functions.call("prioritize", ["priority", "low", "task", .string(doomed[index])])
+            }
+        }
+        try await measure("cancel", half) {
+            try await load.call(half) { _ = try await functions.call("cancel", ["task", .string(doomed[$0])]) }
+        }
+        let workers = try await load.register(half)
+        var held = workers
+        try await measure("pull", half) { held = try await load.pullStarted(workers) }
+        try await load.finish(held)
+        try await measure("stats", half) { try await load.call(half) { _ in _ = try await load.handle.getStats() } }
+        try await measure("list", Self.pages) {
+            try await load.call(Self.pages) { _ in _ = try await functions.call("list", ["limit", "50"]) }
+        }
+        return visit
+    }
+
+    private func figures(_ visits: [Int: [Visit]]) -> [Figure] {
+        let depths = context.plan.depths
+        var figures: [Figure] = []
+        for (name, label) in Self.operations {
+            for depth in depths {
+                let samples = (visits[depth] ?? []).compactMap { $0[name] }
+                figures.append(
+                    Figure(
+                        ["depth", "\(depth)", "\(name)_us"],
+                        "\(label), \(Figure.Unit.grouped(Double(depth))) pending",
+                        .microseconds, samples, floor: .call))
+            }
+            guard let least = depths.first, let most = depths.last, depths.count > 1 else { continue }
+            let ratios = zip(visits[most] ?? [], visits[least] ?? []).compactMap { deep, shallow -> Double? in
+                guard let deep = deep[name], let shallow = shallow[name], shallow > 0 else { return nil }
+                return deep / shallow
+            }
+            figures.append(
+                Figure(["depth_ratio", name], "\(label), the deepest to the shallowest", .ratio, ratios))
+        }
+        return figures
+    }
+}

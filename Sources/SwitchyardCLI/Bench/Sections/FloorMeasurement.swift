@@ -1,0 +1,87 @@
+import RedisClient
+import Switchyard
+
+/// The machine's floor: what Redis spends at the least, pipelined, on a call that does nothing, and on the smallest life
+/// of a task that can be called honest.
+struct FloorMeasurement: Sendable {
+    let context: BenchContext
+
+    /// µs of Redis's processor time, one for each time that it was measured.
+    struct Samples: Sendable {
+        var ping: [Double] = []
+        var set: [Double] = []
+        var call: [Double] = []
+        var callByCallers: [Double] = []
+        var life: [Double] = []
+
+        var figures: [Figure] {
+            [
+                Figure(["floor", "ping_us"], "PING", .microseconds, ping, note: "Redis µs, 100 in a pipeline"),
+                Figure(["floor", "set_us"], "SET of the payload", .microseconds, set, floor: .ping),
+                Figure(["floor", "fcall_us"], "FCALL of an empty function", .microseconds, call, floor: .ping),
+                Figure(
+                    ["floor", "fcall_callers_us"], "the same by many callers", .microseconds, callByCallers,
+                    floor: .call,
+                    note: "a call each, as lives are measured: what reading and writing sockets adds"),
+                Figure(
+                    ["floor", "life_us"], "smallest honest life", .microseconds, life, floor: .call,
+                    note: "HSET, ZADD, ZREM, HSET, PUBLISH in one function"),
+            ]
+        }
+    }
+
+    /// A task that is written, put in line, taken out, marked as ended and told of; nothing is checked, nobody holds it.
+    private static let library = """
+        #!lua name=switchyard_bench
+        redis.register_function('switchyard_bench_life', function(keys, args)
+            redis.call('HSET', keys[1], 'state', 'pending', 'payload', args[1])
+            redis.call('ZADD', keys[2], args[2], keys[1])
+            redis.call('ZREM', keys[2], keys[1])
+            redis.call('HSET', keys[1], 'state', 'completed')
+            redis.call('PUBLISH', keys[2], keys[1])
+        end)
+        """
+    private static let perPipeline = 100
+
+    func run(into samples: inout Samples) async throws {
+        let client = context.client
+        let prefix = Keys(queue: context.queue).prefix + "floor:"
+        _ = try await client.send(RedisCommand("FUNCTION", "LOAD", "REPLACE", .string(Self.library)))
+        samples.ping.append(try await measure { _ in RedisCommand("PING") })
+        samples.set.append(
+            try await measure { _ in RedisCommand("SET", .string(prefix + "set"), .string(BenchLoad.payload)) })
+        samples.call.append(try await measure { _ in RedisCommand("FCALL", "switchyard_version", 0) })
+        samples.callByCallers.append(try await measureByCallers(RedisCommand("FCALL", "switchyard_version", 0)))
+        samples.life.append(
+            try await measure { index in
+                RedisCommand(
+                    "FCALL", "switchyard_bench_life", 2, .string("\(prefix)\(index)"), .string(prefix + "line"),
+                    .string(BenchLoad.payload), .integer(Int64(index)))
+            })
+        _ = try await client.send(RedisCommand("FUNCTION", "DELETE", "switchyard_bench"))
+        try await context.redis.empty(context.queue)
+    }
+
+    private func measureByCallers(_ command: RedisCommand) async throws -> Double {
+        let load = try context.load(perCall: 1)
+        let count = context.plan.tasks
+        return try await BenchSample.measure(context.client, count: count) {
+            try await load.call(count) { _ in _ = try await load.client.send(command) }
+        }.cpuMicroseconds
+    }
+
+    /// µs for each of as many calls as a run has tasks; the first tenth warms up.
+    private func measure(_ command: (_ index: Int) -> RedisCommand) async throws -> Double {
+        let rounds = max(context.plan.tasks / Self.perPipeline, 1)
+        let pipelines = (0..<rounds).map { round in
+            (0..<Self.perPipeline).map { command(round * Self.perPipeline + $0) }
+        }
+        for pipeline in pipelines.prefix(max(rounds / 10, 1)) { _ = try await context.client.pipeline(pipeline) }
+        return try await BenchSample.measure(context.client, count: rounds * Self.perPipeline) {
+            for pipeline in pipelines {
+                let replies = try await context.client.pipeline(pipeline)
+                if let error = replies.lazy.compactMap(\.error).first { throw error }
+            }
+        }.cpuMicroseconds
+    }
+}

@@ -1,0 +1,120 @@
+import Foundation
+import RedisClient
+import SwitchyardTesting
+import Testing
+
+@testable import SwitchyardCLI
+
+/// A very small benchmark: that everything is measured and nothing is left behind. No figure of it means anything.
+@Suite(.serialized) struct BenchTests {
+    private static let small = [
+        "bench", "--quick", "--tasks", "200", "--runs", "1", "--concurrency", "8", "--drain-tasks", "300", "--workers",
+        "1", "--starts", "10", "--depth", "100", "--depth", "400", "--idle", "1", "-o", "json",
+    ]
+    private static let deadline: Duration = .seconds(240)
+
+    private static let promised = [
+        "redis_us_per_task": ["single", "batch", "batch_100"],
+        "floor": ["ping_us", "set_us", "fcall_us", "life_us", "ping_rtt_ms_p50"],
+        "submit_per_second": ["one_at_a_time", "single", "batch", "http", "http_batch"],
+        "start_latency_ms": ["p50", "p99", "p999"],
+        "bytes_per_task": ["pending", "finished"],
+        "bytes_per_task_default_redis": ["pending", "finished"],
+    ]
+
+    @Test func everythingIsMeasured() async throws {
+        let output = try await Tool.start(Self.small).end(within: Self.deadline)
+        #expect(output.exitCode == 0, "\(output.stderr)")
+        let report = try output.json()
+        func expectPositive(_ path: String...) {
+            let value = path.reduce(Optional(report)) { $0?[$1] }
+            #expect(value?.double ?? 0 > 0, "\(path): \(value?.text ?? "missing")")
+        }
+        for (name, members) in Self.promised {
+            for member in members { expectPositive(name, member) }
+        }
+        for name in ["drain_per_second", "redis_busy", "idle_commands_per_second", "runs", "payload_bytes"] {
+            expectPositive(name)
+        }
+        for depth in ["100", "400"] {
+            for call in ["submit", "pull", "cancel", "prioritize", "stats", "list"] {
+                expectPositive("depth", depth, "\(call)_us")
+            }
+        }
+        for function in ["submit", "pull", "start", "finish", "pull_start", "finish_pull"] {
+            for size in ["single", "batch", "batch_100"] {
+                expectPositive("functions", function, size, "redis_us")
+                expectPositive("functions", function, size, "commands")
+            }
+        }
+        #expect(report["bytes_per_task"]?["pending"]?.double ?? 0 > 200)
+        #expect(report["ratios"]?["redis_us_per_task"]?["single"]?["floor"]?.text == "fcall_us")
+        expectPositive("ratios", "redis_us_per_task", "single", "ratio")
+        #expect(report["spread"]?["redis_us_per_task"]?["single"]?.array?.count == 2)
+    }
+
+    @Test func aServerThatWasGivenIsLeftAsItWasFound() async throws {
+        let redis = try await TestRedis.start()
+        _ = try await redis.client.send(RedisCommand("SET", "mine", "1"))
+        _ = try await redis.client.send(RedisCommand("FUNCTION", "FLUSH"))
+        let output = try await Tool.start(
+            Self.small + ["--redis", redis.url, "--only", "submit", "depth", "idle"]
+        ).end(within: Self.deadline)
+        #expect(output.exitCode == 0, "\(output.stderr)")
+        #expect(try await redis.client.send(RedisCommand("KEYS", "*")).array?.compactMap(\.string) == ["mine"])
+        #expect(try await redis.client.send(RedisCommand("FUNCTION", "LIST")).array?.count == 0)
+        await redis.stop()
+    }
+
+    @Test func anInterruptedBenchmarkCleansUpToo() async throws {
+        let redis = try await TestRedis.start()
+        let running = try await Tool.start(
+            Self.small + ["--redis", redis.url, "--only", "idle", "--idle", "2"])
+        _ = try await Tool.eventually("it watches: \(running.stderr)", within: Self.deadline) { () -> Bool? in
+            running.stderr.contains("a replica and a worker") ? true : nil
+        }
+        running.process.signalGroup(SIGINT)
+        let output = try await running.end(within: Self.deadline)
+        #expect(output.exitCode == ExitStatus.interrupted.rawValue, "\(output.stderr)")
+        #expect(try await redis.client.send(RedisCommand("DBSIZE")).int == 0)
+        await redis.stop()
+    }
+}
+
+/// What becomes of the figures.
+@Suite struct BenchReportTests {
+    private let report = BenchReport(
+        circumstances: ["runs": .integer(3)],
+        chapters: [
+            .init(
+                title: "floor", figures: [Figure(["floor", "fcall_us"], "FCALL", .microseconds, [1, 2, 9])]),
+            .init(
+                title: "life",
+                figures: [
+                    Figure(["redis_us", "single"], "life", .microseconds, [30, 50], floor: .call),
+                    Figure(["rate"], "rate", .perSecond, [50_000], floor: .call),
+                    Figure(["other"], nil, .count, [7], floor: .life),
+                ]),
+        ])
+
+    @Test func aFigureIsTheMedianOfItsRuns() {
+        #expect(report.json["floor"]?["fcall_us"]?.double == 2)
+        #expect(report.json["redis_us"]?["single"]?.double == 40)
+        #expect(report.json["spread"]?["redis_us"]?["single"] == .array([.number(30), .number(50)]))
+        #expect(report.json["runs"]?.int == 3)
+    }
+
+    @Test func aFigureStandsBesideItsFloor() {
+        #expect(report.json["ratios"]?["redis_us"]?["single"]?["ratio"]?.double == 20)
+        // 20 µs a task.
+        #expect(report.json["ratios"]?["rate"]?["ratio"]?.double == 10)
+        #expect(report.json["ratios"]?["other"] == nil)
+    }
+
+    @Test func theTableShowsWhatPeopleNeed() {
+        let text = report.tables(colour: false)
+        #expect(text.contains("life   40.0 µs  30.0 – 50.0  20.0 × FCALL"))
+        #expect(text.contains("rate  50,000/s"))
+        #expect(!text.contains("other"))
+    }
+}
