@@ -22,6 +22,14 @@ public struct TestQueue: Sendable {
         try await handle.configure(settings.map { ($0.key, $0.value) })
     }
 
+    /// One partition of a queue.
+    init(partition: Int, of handle: SchedulerHandle, on redis: TestRedis) {
+        self.redis = redis
+        self.handle = handle
+        name = handle.queue
+        keys = Keys(queue: handle.queue, partition: partition)
+    }
+
     /// Runs `body` with a new queue, checks afterwards that every key of it is consistent, and deletes them.
     /// - Throws: what `body` throws, or ``SnapshotViolations``.
     public static func run(
@@ -76,7 +84,9 @@ public struct TestQueue: Sendable {
 
     /// The protocol of a worker that has not registered.
     public func stranger(_ id: String, client: RedisClient? = nil) throws -> WorkerProtocol {
-        try WorkerProtocol(worker: id, queue: name, client: client ?? redis.client, logger: TestRedis.quiet)
+        try WorkerProtocol(
+            worker: id, queue: name, partition: keys.partition, client: client ?? redis.client,
+            logger: TestRedis.quiet)
     }
 
     /// A registered worker.

@@ -21,6 +21,8 @@ final class AttemptTable: Sendable {
         var holding: Int
         /// Its `holding` is exact, and its answer brings whatever we do not know of.
         var counts: Bool
+        /// No call, but assignments that waited for slots and are to start.
+        var starts: [WorkerProtocol.Assignment] = []
     }
 
     enum StopReason: Sendable {
@@ -37,31 +39,49 @@ final class AttemptTable: Sendable {
         var couriers: [Courier] = []
 
         /// Gives turns to waiting couriers: the last to come first, whose thread is still awake.
-        mutating func dispatch() -> [(Courier, Turn?)] {
-            var dispatched: [(Courier, Turn?)] = []
+        mutating func dispatch(_ grant: SlotGrant?) -> Dispatched {
+            var dispatched = Dispatched()
+            if couriers.isEmpty, let grant { dispatched.next = grant.budget.leave(grant.partition) }
             while let courier = couriers.last {
+                if let grant { dispatched.next = attempts.settle(with: grant) }
                 let turn = attempts.nextTurn()
                 guard turn != nil || attempts.isOver else { break }
                 couriers.removeLast()
-                dispatched.append((courier, turn))
+                dispatched.turns.append((courier, turn))
             }
             return dispatched
         }
     }
 
-    private let state: Mutex<State>
+    /// What is to be done when the lock is released.
+    private struct Dispatched {
+        var turns: [(courier: Courier, turn: Turn?)] = []
+        /// Another partition for which there are slots.
+        var next: Int?
+    }
 
-    init(slots: Int) {
-        state = Mutex(State(attempts: HeldAttempts(slots: slots)))
+    private let state: Mutex<State>
+    private let grant: SlotGrant?
+
+    /// - Parameter grant: of a worker of several partitions, which share its slots.
+    init(slots: Int, grant: SlotGrant? = nil) {
+        self.grant = grant
+        state = Mutex(State(attempts: HeldAttempts(slots: slots, isSpread: grant != nil)))
+        grant?.budget.listen(grant?.partition ?? 0) { [weak self] in self?.change { _ in } }
     }
 
     /// A change after which there may be a turn to take.
     private func change(_ body: (inout sending HeldAttempts) -> Void) {
         let dispatched = state.withLock { state in
             body(&state.attempts)
-            return state.dispatch()
+            return state.dispatch(grant)
         }
-        for (courier, turn) in dispatched { courier.resume(returning: turn) }
+        carryOut(dispatched)
+    }
+
+    private func carryOut(_ dispatched: Dispatched) {
+        for (courier, turn) in dispatched.turns { courier.resume(returning: turn) }
+        grant?.budget.tell(dispatched.next)
     }
 
     // MARK: Couriers
@@ -73,9 +93,9 @@ final class AttemptTable: Sendable {
             await withUnsafeContinuation { courier in
                 let dispatched = state.withLock { state in
                     state.couriers.append(courier)
-                    return state.dispatch()
+                    return state.dispatch(grant)
                 }
-                for (courier, turn) in dispatched { courier.resume(returning: turn) }
+                carryOut(dispatched)
             }
         } onCancel: {
             change { $0.isClosed = true }
@@ -90,7 +110,8 @@ final class AttemptTable: Sendable {
     ) -> [WorkerProtocol.Assignment] {
         let (new, outdated) = state.withLock { state in
             state.attempts.settle(turn, assigned: assignments.count, isCertain: isCertain)
-            return state.attempts.add(assignments)
+            let (new, outdated) = state.attempts.add(assignments)
+            return (grant.map { state.attempts.startable(new, $0) } ?? new, outdated)
         }
         for work in outdated { work.cancel() }
         return new
@@ -98,7 +119,11 @@ final class AttemptTable: Sendable {
 
     /// A courier's call failed: its reports are delivered with the next one.
     func giveBack(_ turn: Turn) {
-        state.withLock { $0.attempts.giveBack(turn) }
+        let next = state.withLock { state in
+            state.attempts.giveBack(turn)
+            return grant.flatMap { state.attempts.settle(with: $0) }
+        }
+        grant?.budget.tell(next)
     }
 
     /// As ``end(_:)``, by a courier before it takes its next turn.
@@ -112,6 +137,17 @@ final class AttemptTable: Sendable {
 
     func noteWork() {
         change { $0.mayHaveWork = true }
+    }
+
+    /// The queue has taken it for idle until now.
+    func noteWakeUp() {
+        change { $0.noteWakeUp() }
+    }
+
+    /// Lets other partitions have the slots for which a call asks that is not answered for long.
+    func recall() {
+        guard let grant else { return }
+        grant.budget.tell(state.withLock { $0.attempts.recall(grant) })
     }
 
     func drain() {

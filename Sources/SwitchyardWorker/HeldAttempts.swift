@@ -29,32 +29,47 @@ struct HeldAttempts {
         }
     }
 
-    private let slots: Int
+    /// How many slots it may fill: all of the worker's, or its grant of them.
+    var slots: Int
     /// How many reports, and how many new tasks, a call carries at most. Half the slots, so that two calls under way keep
     /// all slots turning; a hundred tasks is what a function may be asked for, and takes Redis about 2 ms; and below 16 the
     /// cost of a call weighs more than what a second one gains.
-    private let load: Int
+    let load: Int
     private var entries: [String: Entry] = [:]
     /// Entries that are running or stopped.
-    private var runningCount = 0
+    private(set) var runningCount = 0
     private(set) var reports: [WorkerProtocol.Report] = []
 
-    private var callsUnderWay = 0
+    private(set) var callsUnderWay = 0
     /// How many tasks the calls under way may bring.
-    private var wantUnderWay = 0
+    private(set) var wantUnderWay = 0
     /// The last call brought as many tasks as it asked for: there are probably more.
-    private var isBusy = false
+    private(set) var isBusy = false
     /// The queue may hold attempts for us that we do not know of. One call by itself, which knows how many we hold, finds
     /// out; with another under way it could only guess.
-    private var mustCount = false
+    private(set) var mustCount = false
 
     /// There may be work: at the start, after a wake-up, when a wait was over without one, and when slots became free.
     var mayHaveWork = true
     var isDraining = false
     var isClosed = false
 
-    init(slots: Int) {
-        self.slots = slots
+    // Of a worker of several partitions; see ``HeldAttempts/settle(with:_:)``.
+
+    let isSpread: Bool
+    /// Woken, and the queue does not know yet whether for nothing.
+    var wasWoken = false
+    /// Its instance does not answer: until it does, it is asked for nothing, and its slots are others'.
+    var isAway = false
+    /// When the queue last answered, or a call set out after none.
+    private(set) var lastProgress = ContinuousClock.now
+    /// Assigned again after an outage, when others had the slots; they start as slots become free.
+    var parked: [WorkerProtocol.Assignment] = []
+
+    /// - Parameter isSpread: it begins with no slots, and is granted some of them.
+    init(slots: Int, isSpread: Bool = false) {
+        self.slots = isSpread ? 0 : slots
+        self.isSpread = isSpread
         load = max(16, min((slots + 1) / 2, 100))
     }
 
@@ -62,12 +77,21 @@ struct HeldAttempts {
 
     mutating func nextTurn() -> AttemptTable.Turn? {
         if isClosed { return nil }
+        if !parked.isEmpty {
+            let starts = takeStartable()
+            if !starts.isEmpty {
+                return AttemptTable.Turn(reports: [], want: 0, holding: 0, counts: false, starts: starts)
+            }
+        }
         let reported = min(reports.count, load)
         let waiting = reports.count - reported
         let want = isDraining ? 0 : max(0, min(slots - runningCount - waiting - wantUnderWay, load))
+        // What there is to say without reports and wants: that it was woken in vain; whether the instance is back.
+        let asksForNone = isSpread && !isDraining && want == 0 && (wasWoken || isAway)
         switch callsUnderWay {
         case 0:
-            guard reported > 0 || (want > 0 && (mayHaveWork || isBusy)) else { return nil }
+            guard reported > 0 || (want > 0 && (mayHaveWork || isBusy)) || asksForNone else { return nil }
+            if isSpread { lastProgress = .now }
         case 1 where !mustCount:
             guard reported == load || (isBusy && want == load) else { return nil }
         default:
@@ -77,6 +101,8 @@ struct HeldAttempts {
             reports: takeReports(reported), want: want, holding: runningCount + waiting + wantUnderWay,
             counts: mustCount && want > 0)
         if want > 0 { mayHaveWork = false }
+        // Only a call that asks for tasks, or is made to ask for none, tells the queue.
+        if want > 0 || reported == 0 { wasWoken = false }
         callsUnderWay += 1
         wantUnderWay += want
         return turn
@@ -99,6 +125,8 @@ struct HeldAttempts {
         end(turn)
         for report in turn.reports { remove(report.taskID, attempt: report.attempt) }
         if turn.want > 0 { isBusy = assigned >= turn.want }
+        if isAway { mayHaveWork = true }
+        isAway = false
         if !isCertain {
             noteUnknown()
         } else if turn.counts {
@@ -110,12 +138,14 @@ struct HeldAttempts {
     mutating func giveBack(_ turn: AttemptTable.Turn) {
         end(turn)
         reports = turn.reports + reports
+        isAway = isSpread
         noteUnknown()
     }
 
     private mutating func end(_ turn: AttemptTable.Turn) {
         callsUnderWay -= 1
         wantUnderWay -= turn.want
+        if isSpread { lastProgress = .now }
     }
 
     private mutating func noteUnknown() {
@@ -139,6 +169,7 @@ struct HeldAttempts {
                     continue
                 }
                 if known.isRunning { runningCount -= 1 }
+                parked.removeAll { $0.id == assignment.id }
                 if let work = known.work { outdated.append(work) }
             }
             runningCount += 1

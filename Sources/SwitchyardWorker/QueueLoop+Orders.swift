@@ -12,7 +12,10 @@ extension QueueLoop {
     func listenForWakeUps() async {
         while !Task.isCancelled, !table.isDraining {
             do {
-                try await link.waitForWakeUp(timeout: Self.wakeTimeout)
+                if try await link.waitForWakeUp(timeout: Self.wakeTimeout) {
+                    table.noteWakeUp()
+                    continue
+                }
             } catch {
                 if Task.isCancelled { return }
                 logger.debug("cannot wait for wake-ups", metadata: ["error": "\(error)"])
@@ -29,7 +32,10 @@ extension QueueLoop {
             do {
                 let orders = try await link.heartbeat(table.held)
                 interval = orders.terms.heartbeat
-                if orders.drain, !table.isDraining { drain() }
+                if orders.drain { drain() }
+                if let found = orders.partitions, let error = partitions.mismatch(found, link.functions) {
+                    refuse(error)
+                }
                 for stop in orders.stop { self.stop(stop.taskID, attempt: stop.attempt) }
             } catch SchedulerError.workerNotFound {
                 logger.warning("this worker was taken for lost, and registers again")

@@ -3,8 +3,10 @@ import NIOCore
 import RedisClient
 import ServiceLifecycle
 import Switchyard
+import Synchronization
 
-/// Serves one queue for a worker: registers there, carries reports and tasks, runs the attempts, and leaves.
+/// Serves one queue, or one partition of it, for a worker: registers there, carries reports and tasks, runs the attempts, and
+/// leaves.
 ///
 /// Two couriers talk to Redis, each in a loop: a call delivers what has ended and brings as many tasks as slots are free
 /// (``AttemptTable`` says when). Beside them it sleeps on its wake-up list, sends heartbeats that renew the leases of what it
@@ -13,6 +15,7 @@ final class QueueLoop: Sendable {
     let link: WorkerProtocol
     let table: AttemptTable
     let logger: Logger
+    let partitions: Partitions
     private let registration: WorkerProtocol.Registration
     private let takesTogether: Bool
     private let handler: any TaskHandler
@@ -24,26 +27,39 @@ final class QueueLoop: Sendable {
     /// Between two tries while Redis is away, after the client's own.
     static let pauseAfterFailure: Duration = .milliseconds(500)
 
+    /// Why it cannot serve the queue at all.
+    private let refusal = Mutex<SchedulerError?>(nil)
+    /// Drains the whole worker.
+    private let onDrain: @Sendable () -> Void
+
+    /// - Parameters:
+    ///   - grant: its part of the worker's slots; nil: all of them.
+    ///   - onDrain: called when the scheduler asks the worker to drain.
     init(
-        link: WorkerProtocol, registration: WorkerProtocol.Registration, takesTogether: Bool,
-        handler: any TaskHandler, logger: Logger
+        link: WorkerProtocol, partitions: Partitions, grant: SlotGrant?, registration: WorkerProtocol.Registration,
+        takesTogether: Bool, handler: any TaskHandler, logger: Logger, onDrain: @escaping @Sendable () -> Void
     ) {
         self.link = link
+        self.partitions = partitions
+        self.onDrain = onDrain
         self.registration = registration
         self.takesTogether = takesTogether
         self.handler = handler
         self.logger = logger
-        table = AttemptTable(slots: registration.slots)
+        table = AttemptTable(slots: registration.slots, grant: grant)
         holder = AttemptHolder(link: link, table: table, logger: logger)
         limits = TimeLimits(table: table)
     }
 
     /// Runs until drained. Cancelled, it stops its attempts and leaves.
-    func run() async {
-        guard let terms = await cancelWhenGracefulShutdown({ await self.register() }) else { return }
+    /// - Throws: `invalidInput` when the queue has other partitions than this worker was told.
+    func run() async throws {
+        let terms = await cancelWhenGracefulShutdown { await self.register() }
+        if let refusal = refusal.withLock({ $0 }) { throw refusal }
+        guard let terms else { return }
         logger.info(
             "worker registered",
-            metadata: ["queue": "\(link.functions.keys.queue)", "slots": "\(registration.slots)"])
+            metadata: ["queue": "\(link.functions.keys.place)", "slots": "\(registration.slots)"])
         await withTaskGroup(of: Void.self) { group in
             group.addTask { await self.listenForWakeUps() }
             group.addTask { await self.beat(every: terms.heartbeat) }
@@ -61,25 +77,38 @@ final class QueueLoop: Sendable {
         limits.end()
         table.stopAll()
         await leave()
+        if let refusal = refusal.withLock({ $0 }) { throw refusal }
     }
 
     func drain() {
-        logger.info("worker drains: it takes no more tasks")
-        table.drain()
+        if table.isDraining { return }
+        logger.info("worker drains: it takes no more tasks", metadata: ["queue": "\(link.functions.keys.place)"])
+        onDrain()
     }
 
-    /// Nil when cancelled before it succeeded.
+    /// Nil when cancelled or drained before it succeeded, and when the queue has other partitions: then the worker drains.
     @discardableResult
     func register() async -> WorkerProtocol.Terms? {
-        while !Task.isCancelled {
+        while !Task.isCancelled, !table.isDraining {
             do {
+                try await partitions.join(link.functions, mayChange: false)
                 return try await link.register(registration)
+            } catch let error as SchedulerError where error.field == "partitions" {
+                refuse(error)
+                return nil
             } catch {
                 logger.error("cannot register, and will try again", metadata: ["error": "\(error)"])
                 try? await Task.sleep(for: Self.pauseAfterFailure)
             }
         }
         return nil
+    }
+
+    /// It would miss tasks: the worker drains, and says why.
+    func refuse(_ error: SchedulerError) {
+        logger.error("this worker cannot serve the queue", metadata: ["error": "\(error)"])
+        refusal.withLock { $0 = error }
+        onDrain()
     }
 
     private func leave() async {
@@ -103,6 +132,7 @@ final class QueueLoop: Sendable {
     }
 
     private func take(_ turn: AttemptTable.Turn) async {
+        if !turn.starts.isEmpty { return start(turn.starts) }
         do {
             let answer = try await link.finish(
                 turn.reports, pull: turn.want, holding: turn.holding, together: takesTogether)

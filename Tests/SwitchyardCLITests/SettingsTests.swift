@@ -127,4 +127,20 @@ import Testing
     func aServerMustBeAnHTTPURL(text: String) {
         #expect(throws: Failure.self) { try APIClient(server: text) }
     }
+
+    @Test func redisInstancesAreSplitWhereASchemeBegins() async throws {
+        let text = "redis://a,unix:///run/r.sock?name=x,redis-sentinel://h1,h2:26379/name,rediss://b"
+        #expect(
+            EffectiveSettings.urls(in: text) == [
+                "redis://a", "unix:///run/r.sock?name=x", "redis-sentinel://h1,h2:26379/name", "rediss://b",
+            ])
+        let settings = try await EffectiveSettings(
+            flags: [:], environment: ["SWITCHYARD_REDIS": "redis://a,redis://b", "SWITCHYARD_PARTITIONS": "4"])
+        #expect(try settings.redisInstances().map(\.description) == ["redis://a:6379", "redis://b:6379"])
+        #expect(settings.count(.partitions) == 4)
+        #expect(throws: Failure.self) { try settings.redis() }
+        let twice = try await EffectiveSettings(flags: [.redis: .text("redis://a,redis://a")], environment: [:])
+        #expect(throws: Failure.self) { try twice.redisInstances() }
+        #expect(await failure(environment: ["SWITCHYARD_PARTITIONS": "65"])?.message?.contains("partitions") == true)
+    }
 }

@@ -39,6 +39,11 @@ public enum SchedulerError: Error, Sendable, Equatable {
         }
     }
 
+    /// Which part of the input is to blame.
+    public var field: String? {
+        if case .invalidInput(let field, _) = self { field } else { nil }
+    }
+
     /// The one place where Redis's replies become the scheduler's errors.
     public init(_ error: RedisError) {
         guard error.kind == .server else {

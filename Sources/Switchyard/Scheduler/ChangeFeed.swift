@@ -3,7 +3,7 @@ import NIOCore
 import RedisClient
 import Synchronization
 
-/// Wakes those who wait for tasks of one queue. It is subscribed to the queue's `results` and `events` while anybody
+/// Wakes those who wait for tasks of one queue, or of one of its partitions. It is subscribed to its `results` and `events` while anybody
 /// waits, and not otherwise. A message is only a reason to look: the truth is in the task's hash, and who waits also
 /// looks once a second, because messages can be lost.
 final class ChangeFeed: Sendable {
@@ -79,7 +79,7 @@ final class ChangeFeed: Sendable {
             }
         } catch {
             // Who waits looks once a second all the same.
-            logger.debug("cannot subscribe to changes", metadata: ["queue": "\(keys.queue)", "error": "\(error)"])
+            logger.debug("cannot subscribe to changes", metadata: ["queue": "\(keys.place)", "error": "\(error)"])
         }
     }
 
@@ -96,9 +96,10 @@ extension SchedulerHandle {
     public func waitForTask(
         _ id: String, timeout: Duration, until isDone: @Sendable (QueuedTask) -> Bool
     ) async throws -> QueuedTask {
-        var task = try await getTask(id)
+        let found = try await locate(id)
+        var task = found.task
         guard !isDone(task), timeout > .zero else { return task }
-        for await _ in feed.changes(of: id, within: timeout) {
+        for await _ in feeds[found.partition].changes(of: id, within: timeout) {
             task = try await getTask(id)
             if isDone(task) { return task }
         }

@@ -3,17 +3,41 @@ import RedisClient
 // A queue as a whole: its settings, whether it takes and gives out tasks, and its end.
 
 extension SchedulerHandle {
-    /// Changes settings by their names in the queue's `config`; durations in milliseconds.
+    /// Changes settings by their names in the queue's `config`; durations in milliseconds. Of several partitions each takes
+    /// them, and its share of `max_queue_length`. One that is away when they change is told by the error, and takes them when
+    /// this is repeated.
     /// - Returns: every setting, with the value that now holds.
     /// - Throws: `invalidInput`.
     @discardableResult
     public func configure(_ settings: [(name: String, value: Int)]) async throws -> [String: Int] {
-        var arguments: [RedisArgument] = []
-        for (name, value) in settings { arguments.add(name, .integer(Int64(value))) }
-        let fields = try ReplyFields(await functions.call("configure", arguments))
-        return Dictionary(
-            fields.names.compactMap { name in fields.optionalInt(name).map { (name, $0) } },
-            uniquingKeysWith: { first, _ in first })
+        try await check(settings)
+        let parts = try await all { functions in
+            try await functions.configure(partitions.shares(of: settings, in: functions.keys.partition))
+        }
+        var now = parts[0]
+        now[Self.lengthLimit] = parts.reduce(0) { $0 + ($1[Self.lengthLimit] ?? 0) }
+        return now
+    }
+
+    static let lengthLimit = "max_queue_length"
+
+    /// What must not be found out after another partition has taken the settings.
+    private func check(_ settings: [(name: String, value: Int)]) async throws {
+        guard partitions.count > 1 else { return }
+        for (name, value) in settings {
+            if name == Self.lengthLimit, value < partitions.count {
+                throw SchedulerError.invalidInput(
+                    field: name,
+                    message: "\(name): expected at least 1 for each of \(partitions.count) partitions, found \(value)")
+            }
+            if name == "aging_ms" {
+                let stats = try await getStats()
+                guard stats.pending + stats.assigned + stats.running == 0 else {
+                    throw SchedulerError.invalidInput(
+                        field: name, message: "\(name): it can only be changed while no task is pending or running")
+                }
+            }
+        }
     }
 
     /// Gives out no more tasks; those that run go on.
@@ -28,13 +52,15 @@ extension SchedulerHandle {
     /// - Parameter confirm: the queue's name, so that nobody empties the wrong one.
     /// - Throws: `invalidInput` without the right confirmation.
     public func purgeQueue(confirm: String) async throws {
-        while true {
-            try Task.checkCancellation()
-            let reply = try await functions.call("purge_queue", ["confirm", .string(confirm)])
-            guard let count = reply.int else {
-                throw SchedulerError.internal(message: "switchyard_purge_queue answered \(reply)", redisAway: false)
+        _ = try await all { functions in
+            while true {
+                try Task.checkCancellation()
+                let reply = try await functions.call("purge_queue", ["confirm", .string(confirm)])
+                guard let count = reply.int else {
+                    throw SchedulerError.internal(message: "switchyard_purge_queue answered \(reply)", redisAway: false)
+                }
+                if count == 0 { return }
             }
-            if count == 0 { return }
         }
     }
 
@@ -44,27 +70,66 @@ extension SchedulerHandle {
     ///   - slots: how many slots a worker of that class would have.
     public func demand(countingClass name: String? = nil, slots: Int = 1) async throws -> Demand {
         let name = name.map(Demand.canonicalName)
-        let reply = try await functions.call("demand", name.map { ["class", .string($0)] } ?? []).array ?? []
-        guard reply.count == 2, let lanes = reply[0].array, let classes = reply[1].array else {
-            throw SchedulerError.internal(message: "switchyard_demand answered something unexpected", redisAway: false)
-        }
         var demand = Demand(classes: [], unserved: 0)
-        for entry in classes.compactMap(\.array) where entry.count >= 5 {
-            let numbers = entry.dropFirst().map { Int($0.int ?? 0) }
-            demand.classes.append(
-                Demand.Class(
-                    name: entry[0].string ?? "", workers: numbers[0], slots: numbers[1], busy: numbers[2],
-                    draining: numbers[3], ready: 0,
-                    slotsPerWorker: numbers[0] > 0 ? Double(numbers[1]) / Double(numbers[0]) : Double(slots)))
+        var lanes: [(ready: Int, servedBy: Set<String>)] = []
+        for reply in try await all({
+            try await $0.call("demand", name.map { ["class", .string($0)] } ?? []).array ?? []
+        }) {
+            guard reply.count == 2, let someLanes = reply[0].array, let classes = reply[1].array else {
+                throw SchedulerError.internal(
+                    message: "switchyard_demand answered something unexpected", redisAway: false)
+            }
+            for entry in classes.compactMap(\.array) where entry.count >= 5 {
+                let numbers = entry.dropFirst().map { Int($0.int ?? 0) }
+                demand.add(
+                    Demand.Class(
+                        name: entry[0].string ?? "", workers: numbers[0], slots: numbers[1], busy: numbers[2],
+                        draining: numbers[3], ready: 0,
+                        slotsPerWorker: numbers[0] > 0 ? Double(numbers[1]) / Double(numbers[0]) : Double(slots)))
+            }
+            lanes += someLanes.compactMap(\.array).filter { $0.count >= 2 }.map {
+                (Int($0[1].int ?? 0), Set($0.dropFirst(2).compactMap(\.string)))
+            }
         }
-        for lane in lanes.compactMap(\.array) where lane.count >= 2 {
-            demand.count(ready: Int(lane[1].int ?? 0), servedBy: Set(lane.dropFirst(2).compactMap(\.string)))
-        }
+        demand.classes.sort { $0.name.utf8.lexicographicallyPrecedes($1.name.utf8) }
+        for lane in lanes { demand.count(ready: lane.ready, servedBy: lane.servedBy) }
         return demand
     }
 }
 
+extension QueueFunctions {
+    /// Changes settings here, and answers all with the values that now hold.
+    @discardableResult
+    func configure(_ settings: [(name: String, value: Int)]) async throws -> [String: Int] {
+        var arguments: [RedisArgument] = []
+        for (name, value) in settings { arguments.add(name, .integer(Int64(value))) }
+        let fields = try ReplyFields(await call("configure", arguments))
+        return Dictionary(
+            fields.names.compactMap { name in fields.optionalInt(name).map { (name, $0) } },
+            uniquingKeysWith: { first, _ in first })
+    }
+}
+
+extension Partitions {
+    /// The settings as partition `index` takes them.
+    func shares(of settings: [(name: String, value: Int)], in index: Int) -> [(name: String, value: Int)] {
+        settings.map { ($0.name, $0.name == SchedulerHandle.lengthLimit ? share(of: $0.value, in: index) : $0.value) }
+    }
+}
+
 extension Demand {
+    /// Adds a class, as one of the partitions knows it. They have their workers in common, and attempts of their own.
+    fileprivate mutating func add(_ one: Class) {
+        guard let index = classes.firstIndex(where: { $0.name == one.name }) else { return classes.append(one) }
+        classes[index].busy += one.busy
+        if one.workers > classes[index].workers {
+            classes[index].workers = one.workers
+            classes[index].slots = one.slots
+            classes[index].slotsPerWorker = one.slotsPerWorker
+        }
+        classes[index].draining = max(classes[index].draining, one.draining)
+    }
+
     /// Counts the ready tasks of a lane for one of the classes that serve it.
     mutating func count(ready: Int, servedBy names: Set<String>) {
         let serving = classes.indices.filter { names.contains(classes[$0].name) }

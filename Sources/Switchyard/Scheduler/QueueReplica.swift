@@ -4,12 +4,14 @@ import NIOCore
 import RedisClient
 import ServiceLifecycle
 
-/// Looks after one queue for one replica: ticks, applies reports that came over pub/sub, reconciles slowly.
+/// Looks after one queue, or one partition of it, for one replica: ticks, applies reports that came over pub/sub,
+/// reconciles slowly.
 ///
 /// Stateless: all it knows is in Redis, and any number of these may look after the same queue. While Redis is away it
 /// goes on trying, and says so once.
 struct QueueReplica: Sendable {
-    let handle: SchedulerHandle
+    let functions: QueueFunctions
+    let partitions: Partitions
     let interval: Duration
     let health: ReplicaHealth
     let logger: Logger
@@ -20,21 +22,23 @@ struct QueueReplica: Sendable {
     private static let reconcileInterval: Duration = .seconds(10)
 
     /// Runs until cancelled.
-    func run() async {
-        await withTaskGroup(of: Void.self) { group in
-            group.addTask { await tick() }
+    /// - Throws: `invalidInput` when the queue's number of partitions was changed: this replica would not see all of it.
+    func run() async throws {
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            group.addTask { try await tick() }
             group.addTask { await applyReports() }
             group.addTask { await reconcile() }
+            for try await _ in group {}
         }
     }
 
     /// An outage of Redis longer than this ran down leases whose workers live: they get as long to renew them.
     private static let outageToForgive: Duration = .seconds(5)
 
-    private func tick() async {
+    private func tick() async throws {
         var awaySince: ContinuousClock.Instant?
         var cleanUpAt = ContinuousClock.now
-        var schedules = ScheduleFirer(handle: handle, logger: logger)
+        var schedules = ScheduleFirer(functions: functions, logger: logger)
         while !Task.isCancelled {
             var pause = interval
             let began = ContinuousClock.now
@@ -42,33 +46,56 @@ struct QueueReplica: Sendable {
                 if let awaySince { try await letWorkersComeBack(awaySince) }
                 let cleansUp = cleanUpAt <= .now
                 let fields = try ReplyFields(
-                    await handle.functions.call(
+                    await functions.call(
                         "tick", ["limit", .integer(Self.tickLimit), "cleanup", cleansUp ? "1" : "0"]))
+                try await check(fields)
                 if cleansUp, !fields.flag("more") {
                     cleanUpAt = .now + fields.duration("cleanup_interval_ms") * Double.random(in: 0.8...1)
                 }
                 awaySince = nil
-                health.ticked(queue: handle.queue, instance: fields.string("instance") ?? "", logger: logger)
+                health.ticked(queue: functions.keys.place, instance: fields.string("instance") ?? "", logger: logger)
                 pause = nextPause(fields)
                 logWhatHappened(fields)
                 let due = (fields["schedules"]?.array ?? []).compactMap(\.string)
                 if let now = fields.date("now") { try await schedules.fire(due, now: now) }
             } catch is CancellationError {
                 return
+            } catch let error as PartitionMismatch {
+                throw error.error
             } catch {
                 awaySince = awaySince ?? began
-                health.failed(queue: handle.queue, error: error, logger: logger)
+                health.failed(queue: functions.keys.place, error: error, logger: logger)
             }
             // Spread, so that replicas which started together do not tick together.
             try? await Task.sleep(for: pause * Double.random(in: 0.9...1))
         }
     }
 
+    /// The number of partitions is remembered with the queue. It goes with the queue's data when that is lost, and is then
+    /// written again.
+    private func check(_ fields: ReplyFields) async throws {
+        guard let stored = fields.optionalInt("partitions"), let mismatch = partitions.mismatch(stored, functions)
+        else { return }
+        let known = health.current[functions.keys.place]?.instance
+        guard known == nil || known != fields.string("instance") else {
+            throw PartitionMismatch(error: mismatch)
+        }
+        do {
+            try await partitions.join(functions)
+        } catch let error as SchedulerError where error.field == "partitions" {
+            throw PartitionMismatch(error: error)
+        }
+    }
+
+    private struct PartitionMismatch: Error {
+        let error: SchedulerError
+    }
+
     /// Returns at once after a short outage; after a long one, waits until Redis answers and the workers had time for a
     /// heartbeat. Throws while Redis is away.
     private func letWorkersComeBack(_ awaySince: ContinuousClock.Instant) async throws {
         guard ContinuousClock.now - awaySince > Self.outageToForgive else { return }
-        _ = try await handle.functions.client.send(RedisCommand("PING"))
+        _ = try await functions.client.send(RedisCommand("PING"))
         try await Task.sleep(for: Self.outageToForgive)
     }
 
@@ -87,7 +114,8 @@ struct QueueReplica: Sendable {
             ("purged", "deleted ended tasks whose retention is over"),
         ] where fields.int(name) > 0 {
             let level: Logger.Level = name == "purged" ? .debug : .info
-            logger.log(level: level, message, metadata: ["queue": "\(handle.queue)", "count": "\(fields.int(name))"])
+            logger.log(
+                level: level, message, metadata: ["queue": "\(functions.keys.place)", "count": "\(fields.int(name))"])
         }
     }
 
@@ -116,14 +144,14 @@ struct QueueReplica: Sendable {
 
     private func applyReports() async {
         do {
-            for await event in try await handle.functions.client.subscribe(to: [handle.functions.keys.reports]) {
+            for await event in try await functions.client.subscribe(to: [functions.keys.reports]) {
                 guard case .message(_, let payload) = event else { continue }
                 await apply(String(buffer: payload))
             }
         } catch {
             if Task.isCancelled { return }
             logger.error(
-                "cannot subscribe to reports", metadata: ["queue": "\(handle.queue)", "error": "\(error)"])
+                "cannot subscribe to reports", metadata: ["queue": "\(functions.keys.place)", "error": "\(error)"])
         }
     }
 
@@ -142,8 +170,7 @@ struct QueueReplica: Sendable {
             finished.failure = report.errorMessage.map {
                 TaskFailure(code: report.errorCode ?? "Failed", message: $0)
             }
-            let worker = try WorkerProtocol(
-                worker: report.worker, queue: handle.queue, client: handle.functions.client, logger: logger)
+            let worker = try WorkerProtocol(worker: report.worker, functions: functions)
             let answer = try await worker.finish([finished], pull: 0, holding: 0)
             if case .failure(let refusal) = answer.states.first {
                 // Expected with several replicas when reports differ; otherwise the worker was too late.
@@ -152,7 +179,7 @@ struct QueueReplica: Sendable {
         } catch {
             logger.warning(
                 "a published report could not be applied",
-                metadata: ["queue": "\(handle.queue)", "report": "\(Name.shown(text))", "error": "\(error)"])
+                metadata: ["queue": "\(functions.keys.place)", "report": "\(Name.shown(text))", "error": "\(error)"])
         }
     }
 
@@ -163,18 +190,21 @@ struct QueueReplica: Sendable {
         while (try? await Task.sleep(for: Self.reconcileInterval)) != nil {
             var stretch = stretches.removeFirst()
             do {
-                let reply = try await handle.functions.call(
+                let reply = try await functions.call(
                     "reconcile", ["index", .string(stretch.index), "rank", .integer(stretch.rank)])
                 stretch.rank = reply.array?.first?.int ?? 0
                 let repaired = reply.array?.last?.int ?? 0
                 if repaired > 0 {
                     logger.error(
                         "an index disagreed with its tasks and was repaired: something else wrote to the queue's keys",
-                        metadata: ["queue": "\(handle.queue)", "index": "\(stretch.index)", "count": "\(repaired)"])
+                        metadata: [
+                            "queue": "\(functions.keys.place)", "index": "\(stretch.index)", "count": "\(repaired)",
+                        ])
                 }
             } catch {
                 // The tick says it when Redis is away.
-                logger.debug("could not reconcile", metadata: ["queue": "\(handle.queue)", "error": "\(error)"])
+                logger.debug(
+                    "could not reconcile", metadata: ["queue": "\(functions.keys.place)", "error": "\(error)"])
             }
             stretches.append(stretch)
         }

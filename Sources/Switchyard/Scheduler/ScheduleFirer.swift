@@ -2,12 +2,12 @@ import Foundation
 import Logging
 import RedisClient
 
-/// Fires a queue's schedules for one replica, when a tick says that they are due.
+/// Fires the schedules of a queue, or of one of its partitions, for one replica, when a tick says that they are due.
 ///
 /// Any number of replicas may fire the same schedule: the function in Redis makes the task only while the time is still the
 /// one that is due, and sets the next time in the same call. One that cannot be fired does not stop the others.
 struct ScheduleFirer {
-    let handle: SchedulerHandle
+    let functions: QueueFunctions
     let logger: Logger
     /// Those that stay due, such as for want of room in the queue: said once, not at every tick.
     private var told: Set<String> = []
@@ -19,8 +19,8 @@ struct ScheduleFirer {
     /// Times of one schedule that one tick may fire: what the skip policy lets a schedule of every second catch up on.
     private static let maxCatchUp = Int(RecurringSchedule.tolerance) + 1
 
-    init(handle: SchedulerHandle, logger: Logger) {
-        self.handle = handle
+    init(functions: QueueFunctions, logger: Logger) {
+        self.functions = functions
         self.logger = logger
     }
 
@@ -31,7 +31,7 @@ struct ScheduleFirer {
     mutating func fire(_ ids: [String], now: Date) async throws {
         for id in ids {
             do {
-                guard let schedule = try await handle.getSchedule(id), let due = schedule.next else { continue }
+                guard let schedule = try await functions.schedule(id), let due = schedule.next else { continue }
                 try await fireOrPutOff(schedule, due: due, now: now)
                 told.remove(id)
             } catch let error as SchedulerError {
@@ -73,7 +73,7 @@ struct ScheduleFirer {
 
     /// - Returns: the id of the task that it made, if it made one.
     private func call(_ schedule: RecurringSchedule, due: Date, next: Date, skip: Bool) async throws -> String? {
-        try await handle.functions.call(
+        try await functions.call(
             "fire",
             [
                 "schedule", .string(schedule.id), "due", .integer(due.milliseconds),
@@ -85,6 +85,6 @@ struct ScheduleFirer {
     private func log(_ level: Logger.Level, _ message: Logger.Message, _ id: String, _ reason: String) {
         logger.log(
             level: level, message,
-            metadata: ["queue": "\(handle.queue)", "schedule": "\(id)", "reason": "\(reason)"])
+            metadata: ["queue": "\(functions.keys.place)", "schedule": "\(id)", "reason": "\(reason)"])
     }
 }

@@ -26,12 +26,23 @@ extension SchedulerHandle {
                     + "\(schedule.id.utf8.count)")
         }
         schedule.task = prepared(template: schedule.task, id: schedule.id)
+        let partition = try await partition(for: [schedule.task], name: schedule.id)
+        let functions = functions[partition]
         let stats = try ReplyFields(await functions.call("stats", []))
         guard let now = stats.date("now") else {
             throw SchedulerError.internal(message: "switchyard_stats answered no time", redisAway: false)
         }
         var next = try schedule.next(after: now)
-        let earlier = try await getSchedule(schedule.id)
+        let earlier = try await functions.schedule(schedule.id)
+        let id = schedule.id
+        let known = try await all { try await $0.schedule(id) != nil }
+        guard !known.indices.contains(where: { known[$0] && $0 != partition }) else {
+            throw SchedulerError.invalidInput(
+                field: "schedule_id",
+                message:
+                    "schedule_id: schedule \(schedule.id) exists with keys that put it into another partition of the "
+                    + "queue; remove it first")
+        }
         if let earlier, earlier.cron == schedule.cron, earlier.zone == schedule.zone, let due = earlier.next {
             next = min(next, due)
         }
@@ -46,23 +57,23 @@ extension SchedulerHandle {
     @discardableResult
     public func removeSchedule(_ id: String) async throws -> Bool {
         let id = try Name.validate(id, field: "schedule_id")
-        return try await functions.call("unschedule", ["schedule", .string(id)]).int == 1
+        return try await all { try await $0.call("unschedule", ["schedule", .string(id)]).int == 1 }.contains(true)
     }
 
     /// The schedules, next first, at most ``maxSchedulesListed``.
     public func getSchedules() async throws -> [RecurringSchedule] {
-        try await schedules(["limit", .integer(Int64(Self.maxSchedulesListed))])
+        let parts = try await all {
+            try await $0.schedules(["limit", .integer(Int64(Self.maxSchedulesListed))])
+        }
+        guard parts.count > 1 else { return parts[0] }
+        let merged = parts.joined().sorted { ($0.next ?? .distantFuture) < ($1.next ?? .distantFuture) }
+        return Array(merged.prefix(Self.maxSchedulesListed))
     }
 
     /// - Returns: nil when there is none of this id.
     public func getSchedule(_ id: String) async throws -> RecurringSchedule? {
-        try await schedules(["schedule", .string(try Name.validate(id, field: "schedule_id"))]).first
-    }
-
-    private func schedules(_ arguments: [RedisArgument]) async throws -> [RecurringSchedule] {
-        try (await functions.call("schedules", arguments).array ?? []).map { reply in
-            try RecurringSchedule(try ReplyFields(reply))
-        }
+        let id = try Name.validate(id, field: "schedule_id")
+        return try await all { try await $0.schedule(id) }.compactMap { $0 }.first
     }
 
     /// The priority is decided once, as if the queue were idle.
@@ -79,5 +90,17 @@ extension SchedulerHandle {
             task.priorityReason = QueuedTask.givenReason
         }
         return task
+    }
+}
+
+extension QueueFunctions {
+    func schedule(_ id: String) async throws -> RecurringSchedule? {
+        try await schedules(["schedule", .string(id)]).first
+    }
+
+    fileprivate func schedules(_ arguments: [RedisArgument]) async throws -> [RecurringSchedule] {
+        try (await call("schedules", arguments).array ?? []).map { reply in
+            try RecurringSchedule(try ReplyFields(reply))
+        }
     }
 }

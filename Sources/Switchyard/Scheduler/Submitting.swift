@@ -30,8 +30,8 @@ extension SchedulerHandle {
         return submission
     }
 
-    /// Adds all the tasks, or none. More than ``tasksPerCall`` are brought in parts that nobody sees before the last has
-    /// arrived; they come into line in steps.
+    /// Adds all the tasks, or none, and therefore in one partition of the queue. More than ``tasksPerCall`` are brought in
+    /// parts that nobody sees before the last has arrived; they come into line in steps.
     /// - Parameters:
     ///   - batch: an id under which they are followed as one; nil for none, or a random one where one is needed: it is
     ///     in the tasks that are answered.
@@ -52,80 +52,27 @@ extension SchedulerHandle {
 
         var head: [RedisArgument] = batch.map { ["batch", .string($0)] } ?? []
         if rejectIfNoWorkers { head += ["if_no_workers", "reject"] }
+        var everything = prepared
         var followUp: [RedisArgument] = []
         if let onComplete {
-            followUp = [
-                "on_complete", .string(try await self.prepared(onComplete).template(field: "on_complete")),
-            ]
+            let task = try await self.prepared(onComplete)
+            followUp = ["on_complete", .string(try task.template(field: "on_complete"))]
+            everything.append(task)
         }
-        guard let batch, tasks.count > Self.tasksPerCall else {
-            if wantsPosition, tasks.count == 1 { head += ["position", "1"] }
-            return try await submit(prepared, head: head + followUp, batch: batch)
-        }
-        return try await submitInParts(prepared, head: head, followUp: followUp, batch: batch)
-    }
 
-    /// One call of the function.
-    private func submit(_ tasks: [QueuedTask], head: [RedisArgument], batch: String?) async throws -> [Submission] {
-        var arguments = head
-        // A plain task has ten pairs.
-        arguments.reserveCapacity(head.count + 20 * tasks.count)
-        for task in tasks { task.write(to: &arguments) }
-        let reply = try await functions.call("submit", arguments)
-        guard let entries = reply.array, entries.count == tasks.count else {
-            throw SchedulerError.internal(message: "switchyard_submit answered \(reply)", redisAway: false)
-        }
-        return zip(tasks, entries).map { task, entry in
-            var task = task
-            let fields = entry.array ?? []
-            let how = fields.count > 4 ? fields[4].string : nil
-            task.state = fields.count > 1 ? fields[1].string.flatMap(TaskState.init) ?? .pending : .pending
-            let position = fields.count > 3 ? fields[3].int ?? -1 : -1
-            task.position = position < 0 ? nil : Int(position)
-            task.batch = batch
-            if how == "unique", let id = fields[0].string {
-                task.id = id
-                task.batch = nil
-            }
-            return Submission(
-                task: task, wokeWorker: fields.count > 2 && fields[2].string == "woken",
-                isRepetition: how == "repeated", isDuplicate: how == "unique")
-        }
-    }
-
-    /// Stages the tasks in parts, each after those that it depends on, and opens the batch. What was staged is deleted
-    /// when a part is refused; when that fails too, a replica deletes it after an hour.
-    private func submitInParts(
-        _ tasks: [QueuedTask], head: [RedisArgument], followUp: [RedisArgument], batch: String
-    ) async throws -> [Submission] {
-        let order = try DependencyOrder.order(of: tasks)
-        var submissions: [Int: Submission] = [:]
-        submissions.reserveCapacity(tasks.count)
-        var isStaged = false
+        let partition = try await partition(for: everything, name: batch ?? tasks.first?.id ?? "")
+        try await checkNames(everything, batch: batch, goingTo: partition)
         do {
-            for start in stride(from: 0, to: order.count, by: Self.tasksPerCall) {
-                let part = order[start..<min(start + Self.tasksPerCall, order.count)]
-                let head = head + ["stage", "1"] + (start == 0 ? followUp : [])
-                let added = try await submit(part.map { tasks[$0] }, head: head, batch: batch)
-                isStaged = isStaged || added.contains { !$0.isRepetition }
-                for (index, submission) in zip(part, added) { submissions[index] = submission }
+            guard let batch, tasks.count > Self.tasksPerCall else {
+                if wantsPosition, tasks.count == 1 { head += ["position", "1"] }
+                return try await functions[partition].submit(prepared, head: head + followUp, batch: batch)
             }
-            _ = try await functions.call("open_batch", ["batch", .string(batch)])
-        } catch {
-            if isStaged { await abandon(batch) }
-            throw error
+            return try await functions[partition].submitInParts(prepared, head: head, followUp: followUp, batch: batch)
+        } catch SchedulerError.queueFull(let message) where partitions.count > 1 {
+            throw SchedulerError.queueFull(
+                message: "\(message) (partition \(partition) of \(partitions.count): each takes its share of "
+                    + "max_queue_length)")
         }
-        return tasks.indices.compactMap { submissions[$0] }
-    }
-
-    /// Deletes the parts of a batch that was not opened. Does nothing to one that was.
-    private func abandon(_ batch: String) async {
-        // A cancelled task cannot send. What cannot be deleted now, a tick drops an hour later; the caller is told why the
-        // submission failed, which is the error that matters.
-        await Task { [functions] in
-            while let deleted = try? await functions.call("abandon_batch", ["batch", .string(batch)]).int, deleted > 0 {
-            }
-        }.value
     }
 
     /// The task with its priority decided, its names and options checked, and a token by which its repetition is known.
@@ -144,5 +91,72 @@ extension SchedulerHandle {
             task.priorityReason = QueuedTask.givenReason
         }
         return task
+    }
+}
+
+extension QueueFunctions {
+    /// One call of the function.
+    fileprivate func submit(
+        _ tasks: [QueuedTask], head: [RedisArgument], batch: String?
+    ) async throws -> [SchedulerHandle.Submission] {
+        var arguments = head
+        // A plain task has ten pairs.
+        arguments.reserveCapacity(head.count + 20 * tasks.count)
+        for task in tasks { task.write(to: &arguments) }
+        let reply = try await call("submit", arguments)
+        guard let entries = reply.array, entries.count == tasks.count else {
+            throw SchedulerError.internal(message: "switchyard_submit answered \(reply)", redisAway: false)
+        }
+        return zip(tasks, entries).map { task, entry in
+            var task = task
+            let fields = entry.array ?? []
+            let how = fields.count > 4 ? fields[4].string : nil
+            task.state = fields.count > 1 ? fields[1].string.flatMap(TaskState.init) ?? .pending : .pending
+            let position = fields.count > 3 ? fields[3].int ?? -1 : -1
+            task.position = position < 0 ? nil : Int(position)
+            task.batch = batch
+            if how == "unique", let id = fields[0].string {
+                task.id = id
+                task.batch = nil
+            }
+            return SchedulerHandle.Submission(
+                task: task, wokeWorker: fields.count > 2 && fields[2].string == "woken",
+                isRepetition: how == "repeated", isDuplicate: how == "unique")
+        }
+    }
+
+    /// Stages the tasks in parts, each after those that it depends on, and opens the batch. What was staged is deleted
+    /// when a part is refused; when that fails too, a replica deletes it after an hour.
+    fileprivate func submitInParts(
+        _ tasks: [QueuedTask], head: [RedisArgument], followUp: [RedisArgument], batch: String
+    ) async throws -> [SchedulerHandle.Submission] {
+        let order = try DependencyOrder.order(of: tasks)
+        var submissions: [Int: SchedulerHandle.Submission] = [:]
+        submissions.reserveCapacity(tasks.count)
+        var isStaged = false
+        do {
+            for start in stride(from: 0, to: order.count, by: SchedulerHandle.tasksPerCall) {
+                let part = order[start..<min(start + SchedulerHandle.tasksPerCall, order.count)]
+                let head = head + ["stage", "1"] + (start == 0 ? followUp : [])
+                let added = try await submit(part.map { tasks[$0] }, head: head, batch: batch)
+                isStaged = isStaged || added.contains { !$0.isRepetition }
+                for (index, submission) in zip(part, added) { submissions[index] = submission }
+            }
+            _ = try await call("open_batch", ["batch", .string(batch)])
+        } catch {
+            if isStaged { await abandon(batch) }
+            throw error
+        }
+        return tasks.indices.compactMap { submissions[$0] }
+    }
+
+    /// Deletes the parts of a batch that was not opened. Does nothing to one that was.
+    private func abandon(_ batch: String) async {
+        // A cancelled task cannot send. What cannot be deleted now, a tick drops an hour later; the caller is told why the
+        // submission failed, which is the error that matters.
+        await Task {
+            while let deleted = try? await call("abandon_batch", ["batch", .string(batch)]).int, deleted > 0 {
+            }
+        }.value
     }
 }

@@ -23,8 +23,9 @@ extension SchedulerHandle {
     ///   - limit: entries at most.
     /// - Throws: `invalidInput` for an id that is none; an unknown task has an empty log.
     public func readLog(_ id: String, after: String = "0", limit: Int = 1000) async throws -> [LogEntry] {
-        let key = functions.keys.log(try Name.validate(id, field: "task_id"))
         let after = try Self.validated(cursor: after)
+        let functions = try await functions(of: try Name.validate(id, field: "task_id"))
+        let key = functions.keys.log(id)
         return try await redis {
             let command = RedisCommand(
                 "XRANGE", [.string(key), .string("(\(after)"), "+", "COUNT", .integer(Int64(limit))])
@@ -34,8 +35,9 @@ extension SchedulerHandle {
 
     /// As ``readLog(_:after:limit:)``, but waits up to `timeout` for the first entry.
     public func followLog(_ id: String, after: String, timeout: Duration) async throws -> [LogEntry] {
-        let key = functions.keys.log(try Name.validate(id, field: "task_id"))
         let after = try Self.validated(cursor: after)
+        let functions = try await functions(of: try Name.validate(id, field: "task_id"))
+        let key = functions.keys.log(id)
         return try await redis {
             let command = RedisCommand(
                 "XREAD",

@@ -9,13 +9,17 @@ import Synchronization
 /// submitted, pulled and finished, only timeouts, retries and lost workers wait until one is back.
 public final class TaskScheduler: Service {
     public let health = ReplicaHealth()
-    public let client: RedisClient
+    public let partitions: Partitions
     public let config: SchedulerConfig
     private let policy: PriorityPolicy
     private let logger: Logger
     private let handles = Mutex<[String: SchedulerHandle]>([:])
     private let discovered: AsyncStream<String>
     private let discover: AsyncStream<String>.Continuation
+    /// The queues that it was given: to disagree with one of them about its partitions ends the replica.
+    private let given: Set<String>
+    /// The instances that are known to have the function library.
+    private let prepared = Mutex<Set<Int>>([])
 
     /// A replica looks after this many queues at most.
     private static let maxQueues = 1000
@@ -27,11 +31,21 @@ public final class TaskScheduler: Service {
     ///   - queues: queues to look after from the start, besides those that Redis tells of.
     ///   - config: the settings that differ from the defaults are written to these queues when the replica starts.
     /// - Throws: ``SchedulerError/invalidInput(field:message:)`` for a bad queue name.
-    public init(
+    public convenience init(
         client: RedisClient, queues: [String] = ["default"], config: SchedulerConfig = SchedulerConfig(),
         policy: PriorityPolicy = PriorityPolicy(), logger: Logger = Logger(label: "switchyard.scheduler")
     ) throws(SchedulerError) {
-        self.client = client
+        try self.init(
+            partitions: Partitions(client), queues: queues, config: config, policy: policy, logger: logger)
+    }
+
+    /// A replica of queues that may be spread over several partitions.
+    public init(
+        partitions: Partitions, queues: [String] = ["default"], config: SchedulerConfig = SchedulerConfig(),
+        policy: PriorityPolicy = PriorityPolicy(), logger: Logger = Logger(label: "switchyard.scheduler")
+    ) throws(SchedulerError) {
+        self.partitions = partitions
+        self.given = Set(queues)
         self.config = config
         self.policy = policy
         self.logger = logger
@@ -42,7 +56,7 @@ public final class TaskScheduler: Service {
     /// A handle on a queue. Looking at a queue does not create it.
     public func handle(queue: String) throws(SchedulerError) -> SchedulerHandle {
         if let handle = handles.withLock({ $0[queue] }) { return handle }
-        return try SchedulerHandle(queue: queue, client: client, policy: policy, logger: logger)
+        return try SchedulerHandle(queue: queue, partitions: partitions, policy: policy, logger: logger)
     }
 
     /// A handle on a queue that is to be looked after from now on, by every replica.
@@ -55,6 +69,8 @@ public final class TaskScheduler: Service {
                 field: "queue",
                 message: "queue: there are \(Self.maxQueues) queues already, and \(name) is not one of them")
         }
+        let handle = try SchedulerHandle(queue: name, partitions: partitions, policy: policy, logger: logger)
+        if partitions.count > 1 { _ = try await handle.all { try await self.partitions.join($0) } }
         try await register([name])
         return try adopt(name)
     }
@@ -64,7 +80,7 @@ public final class TaskScheduler: Service {
 
     @discardableResult
     private func adopt(_ queue: String) throws(SchedulerError) -> SchedulerHandle {
-        let handle = try SchedulerHandle(queue: queue, client: client, policy: policy, logger: logger)
+        let handle = try SchedulerHandle(queue: queue, partitions: partitions, policy: policy, logger: logger)
         let isNew = handles.withLock { handles in
             guard handles[queue] == nil else { return false }
             handles[queue] = handle
@@ -74,9 +90,12 @@ public final class TaskScheduler: Service {
         return handle
     }
 
+    /// The instance that has the names of all queues: that of their first partitions.
+    private var registry: RedisClient { partitions.instances[0] }
+
     private func register(_ queues: [String]) async throws {
         do {
-            _ = try await client.send(
+            _ = try await registry.send(
                 RedisCommand("SADD", [.string(Keys.queues)], queues.map { .string($0) }))
         } catch let error as RedisError {
             throw SchedulerError(error)
@@ -86,37 +105,88 @@ public final class TaskScheduler: Service {
     // MARK: Running
 
     /// Runs until cancelled, or until its service group shuts down.
+    /// - Throws: ``SchedulerError/invalidInput(field:message:)`` when a queue that it was given has other partitions.
     public func run() async throws {
-        await cancelWhenGracefulShutdown {
-            await withTaskGroup(of: Void.self) { group in
-                group.addTask { await self.prepare() }
+        try await cancelWhenGracefulShutdown {
+            try await withThrowingTaskGroup(of: Void.self) { group in
+                group.addTask { await self.registerQueues() }
                 group.addTask { await self.discoverQueues() }
-                for await queue in self.discovered {
-                    guard let handle = self.handles.withLock({ $0[queue] }) else { continue }
-                    let replica = QueueReplica(
-                        handle: handle, interval: self.config.schedulerInterval, health: self.health,
-                        logger: self.logger)
-                    group.addTask { await replica.run() }
-                }
+                group.addTask { try await self.lookAfterQueues() }
+                for try await _ in group {}
             }
         }
     }
 
-    /// Loads the function library, and writes the settings that this replica was given; until it succeeds.
-    private func prepare() async {
-        let library = FunctionLibrary(client: client, logger: logger)
+    private func lookAfterQueues() async throws {
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            for await queue in discovered {
+                guard let handle = handles.withLock({ $0[queue] }) else { continue }
+                for functions in handle.functions {
+                    group.addTask {
+                        do {
+                            try await self.lookAfter(functions)
+                        } catch {
+                            // Ends the loop, and with it the replica.
+                            self.discover.finish()
+                            throw error
+                        }
+                    }
+                }
+            }
+            for try await _ in group {}
+        }
+    }
+
+    /// Makes time pass for one partition of a queue, once both agree.
+    private func lookAfter(_ functions: QueueFunctions) async throws {
+        let queue = functions.keys.queue
+        do {
+            try await prepare(functions)
+            let replica = QueueReplica(
+                functions: functions, partitions: partitions, interval: config.schedulerInterval, health: health,
+                logger: logger)
+            try await replica.run()
+        } catch let error as SchedulerError where !given.contains(queue) {
+            // Found in Redis, and of another farm: this replica serves its own.
+            logger.error("a queue is not looked after here", metadata: ["queue": "\(queue)", "error": "\(error)"])
+        }
+    }
+
+    /// Loads the function library, agrees about the partitions, and writes the settings that this replica was given; until
+    /// it succeeds.
+    /// - Throws: `invalidInput`.
+    private func prepare(_ functions: QueueFunctions) async throws {
+        let index = functions.keys.partition
         while !Task.isCancelled {
             do {
-                try await library.ensureLoaded()
-                try await register(queues)
-                let settings = config.changedSettings
-                for queue in queues where !settings.isEmpty {
-                    try await handle(queue: queue).configure(settings)
-                }
+                try await loadLibrary(on: partitions.instance(of: index))
+                try await partitions.join(functions)
+                let settings = given.contains(functions.keys.queue) ? config.changedSettings : []
+                if !settings.isEmpty { try await functions.configure(partitions.shares(of: settings, in: index)) }
                 return
+            } catch let error as SchedulerError where error.field == "partitions" {
+                throw error
             } catch {
                 if Task.isCancelled { return }
-                logger.error("cannot prepare Redis yet", metadata: ["error": "\(error)"])
+                logger.error(
+                    "cannot prepare Redis yet", metadata: ["queue": "\(functions.keys.place)", "error": "\(error)"])
+            }
+            try? await Task.sleep(for: .seconds(1))
+        }
+    }
+
+    private func loadLibrary(on instance: Int) async throws {
+        if prepared.withLock({ $0.contains(instance) }) { return }
+        try await FunctionLibrary(client: partitions.instances[instance], logger: logger).ensureLoaded()
+        _ = prepared.withLock { $0.insert(instance) }
+    }
+
+    private func registerQueues() async {
+        while !Task.isCancelled {
+            do {
+                return try await register(queues)
+            } catch {
+                logger.debug("cannot register the queues yet", metadata: ["error": "\(error)"])
             }
             try? await Task.sleep(for: .seconds(1))
         }
@@ -125,7 +195,7 @@ public final class TaskScheduler: Service {
     private func discoverQueues() async {
         while (try? await Task.sleep(for: Self.discoveryInterval)) != nil {
             do {
-                let members = try await client.send(RedisCommand("SMEMBERS", .string(Keys.queues))).array ?? []
+                let members = try await registry.send(RedisCommand("SMEMBERS", .string(Keys.queues))).array ?? []
                 for queue in members.compactMap(\.string).prefix(Self.maxQueues) { try adopt(queue) }
             } catch {
                 // The ticks say it when Redis is away.

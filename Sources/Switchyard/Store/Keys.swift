@@ -1,13 +1,20 @@
-/// The names of a queue's keys and channels. This file and `Functions/` are the only places that know them.
+/// The names of the keys and channels of a queue, or of one of its partitions. This file and `Functions/` are the only
+/// places that know them.
 public struct Keys: Sendable, Equatable {
     public let queue: String
-    /// `switchyard:{Q}:`. The braces make a queue one slot of a Redis Cluster.
+    public let partition: Int
+    /// `Q` for the first partition of queue Q, which for most queues is all of it; `Q/1`, `Q/2`, … for the others. No
+    /// queue's name has a slash.
+    public let place: String
+    /// `switchyard:{Q}:` or `switchyard:{Q/1}:`. The braces make it one slot of a Redis Cluster.
     public let prefix: String
 
     /// - Parameter queue: a valid ``Name``.
-    public init(queue: String) {
+    public init(queue: String, partition: Int = 0) {
         self.queue = queue
-        self.prefix = "switchyard:{\(queue)}:"
+        self.partition = partition
+        self.place = partition == 0 ? queue : "\(queue)/\(partition)"
+        self.prefix = "switchyard:{\(place)}:"
     }
 
     /// SET of the queues that replicas look after. It belongs to no queue, so it is written outside their functions.

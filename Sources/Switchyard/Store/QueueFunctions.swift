@@ -2,7 +2,7 @@ import Logging
 import NIOCore
 import RedisClient
 
-/// Calls a queue's functions. Restores the library when Redis has lost it, repeats a call whose reply was lost (a
+/// Calls the functions of a queue, or of one of its partitions. Restores the library when Redis has lost it, repeats a call whose reply was lost (a
 /// repetition is answered like the first, or does no harm: output may stand in a log twice), and turns Redis's errors
 /// into ``SchedulerError``.
 public struct QueueFunctions: Sendable {
@@ -10,8 +10,9 @@ public struct QueueFunctions: Sendable {
     public let client: RedisClient
     let library: FunctionLibrary
 
-    public init(queue: String, client: RedisClient, logger: Logger) {
-        self.keys = Keys(queue: queue)
+    /// - Parameter queue: a valid ``Name``.
+    public init(queue: String, partition: Int = 0, client: RedisClient, logger: Logger) {
+        self.keys = Keys(queue: queue, partition: partition)
         self.client = client
         self.library = FunctionLibrary(client: client, logger: logger)
     }

@@ -11,10 +11,18 @@ public struct WorkerProtocol: Sendable {
     public let functions: QueueFunctions
 
     /// - Throws: ``SchedulerError/invalidInput(field:message:)`` for a bad id or queue.
-    public init(worker: String, queue: String, client: RedisClient, logger: Logger) throws(SchedulerError) {
+    public init(
+        worker: String, queue: String, partition: Int = 0, client: RedisClient, logger: Logger
+    ) throws(SchedulerError) {
+        try self.init(
+            worker: worker,
+            functions: QueueFunctions(
+                queue: try Name.validate(queue, field: "queue"), partition: partition, client: client, logger: logger))
+    }
+
+    public init(worker: String, functions: QueueFunctions) throws(SchedulerError) {
         self.worker = try Name.validate(worker, field: "worker")
-        self.functions = QueueFunctions(
-            queue: try Name.validate(queue, field: "queue"), client: client, logger: logger)
+        self.functions = functions
     }
 
     /// What a worker tells of itself. `slots`: 1 to 1000 attempts at once.
@@ -144,6 +152,8 @@ public struct WorkerProtocol: Sendable {
         }
         public var terms: Terms
         public var drain: Bool
+        /// How many the queue has; nil: an older function library does not say.
+        public var partitions: Int?
         /// Attempts to end at once: cancelled, or no longer this worker's.
         public var stop: [Stop]
     }
@@ -161,7 +171,7 @@ public struct WorkerProtocol: Sendable {
         let stop = fields["stop"]?.array ?? []
         return Orders(
             terms: Terms(heartbeat: fields.duration("heartbeat_ms"), lease: fields.duration("lease_ms")),
-            drain: fields.flag("drain"),
+            drain: fields.flag("drain"), partitions: fields.optionalInt("partitions"),
             stop: stride(from: 0, to: stop.count - 2, by: 3).map { index in
                 Orders.Stop(
                     taskID: stop[index].string ?? "", attempt: Int(stop[index + 1].int ?? 0),
@@ -182,10 +192,13 @@ public struct WorkerProtocol: Sendable {
     }
 
     /// Sleeps until there may be work, or `timeout` is over.
-    public func waitForWakeUp(timeout: Duration) async throws {
+    /// - Returns: whether it was woken.
+    @discardableResult
+    public func waitForWakeUp(timeout: Duration) async throws -> Bool {
         let seconds = String(format: "%.3f", timeout.seconds)
-        _ = try await functions.client.sendBlocking(
+        let reply = try await functions.client.sendBlocking(
             RedisCommand("BLPOP", .string(functions.keys.wake(worker)), .string(seconds)), timeout: timeout)
+        return !reply.isNull
     }
 
     private static func state(_ reply: RESPValue) throws -> Result<TaskState, SchedulerError> {

@@ -1,3 +1,5 @@
+import Switchyard
+
 /// What the numbers of a queue tell, wherever they came from.
 enum QueueChecks {
     struct Numbers: Sendable {
@@ -8,6 +10,20 @@ enum QueueChecks {
         var queueFullErrors: Int
         var isPaused: Bool
         var repaired: Int
+    }
+
+    /// Of a queue in Redis.
+    static func findings(_ handle: SchedulerHandle) async throws -> [Finding] {
+        do {
+            let stats = try await handle.getStats()
+            return findings(
+                Numbers(
+                    workers: stats.totalWorkers, waiting: stats.ready, unroutable: stats.unroutable,
+                    queueFullErrors: stats.queueFullErrors, isPaused: stats.isPaused, repaired: stats.repaired),
+                queue: handle.queue)
+        } catch let error as SchedulerError {
+            return [.fail("queue", "cannot be read: \(error.message)", "look at Redis's log")]
+        }
     }
 
     static func findings(_ numbers: Numbers, queue: String) -> [Finding] {

@@ -6,7 +6,6 @@ import Switchyard
 /// Looks at a Redis. Only reads: it does not even load the function library.
 struct RedisChecks: Sendable {
     let client: RedisClient
-    let queue: String
 
     private static let deadline: Duration = .seconds(5)
     /// Below this a person does not see it in ages and times.
@@ -14,30 +13,21 @@ struct RedisChecks: Sendable {
     /// The first that has functions.
     private static let leastVersion = 7
 
-    func findings(logger: Logger) async throws -> [Finding] {
+    /// - Returns: what was found, and whether the queues there can be read.
+    func findings() async throws -> (findings: [Finding], isReadable: Bool) {
         let info: [String: String]
         do {
             info = Self.fields(try await client.send(RedisCommand("INFO"), deadline: Self.deadline).string ?? "")
         } catch let error as RedisError {
-            return [.fail("redis", "\(error)", "is its URL right (--redis, SWITCHYARD_REDIS), and does it run?")]
+            let advice = "is its URL right (--redis, SWITCHYARD_REDIS), and does it run?"
+            return ([.fail("redis", "\(error)", advice)], false)
         }
         var findings = Self.server(info)
         findings += await configuration()
         findings += await clock()
         let library = await library()
         findings.append(library.finding)
-        guard library.isLoaded else { return findings }
-        do {
-            let stats = try await SchedulerHandle(queue: queue, client: client, logger: logger).getStats()
-            findings += QueueChecks.findings(
-                .init(
-                    workers: stats.totalWorkers, waiting: stats.ready, unroutable: stats.unroutable,
-                    queueFullErrors: stats.queueFullErrors, isPaused: stats.isPaused, repaired: stats.repaired),
-                queue: queue)
-        } catch let error as SchedulerError {
-            findings.append(.fail("queue", "cannot be read: \(error.message)", "look at Redis's log"))
-        }
-        return findings
+        return (findings, library.isLoaded)
     }
 
     // MARK: The server

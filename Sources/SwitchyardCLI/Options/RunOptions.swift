@@ -41,11 +41,30 @@ struct RunOptions: ParsableArguments {
 /// Where Redis is: for the verbs that talk to it.
 struct RedisOptions: ParsableArguments {
     @Option(
+        name: .customLong("redis"),
         help: ArgumentHelp(
-            "Redis: redis://, rediss:// or unix:///path (SWITCHYARD_REDIS).", valueName: "url"))
-    var redis: String?
+            "Redis: redis://, rediss:// or unix:///path (SWITCHYARD_REDIS); given again, a further instance over which "
+                + "each queue is spread.", valueName: "url"))
+    var instances: [String] = []
 
-    var flags: [Setting: Setting.Value] { redis.map { [.redis: .text($0)] } ?? [:] }
+    @Option(
+        help: ArgumentHelp(
+            "How many partitions each queue has (default one for each Redis instance).", valueName: "n"))
+    var partitions: Int?
+
+    /// As SWITCHYARD_REDIS has them; nil: none was given.
+    var redis: String? { instances.isEmpty ? nil : instances.joined(separator: ",") }
+
+    var flags: [Setting: Setting.Value] {
+        var flags: [Setting: Setting.Value] = redis.map { [.redis: .text($0)] } ?? [:]
+        if let partitions { flags[.partitions] = .count(partitions) }
+        return flags
+    }
+
+    /// For a program that is to use the same.
+    static func arguments(_ urls: [String], _ partitions: Partitions) -> [String] {
+        urls.flatMap { ["--redis", $0] } + (partitions.count > 1 ? ["--partitions", "\(partitions.count)"] : [])
+    }
 }
 
 /// How a replica listens, and where its private redis-server keeps its data.

@@ -1,26 +1,30 @@
 import Logging
 import PrivateRedis
 import RedisClient
+import Switchyard
 
-/// The Redis of a replica: one that runs already, or a private redis-server that lives and ends with us.
+/// The Redis of a replica: one or several that run already, or a private redis-server that lives and ends with us.
 struct RedisForServing: Sendable {
-    let client: RedisClient
+    let partitions: Partitions
     /// For workers and redis-cli.
-    let url: String
+    let urls: [String]
     private let server: PrivateRedisServer?
 
     /// - Throws: ``Failure``, `RedisError` (a bad URL), `PrivateRedisError`.
     static func open(_ settings: EffectiveSettings, ephemeral: Bool) async throws -> RedisForServing {
         let logger = Logger(label: "switchyard.redis")
-        if let configuration = try settings.redis() {
+        let instances = try settings.redisInstances()
+        guard instances.isEmpty else {
+            let clients = instances.map { RedisClient($0, logger: logger) }
             return RedisForServing(
-                client: RedisClient(configuration, logger: logger), url: settings.text(.redis), server: nil)
+                partitions: try settings.partitions(on: clients), urls: settings.redisURLs, server: nil)
         }
         let server = try await PrivateRedisServer.start(
             .init(directory: ephemeral ? nil : settings.text(.data), ephemeral: ephemeral, logger: logger))
         do {
             let client = RedisClient(try RedisConfiguration(url: server.url), logger: logger)
-            return RedisForServing(client: client, url: server.url, server: server)
+            return RedisForServing(
+                partitions: try settings.partitions(on: [client]), urls: [server.url], server: server)
         } catch {
             await server.stop()
             throw error
@@ -39,7 +43,7 @@ struct RedisForServing: Sendable {
         } catch {
             result = .failure(error)
         }
-        await client.shutdown()
+        for client in partitions.instances { await client.shutdown() }
         await server?.stop()
         try result.get()
     }

@@ -14,12 +14,12 @@ struct Replica: Sendable {
     private let address: ListenAddress
 
     init(
-        _ settings: EffectiveSettings, address: ListenAddress, client: RedisClient,
+        _ settings: EffectiveSettings, address: ListenAddress, partitions: Partitions,
         onListening: @escaping @Sendable (Int) async -> Void
     ) throws {
         self.address = address
         scheduler = try TaskScheduler(
-            client: client, queues: [settings.text(.queue)], config: settings.schedulerConfig,
+            partitions: partitions, queues: [settings.text(.queue)], config: settings.schedulerConfig,
             logger: Logger(label: "switchyard.scheduler"))
         var options = HTTPServerOptions()
         options.host = address.host

@@ -167,14 +167,6 @@ struct EffectiveSettings: Sendable {
     var logLevel: Logger.Level { Logger.Level(rawValue: text(.logLevel)) ?? .info }
     var logFormat: LogFormat { LogFormat(rawValue: text(.logFormat)) ?? .text }
 
-    /// Nil: none was given.
-    func redis() throws -> RedisConfiguration? {
-        guard let url = optionalText(.redis) else { return nil }
-        var configuration = try RedisConfiguration(url: url)
-        if !url.contains("name=") { configuration.clientName = "switchyard" }
-        return configuration
-    }
-
     var schedulerConfig: SchedulerConfig {
         func duration(_ setting: Setting) -> Duration {
             .milliseconds(Int64((seconds(setting) * 1000).rounded()))

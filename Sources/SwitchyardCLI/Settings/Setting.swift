@@ -4,6 +4,7 @@ import Switchyard
 /// environment `SWITCHYARD_<NAME>`, as a flag `--<name>` with dashes. Durations are seconds unless the name says otherwise.
 enum Setting: String, CaseIterable, Sendable {
     case redis
+    case partitions
     case listen
     case data
     case queue
@@ -39,7 +40,7 @@ enum Setting: String, CaseIterable, Sendable {
     var defaultValue: Value? {
         let config = SchedulerConfig()
         return switch self {
-        case .redis: nil
+        case .redis, .partitions: nil
         case .listen: .text("127.0.0.1:8080")
         case .data: .text("./.switchyard")
         case .queue: .text("default")
@@ -65,7 +66,8 @@ enum Setting: String, CaseIterable, Sendable {
     }
 
     var kind: Kind {
-        switch defaultValue {
+        if self == .partitions { return .count }
+        return switch defaultValue {
         case nil, .text: .text
         case .count: .count
         case .seconds: .seconds
@@ -76,6 +78,7 @@ enum Setting: String, CaseIterable, Sendable {
     /// What the queue accepts (`Functions/api/configure.lua`), refused here already: a replica would only log it.
     var range: ClosedRange<Double>? {
         switch self {
+        case .partitions: 1...Double(Partitions.most)
         case .maxQueueLength: 1...100_000_000
         case .defaultTaskTimeout: 0.001...2_592_000
         case .defaultMaxRetries, .retryJitterPercent: 0...100

@@ -51,17 +51,17 @@ struct Dev: AsyncParsableCommand {
         let logger = Logger(label: "switchyard.dev")
         let banner = Banner(
             queue: settings.text(.queue), redis: redis, workers: workers, slots: slots, isEphemeral: ephemeral)
-        let replica = try Replica(settings, address: address, client: redis.client) { port in
+        let replica = try Replica(settings, address: address, partitions: redis.partitions) { port in
             // stdout may be closed; what runs does not need it.
             try? Console.out.write(banner.text(url: address.url(port: port)))
         }
         let pool = WorkerPool(
             ids: (0..<workers).map { "dev-\($0 + 1)" },
             arguments: [
-                ProgramPath.current, "worker", "--redis", redis.url, "--queue", settings.text(.queue),
+                ProgramPath.current, "worker", "--queue", settings.text(.queue),
                 "--slots", "\(slots)", "--log-level", settings.text(.logLevel), "--log-format",
                 settings.text(.logFormat),
-            ],
+            ] + RedisOptions.arguments(redis.urls, redis.partitions),
             logger: logger)
         try await replica.run(with: [pool], logger: logger)
     }
@@ -78,11 +78,11 @@ private struct Banner: Sendable {
     func text(url: String) -> String {
         let data =
             redis.directory.map { isEphemeral ? "nothing is kept after the end" : "data in \($0)" }
-            ?? "Redis \(redis.url)"
+            ?? "Redis \(redis.urls.joined(separator: ", "))"
         let people = "\(workers) worker\(workers == 1 ? "" : "s") with \(slots) slot\(slots == 1 ? "" : "s") each"
         let key = "switchyard:{\(queue)}:stats"
         let cli =
-            redis.socketPath.map { "redis-cli -s \(CommandLineText.joined([$0]))" } ?? "redis-cli -u '\(redis.url)'"
+            redis.socketPath.map { "redis-cli -s \(CommandLineText.joined([$0]))" } ?? "redis-cli -u '\(redis.urls[0])'"
         let server = url == "http://127.0.0.1:8080" ? "" : " --server \(url)"
         let submit = "switchyard submit\(server)" + (queue == "default" ? "" : " --queue \(queue)")
         return """

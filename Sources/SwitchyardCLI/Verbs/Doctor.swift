@@ -22,29 +22,48 @@ struct Doctor: AsyncParsableCommand {
     func run() async throws {
         let settings = try await options.start(redis.flags, server.map { [.server: .text($0)] } ?? [:])
         let queue = try Name.validate(settings.text(.queue), field: "queue")
-        let configuration = try settings.redis()
+        let instances = try settings.redisInstances()
         var findings: [Finding] = []
         // A default server beside a Redis that was named would be a guess.
-        if configuration == nil || settings.values[.server]?.origin != .byDefault {
+        if instances.isEmpty || settings.values[.server]?.origin != .byDefault {
             findings += try await ServerChecks(api: try APIClient(server: settings.text(.server)), queue: queue)
                 .findings()
         }
-        if let configuration {
-            let logger = Logger(label: "switchyard.redis")
-            let client = RedisClient(configuration, logger: logger)
-            let found: [Finding]
-            do {
-                found = try await RedisChecks(client: client, queue: queue).findings(logger: logger)
-            } catch {
-                await client.shutdown()
-                throw error
-            }
-            await client.shutdown()
-            // Both tell of the queue.
-            findings += found.filter { !findings.contains($0) }
+        let logger = Logger(label: "switchyard.redis")
+        let clients = instances.map { RedisClient($0, logger: logger) }
+        let found: [Finding]
+        do {
+            found = try await Self.findings(clients, queue, settings, logger)
+        } catch {
+            for client in clients { await client.shutdown() }
+            throw error
         }
+        for client in clients { await client.shutdown() }
+        // Both tell of the queue.
+        findings += found.filter { !findings.contains($0) }
         try show(findings)
         if findings.contains(where: { $0.level == .fail }) { throw Failure(.error) }
+    }
+
+    /// Of each Redis, and of the queue in all of them.
+    private static func findings(
+        _ clients: [RedisClient], _ queue: String, _ settings: EffectiveSettings, _ logger: Logger
+    ) async throws -> [Finding] {
+        var findings: [Finding] = []
+        var isReadable = !clients.isEmpty
+        for (index, client) in clients.enumerated() {
+            let found = try await RedisChecks(client: client).findings()
+            isReadable = isReadable && found.isReadable
+            findings += found.findings.map { finding in
+                var finding = finding
+                if clients.count > 1 { finding.subject += " \(index + 1)" }
+                return finding
+            }
+        }
+        guard isReadable else { return findings }
+        let partitions = try settings.partitions(on: clients)
+        return findings
+            + (try await QueueChecks.findings(SchedulerHandle(queue: queue, partitions: partitions, logger: logger)))
     }
 
     private func show(_ findings: [Finding]) throws {

@@ -68,10 +68,9 @@ struct RunWorker: AsyncParsableCommand {
     func run() async throws {
         let settings = try await options.start(redis.flags)
         let logger = Logger(label: "switchyard.worker")
-        guard let configuration = try settings.redis() else {
-            throw Failure(.usage, "a worker needs Redis: --redis URL or SWITCHYARD_REDIS")
-        }
-        let client = RedisClient(configuration, logger: Logger(label: "switchyard.redis"))
+        let instances = try settings.redisInstances()
+        if instances.isEmpty { throw Failure(.usage, "a worker needs Redis: --redis URL or SWITCHYARD_REDIS") }
+        let clients = instances.map { RedisClient($0, logger: Logger(label: "switchyard.redis")) }
         let host = ProcessInfo.processInfo.hostName
         let processID = ProcessInfo.processInfo.processIdentifier
         var workerOptions = WorkerOptions(slots: slots)
@@ -85,8 +84,8 @@ struct RunWorker: AsyncParsableCommand {
 
         let handler: any TaskHandler = isNoOp ? NoOpHandler() : CommandHandler(template: command)
         let worker = try Worker(
-            id: id ?? Self.defaultID(host: host, processID: processID), queue: settings.text(.queue), client: client,
-            options: workerOptions, handler: handler, logger: logger)
+            id: id ?? Self.defaultID(host: host, processID: processID), queue: settings.text(.queue),
+            partitions: try settings.partitions(on: clients), options: workerOptions, handler: handler, logger: logger)
         // A worker that drained by the scheduler's order has ended well.
         let group = ServiceGroup(
             configuration: .init(
@@ -102,7 +101,7 @@ struct RunWorker: AsyncParsableCommand {
         } catch {
             result = .failure(error)
         }
-        await client.shutdown()
+        for client in clients { await client.shutdown() }
         try result.get()
     }
 

@@ -12,8 +12,9 @@ struct Serve: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Run a replica: the HTTP interface, and the ticks that make time pass.",
         discussion: """
-            Any number of replicas may share a Redis. Without --redis or SWITCHYARD_REDIS it starts a redis-server of \
-            its own, which keeps its data in --data. SIGINT and SIGTERM end it gracefully.
+            Any number of replicas may share a Redis, or several over which queues are spread. Without --redis or \
+            SWITCHYARD_REDIS it starts a redis-server of its own, which keeps its data in --data. SIGINT and SIGTERM \
+            end it gracefully.
             """)
 
     @OptionGroup var options: RunOptions
@@ -27,14 +28,14 @@ struct Serve: AsyncParsableCommand {
         let logger = Logger(label: "switchyard.serve")
         let redis = try await RedisForServing.open(settings, ephemeral: false)
         try await redis.closing {
-            try await Self.serve(settings, address, redis.client, logger)
+            try await Self.serve(settings, address, redis.partitions, logger)
         }
     }
 
     private static func serve(
-        _ settings: EffectiveSettings, _ address: ListenAddress, _ client: RedisClient, _ logger: Logger
+        _ settings: EffectiveSettings, _ address: ListenAddress, _ partitions: Partitions, _ logger: Logger
     ) async throws {
-        let replica = try Replica(settings, address: address, client: client) { port in
+        let replica = try Replica(settings, address: address, partitions: partitions) { port in
             logger.notice("listening", metadata: ["url": "\(address.url(port: port))"])
         }
         try await replica.run(logger: logger)

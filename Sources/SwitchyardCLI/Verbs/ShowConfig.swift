@@ -18,12 +18,16 @@ struct ShowConfig: AsyncParsableCommand {
 
     func run() async throws {
         let settings = try await run.settings([redis.flags, listening.flags, scheduler.flags])
-        let redisURL = try settings.redis()?.description
+        let instances = try settings.redisInstances()
         let rows = Setting.allCases.map { setting in
             let entry = settings.values[setting]
-            let value: JSONValue =
-                setting == .redis ? redisURL.map { .string($0) } ?? .null : entry?.value.json ?? .null
-            return (setting, value, "\(entry?.origin ?? .byDefault)")
+            let value: JSONValue? =
+                switch setting {
+                case .redis: instances.isEmpty ? nil : .string(instances.map(\.description).joined(separator: ","))
+                case .partitions: entry?.value.json ?? .integer(Int64(max(instances.count, 1)))
+                default: entry?.value.json
+                }
+            return (setting, value ?? .null, "\(entry?.origin ?? .byDefault)")
         }
         if output.isJSON {
             let members = rows.map { ($0.0.rawValue, JSONValue.object(["value": $0.1, "origin": .string($0.2)])) }

@@ -18,7 +18,8 @@ extension API {
         }
         routes.on(.get, "/livez") { _, _ in .json(["status": "ok"]) }
         routes.on(.get, "/readyz") { _, _ in
-            if let problem = await redisProblem() { throw problem }
+            let problems = await redisProblems()
+            if problems.count == scheduler.partitions.instances.count, let problem = problems.first { throw problem }
             return .json(["status": "ok"])
         }
     }
@@ -30,10 +31,13 @@ extension API {
     }
 
     private func health() async throws -> Response {
-        var reasons: [Reason] = []
-        if let problem = await redisProblem() {
-            reasons.append(Reason(code: "redis_away", message: problem.message, isUnhealthy: true))
-        } else {
+        let instances = scheduler.partitions.instances
+        let problems = await redisProblems()
+        // While some of several instances answer, their part of the tasks is served.
+        var reasons = problems.map {
+            Reason(code: "redis_away", message: $0.message, isUnhealthy: problems.count == instances.count)
+        }
+        if reasons.isEmpty {
             do {
                 reasons = try await queueReasons()
             } catch let error as SchedulerError {
@@ -89,15 +93,22 @@ extension API {
         return reasons
     }
 
-    /// Nil when Redis answers.
-    private func redisProblem() async -> Problem? {
-        do {
-            _ = try await scheduler.client.send(RedisCommand("PING"), deadline: Self.pingTimeout)
-            return nil
-        } catch {
-            var problem = Problem(.serviceUnavailable, code: "Internal", "Redis does not answer: \(error)")
-            problem.retryAfter = Problem.retryAfter
-            return problem
+    /// Of the Redis instances that do not answer.
+    private func redisProblems() async -> [Problem] {
+        await withTaskGroup(of: Problem?.self) { group in
+            for client in scheduler.partitions.instances {
+                group.addTask {
+                    do {
+                        _ = try await client.send(RedisCommand("PING"), deadline: Self.pingTimeout)
+                        return nil
+                    } catch {
+                        var problem = Problem(.serviceUnavailable, code: "Internal", "Redis does not answer: \(error)")
+                        problem.retryAfter = Problem.retryAfter
+                        return problem
+                    }
+                }
+            }
+            return await group.reduce(into: []) { problems, problem in if let problem { problems.append(problem) } }
         }
     }
 }

@@ -20,12 +20,15 @@ final class World: Sendable {
     private static let sharedStart = Task { try await World.start(redis: RedisForTests.start()) }
     static var shared: World { get async throws { try await sharedStart.value } }
 
-    /// - Parameter ticks: false: no time passes, and no queue is touched but by what a test asks for.
+    /// - Parameters:
+    ///   - others: further instances, over which the queues are spread too.
+    ///   - ticks: false: no time passes, and no queue is touched but by what a test asks for.
     static func start(
-        redis: RedisForTests, queues: [String] = ["default"], options: HTTPServerOptions = HTTPServerOptions(),
-        ticks: Bool = false
+        redis: RedisForTests, others: [RedisForTests] = [], queues: [String] = ["default"],
+        options: HTTPServerOptions = HTTPServerOptions(), ticks: Bool = false
     ) async throws -> World {
-        let scheduler = try TaskScheduler(client: redis.client, queues: queues)
+        let scheduler = try TaskScheduler(
+            partitions: Partitions(on: ([redis] + others).map(\.client)), queues: queues)
         var options = options
         options.port = 0
         let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }

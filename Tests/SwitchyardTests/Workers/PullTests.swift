@@ -123,10 +123,10 @@ struct PullTests {
         try await TestQueue.run { queue in
             let worker = try await queue.worker("w")
             #expect(try await worker.pull(max: 1, holding: 0) == [])
-            async let woken: Void = worker.waitForWakeUp(timeout: .seconds(20))
+            async let woken: Bool = worker.waitForWakeUp(timeout: .seconds(20))
             let asleep = ContinuousClock.now
             try await queue.submit("t")
-            try await woken
+            #expect(try await woken)
             #expect(ContinuousClock.now - asleep < .seconds(10))
             #expect(try await worker.pull(max: 1, holding: 0).map(\.task.id) == ["t"])
         }

@@ -4,7 +4,8 @@
 -- Arguments   any of: max_queue_length, default_timeout_ms, default_max_retries, lease_ms, heartbeat_ms,
 --             assign_timeout_ms, max_deliveries, retry_delay_ms, retry_delay_max_ms, retry_jitter_percent, retention_ms,
 --             cleanup_interval_ms, log_max_entries, reserve_after_ms, aging_ms (of waiting, worth one level; 0: strict levels), draining (1: no
---             new tasks), paused (0 or 1)
+--             new tasks), paused (0 or 1), partitions (1 to 64: how many the queue has; only while this one has
+--             no task and no schedule)
 -- Reply       pairs: every setting, with the value that now holds
 -- Errors      BADREQUEST (also for a name that is no setting); nothing is written
 local RANGE = {
@@ -13,7 +14,14 @@ local RANGE = {
     max_deliveries = { 1, 1000 }, retry_delay_ms = { 0, 86400000 }, retry_delay_max_ms = { 0, 86400000 },
     retry_jitter_percent = { 0, 100 }, retention_ms = { 0, 31536000000 }, cleanup_interval_ms = { 0, 86400000 },
     log_max_entries = { 1, 1000000 }, reserve_after_ms = { 0, 86400000 }, aging_ms = { 0, 604800000 }, draining = { 0, 1 }, paused = { 0, 1 },
+    partitions = { 1, 64 },
 }
+
+-- How many tasks have not ended.
+local function unended(q)
+    return call('ZCARD', q.prefix .. 'pending') + call('ZCARD', q.prefix .. 'held') + call('ZCARD', q.prefix .. 'leases')
+        + sw.elsewhere(q)
+end
 
 local function configure(keys, args)
     local names = {}
@@ -38,9 +46,16 @@ local function configure(keys, args)
         return sw.bad('heartbeat_ms: at most half of lease_ms (' .. sw.digits(new.lease_ms) .. '), so that one may be '
             .. 'lost, found ' .. sw.digits(new.heartbeat_ms))
     end
-    if head.aging_ms and tonumber(head.aging_ms) ~= q.aging_ms
-        and call('ZCARD', q.prefix .. 'pending') + call('ZCARD', q.prefix .. 'held')
-            + call('ZCARD', q.prefix .. 'leases') + sw.elsewhere(q) > 0 then
+    if head.partitions and new.partitions ~= q.partitions then
+        local tasks_kept = unended(q) + call('ZCARD', q.prefix .. 'finished')
+        local schedules = call('ZCARD', q.prefix .. 'schedules')
+        if tasks_kept + schedules > 0 then
+            return sw.bad('partitions: queue ' .. q.name .. ' has ' .. sw.digits(q.partitions) .. ', and here '
+                .. tasks_kept .. ' tasks, ended ones included, and ' .. schedules .. ' schedules; it can have '
+                .. head.partitions .. ' only once these are gone')
+        end
+    end
+    if head.aging_ms and new.aging_ms ~= q.aging_ms and unended(q) > 0 then
         return sw.bad('aging_ms: it can only be changed while no task is pending or running, for it is part of their '
             .. 'places in line')
     end

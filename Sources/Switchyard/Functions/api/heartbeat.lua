@@ -3,7 +3,7 @@
 --
 -- Keys        1: the queue's prefix
 -- Arguments   worker (id); of each task: task (id), attempt, progress (opaque, at most 1024 bytes)
--- Reply       pairs: lease_ms, heartbeat_ms, drain ("1": take no more work), stop (a list of id, attempt, reason:
+-- Reply       pairs: lease_ms, heartbeat_ms, drain ("1": take no more work), partitions (how many the queue has), stop (a list of id, attempt, reason:
 --             the attempts to end at once; reason is cancelled or lost)
 -- Errors      BADREQUEST, WORKERNOTFOUND (register again: what it held is lost)
 local function heartbeat(keys, args)
@@ -48,7 +48,7 @@ local function heartbeat(keys, args)
     if #leases > 0 then call('ZADD', q.prefix .. 'leases', 'XX', unpack(leases)) end
     for _, set in ipairs(progress) do call('HSET', unpack(set)) end
     return { 'lease_ms', sw.digits(q.lease_ms), 'heartbeat_ms', sw.digits(q.heartbeat_ms),
-        'drain', tostring(draining), 'stop', stop }
+        'drain', tostring(draining), 'partitions', sw.digits(q.partitions), 'stop', stop }
 end
 
 redis.register_function{ function_name = 'switchyard_heartbeat', flags = { 'allow-oom' }, callback = heartbeat }

@@ -2,7 +2,8 @@
 --
 -- Transition  pending → assigned, or with start → running
 -- Keys        1: the queue's prefix
--- Arguments   worker (id), max (0 to 100, default 1), start ("1"), together ("1": by preference tasks of one
+-- Arguments   worker (id), max (0 to 100, default 1; 0: it has no room for what it was woken for, so that another worker is
+--             woken), start ("1"), together ("1": by preference tasks of one
 --             group_key), holding (how many attempts the worker knows of:
 --             when it holds more, all of them are sent again, because a reply was lost)
 -- Reply       a list of assignments, each in pairs: task, attempt, lease_ms, deadline_at (once started), timeout_ms,

@@ -3,7 +3,7 @@
 -- Keys        1: the queue's prefix
 -- Arguments   worker (id), slots (1 to 1000, default 1), protocol (1); what it offers: labels (label or label=value,
 --             separated by commas), cpu (cores), memory_mb, resources (name=amount, …); and for people: host, pid, version
--- Reply       pairs: protocol, heartbeat_ms, lease_ms, instance, queue
+-- Reply       pairs: protocol, heartbeat_ms, lease_ms, instance, queue, partitions (how many the queue has)
 -- Errors      BADREQUEST
 local SHOWN = { 'labels', 'cpu', 'memory_mb', 'resources', 'host', 'pid', 'version' }
 
@@ -44,7 +44,7 @@ local function register(keys, args)
     call('ZADD', q.prefix .. 'workers', sw.digits(q.now + q.lease_ms), worker)
     call('HINCRBY', q.prefix .. 'stats', 'slots', tonumber(slots) - tonumber(before or 0))
     return { 'protocol', '1', 'heartbeat_ms', sw.digits(q.heartbeat_ms), 'lease_ms', sw.digits(q.lease_ms),
-        'instance', q.instance, 'queue', q.name }
+        'instance', q.instance, 'queue', q.name, 'partitions', sw.digits(q.partitions) }
 end
 
 -- allow-oom: without workers a full Redis stays full.

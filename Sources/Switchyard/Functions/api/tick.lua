@@ -6,7 +6,8 @@
 -- Arguments   limit (1 to 1000, default 100: how many tasks of each kind at most), cleanup ("1": also delete ended tasks
 --             whose retention is over)
 -- Reply       pairs: expired, lost_workers, due, purged, woken, more ("1": a limit was reached, call again at once),
---             schedules (ids of recurring schedules that are due: call switchyard_fire), next_due (ms since 1970: when the next lease, worker, delay or schedule is due; 0: nothing), now, instance
+--             schedules (ids of recurring schedules that are due: call switchyard_fire), next_due (ms since 1970: when the next lease, worker,
+--             delay or schedule is due; 0: nothing), now, instance, partitions (how many the queue has)
 -- Errors      BADREQUEST
 
 -- The members of index `name` that are due, and when the first of the others is due (nil: none).
@@ -110,7 +111,7 @@ local function tick(keys, args)
     return { 'expired', #leases, 'lost_workers', #lost, 'due', #held, 'purged', purged, 'woken', woken,
         'more', more and '1' or '0', 'next_due', sw.digits(next_due or 0), 'now', q.now_text,
         'cleanup_interval_ms', sw.digits(q.cleanup_interval_ms),
-        'instance', q.instance, 'schedules', scheduled }
+        'instance', q.instance, 'partitions', sw.digits(q.partitions), 'schedules', scheduled }
 end
 
 redis.register_function{ function_name = 'switchyard_tick', flags = { 'allow-oom' }, callback = tick }

@@ -30,6 +30,7 @@ sw.DEFAULTS = {
     aging_ms = 0,
     draining = 0,
     reserve_after_ms = 10000,
+    partitions = 1,
 }
 
 -- Names in the hash `config` that are no numbers: made once, or "1" once something is so.
@@ -106,11 +107,11 @@ end
 -- `effective` of its `config` is another.
 local queues, queue_count = {}, 0
 
--- A queue seen for the first time: its name, and the names of its keys. Or nil and an error reply.
+-- A queue, or a partition of one, seen for the first time: its name, and the names of its keys. Or nil and an error reply.
 local function meet(keys)
-    local prefix = keys[1]
-    local name = #keys == 1 and string.match(prefix, '^switchyard:{([A-Za-z0-9._:-]+)}:$')
-    if not name or #name > 200 then
+    local prefix, name, partition = keys[1], nil, nil
+    if #keys == 1 then name, partition = string.match(prefix, '^switchyard:{([A-Za-z0-9._:-]+)(/?%d*)}:$') end
+    if not name or #name > 200 or (partition ~= '' and not string.find(partition, '^/[1-9]%d?$')) then
         return nil, sw.bad('key: expected one, the prefix of a queue such as switchyard:{default}:, found '
             .. #keys .. (prefix and ': ' .. sw.shown(prefix) or ''))
     end

@@ -47,15 +47,16 @@ function sw.claim(lanes, class)
     return false
 end
 
--- Plans to wake workers for all that stands in line, and for what this call puts there. Answers how many.
-function sw.plan_wake_for_line(c)
+-- Plans to wake workers (at most `most`, where it is given) for all that stands in line, and for what this call puts there.
+-- Answers how many.
+function sw.plan_wake_for_line(c, most)
     local q = c.q
     local ready = call('ZCARD', q.pending_key) + #(c.add.pending or {}) / 2
-    if not q.has_lanes then return ready > 0 and sw.plan_wake(c, ready) or 0 end
+    if not q.has_lanes then return ready > 0 and sw.plan_wake(c, math.min(ready, most or ready)) or 0 end
     local lanes = { [''] = ready }
     for _, lane in ipairs(call('ZRANGE', q.prefix .. 'lanes', 0, 999)) do lanes[lane] = SLEEPERS end
     for lane in pairs(c.lanes or {}) do lanes[lane] = SLEEPERS end
-    return sw.plan_wake(c, SLEEPERS, lanes)
+    return sw.plan_wake(c, most or SLEEPERS, lanes)
 end
 
 -- Plans to wake workers for the tasks that this call puts in line. Answers how many.
@@ -277,8 +278,8 @@ local the_plan = { worker = false, state = false, assignments = false, unstarted
 
 -- What `switchyard_pull`, and `switchyard_finish` with "pull", will hand out: collected in c and committed with it.
 --   state     the field @state of attempts:<worker>, or false: no such worker
---   head      max: how many tasks at most; start: "1" to start them at once; holding: how many attempts the
---             worker knows of, so that those of a lost reply are sent again
+--   head      max: how many tasks at most (0: none, and another worker is woken where work waits); start: "1" to start them
+--             at once; holding: how many attempts the worker knows of, so that those of a lost reply are sent again
 --   ended     how many attempts of this worker the same call ends
 -- Answers the plan, which commit settles, or nil and an error reply.
 function sw.plan_pull(c, worker, state, head, ended)
@@ -323,6 +324,11 @@ function sw.plan_pull(c, worker, state, head, ended)
 
     if want == 0 or q.paused or w.draining == 1 then
         plan.idle = want > 0 and w.draining == 0
+        if most == 0 and not q.paused then
+            -- It was woken, and has no room: tasks of another partition took it. The wake-up is passed on.
+            sw.plan_gone(c, worker)
+            sw.plan_wake_for_line(c, 1)
+        end
         return plan
     end
     plan.lease = sw.digits(q.now + (starts and q.lease_ms or q.assign_timeout_ms))

@@ -1,0 +1,15 @@
+/// The number that spreads names over partitions: the slot that Redis Cluster gives a key of this name, so that any Redis
+/// client library can compute it (`key_slot` in redis-py, `CLUSTER KEYSLOT` of a server in cluster mode).
+///
+/// CRC16 in the XMODEM form, modulo 16384. It never changes: tasks are where it put them.
+enum NameHash {
+    static func slot(_ name: String) -> Int {
+        var crc: UInt16 = 0
+        for byte in name.utf8 { crc = crc << 8 ^ table[Int(UInt8(truncatingIfNeeded: crc >> 8) ^ byte)] }
+        return Int(crc % 16384)
+    }
+
+    private static let table: [UInt16] = (0..<256).map { byte in
+        (0..<8).reduce(UInt16(byte) << 8) { crc, _ in crc & 0x8000 == 0 ? crc << 1 : crc << 1 ^ 0x1021 }
+    }
+}

@@ -1,0 +1,142 @@
+import Foundation
+import RedisClient
+
+// A queue as a whole, in numbers: what its partitions tell, put together. They have their tasks to themselves and their
+// workers in common.
+
+extension SchedulerHandle {
+    /// Of several partitions the sums; `idleWorkers` is then an upper bound, because a worker that waits for one partition
+    /// may be busy with another's tasks.
+    public func getStats() async throws -> QueueStats {
+        var parts = try await all { try await $0.stats() }
+        var stats = parts.removeFirst()
+        for part in parts { stats.add(part) }
+        if partitions.count > 1 {
+            stats.idleWorkers = min(stats.idleWorkers, max(0, stats.slots - stats.assigned - stats.running))
+        }
+        return stats
+    }
+
+    /// By id, a worker that serves several partitions once.
+    public func getWorkers() async throws -> [WorkerInfo] {
+        var workers: [String: WorkerInfo] = [:]
+        var ids: [String] = []
+        for part in try await all({ try await $0.workers() }) {
+            for worker in part {
+                if workers[worker.id] == nil { ids.append(worker.id) }
+                workers[worker.id] = workers[worker.id]?.adding(worker) ?? worker
+            }
+        }
+        return ids.compactMap { workers[$0] }
+    }
+
+    /// Why a task does not run.
+    /// - Throws: `taskNotFound`.
+    public func explain(_ id: String) async throws -> Explanation {
+        let id = try Name.validate(id, field: "task_id")
+        var explanation = try await find(id) { try await $0.explain(id) }
+        if partitions.count > 1, explanation.reasons.contains(where: { $0.code == "position" }) {
+            try await explainBusyWorkers(in: &explanation)
+        }
+        return explanation
+    }
+
+    /// A partition sees only its own attempts: workers that others keep busy look free to it.
+    private func explainBusyWorkers(in explanation: inout Explanation) async throws {
+        let workers = try await getWorkers().filter { !$0.isDraining }
+        let busy = workers.count { $0.busy >= $0.slots }
+        guard busy > 0 else { return }
+        explanation.reasons.removeAll { $0.code == "workers_busy" }
+        explanation.reasons.append(
+            Explanation.Reason(
+                code: "workers_busy",
+                message:
+                    "\(busy) of \(workers.count) workers have all slots taken, by tasks of all \(partitions.count) "
+                    + "partitions of the queue",
+                details: ["workers": "\(busy)"]))
+    }
+}
+
+extension QueueFunctions {
+    func stats() async throws -> QueueStats {
+        let fields = try ReplyFields(await call("stats", []))
+        let oldest = fields.date("oldest_pending_at").map { (fields.date("now") ?? $0).timeIntervalSince($0) } ?? 0
+        return QueueStats(
+            queue: keys.queue, ready: fields.int("pending"), held: fields.int("held"),
+            waiting: fields.int("waiting"), blocked: fields.int("blocked"), unroutable: fields.int("unroutable"),
+            assigned: fields.int("assigned"), running: fields.int("running"), completed: fields.int("completed"),
+            failed: fields.int("failed"),
+            timeout: fields.int("timeout"), cancelled: fields.int("cancelled"),
+            readyByPriority: Dictionary(
+                uniqueKeysWithValues: TaskPriority.allCases.map { ($0, fields.int("pending_\($0.rawValue)")) }),
+            totalWorkers: fields.int("workers"), idleWorkers: fields.int("idle_workers"), slots: fields.int("slots"),
+            queueFullErrors: fields.int("queue_full_errors"), retries: fields.int("retries"), lost: fields.int("lost"),
+            repaired: fields.int("repaired"), oldestPending: .milliseconds(Int(oldest * 1000)),
+            isPaused: fields.flag("paused"),
+            instance: fields.string("instance").flatMap { $0.isEmpty ? nil : $0 })
+    }
+
+    fileprivate func workers() async throws -> [WorkerInfo] {
+        try (await call("workers", []).array ?? []).map { reply in
+            let fields = try ReplyFields(reply)
+            var details: [String: String] = [:]
+            for name in ["host", "pid", "version", "last_assigned"] {
+                details[name] = fields.string(name)
+            }
+            return WorkerInfo(
+                id: fields.string("id") ?? "", slots: fields.int("slots"), busy: fields.int("busy"),
+                isDraining: fields.flag("draining"),
+                labels: fields.words("labels"), resources: Resources(fields),
+                workerClass: fields.string("class") ?? "", registeredAt: fields.date("registered_at"),
+                expiresAt: fields.date("expires_at"), details: details)
+        }
+    }
+
+    fileprivate func explain(_ id: String) async throws -> Explanation {
+        let reply = try await call("explain", ["task", .string(id)])
+        guard let entries = reply.array, let state = entries.first?.string.flatMap(TaskState.init) else {
+            throw SchedulerError.internal(message: "switchyard_explain answered \(reply)", redisAway: false)
+        }
+        let reasons = try entries.dropFirst().map { entry in
+            let fields = try ReplyFields(entry)
+            var details: [String: String] = [:]
+            for name in fields.names where name != "code" && name != "message" {
+                details[name] = fields.string(name) ?? fields.optionalInt(name).map(String.init)
+            }
+            return Explanation.Reason(
+                code: fields.string("code") ?? "", message: fields.string("message") ?? "", details: details)
+        }
+        return Explanation(id: id, state: state, reasons: reasons)
+    }
+}
+
+extension QueueStats {
+    /// Adds the numbers of another partition of the same queue.
+    fileprivate mutating func add(_ other: QueueStats) {
+        for number in [
+            \QueueStats.ready, \.held, \.waiting, \.blocked, \.unroutable, \.assigned, \.running, \.completed, \.failed,
+            \.timeout, \.cancelled, \.queueFullErrors, \.retries, \.lost, \.repaired,
+        ] { self[keyPath: number] += other[keyPath: number] }
+        readyByPriority.merge(other.readyByPriority) { $0 + $1 }
+        // The same workers, one of which may not have come to every partition yet.
+        totalWorkers = max(totalWorkers, other.totalWorkers)
+        slots = max(slots, other.slots)
+        idleWorkers = min(idleWorkers, other.idleWorkers)
+        oldestPending = max(oldestPending, other.oldestPending)
+        isPaused = isPaused || other.isPaused
+    }
+}
+
+extension WorkerInfo {
+    /// The same worker as another partition knows it.
+    fileprivate func adding(_ other: WorkerInfo) -> WorkerInfo {
+        var worker = self
+        worker.busy += other.busy
+        worker.isDraining = isDraining || other.isDraining
+        worker.registeredAt = [registeredAt, other.registeredAt].compactMap { $0 }.min()
+        worker.expiresAt = [expiresAt, other.expiresAt].compactMap { $0 }.max()
+        let assigned = [details["last_assigned"], other.details["last_assigned"]]
+        worker.details["last_assigned"] = assigned.compactMap { $0 }.max { (Int64($0) ?? 0) < (Int64($1) ?? 0) }
+        return worker
+    }
+}
