@@ -391,7 +391,7 @@ function sw.commit(c)
     if c.n_added > 0 then call('ZADD', q.pending_key, unpack(c.added, 1, c.n_added)) end
     for i = 1, c.n_hashes, 2 do call('HSET', c.hashes[i], unpack(c.hashes[i + 1])) end
     if c.is_general then commit_indexes(c) end
-    if c.pull then sw.commit_pull(q, c.pull) end
+    if c.pull then sw.commit_pull(q, c.pull, c.n_started) end
     if not q.is_plain and (c.reserve or c.unreserve) then sw.commit_reservation(c) end
     if c.wake and #c.wake > 0 then sw.commit_wake(c) end
     if c.n_results > 0 then call('PUBLISH', q.results_key, lines_of(c.results, c.n_results)) end

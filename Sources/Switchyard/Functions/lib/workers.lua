@@ -345,8 +345,9 @@ function sw.plan_pull(c, worker, state, head, ended)
     return plan
 end
 
--- Writes the worker's side of a pull: when it last got work, and whether it sleeps now. Called by commit.
-function sw.commit_pull(q, plan)
+-- Writes the worker's side of a pull: when it last got work, and whether it sleeps now. Called by commit, which has noted that
+-- the worker got work if it `started` plain tasks.
+function sw.commit_pull(q, plan, started)
     local w, worker = plan.state, plan.worker
     local key = q.attempts_prefix .. worker
     if plan.idle then
@@ -360,6 +361,7 @@ function sw.commit_pull(q, plan)
     if w.asleep ~= asleep or w.unstarted ~= plan.unstarted then
         call('HSET', key, '@state', sw.state_text(w.slots, w.draining, plan.unstarted, asleep))
     end
+    if plan.got > 0 and started == 0 then call('HSET', key, '@last', q.now_us_text) end
     plan.assignments = false
 end
 
