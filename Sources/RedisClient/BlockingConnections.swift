@@ -1,7 +1,7 @@
 import NIOCore
 import Synchronization
 
-/// Connections for commands that keep a connection to themselves (BLPOP): one command at a time each.
+/// Connections for commands that keep a connection to themselves (BLPOP): one at a time each, with what is to follow it.
 ///
 /// A connection is kept and used again after its command was answered. One whose command was cancelled or late is closed
 /// and never used again: the server may still answer on it.
@@ -23,14 +23,14 @@ final class BlockingConnections: Sendable {
     }
 
     /// `deadline` starts once a connection is there; making one has until `connectBy`.
-    func execute(_ command: RedisCommand, deadline: Duration, connectBy: NIODeadline) async throws -> RESPValue {
+    func execute(_ commands: [RedisCommand], deadline: Duration, connectBy: NIODeadline) async throws -> [RESPValue] {
         let connection = try await take(connectBy: connectBy)
         do {
-            let reply = try await connection.execute(command, deadline: .after(deadline)) {
+            let replies = try await connection.execute(commands, deadline: .after(deadline)) {
                 connection.close("its blocking command was cancelled")
             }
             giveBack(connection, isUsable: true)
-            return reply
+            return replies
         } catch {
             giveBack(connection, isUsable: false)
             throw error

@@ -69,12 +69,19 @@ public final class RedisClient: Sendable {
     /// - Parameter timeout: as in the command itself. The client waits longer by the configuration's `commandTimeout`, then
     ///   throws `deadlineExceeded`. Blocking for ever is not supported.
     public func sendBlocking(_ command: RedisCommand, timeout: Duration) async throws -> RESPValue {
+        try await sendBlocking([command], timeout: timeout)[0]
+    }
+
+    /// As ``sendBlocking(_:timeout:)-(RedisCommand,_)``, with commands that the server is to carry out at once when the first
+    /// has ended its block, however: they are sent with it.
+    /// - Returns: all replies; errors among them, except that of the first, which is thrown.
+    public func sendBlocking(_ commands: [RedisCommand], timeout: Duration) async throws -> [RESPValue] {
         let grace = configuration.commandTimeout
         let connectBy = NIODeadline.after(grace)
         return try await repeating(until: connectBy) {
-            let reply = try await blocking.execute(command, deadline: timeout + grace, connectBy: connectBy)
-            if let error = reply.error { throw error }
-            return reply
+            let replies = try await blocking.execute(commands, deadline: timeout + grace, connectBy: connectBy)
+            if let error = replies.first?.error { throw error }
+            return replies
         }
     }
 

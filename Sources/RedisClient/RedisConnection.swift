@@ -41,11 +41,13 @@ final class RedisConnection: Sendable {
     }
 
     /// All replies, errors among them. `replyCount` differs from the number of commands for SUBSCRIBE.
-    func execute(_ commands: [RedisCommand], replyCount: Int? = nil, deadline: NIODeadline) async throws -> [RESPValue]
-    {
+    func execute(
+        _ commands: [RedisCommand], replyCount: Int? = nil, deadline: NIODeadline,
+        onCancel: @escaping @Sendable () -> Void = {}
+    ) async throws -> [RESPValue] {
         let replies = OneShot<[RESPValue]>()
         let pending = PendingReplies(.all(replies), count: replyCount ?? commands.count, deadline: deadline)
-        return try await replies.wait(start: { submit(commands, pending) })
+        return try await replies.wait(start: { submit(commands, pending) }, onCancel: onCancel)
     }
 
     private func submit(_ commands: some Collection<RedisCommand>, _ replies: PendingReplies) {

@@ -25,6 +25,13 @@ final class AttemptTable: Sendable {
         var starts: [WorkerProtocol.Assignment] = []
     }
 
+    /// What a worker says before it sleeps.
+    struct Sleep {
+        /// How many slots are free.
+        var want: Int
+        var holding: Int
+    }
+
     enum StopReason: Sendable {
         /// The task was cancelled, or another worker has it: its end concerns nobody any more.
         case notOurs
@@ -37,6 +44,8 @@ final class AttemptTable: Sendable {
         var attempts: HeldAttempts
         /// Who waits for a turn.
         var couriers: [Courier] = []
+        /// Who waits until there is nothing to do but sleep.
+        var sleeper: UnsafeContinuation<Sleep?, Never>?
 
         /// Gives turns to waiting couriers: the last to come first, whose thread is still awake.
         mutating func dispatch(_ grant: SlotGrant?) -> Dispatched {
@@ -49,6 +58,13 @@ final class AttemptTable: Sendable {
                 couriers.removeLast()
                 dispatched.turns.append((courier, turn))
             }
+            if let sleeper {
+                let sleep = attempts.nextSleep()
+                if sleep != nil || attempts.isClosed || attempts.isDraining {
+                    self.sleeper = nil
+                    dispatched.sleeper = (sleeper, sleep)
+                }
+            }
             return dispatched
         }
     }
@@ -56,6 +72,7 @@ final class AttemptTable: Sendable {
     /// What is to be done when the lock is released.
     private struct Dispatched {
         var turns: [(courier: Courier, turn: Turn?)] = []
+        var sleeper: (continuation: UnsafeContinuation<Sleep?, Never>, sleep: Sleep?)?
         /// Another partition for which there are slots.
         var next: Int?
     }
@@ -81,6 +98,7 @@ final class AttemptTable: Sendable {
 
     private func carryOut(_ dispatched: Dispatched) {
         for (courier, turn) in dispatched.turns { courier.resume(returning: turn) }
+        if let (continuation, sleep) = dispatched.sleeper { continuation.resume(returning: sleep) }
         grant?.budget.tell(dispatched.next)
     }
 
@@ -132,6 +150,43 @@ final class AttemptTable: Sendable {
             for end in ends { state.attempts.end(end) }
         }
     }
+
+    // MARK: Sleep
+
+    /// Waits until there is nothing to do but wait for a wake-up; the table then takes it for sleeping until
+    /// ``wakeUp(_:_:)``. Nil: it takes no more tasks. One at a time.
+    func nextSleep() async -> Sleep? {
+        await withTaskCancellationHandler {
+            await withUnsafeContinuation { sleeper in
+                let dispatched = state.withLock { state in
+                    state.sleeper = sleeper
+                    return state.dispatch(grant)
+                }
+                carryOut(dispatched)
+            }
+        } onCancel: {
+            change { $0.isClosed = true }
+        }
+    }
+
+    /// The sleep is over, and has brought assignments. Holds them, and answers what of it is new.
+    func wakeUp(_ sleep: Sleep, _ assignments: [WorkerProtocol.Assignment]) -> [WorkerProtocol.Assignment] {
+        let (new, outdated, dispatched) = state.withLock { state in
+            let (new, outdated) = state.attempts.add(assignments)
+            state.attempts.wakeUp(mayHaveMore: assignments.count >= sleep.want)
+            return (new, outdated, state.dispatch(grant))
+        }
+        carryOut(dispatched)
+        for work in outdated { work.cancel() }
+        return new
+    }
+
+    /// The sleep was broken, and what a pull brought after it may be lost.
+    func breakSleep() {
+        change { $0.breakSleep() }
+    }
+
+    var isSleeping: Bool { state.withLock { $0.attempts.isSleeping } }
 
     // MARK: Events
 

@@ -49,6 +49,9 @@ struct HeldAttempts {
     /// out; with another under way it could only guess.
     private(set) var mustCount = false
 
+    /// It waits for a wake-up, after which Redis assigns it tasks at once.
+    private(set) var isSleeping = false
+
     /// There may be work: at the start, after a wake-up, when a wait was over without one, and when slots became free.
     var mayHaveWork = true
     var isDraining = false
@@ -118,7 +121,25 @@ struct HeldAttempts {
     }
 
     /// Nothing is left to do.
-    var isOver: Bool { isClosed || (isDraining && entries.isEmpty && callsUnderWay == 0) }
+    var isOver: Bool { isClosed || (isDraining && entries.isEmpty && callsUnderWay == 0 && !isSleeping) }
+
+    /// There is nothing to say to the queue, and a slot free: it is time to sleep. Other attempts may run meanwhile.
+    mutating func nextSleep() -> AttemptTable.Sleep? {
+        let want = min(slots - runningCount, load)
+        guard !isDraining, !isClosed, callsUnderWay == 0, want > 0, !mayHaveWork, !isBusy, !mustCount else { return nil }
+        isSleeping = true
+        return AttemptTable.Sleep(want: want, holding: runningCount + reports.count)
+    }
+
+    mutating func wakeUp(mayHaveMore: Bool) {
+        isSleeping = false
+        isBusy = mayHaveMore
+    }
+
+    mutating func breakSleep() {
+        isSleeping = false
+        noteUnknown()
+    }
 
     /// A call was answered, with so many assignments.
     mutating func settle(_ turn: AttemptTable.Turn, assigned: Int, isCertain: Bool) {

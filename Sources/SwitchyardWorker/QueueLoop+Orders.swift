@@ -10,6 +10,44 @@ extension QueueLoop {
     private static let wakeTimeout: Duration = .seconds(30)
 
     func listenForWakeUps() async {
+        if isSpread { await listen() } else { await sleepAndWake() }
+    }
+
+    /// Sleeps whenever there is nothing else to do, and wakes up with tasks.
+    private func sleepAndWake() async {
+        while let sleep = await table.nextSleep() {
+            do {
+                let awakening = try await link.sleepAndPull(
+                    timeout: Self.wakeTimeout, max: sleep.want, holding: sleep.holding, together: takesTogether)
+                start(table.wakeUp(sleep, awakening.assignments))
+                // A courier says it again, and does what is to be done about it.
+                if awakening.refusal != nil { table.noteWork() }
+            } catch {
+                // The wake-up, or what came after it, may have been lost with the connection: a courier looks.
+                table.breakSleep()
+                if Task.isCancelled { return }
+                logger.debug("cannot wait for wake-ups", metadata: ["error": "\(error)"])
+                try? await Task.sleep(for: Self.pauseAfterFailure)
+            }
+        }
+    }
+
+    /// Ends the sleep of a worker that drains. What it may bring still is run.
+    func endSleep() async {
+        while table.isSleeping {
+            do {
+                _ = try await link.functions.client.send(RedisCommand("LPUSH", .string(link.functions.keys.wake(link.worker)), "1"))
+                return
+            } catch {
+                if Task.isCancelled { return }
+                logger.debug("cannot end the sleep", metadata: ["error": "\(error)"])
+                try? await Task.sleep(for: Self.pauseAfterFailure)
+            }
+        }
+    }
+
+    /// With several partitions the slots are shared: none of them can say before it sleeps how many are free when it wakes up.
+    private func listen() async {
         while !Task.isCancelled, !table.isDraining {
             do {
                 if try await link.waitForWakeUp(timeout: Self.wakeTimeout) {

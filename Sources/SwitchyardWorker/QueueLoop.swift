@@ -17,7 +17,8 @@ final class QueueLoop: Sendable {
     let logger: Logger
     let partitions: Partitions
     private let registration: WorkerProtocol.Registration
-    private let takesTogether: Bool
+    let takesTogether: Bool
+    let isSpread: Bool
     private let handler: any TaskHandler
     private let holder: AttemptHolder
     private let limits: TimeLimits
@@ -46,6 +47,7 @@ final class QueueLoop: Sendable {
         self.takesTogether = takesTogether
         self.handler = handler
         self.logger = logger
+        isSpread = grant != nil
         table = AttemptTable(slots: registration.slots, grant: grant)
         holder = AttemptHolder(link: link, table: table, logger: logger)
         limits = TimeLimits(table: table)
@@ -78,6 +80,12 @@ final class QueueLoop: Sendable {
         table.stopAll()
         await leave()
         if let refusal = refusal.withLock({ $0 }) { throw refusal }
+    }
+
+    /// No more tasks.
+    func beginToDrain() {
+        table.drain()
+        if table.isSleeping { Task { await endSleep() } }
     }
 
     func drain() {
@@ -160,7 +168,7 @@ final class QueueLoop: Sendable {
 
     // MARK: Attempts
 
-    private func start(_ assignments: [WorkerProtocol.Assignment]) {
+    func start(_ assignments: [WorkerProtocol.Assignment]) {
         var ends: [AttemptEnd] = []
         for assignment in assignments {
             let attempt = Attempt(assignment, holder: holder)

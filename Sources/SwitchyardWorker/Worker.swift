@@ -52,7 +52,7 @@ public final class Worker: Service {
                     takesTogether: options.takesGroupsTogether, handler: handler, logger: logger,
                     onDrain: { drain.give() }))
         }
-        drain.setTables(loops.map(\.table))
+        drain.setLoops(loops)
         self.loops = loops
     }
 
@@ -82,8 +82,8 @@ public final class Worker: Service {
 
 /// The order to drain, which one partition hears and all obey.
 private final class DrainOrder: Sendable {
-    private let tables = Mutex<[AttemptTable]>([])
+    private let loops = Mutex<[QueueLoop]>([])
 
-    func setTables(_ all: [AttemptTable]) { tables.withLock { $0 = all } }
-    func give() { for table in tables.withLock({ $0 }) { table.drain() } }
+    func setLoops(_ all: [QueueLoop]) { loops.withLock { $0 = all } }
+    func give() { for loop in loops.withLock({ $0 }) { loop.beginToDrain() } }
 }

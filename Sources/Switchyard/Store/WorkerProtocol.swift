@@ -201,6 +201,39 @@ public struct WorkerProtocol: Sendable {
         return !reply.isNull
     }
 
+    /// What a pull brought right after a sleep.
+    public struct Awakening: Sendable {
+        public var assignments: [Assignment]
+        /// Why it brought nothing.
+        public var refusal: SchedulerError?
+    }
+
+    /// Sleeps as ``waitForWakeUp(timeout:)`` does, and pulls in the same trip: the pull waits in Redis, which carries it out
+    /// when the sleep is over, so that a task is started before the worker hears of it.
+    /// - Parameters:
+    ///   - max: how many tasks at most; what is free when it falls asleep.
+    ///   - holding: how many attempts the worker knows of when it falls asleep.
+    public func sleepAndPull(
+        timeout: Duration, max: Int, holding: Int, together: Bool = false
+    ) async throws -> Awakening {
+        var arguments: [RedisArgument] = [
+            "switchyard_pull", 1, .string(functions.keys.prefix), "worker", .string(worker), "max",
+            .integer(Int64(max)), "start", "1", "holding", .integer(Int64(holding)),
+        ]
+        if together { arguments.add("together", "1") }
+        let seconds = String(format: "%.3f", timeout.seconds)
+        let replies = try await functions.client.sendBlocking(
+            [
+                RedisCommand("BLPOP", .string(functions.keys.wake(worker)), .string(seconds)),
+                RedisCommand("FCALL", arguments),
+            ], timeout: timeout)
+        guard replies.count == 2 else {
+            throw SchedulerError.internal(message: "Redis answered \(replies.count) of 2 commands", redisAway: false)
+        }
+        if let error = replies[1].error { return Awakening(assignments: [], refusal: SchedulerError(error)) }
+        return Awakening(assignments: try Self.assignments(replies[1]))
+    }
+
     private static func state(_ reply: RESPValue) throws -> Result<TaskState, SchedulerError> {
         if reply.isText("completed") { return .success(.completed) }
         if let error = reply.error { return .failure(SchedulerError(error)) }

@@ -6,16 +6,19 @@ import SwitchyardTesting
 /// Redis against the model.
 extension ModelRun {
     private static let fields = [
-        "state", "held_by", "attempt", "worker", "retry_count", "deliveries", "deps_left", "place", "priority",
+        "state", "held_by", "attempt", "worker", "retry_count", "deliveries", "deps_left", "place", "priority", "batch",
+        "request", "payload", "payload_bytes", "result", "exit_code", "outcome",
     ]
 
     /// What the hash of a task should say.
     private func expected(_ task: ModelTask) -> [String?] {
         let isWaiting = task.heldBy == "dependencies"
+        let isApart = (task.payload?.utf8.count ?? 0) > ModelSettings.payloadInHash
         return [
             task.state.rawValue, task.heldBy, "\(task.attempt)", task.worker, "\(task.retryCount)",
             "\(task.deliveries)", isWaiting ? "\(task.dependenciesLeft)" : nil, "\(Int64(task.place))",
-            task.priority.rawValue,
+            task.priority.rawValue, task.batch, task.request, isApart ? nil : task.payload,
+            isApart ? task.payload.map { "\($0.utf8.count)" } : nil, task.result, task.exitCode, task.outcome,
         ]
     }
 
@@ -51,7 +54,8 @@ extension ModelRun {
 
     /// Everything: each task, the indexes among themselves, reservations, keys, counters and tags.
     mutating func compareAll() async throws {
-        let snapshot = try await queue.snapshot()
+        let snapshot = try await Snapshot(reading: queue.keys, client: queue.redis.client)
+        try check(snapshot)
         var found: [String] = []
         for id in Set(snapshot.taskIDs).symmetricDifference(model.tasks.keys).sorted() {
             found.append("task \(id) is only in one of them")
@@ -59,9 +63,13 @@ extension ModelRun {
         for task in model.tasks.values {
             let fields = snapshot.task(task.id)
             found += differences(task, Self.fields.map { fields[$0] })
+            if fields["payload_bytes"] != nil, snapshot.string("payload:" + task.id) != task.payload {
+                found.append("the payload of \(task.id) is not the one that was submitted")
+            }
         }
         let stats = snapshot.hash("stats")
-        for name in ["completed", "failed", "timeout", "cancelled", "retries", "lost", "repaired"] {
+        for name in ["completed", "failed", "timeout", "cancelled", "retries", "lost", "repaired", "queue_full_errors"]
+        {
             let count = Int(stats[name] ?? "0") ?? -1
             let right = model.counts[name] ?? 0
             if count != right { found.append("stats: \(name) is \(count), expected \(right)") }
@@ -74,6 +82,15 @@ extension ModelRun {
         if keys != rightKeys { found.append("the unique keys are \(keys), expected \(rightKeys)") }
         found += tagDifferences(snapshot)
         if !found.isEmpty { throw Disagreement(sentences: found.sorted()) }
+    }
+
+    /// Everything that must hold between the keys. Who registered again with fewer slots keeps what it holds.
+    private func check(_ snapshot: Snapshot) throws {
+        let overfull = model.workers.values.filter { model.held(by: $0.id).count > $0.slots }
+        let violations = snapshot.violations.filter { violation in
+            !overfull.contains { violation.hasPrefix("worker \($0.id) holds ") }
+        }
+        if !violations.isEmpty { throw SnapshotViolations(queue: queue.name, violations: violations) }
     }
 
     private mutating func tagDifferences(_ snapshot: Snapshot) -> [String] {

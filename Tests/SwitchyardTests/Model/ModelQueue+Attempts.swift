@@ -12,7 +12,7 @@ extension ModelQueue {
 
     mutating func release(_ id: String) {
         returnAssignment(id, counted: false)
-        endCall()
+        endCall(wakes: true)
     }
 
     mutating func finish(_ id: String, outcome: String, retryable: Bool) {
@@ -27,13 +27,15 @@ extension ModelQueue {
     mutating func endAttempt(_ id: String, outcome: String, retryable: Bool = true, atOnce: Bool = false) {
         guard let task = tasks[id] else { return }
         if retryable, task.retryCount < task.maxRetries {
+            record(id, outcome: outcome)
             tasks[id]?.retryCount += 1
             counts["retries", default: 0] += 1
-            if atOnce { return move(id, to: .pending) }
+            if atOnce || settings.retryDelay == 0 { return move(id, to: .pending) }
             let delay = settings.retryDelay << task.retryCount
             move(id, to: .pending, heldBy: "retry", due: now + min(delay, 86_400_000))
         } else {
             move(id, to: outcome == "timeout" ? .timeout : .failed)
+            tasks[id]?.outcome = outcome
         }
     }
 
@@ -41,9 +43,17 @@ extension ModelQueue {
         if counted { tasks[id]?.deliveries += 1 }
         if counted, tasks[id]?.deliveries ?? 0 >= settings.maxDeliveries {
             move(id, to: .failed)
+            tasks[id]?.outcome = "lost"
         } else {
+            record(id, outcome: counted ? "lost" : "returned")
             move(id, to: .pending)
         }
+    }
+
+    /// The latest attempt at a task is over, and the task goes on.
+    private mutating func record(_ id: String, outcome: String) {
+        guard let task = tasks[id] else { return }
+        tasks[id]?.records[task.attempt] = ModelTask.Record(worker: task.worker, outcome: outcome)
     }
 
     mutating func loseAttempt(_ id: String) {
@@ -65,6 +75,7 @@ extension ModelQueue {
     /// A task that has ended runs again, once those of its dependencies that have not ended have.
     mutating func retry(_ id: String) {
         guard let task = tasks[id] else { return }
+        if task.worker != nil { record(id, outcome: task.outcome ?? task.state.rawValue) }
         tasks[id]?.retryCount = 0
         tasks[id]?.deliveries = 0
         let open = task.dependencies.filter { tasks[$0]?.state.isTerminal == false }
@@ -75,7 +86,7 @@ extension ModelQueue {
         if !open.isEmpty { tasks[id]?.dependenciesLeft = open.count }
         move(id, to: .pending, heldBy: open.isEmpty ? nil : "dependencies")
         if let key = task.uniqueKey, unique[key] == nil { takeKey(key, id) }
-        endCall()
+        endCall(wakes: true)
     }
 
     mutating func prioritize(_ id: String, _ priority: TaskPriority) {
@@ -89,9 +100,11 @@ extension ModelQueue {
     // MARK: Workers and time
 
     mutating func register(_ id: String, slots: Int, className: String) {
-        let draining = workers[id]?.draining ?? false
-        workers[id] = ModelWorker(
-            id: id, slots: slots, className: className, expires: now + settings.lease, draining: draining)
+        var worker = workers[id] ?? ModelWorker(id: id, slots: slots, className: className, expires: 0)
+        worker.slots = slots
+        worker.className = className
+        worker.expires = now + settings.lease
+        workers[id] = worker
         reserved = reserved.filter { $0.value != id }
     }
 
@@ -104,6 +117,7 @@ extension ModelQueue {
 
     mutating func drain(_ id: String) {
         workers[id]?.draining = true
+        workers[id]?.isAsleep = false
         reserved = reserved.filter { $0.value != id }
     }
 
@@ -112,7 +126,7 @@ extension ModelQueue {
             if task.state == .assigned { returnAssignment(task.id, counted: false) } else { loseAttempt(task.id) }
         }
         forget(id)
-        endCall()
+        endCall(wakes: true)
     }
 
     private mutating func forget(_ id: String) {
@@ -131,7 +145,8 @@ extension ModelQueue {
         unique = unique.filter { $0.value.expires.map { $0 > now } ?? true }
     }
 
-    mutating func tick() {
+    /// - Parameter cleanup: whether it deletes ended tasks whose retention is over.
+    mutating func tick(cleanup: Bool) {
         let expired = tasks.values.filter { $0.isLive && $0.leaseEnds <= now }
         let lost = workers.values.filter { $0.expires <= now }
         let due = tasks.values.filter {
@@ -150,5 +165,8 @@ extension ModelQueue {
         }
         for task in due where !moved.contains(task.id) { move(task.id, to: .pending) }
         endCall()
+        wakeForLine()
+        guard cleanup else { return }
+        tasks = tasks.filter { !$0.value.state.isTerminal || $0.value.finishedAt + settings.retention > now }
     }
 }

@@ -13,12 +13,19 @@ extension ModelQueue {
     }
 
     /// What `worker` gets: the assignments that it has not started, and the new ones in their order.
-    mutating func pull(_ id: String, max most: Int, start: Bool) -> (again: Set<String>, new: [String]) {
+    /// - Parameter holding: how many attempts the worker knows of; if it holds more, it gets all of them again.
+    mutating func pull(
+        _ id: String, max most: Int, start: Bool, holding: Int? = nil
+    ) -> (again: Set<String>, new: [String]) {
         guard let worker = workers[id] else { return ([], []) }
         let held = held(by: id)
-        let again = Set(held.filter { $0.state == .assigned }.map(\.id))
+        let isUnaware = holding.map { held.count > $0 } ?? false
+        let again = Set(held.filter { isUnaware || $0.state == .assigned }.map(\.id))
         let want = min(most, max(0, worker.slots - held.count))
-        guard want > 0, !isPaused, !worker.draining else { return (again, []) }
+        guard want > 0, !isPaused, !worker.draining else {
+            settle(id, got: 0, sleeps: want > 0 && !worker.draining)
+            return (again, [])
+        }
 
         // Nobody waits for it any more.
         for (lane, reserver) in reserved where reserver == id && line(lane).isEmpty { reserved[lane] = nil }
@@ -55,6 +62,7 @@ extension ModelQueue {
         }
         if let newlyReserved { reserved[newlyReserved] = id }
         endCall()
+        settle(id, got: got.count, sleeps: got.count < want)
         return (again, got)
     }
 

@@ -2,10 +2,20 @@ import Switchyard
 
 /// How tasks come into the queue.
 extension ModelQueue {
-    /// How a submission is answered: an error's code, or for each task the id that answers it.
+    /// How a submission is answered: an error's code, or something for each task.
     enum Answer: Equatable {
         case refused(String)
-        case accepted([String])
+        case accepted([Place])
+    }
+
+    /// What became of one task: the id that answers it, its state, whether a worker was woken for it, its place in line
+    /// (-1: none, or nobody asked), and whether it is new.
+    struct Place: Equatable {
+        var id: String
+        var state = "pending"
+        var woken = "queued"
+        var position = -1
+        var kind = "new"
     }
 
     /// - Parameters:
@@ -14,9 +24,11 @@ extension ModelQueue {
     mutating func submit(
         _ submission: [ModelTask], delays: [String: Int], places: (String) -> Double?
     ) -> (answer: Answer, misplaced: [String]) {
+        if let answer = answerIfKnown(submission) { return (answer, []) }
         let same = equalTasks(submission)
         let fresh = submission.filter { same[$0.id] == nil }
         if !fresh.isEmpty, pendingCount + fresh.count > settings.maxQueueLength {
+            counts["queue_full_errors", default: 0] += 1
             return (.refused("QUEUEFULL"), [])
         }
         var broken: Set<String> = []
@@ -37,6 +49,7 @@ extension ModelQueue {
         for var task in fresh {
             task.dependencies = task.dependencies.map { same[$0] ?? $0 }
             task.submittedAt = now
+            if task.request == task.id { task.request = nil }
             task.place = places(task.id) ?? -1
             if let expected = startPlace(task), expected != task.place {
                 misplaced.append("task \(task.id) has place \(task.place), expected \(expected)")
@@ -65,11 +78,40 @@ extension ModelQueue {
                 add(task, state: .pending)
             }
         }
-        endCall()
+        endCall(wakes: true)
         for (key, list) in dependents where tasks[key]?.state.isTerminal ?? true && !list.isEmpty {
             dependents[key] = nil
         }
-        return (.accepted(submission.map { same[$0.id] ?? $0.id }), misplaced)
+        return (.accepted(answers(to: submission, same)), misplaced)
+    }
+
+    /// The answer to a submission of which something is there already: the same again if it is a repetition, an error if
+    /// it is not.
+    private func answerIfKnown(_ submission: [ModelTask]) -> Answer? {
+        let known = submission.compactMap { tasks[$0.id] }
+        if known.isEmpty {
+            let batch = submission.first?.batch
+            let isTaken = batch != nil && tasks.values.contains { $0.batch == batch }
+            return isTaken ? .refused("TASKEXISTS") : nil
+        }
+        let isRepeated =
+            known.count == submission.count
+            && submission.allSatisfy { $0.request != nil && tasks[$0.id]?.request ?? $0.id == $0.request }
+        guard isRepeated else { return .refused("TASKEXISTS") }
+        return .accepted(known.map { Place(id: $0.id, state: $0.state.rawValue, kind: "repeated") })
+    }
+
+    private func answers(to submission: [ModelTask], _ same: [String: String]) -> [Place] {
+        var ready = 0
+        return submission.map { task in
+            if let other = same[task.id] { return Place(id: other, kind: "unique") }
+            var place = Place(id: task.id, state: tasks[task.id]?.state.rawValue ?? "")
+            guard tasks[task.id]?.isInLine ?? false else { return place }
+            ready += 1
+            place.woken = ready <= woken ? "woken" : "queued"
+            place.position = line(task.lane).firstIndex { $0.id == task.id } ?? -1
+            return place
+        }
     }
 
     /// Of each task whose unique key is taken: the task that has it.

@@ -4,7 +4,7 @@ import SwitchyardTesting
 /// What the contract (§3 and §6) says of a queue, in plain memory: who is where, who is next, what follows from what.
 /// It looks everything up by walking over all tasks; nothing here is an index that could disagree with another.
 struct ModelQueue {
-    let settings: ModelSettings
+    var settings: ModelSettings
     var now = 0
     var isPaused = false
     var tasks: [String: ModelTask] = [:]
@@ -23,6 +23,9 @@ struct ModelQueue {
     var counts: [String: Int] = [:]
     /// When the task before was submitted, in µs of Redis's places; nil after time has passed.
     var lastTag: Double?
+    /// How many calls there were, and how many workers the last one woke.
+    private(set) var calls = 0
+    private(set) var woken = 0
 
     // What the present call has done so far.
     private(set) var moved: Set<String> = []
@@ -45,7 +48,10 @@ struct ModelQueue {
 
     var pendingCount: Int { tasks.values.filter { $0.state == .pending }.count }
 
-    func held(by worker: String) -> [ModelTask] { tasks.values.filter { $0.isLive && $0.worker == worker } }
+    /// By their ids, so that a seed repeats a run.
+    func held(by worker: String) -> [ModelTask] {
+        tasks.values.filter { $0.isLive && $0.worker == worker }.sorted { $0.id < $1.id }
+    }
 
     // MARK: Moves
 
@@ -77,6 +83,9 @@ struct ModelQueue {
         if state == .pending {
             task.worker = nil
             task.startedAt = nil
+            task.outcome = nil
+            task.result = nil
+            task.exitCode = nil
         }
         tasks[id] = task
         moved.insert(id)
@@ -85,6 +94,8 @@ struct ModelQueue {
 
     private mutating func end(_ task: ModelTask) {
         counts[task.state.rawValue, default: 0] += 1
+        tasks[task.id]?.finishedAt = now
+        tasks[task.id]?.outcome = task.state == .completed ? nil : task.state.rawValue
         ended.append(task.id)
         if let key = task.uniqueKey {
             givenUpKeys.append((key, task.id, task.state == .completed ? task.uniqueFor : nil))
@@ -94,9 +105,12 @@ struct ModelQueue {
     mutating func takeKey(_ key: String, _ id: String) { takenKeys.append((key, id)) }
 
     /// What follows from the moves of a call: dependents and blocked tasks move too, keys change hands.
-    mutating func endCall() {
+    /// - Parameter wakes: whether the call wakes workers for what it put in line.
+    mutating func endCall(wakes: Bool = false) {
         settleDependents()
         releaseBlocked()
+        calls += 1
+        woken = wakes ? wake(for: moved.filter { tasks[$0]?.isInLine ?? false }.count) : 0
         for (key, id) in takenKeys { unique[key] = (id, nil) }
         for (key, id, keepFor) in givenUpKeys where unique[key]?.id == id {
             unique[key] = keepFor.map { (id, now + $0) }

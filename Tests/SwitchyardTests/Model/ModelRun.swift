@@ -22,7 +22,14 @@ struct ModelRun {
     /// The model's tasks when they were last compared.
     var compared: [String: ModelTask] = [:]
 
-    static let kinds: [String: (slots: Int, arguments: [RedisArgument], className: String)] = [
+    /// Whether the queue has only what a plain one has.
+    var isSimple = false
+    /// What was reported last, by whom: who gets no answer says it again.
+    var lastReports: (worker: String, reports: [ModelReport])?
+
+    typealias Workers = [String: (slots: Int, arguments: [RedisArgument], className: String)]
+    var kinds: Workers { isSimple ? Self.simpleWorkers : Self.mixedWorkers }
+    private static let mixedWorkers: Workers = [
         "w0": (2, [], ""),
         "w1": (3, ["labels", "os=linux,gpu", "cpu", "4"], "gpu,os=linux,+cpu=4"),
         "w2": (6, ["labels", "zone=eu,os=linux", "cpu", "8"], "os=linux,zone=eu,+cpu=8"),
@@ -35,12 +42,25 @@ struct ModelRun {
     mutating func ids(_ filter: (ModelTask) -> Bool) -> [String] {
         model.tasks.values.filter(filter).map(\.id).sorted()
     }
-    mutating func worker() -> String { pick(["w0", "w1", "w2", "w2", "w3", "w4"]) }
+    mutating func worker() -> String {
+        pick(isSimple ? kinds.keys.sorted() : ["w0", "w1", "w2", "w2", "w3", "w4"])
+    }
 
     mutating func step() async throws {
-        for worker in Self.kinds.keys.sorted() where model.workers[worker] == nil && chance(30) {
+        try await comeBack()
+        if isSimple { try await simpleStep() } else { try await mixedStep() }
+        steps += 1
+        try await compareOpen(all: steps % 10 == 0)
+    }
+
+    /// Workers that were lost, or have not been there yet.
+    private mutating func comeBack() async throws {
+        for worker in kinds.keys.sorted() where model.workers[worker] == nil && chance(30) {
             try await register(worker)
         }
+    }
+
+    private mutating func mixedStep() async throws {
         switch Int.random(in: 0..<100, using: &generator) {
         case 0..<25: try await submit()
         case 25..<48: try await pull()
@@ -56,14 +76,12 @@ struct ModelRun {
         case 93..<94: try await loseWorker()
         default: try await passTime()
         }
-        steps += 1
-        try await compareOpen(all: steps % 10 == 0)
     }
 
     /// Does `function` with `arguments`, and notes it.
     @discardableResult
     mutating func call(_ function: String, _ arguments: [RedisArgument]) async throws -> RESPValue {
-        trace.append("\(function) \(arguments.map { "\($0)" }.joined(separator: " "))")
+        trace.append("\(function) \(arguments.map { "\($0)".prefix(80) }.joined(separator: " "))")
         done[function, default: 0] += 1
         return try await queue.call(function, arguments)
     }
@@ -74,11 +92,11 @@ struct ModelRun {
 
     // MARK: Workers
 
-    private mutating func register(_ id: String) async throws {
-        guard let kind = Self.kinds[id] else { return }
-        try await call(
-            "register", ["worker", .string(id), "slots", .integer(Int64(kind.slots))] + kind.arguments)
-        model.register(id, slots: kind.slots, className: kind.className)
+    mutating func register(_ id: String) async throws {
+        guard let kind = kinds[id] else { return }
+        let slots = isSimple ? pick([1, 2, 4]) : kind.slots
+        try await call("register", ["worker", .string(id), "slots", .integer(Int64(slots))] + kind.arguments)
+        model.register(id, slots: slots, className: kind.className)
     }
 
     private mutating func pull() async throws {
@@ -105,7 +123,7 @@ struct ModelRun {
         }
     }
 
-    private mutating func heartbeat() async throws {
+    mutating func heartbeat() async throws {
         let id = worker()
         guard model.workers[id] != nil else { return }
         var arguments: [RedisArgument] = ["worker", .string(id)]
@@ -116,7 +134,7 @@ struct ModelRun {
         model.heartbeat(id)
     }
 
-    private mutating func changeWorkers() async throws {
+    mutating func changeWorkers() async throws {
         let id = worker()
         guard model.workers[id] != nil else { return }
         if chance(50) {
@@ -130,7 +148,7 @@ struct ModelRun {
         }
     }
 
-    private mutating func loseWorker() async throws {
+    mutating func loseWorker() async throws {
         let id = worker()
         guard model.workers[id] != nil else { return }
         trace.append("\(id) misses its heartbeats")
@@ -140,22 +158,24 @@ struct ModelRun {
     }
 
     private mutating func tick() async throws {
-        try await call("tick", ["limit", "1000", "cleanup", pick(["0", "1"])])
-        model.tick()
+        let cleanup = chance(50)
+        try await call("tick", ["limit", "1000", "cleanup", cleanup ? "1" : "0"])
+        model.tick(cleanup: cleanup)
     }
 
-    private mutating func pause() async throws {
+    mutating func pause() async throws {
         let pauses = !model.isPaused && chance(40)
         try await call("configure", ["paused", pauses ? "1" : "0"])
         model.isPaused = pauses
+        if !pauses { model.wakeForLine() }
     }
 
-    private mutating func passTime() async throws {
+    mutating func passTime() async throws {
         let steps = pick([1, 1, 2, 3, 5])
         trace.append("\(steps * 5) minutes pass")
         try await queue.age(by: .seconds(steps * 300))
         model.age(by: steps * 300_000)
-        for id in Self.kinds.keys.sorted() where model.workers[id] != nil && chance(60) {
+        for id in kinds.keys.sorted() where model.workers[id] != nil && chance(60) {
             var arguments: [RedisArgument] = ["worker", .string(id)]
             for task in model.held(by: id) where chance(90) || task.state == .assigned {
                 arguments += ["task", .string(task.id), "attempt", .integer(Int64(task.attempt))]

@@ -40,6 +40,22 @@ struct ModelTask: Equatable {
     var fairnessWeight = 1.0
     var batch: String?
 
+    var payload: String?
+    /// The token by which a repeated submission is known; nil when it is the id, or there is none.
+    var request: String?
+    var result: String?
+    var exitCode: String?
+    /// How it ended, where that was no success: `lost` is another way to fail.
+    var outcome: String?
+    var finishedAt = 0
+    /// Attempts that are over while the task went on, by number.
+    var records: [Int: Record] = [:]
+
+    struct Record: Equatable {
+        let worker: String?
+        let outcome: String
+    }
+
     init(id: String) { self.id = id }
 
     var isInLine: Bool { state == .pending && heldBy == nil }
@@ -52,6 +68,12 @@ struct ModelWorker {
     var className: String
     var expires: Int
     var draining = false
+    /// It pulled in vain, and nobody has woken it since.
+    var isAsleep = false
+    /// A wake-up lies there for it.
+    var isWoken = false
+    /// The call that gave it tasks last; 0: none did.
+    var lastWork = 0
 }
 
 /// The settings of a queue that the model and Redis have in common.
@@ -66,13 +88,16 @@ struct ModelSettings {
     var maxQueueLength = 40
     var aging = 0
     var isFair = false
+    var retention = 31_536_000_000
+    /// What the server says to be short, in bytes: a longer payload stands apart from its task's hash.
+    static let payloadInHash = 64
 
     var values: [String: Int] {
         [
             "lease_ms": lease, "heartbeat_ms": 1_000_000, "assign_timeout_ms": assignTimeout,
             "retry_delay_ms": retryDelay, "retry_delay_max_ms": 86_400_000, "retry_jitter_percent": 0,
             "reserve_after_ms": reserveAfter, "max_deliveries": maxDeliveries, "max_queue_length": maxQueueLength,
-            "aging_ms": aging, "retention_ms": 31_536_000_000,
+            "aging_ms": aging, "retention_ms": retention,
         ]
     }
 

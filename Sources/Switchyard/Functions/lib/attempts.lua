@@ -54,6 +54,7 @@ function sw.end_attempt(c, task, outcome, report)
             opts.held_by = 'retry'
             sw.move(c, task, 'pending', sw.digits(q.now + delay), fields, opts)
         else
+            c.in_line_again = true
             sw.move(c, task, 'pending', task.place, fields, opts)
         end
         sw.count(c.stats, 'retries', 1)

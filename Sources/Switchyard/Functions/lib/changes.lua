@@ -11,6 +11,7 @@
 -- collected by index, in lists that come into being when they are first used (`is_general`).
 
 local UNSET = { reserve = false, unreserve = false, affinity = false, depends = false, lanes = false, cascaded = false,
+    in_line_again = false,
     gone_count = 0 }
 
 local MADE_ON_USE = { __index = function(c, name)
@@ -307,9 +308,9 @@ local function commit_batches(c)
     end
 end
 
--- Whether the ends in this change-set may put other tasks in line.
+-- Whether the ends in this change-set may put tasks in line: others, or those themselves.
 function sw.has_follow_ups(c)
-    return c.is_general and (rawget(c, 'ended') ~= nil or rawget(c, 'limits') ~= nil)
+    return c.is_general and (rawget(c, 'ended') ~= nil or rawget(c, 'limits') ~= nil or c.in_line_again)
 end
 
 -- Adds what follows from the ends in this change-set: dependents and blocked tasks move too.

@@ -356,7 +356,7 @@ function sw.commit_pull(c, plan)
     local q, w, worker = c.q, plan.state, plan.worker
     local key = q.attempts_prefix .. worker
     -- Those that start plain tasks have written it along with them.
-    if plan.got > c.n_started then call('HSET', key, '@last', q.now_us_text) end
+    if plan.got > 0 and c.n_started == 0 then call('HSET', key, '@last', q.now_us_text) end
     if plan.idle then
         -- Wake-ups sent before this pull have been answered by it.
         call('DEL', q.prefix .. 'wake:' .. worker)

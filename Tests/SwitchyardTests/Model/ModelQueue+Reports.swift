@@ -1,0 +1,51 @@
+import Switchyard
+
+/// What a worker says of one attempt.
+struct ModelReport {
+    var id: String
+    var attempt: Int
+    var outcome: String
+    var result: String?
+    var exitCode: String?
+    var retryable = true
+}
+
+/// How reports are answered, those that come too late or from the wrong worker too.
+extension ModelQueue {
+    /// The new state of each task, or the code of an error.
+    mutating func report(_ reports: [ModelReport], by worker: String) -> [String] {
+        let answers = reports.map { report($0, by: worker) }
+        endCall(wakes: true)
+        return answers
+    }
+
+    private mutating func report(_ report: ModelReport, by worker: String) -> String {
+        guard let task = tasks[report.id] else { return "TASKNOTFOUND" }
+        guard task.isLive, task.attempt == report.attempt, task.worker == worker else {
+            return answerAgain(task, report, by: worker)
+        }
+        if task.state == .assigned { return "INVALIDSTATE" }
+        if report.outcome == "completed" {
+            move(task.id, to: .completed)
+        } else {
+            endAttempt(task.id, outcome: report.outcome, retryable: report.retryable)
+        }
+        guard let state = tasks[task.id]?.state else { return "" }
+        if state.isTerminal {
+            tasks[task.id]?.result = report.result
+            tasks[task.id]?.exitCode = report.exitCode
+        }
+        return state.rawValue
+    }
+
+    /// The attempt is over. The very report that ended it is answered like the first time.
+    private func answerAgain(_ task: ModelTask, _ report: ModelReport, by worker: String) -> String {
+        if let record = task.records[report.attempt] {
+            return record == ModelTask.Record(worker: worker, outcome: report.outcome) ? "pending" : "LEASELOST"
+        }
+        let isTheSame =
+            task.state.isTerminal && task.attempt == report.attempt && task.worker == worker
+            && (task.outcome ?? task.state.rawValue) == report.outcome
+        return isTheSame ? task.state.rawValue : "LEASELOST"
+    }
+}
