@@ -24,6 +24,8 @@ extension ModelQueue {
         let want = min(most, max(0, worker.slots - held.count))
         guard want > 0, !isPaused, !worker.draining else {
             settle(id, got: 0, sleeps: want > 0 && !worker.draining)
+            // It was woken and has no room: another is woken in its place.
+            if most == 0, !isPaused { _ = wake(for: min(1, line("").count + strays)) }
             return (again, [])
         }
 

@@ -6,6 +6,8 @@ import SwitchyardTesting
 struct ModelQueue {
     var settings: ModelSettings
     var now = 0
+    /// Entries of the line that are no pending tasks: whoever only counts the line counts them.
+    var strays = 0
     var isPaused = false
     var tasks: [String: ModelTask] = [:]
     var workers: [String: ModelWorker] = [:]

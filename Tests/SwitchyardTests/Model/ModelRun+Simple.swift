@@ -82,7 +82,9 @@ extension ModelRun {
         guard let id = (untried.isEmpty ? ended : untried).randomElement(using: &generator) else { return }
         trace.append("\(id) stands in line")
         try await queue.raw("ZADD", "{}pending", "0", id)
+        model.strays = 1
         if chance(50) { try await pullPlain() } else { try await report() }
+        model.strays = 0
         let isThere = try await queue.raw("ZREM", "{}pending", id).int == 1
         if !isThere { model.counts["repaired", default: 0] += 1 }
     }
