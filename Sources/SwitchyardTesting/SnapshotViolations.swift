@@ -44,7 +44,7 @@ extension Snapshot {
                 (.list, "cascade", false), (.hash, "fair", true), (.list, "members", true),
                 (.list, "batch_work", false), (.sortedSet, "schedules", false), (.hash, "schedule", true),
                 (.string(_, expires: true), "affinity", true), (.string(_, expires: true), "rate", true),
-                (.string, "unique", true), (.string(_, expires: false), "payload", true):
+                (.string, "unique", true):
                 return nil
             default: return "key \(name) is unknown, or has a type that it never has"
             }
@@ -63,9 +63,6 @@ extension Snapshot {
             for id in leases(of: worker).keys where contents["task:" + id] == nil {
                 violations.append("attempts:\(worker) has \(id), and there is no such task")
             }
-        }
-        for id in ids("payload:") where task(id)["payload_bytes"] == nil {
-            violations.append("there is a payload of \(id), and its task does not say so")
         }
         for id in ids("log:") where contents["task:" + id] == nil {
             violations.append("there is a log of \(id), and no such task")

@@ -15,13 +15,13 @@ public struct FunctionLibrary: Sendable {
     /// The whole library as Lua source, as it is loaded.
     public static var source: String { FunctionLibrarySource.text }
 
-    /// The line of the source that says how long a payload may be, in bytes, to stand in its task's hash.
-    private static let payloadLine = "local PAYLOAD_IN_HASH = "
+    /// The line of the source that says which values are short enough for a small hash, in bytes.
+    private static let shortValueLine = "local SHORT_VALUE = "
 
-    /// The source as it is loaded into a server whose `hash-max-listpack-value` is `payloadInHash`.
-    static func source(payloadInHash: Int) -> String {
+    /// The source as it is loaded into a server whose `hash-max-listpack-value` is `shortValue`.
+    static func source(shortValue: Int) -> String {
         source.split(separator: "\n", omittingEmptySubsequences: false)
-            .map { $0.hasPrefix(payloadLine) ? payloadLine + "\(payloadInHash)" : String($0) }
+            .map { $0.hasPrefix(shortValueLine) ? shortValueLine + "\(shortValue)" : String($0) }
             .joined(separator: "\n")
     }
 
@@ -57,7 +57,7 @@ public struct FunctionLibrary: Sendable {
     }
 
     private func load(_ options: RedisArgument...) async throws {
-        let text = Self.source(payloadInHash: await longestListpackValue())
+        let text = Self.source(shortValue: await longestListpackValue())
         _ = try await client.send(RedisCommand("FUNCTION", ["LOAD"] + options + [.string(text)]))
         logger.debug("loaded the function library", metadata: ["version": "\(Self.version)"])
     }
@@ -81,11 +81,11 @@ public struct FunctionLibrary: Sendable {
             return true
         }
         // Who may not ask for the server's settings would load another number: no reason to replace each other's.
-        return fields[index + 1].string.map { Self.withoutPayloadLine($0) != Self.withoutPayloadLine(Self.source) } ?? true
+        return fields[index + 1].string.map { Self.withoutShortValueLine($0) != Self.withoutShortValueLine(Self.source) } ?? true
     }
 
-    private static func withoutPayloadLine(_ text: String) -> [Substring] {
-        text.split(separator: "\n").filter { !$0.hasPrefix(payloadLine) }
+    private static func withoutShortValueLine(_ text: String) -> [Substring] {
+        text.split(separator: "\n").filter { !$0.hasPrefix(shortValueLine) }
     }
 
     /// Whether the reply says that the library is gone (a `FUNCTION FLUSH`, an empty primary).

@@ -34,7 +34,7 @@ extension ModelRun {
                 "priority": task.priority.rawValue, "timeout_ms": "\(task.timeout)", "batch": task.batch,
                 "payload": task.payload, "deadline_at": started.map { "\($0 + task.timeout)" },
                 "retry_count": task.retryCount == 0 ? nil : "\(task.retryCount)", "state": nil, "place": nil,
-                "payload_bytes": nil,
+                "payload.2": nil,
             ]
             for (name, value) in right where pairs[name]?.string != value {
                 if name == "retry_count", value == nil, pairs[name]?.string == "0" { continue }

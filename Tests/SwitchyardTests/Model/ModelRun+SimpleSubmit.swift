@@ -53,7 +53,7 @@ extension ModelRun {
             task.request = chance(70) ? task.id : "r\(nextID)"
             arguments += ["request", .string(task.request ?? "")]
         }
-        return arguments + payload(of: &task, sizes: [0, 12, ModelSettings.payloadInHash])
+        return arguments + payload(of: &task, sizes: [0, 12, ModelSettings.shortValue, 513])
     }
 
     private mutating func payload(of task: inout ModelTask, sizes: [Int]) -> [RedisArgument] {
@@ -75,7 +75,7 @@ extension ModelRun {
             arguments += ["timeout_ms", .integer(Int64(task.timeout))]
         }
         if task.payload == nil {
-            arguments += payload(of: &task, sizes: [ModelSettings.payloadInHash + 1, 300])
+            arguments += payload(of: &task, sizes: [ModelSettings.shortValue + 1, 300, 512])
         }
         return arguments
     }

@@ -89,8 +89,9 @@ struct ModelSettings {
     var aging = 0
     var isFair = false
     var retention = 31_536_000_000
-    /// What the server says to be short, in bytes: a longer payload stands apart from its task's hash.
-    static let payloadInHash = 64
+    /// What the server says to be short, in bytes: a longer payload stands in its task's hash in pieces, unless it is longer than
+    /// 512.
+    static let shortValue = 64
 
     var values: [String: Int] {
         [

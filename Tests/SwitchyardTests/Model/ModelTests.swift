@@ -38,7 +38,7 @@ struct ModelTests {
             settings.maxQueueLength = 12
             settings.retention = 3_600_000
         }
-        let arguments = ["--hash-max-listpack-value", "\(ModelSettings.payloadInHash)"]
+        let arguments = ["--hash-max-listpack-value", "\(ModelSettings.shortValue)"]
         try await TestRedis.run(arguments: arguments) { [settings] redis in
             let queue = try await TestQueue(on: redis, settings: settings.values)
             var run = ModelRun(

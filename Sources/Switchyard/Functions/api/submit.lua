@@ -128,7 +128,7 @@ local function submit_one_plain(q, args)
         local name, value = args[i], args[i + 1]
         if name == 'priority' then
             priority = value
-        elseif not sw.OPAQUE[name] or name == 'payload' and #value > PAYLOAD_IN_HASH then
+        elseif not sw.OPAQUE[name] or name == 'payload' and #value > SHORT_VALUE and #value <= IN_PIECES then
             return nil
         elseif name ~= 'request' or value ~= id then
             fields[n + 1], fields[n + 2] = name, value

@@ -17,9 +17,11 @@ local sw = {}
 -- free.
 local call, find, match
 
--- Bytes of a payload that stands in its task's hash; a longer one is a string of its own. In a small hash, one value over the
--- server's hash-max-listpack-value costs more than all others: whoever loads the library says that value here.
-local PAYLOAD_IN_HASH = 64
+-- The server's hash-max-listpack-value: whoever loads the library says it here. In a small hash, one value that is longer
+-- costs more than all others. A payload that is longer, but no longer than IN_PIECES, stands in its task's hash in pieces
+-- (payload.lua).
+local SHORT_VALUE = 64
+local IN_PIECES = 512
 
 -- Bounds on what one call may carry, so that no call holds Redis for more than a few milliseconds.
 sw.MAX_TASKS_PER_CALL = 1000

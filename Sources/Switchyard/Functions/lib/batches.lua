@@ -88,7 +88,7 @@ function sw.drop_staged_batch(q, id, limit)
         if key and call('GET', q.prefix .. 'unique:' .. key) == task_id then
             call('DEL', q.prefix .. 'unique:' .. key)
         end
-        call('DEL', q.prefix .. 'task:' .. task_id, q.prefix .. 'dependents:' .. task_id, q.prefix .. 'payload:' .. task_id)
+        call('DEL', q.prefix .. 'task:' .. task_id, q.prefix .. 'dependents:' .. task_id)
     end
     return #ids
 end

@@ -371,7 +371,6 @@ local function commit_indexes(c)
     for name, by in pairs(rawget(c, 'stats') or NONE) do
         if by ~= 0 then call('HINCRBY', q.stats_key, name, by) end
     end
-    if rawget(c, 'payloads') then call('MSET', unpack(c.payloads)) end
     if rawget(c, 'batches') then commit_batches(c) end
     if rawget(c, 'limits') or rawget(c, 'rates') then sw.commit_limits(c) end
     if rawget(c, 'fair') then sw.commit_fairness(c) end

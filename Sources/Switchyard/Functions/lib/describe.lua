@@ -4,6 +4,7 @@
 function sw.describe(q, id)
     local fields = call('HGETALL', q.prefix .. 'task:' .. id)
     if #fields == 0 then return nil end
+    sw.join_payload(fields)
     local state, held_by, lane, timeout, retries
     for i = 1, #fields, 2 do
         if fields[i] == 'state' then state = fields[i + 1] end
@@ -11,9 +12,6 @@ function sw.describe(q, id)
         if fields[i] == 'lane' then lane = fields[i + 1] end
         if fields[i] == 'timeout_ms' then timeout = true end
         if fields[i] == 'max_retries' then retries = true end
-        if fields[i] == 'payload_bytes' then
-            fields[i], fields[i + 1] = 'payload', call('GET', q.prefix .. 'payload:' .. id) or ''
-        end
     end
     -- Of a batch that is not whole yet nobody sees a task.
     if held_by == 'batch' then return nil end

@@ -54,10 +54,7 @@ local function read_argument(t, name, value)
         end
         t.priority, t.fields[6] = value, value
     elseif name == 'payload' then
-        -- In a small hash, one value over the server's hash-max-listpack-value costs more than all others: a long payload
-        -- becomes a string of its own.
-        t.payload_apart = value
-        add_field(t, 'payload_bytes', tostring(#value))
+        for i, piece in ipairs(sw.pieces_of(value)) do add_field(t, sw.piece_name(i), piece) end
     elseif CHECKED[name] or SPECIAL[name] then
         local problem = (CHECKED[name] or SPECIAL[name])(name, value)
         if problem then return problem end
@@ -112,7 +109,7 @@ function sw.read_tasks(q, args)
                 t.request = value
                 -- A token equal to the id is what a generated id needs, and is not worth its bytes.
                 if value ~= id then add_field(t, name, value) end
-            elseif OPAQUE[name] and (name ~= 'payload' or #value <= PAYLOAD_IN_HASH) then
+            elseif OPAQUE[name] and (name ~= 'payload' or #value <= SHORT_VALUE or #value > IN_PIECES) then
                 local at, fields = t.n_fields, t.fields
                 fields[at + 1], fields[at + 2] = name, value
                 t.n_fields = at + 2
@@ -164,10 +161,6 @@ function sw.plan_plain_tasks(c, tasks, batch)
         local place = sw.place(q, t.priority, tag + i - 1)
         t.fields[4], t.ready = place, i
         if batch then add_field(t, 'batch', batch) end
-        if t.payload_apart then
-            c.payloads[#c.payloads + 1] = q.prefix .. 'payload:' .. t.task
-            c.payloads[#c.payloads + 1] = t.payload_apart
-        end
         sw.add_plain(c, t, place, batch)
     end
 end
@@ -178,10 +171,6 @@ function sw.plan_task(c, t, i, batch, staged)
     local place = sw.place(q, t.priority, q.is_fair and sw.start_tag(c, t) or sw.time_tag(q, i - 1))
     fields[4] = place
     if batch then add_field(t, 'batch', batch) end
-    if t.payload_apart then
-        c.payloads[#c.payloads + 1] = q.prefix .. 'payload:' .. id
-        c.payloads[#c.payloads + 1] = t.payload_apart
-    end
     if t.lane then
         add_field(t, 'lane', t.lane)
     end

@@ -10,13 +10,12 @@ end
 function sw.delete_ended(q, ids, forced)
     local doomed, keys, purged, batches = {}, {}, {}, {}
     for _, id in ipairs(ids) do
-        local v = call('HMGET', q.prefix .. 'task:' .. id, 'state', 'batch', 'payload_bytes')
+        local v = call('HMGET', q.prefix .. 'task:' .. id, 'state', 'batch')
         if not v[1] or (sw.TERMINAL[v[1]] and (forced or not sw.has_unsettled(q, id))) then
             doomed[#doomed + 1] = id
             keys[#keys + 1] = q.prefix .. 'task:' .. id
             keys[#keys + 1] = q.prefix .. 'log:' .. id
             keys[#keys + 1] = q.prefix .. 'dependents:' .. id
-            if v[3] then keys[#keys + 1] = q.prefix .. 'payload:' .. id end
             if v[1] then sw.count(purged, 'purged_' .. v[1], 1) end
             if v[2] then sw.count(batches, v[2], 1) end
         end

@@ -49,12 +49,10 @@ function sw.assignment(q, id, attempt, deadline_at, fields)
         out[5], out[6] = 'deadline_at', deadline_at
         n = 6
     end
+    sw.join_payload(fields)
     for i = 1, #fields, 2 do
         local name = fields[i]
-        if name == 'payload_bytes' then
-            out[n + 1], out[n + 2] = 'payload', call('GET', q.prefix .. 'payload:' .. id) or ''
-            n = n + 2
-        elseif wanted[name] then
+        if wanted[name] then
             out[n + 1], out[n + 2] = name, fields[i + 1]
             n = n + 2
         end

@@ -163,22 +163,25 @@ end
 
 -- What a pull looks for in a task's hash: 1 what every task has, 2 what makes it more than a plain one, or not the first
 -- attempt at it.
-local STATE, PLACE, TIMEOUT, PAYLOAD, BATCH, MORE = 1, 2, 3, 4, 5, 6
-local PART = { state = STATE, place = PLACE, timeout_ms = TIMEOUT, payload_bytes = PAYLOAD, batch = BATCH, attempt = MORE, uses = MORE,
+local STATE, PLACE, TIMEOUT, PIECE, BATCH, MORE = 1, 2, 3, 4, 5, 6
+local PART = { state = STATE, place = PLACE, timeout_ms = TIMEOUT, ['payload.2'] = PIECE, batch = BATCH, attempt = MORE, uses = MORE,
     lane = MORE, affinity_key = MORE, held_by = MORE, rate_granted = MORE }
 
 -- Makes of a plain pending task's hash, as HGETALL answered it, the assignment of its first attempt, in place: what the worker
 -- has no use for makes room for what it needs besides.
--- Answers the deadline, the lease's end and the task's batch; or nil, having changed nothing: the task is not a plain one.
+-- Answers the deadline, the lease's end and the task's batch; or nil: the task is not a plain one, and its fields say what they
+-- said.
 function sw.assign_plain(q, id, fields)
-    local n, state, place, timeout_ms, payload, batch = #fields, nil, nil, nil, nil, nil
+    local n, state, place, timeout_ms, batch = #fields, nil, nil, nil, nil
     for i = 1, n, 2 do
         local part = PART[fields[i]]
         if part then
             if part == STATE then state = i
             elseif part == PLACE then place = i
             elseif part == TIMEOUT then timeout_ms = fields[i + 1]
-            elseif part == PAYLOAD then payload = i
+            elseif part == PIECE then
+                sw.join_payload(fields)
+                return sw.assign_plain(q, id, fields)
             elseif part == BATCH then batch = fields[i + 1]
             else return nil
             end
@@ -189,9 +192,6 @@ function sw.assign_plain(q, id, fields)
         timeout_ms = q.default_timeout_ms
         fields[n + 1], fields[n + 2] = 'timeout_ms', q.default_timeout_text
         n = n + 2
-    end
-    if payload then
-        fields[payload], fields[payload + 1] = 'payload', call('GET', q.prefix .. 'payload:' .. id) or ''
     end
     -- Most tasks of a call have the same time limit: the text of its end is made once.
     if q.timeout ~= timeout_ms then
