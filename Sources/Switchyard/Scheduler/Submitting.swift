@@ -17,8 +17,16 @@ extension SchedulerHandle {
         public var isNew: Bool { !isRepetition && !isDuplicate }
     }
 
-    /// How many tasks one call takes; more go in parts.
-    public static let tasksPerCall = 1000
+    /// How many plain tasks one call takes; more go in parts. Such a call holds Redis for about 4 ms.
+    public static let tasksPerCall = 500
+    /// How many tasks one call takes of which some have requirements, dependencies, limits and the like, and how many go in a
+    /// part: each of these costs Redis up to three times as much.
+    static let specialTasksPerCall = 100
+
+    private static func tasksPerCall(for tasks: [QueuedTask]) -> Int {
+        let plain = SchedulingOptions()
+        return tasks.contains { $0.scheduling != plain } ? specialTasksPerCall : tasksPerCall
+    }
 
     /// Adds a task. Repeating it after a lost reply adds it once.
     /// - Throws: `queueFull`, `taskExists`, `noWorkers`, `invalidInput`.
@@ -45,7 +53,8 @@ extension SchedulerHandle {
         var prepared: [QueuedTask] = []
         prepared.reserveCapacity(tasks.count)
         for task in tasks { prepared.append(try await self.prepared(task)) }
-        let needsBatch = onComplete != nil || tasks.count > Self.tasksPerCall
+        let isInParts = tasks.count > Self.tasksPerCall(for: tasks)
+        let needsBatch = onComplete != nil || isInParts
         let batch =
             try batch.map { try Name.validate($0, field: "batch_id") }
             ?? (needsBatch ? QueuedTask.randomID() : nil)
@@ -63,7 +72,7 @@ extension SchedulerHandle {
         let partition = try await partition(for: everything, name: batch ?? tasks.first?.id ?? "")
         try await checkNames(everything, batch: batch, goingTo: partition)
         do {
-            guard let batch, tasks.count > Self.tasksPerCall else {
+            guard let batch, isInParts else {
                 if wantsPosition, tasks.count == 1 { head += ["position", "1"] }
                 return try await functions[partition].submit(prepared, head: head + followUp, batch: batch)
             }
@@ -135,8 +144,8 @@ extension QueueFunctions {
         submissions.reserveCapacity(tasks.count)
         var isStaged = false
         do {
-            for start in stride(from: 0, to: order.count, by: SchedulerHandle.tasksPerCall) {
-                let part = order[start..<min(start + SchedulerHandle.tasksPerCall, order.count)]
+            for start in stride(from: 0, to: order.count, by: SchedulerHandle.specialTasksPerCall) {
+                let part = order[start..<min(start + SchedulerHandle.specialTasksPerCall, order.count)]
                 let head = head + ["stage", "1"] + (start == 0 ? followUp : [])
                 let added = try await submit(part.map { tasks[$0] }, head: head, batch: batch)
                 isStaged = isStaged || added.contains { !$0.isRepetition }

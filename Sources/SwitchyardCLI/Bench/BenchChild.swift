@@ -38,10 +38,12 @@ final class BenchChild: Sendable {
                 "serve", "--listen", "127.0.0.1:0", "--queue", context.queue, "--max-queue-length", "100000000",
                 "--log-level", "notice",
             ], redis: context.redis.url)
-        let port = try await child.eventually("it listens") {
-            child.tail.withLock { $0.firstMatch(of: #/url="?http://127\.0\.0\.1:(\d+)/#).flatMap { Int($0.1) } }
+        return try await stopping([child]) {
+            let port = try await child.eventually("it listens") {
+                child.tail.withLock { $0.firstMatch(of: #/url="?http://127\.0\.0\.1:(\d+)/#).flatMap { Int($0.1) } }
+            }
+            return (child, port)
         }
-        return (child, port)
     }
 
     /// Workers that complete every task without running anything, once they are registered.
@@ -56,12 +58,26 @@ final class BenchChild: Sendable {
                     ], redis: context.redis.url))
         }
         let handle = try SchedulerHandle(queue: context.queue, client: context.client, logger: context.logger)
-        for child in children {
-            try await child.eventually("all workers are registered") {
-                try await handle.getStats().totalWorkers >= count ? true : nil
+        return try await stopping(children) {
+            for child in children {
+                try await child.eventually("all workers are registered") {
+                    try await handle.getStats().totalWorkers >= count ? true : nil
+                }
             }
+            return children
         }
-        return children
+    }
+
+    /// Stops the children when `body` fails, or is interrupted: nobody else knows of them yet.
+    private static func stopping<Result: Sendable>(
+        _ children: [BenchChild], _ body: () async throws -> Result
+    ) async throws -> Result {
+        do {
+            return try await body()
+        } catch {
+            for child in children { await child.stop() }
+            throw error
+        }
     }
 
     /// Ends it as SIGTERM does: a worker drains.

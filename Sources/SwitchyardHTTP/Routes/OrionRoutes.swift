@@ -4,6 +4,9 @@ import Switchyard
 
 /// A build request in Orion's form: one task for each target.
 struct OrionInput {
+    /// Targets of one request, each of which becomes a task.
+    private static let mostTargets = 1000
+
     var tasks: [TaskInput]
 
     init(_ value: JSONValue) throws {
@@ -20,10 +23,10 @@ struct OrionInput {
         guard !targets.isEmpty else {
             throw fields.problem("targets", "at least one target", found: fields["targets"] ?? .null)
         }
-        guard targets.count <= SchedulerHandle.tasksPerCall else {
+        guard targets.count <= Self.mostTargets else {
             throw Problem.badRequest(
-                "targets", "expected at most \(SchedulerHandle.tasksPerCall) targets, found \(targets.count)",
-                limit: SchedulerHandle.tasksPerCall)
+                "targets", "expected at most \(Self.mostTargets) targets, found \(targets.count)",
+                limit: Self.mostTargets)
         }
         if let empty = targets.firstIndex(of: "") {
             throw fields.problem("targets[\(empty)]", "a text that is not empty", found: "")

@@ -106,7 +106,7 @@ local function tick(keys, args)
     local dropped = head.cleanup == '1' and q.has_holds and sw.drop_staged(q, limit) or 0
     if head.cleanup == '1' and q.is_fair then sw.forget_tenants(q, limit) end
     local purged = #overdue > 0 and sw.delete_ended(q, overdue) or 0
-    local more = #leases == limit or #held == limit or #overdue == limit or budget <= 0 or #c.cascade > 0
+    local more = #leases == limit or #held == limit or #overdue == limit or budget <= 0 or #c.cascade > 0 or c.cascaded == limit
         or dropped == limit or stepped
     return { 'expired', #leases, 'lost_workers', #lost, 'due', #held, 'purged', purged, 'woken', woken,
         'more', more and '1' or '0', 'next_due', sw.digits(next_due or 0), 'now', q.now_text,

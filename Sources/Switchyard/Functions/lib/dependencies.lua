@@ -3,7 +3,7 @@
 -- its dependents are cancelled, and theirs, unless they run anyway.
 
 -- Dependents settled by one call; the rest is left to the ticks, in the list `cascade`.
-local DEPENDENTS_AT_ONCE = 200
+local DEPENDENTS_AT_ONCE = 50
 
 -- The tasks that `t` depends on, without repetition; or nil and what is wrong. A task that is not made, because an equal
 -- one was there before, stands for that one: `same` tells its id.
@@ -161,7 +161,10 @@ function sw.settle_ended(c)
         local n, all = 0, false
         if budget > 0 then n, all = settle_dependents(c, task.id, task.ended_as, budget) end
         budget = budget - n
-        if not all then c.cascade[#c.cascade + 1] = task.id end
+        -- Most have none: those are not left to the ticks.
+        if not all and (n > 0 or call('EXISTS', c.q.prefix .. 'dependents:' .. task.id) == 1) then
+            c.cascade[#c.cascade + 1] = task.id
+        end
     end
     c.ended = {}
     for id, task in pairs(c.waiting) do
