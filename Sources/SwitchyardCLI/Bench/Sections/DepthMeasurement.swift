@@ -53,7 +53,7 @@ struct DepthMeasurement: Sendable {
                 redis: redis, queue: queue, plan: context.plan, logger: context.logger, say: context.say)
             context.say("submitting \(Figure.Unit.grouped(Double(depth))) tasks")
             try await own.freshQueue()
-            try await own.load(perCall: 1000, callers: 2).submit(depth)
+            try await own.load(perCall: SchedulerHandle.tasksPerCall, callers: 2).submit(depth)
             try await own.settle(queue, depth: depth)
             return try await filled(depths.dropFirst(), sites + [Site(depth: depth, context: own)], body)
         }

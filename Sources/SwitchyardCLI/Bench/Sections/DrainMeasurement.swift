@@ -42,7 +42,7 @@ struct DrainMeasurement: Sendable {
 
     /// From the moment that the queue gives out tasks until the last has ended.
     private func drain(_ count: Int, workers: Int) async throws -> BenchSample {
-        let load = try context.load(perCall: 1000, callers: 2)
+        let load = try context.load(perCall: SchedulerHandle.tasksPerCall, callers: 2)
         // The workers are there and sleep while the queue fills.
         try await load.handle.pause()
         let children = try await BenchChild.workers(workers, slots: context.plan.slots, context)
