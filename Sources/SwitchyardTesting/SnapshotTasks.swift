@@ -93,7 +93,9 @@ extension Snapshot {
         if isTimed != (fields["due_at"] != nil) { found.append("has one of a hold until a time and due_at") }
         let holds: Set = ["schedule", "retry", "dependencies", "concurrency_limit", "rate_limit", "batch"]
         if let heldBy, !holds.contains(heldBy) || state != .pending { found.append("is held by \(heldBy)") }
-        if let retries = number(fields["retry_count"]), let most = number(fields["max_retries"] ?? setting("default_max_retries", 2)), retries > most {
+        if let retries = number(fields["retry_count"]),
+            let most = number(fields["max_retries"] ?? setting("default_max_retries", 2)), retries > most
+        {
             found.append("was retried \(retries) times of \(most)")
         }
         return found
@@ -111,7 +113,8 @@ extension Snapshot {
             }
             var deadline = 0.0
             if state == .running {
-                deadline = (number(fields["started_at"]) ?? 0)
+                deadline =
+                    (number(fields["started_at"]) ?? 0)
                     + (number(fields["timeout_ms"] ?? setting("default_timeout_ms", 7_200_000)) ?? 0)
             }
             let expected = LeaseEntry(

@@ -126,7 +126,9 @@ struct HeldAttempts {
     /// There is nothing to say to the queue, and a slot free: it is time to sleep. Other attempts may run meanwhile.
     mutating func nextSleep() -> AttemptTable.Sleep? {
         let want = min(slots - runningCount, load)
-        guard !isDraining, !isClosed, callsUnderWay == 0, want > 0, !mayHaveWork, !isBusy, !mustCount else { return nil }
+        guard !isDraining, !isClosed, callsUnderWay == 0, want > 0, !mayHaveWork, !isBusy, !mustCount else {
+            return nil
+        }
         isSleeping = true
         return AttemptTable.Sleep(want: want, holding: runningCount + reports.count)
     }

@@ -36,7 +36,8 @@ extension QueueLoop {
     func endSleep() async {
         while table.isSleeping {
             do {
-                _ = try await link.functions.client.send(RedisCommand("LPUSH", .string(link.functions.keys.wake(link.worker)), "1"))
+                let list = link.functions.keys.wake(link.worker)
+                _ = try await link.functions.client.send(RedisCommand("LPUSH", .string(list), "1"))
                 return
             } catch {
                 if Task.isCancelled { return }

@@ -81,7 +81,8 @@ public struct FunctionLibrary: Sendable {
             return true
         }
         // Who may not ask for the server's settings would load another number: no reason to replace each other's.
-        return fields[index + 1].string.map { Self.withoutShortValueLine($0) != Self.withoutShortValueLine(Self.source) } ?? true
+        let ours = Self.withoutShortValueLine(Self.source)
+        return fields[index + 1].string.map { Self.withoutShortValueLine($0) != ours } ?? true
     }
 
     private static func withoutShortValueLine(_ text: String) -> [Substring] {

@@ -2,7 +2,7 @@ import ArgumentParser
 
 /// What is measured, a chapter of the report each.
 enum BenchSection: String, CaseIterable, Sendable, ExpressibleByArgument {
-    case submit, life, drain, latency, memory, depth, idle
+    case submit, life, drain, latency, memory, depth, partitions, idle
 }
 
 /// How much of everything is measured.

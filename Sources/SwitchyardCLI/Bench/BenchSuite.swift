@@ -60,6 +60,7 @@ struct BenchSuite: Sendable {
         case .latency: try await LatencyMeasurement(context: context).run()
         case .memory: try await MemoryMeasurement(context: context).run()
         case .depth: try await DepthMeasurement(context: context, given: given).run()
+        case .partitions: try await PartitionsMeasurement(context: context).run()
         case .idle: try await IdleMeasurement(context: context).run()
         }
     }
@@ -94,6 +95,7 @@ extension BenchSection {
         case .latency: "From idle to started"
         case .memory: "Memory"
         case .depth: "Depth"
+        case .partitions: "One queue on one Redis and on two"
         case .idle: "Idling"
         }
     }

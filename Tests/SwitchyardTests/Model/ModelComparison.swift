@@ -5,10 +5,12 @@ import SwitchyardTesting
 
 /// Redis against the model.
 extension ModelRun {
-    private static let fields = [
-        "state", "held_by", "attempt", "worker", "retry_count", "deliveries", "deps_left", "place", "priority", "batch",
-        "request", "result", "exit_code", "outcome", "payload",
-    ] + (2...9).map { "payload.\($0)" }
+    private static let fields =
+        [
+            "state", "held_by", "attempt", "worker", "retry_count", "deliveries", "deps_left", "place", "priority",
+            "batch",
+            "request", "result", "exit_code", "outcome", "payload",
+        ] + (2...9).map { "payload.\($0)" }
 
     /// What the hash of a task should say.
     private func expected(_ task: ModelTask) -> [String?] {

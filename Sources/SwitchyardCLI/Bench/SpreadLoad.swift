@@ -8,7 +8,7 @@ import SwitchyardWorker
 /// in this process that do nothing with them.
 ///
 /// It tells how the work divides and what a task costs, not how much all instances do together: that takes a core for each.
-struct SpreadMeasurement: Sendable {
+struct SpreadLoad: Sendable {
     let instances: [RedisClient]
     /// Tasks in one submission; each goes to one partition.
     let perCall: Int
