@@ -56,7 +56,9 @@ struct ResourceTests {
             // One small task after the other comes and goes, for as long as the big one waits: a second each.
             var running = Dictionary(uniqueKeysWithValues: workers.map { ($0, [String]()) })
             let snapshot = try await queue.snapshot()
-            for worker in workers { running[worker] = snapshot.hash("attempts:" + worker).keys.filter { !$0.hasPrefix("@") }.sorted() }
+            for worker in workers {
+                running[worker] = snapshot.hash("attempts:" + worker).keys.filter { !$0.hasPrefix("@") }.sorted()
+            }
             var backfilled = 0
             var seconds = 0
             while try await queue.state("big") == "pending", seconds < 40 {

@@ -47,7 +47,11 @@ extension ModelQueue {
         }
         var misplaced: [String] = []
         for var task in fresh {
-            task.dependencies = task.dependencies.map { same[$0] ?? $0 }
+            // Two may stand for the same task: it is waited for once.
+            task.dependencies = task.dependencies.reduce(into: []) { list, id in
+                let other = same[id] ?? id
+                if !list.contains(other) { list.append(other) }
+            }
             task.submittedAt = now
             if task.request == task.id { task.request = nil }
             task.place = places(task.id) ?? -1
