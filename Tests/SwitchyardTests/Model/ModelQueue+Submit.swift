@@ -24,6 +24,7 @@ extension ModelQueue {
     mutating func submit(
         _ submission: [ModelTask], delays: [String: Int], places: (String) -> Double?
     ) -> (answer: Answer, misplaced: [String]) {
+        if Set(submission.map(\.id)).count < submission.count { return (.refused("BADREQUEST"), []) }
         if let answer = answerIfKnown(submission) { return (answer, []) }
         let same = equalTasks(submission)
         let fresh = submission.filter { same[$0.id] == nil }

@@ -37,6 +37,10 @@ extension ModelRun {
             }
             tasks.append(task)
         }
+        if chance(4), let first = tasks.first {
+            arguments += ["task", .string(first.id)]
+            tasks.append(ModelTask(id: first.id))
+        }
         try await submitPlain(tasks, arguments, delays, isAsked: isAsked)
     }
 

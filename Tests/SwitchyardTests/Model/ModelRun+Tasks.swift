@@ -147,7 +147,7 @@ extension ModelRun {
         let replies = try await queue.redis.client.pipeline(
             tasks.map { RedisCommand("HGET", .string(queue.keys.prefix + "task:" + $0.id), "place") })
         let places = zip(tasks, replies).map { ($0.id, $1.string.flatMap(Double.init)) }
-        return Dictionary(uniqueKeysWithValues: places).compactMapValues { $0 }
+        return Dictionary(places) { first, _ in first }.compactMapValues { $0 }
     }
 
     mutating func start() async throws {

@@ -9,6 +9,9 @@ struct BadRequestTests {
         var function: String
         var arguments: [String]
         init(_ function: String, _ arguments: String...) {
+            self.init(function, arguments)
+        }
+        init(_ function: String, _ arguments: [String]) {
             self.function = function
             self.arguments = arguments
         }
@@ -26,6 +29,7 @@ struct BadRequestTests {
         Call("submit", "task", "n", "max_retries", "two"), Call("submit", "task", "n", "delay_ms", "0.5"),
         Call("submit", "task", "n", "run_at", "tomorrow"), Call("submit", "batch", "b b", "task", "n"),
         Call("submit", "task", "n", "task", "m", "priority", "x"),
+        Call("submit", ["task", "n"] + Array(repeating: ["repo", "r"], count: 4000).flatMap { $0 }),
         Call("pull"), Call("pull", "worker", ""), Call("pull", "worker", "a b"), Call("pull", "worker"),
         Call("pull", "worker", "holder", "max", "101"), Call("pull", "worker", "holder", "max", "x"),
         Call("pull", "worker", "holder", "holding", "-1"),

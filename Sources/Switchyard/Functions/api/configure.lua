@@ -19,8 +19,7 @@ local RANGE = {
 
 -- How many tasks have not ended.
 local function unended(q)
-    return call('ZCARD', q.prefix .. 'pending') + call('ZCARD', q.prefix .. 'held') + call('ZCARD', q.prefix .. 'leases')
-        + sw.elsewhere(q)
+    return sw.length(q) + call('ZCARD', q.leases_key)
 end
 
 local function configure(keys, args)

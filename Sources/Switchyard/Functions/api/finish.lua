@@ -119,7 +119,7 @@ local function finish_one_plain(q, args)
     call('ZREM', q.pending_key, next_id)
     call('ZADD', q.leases_key, lease, next_id)
     call('HDEL', attempts_key, id)
-    call('HSET', attempts_key, next_id, '1:' .. deadline, '@last', q.now_us_text)
+    call('HSET', attempts_key, next_id, '1:' .. deadline, '@last', sw.now_us_text(q))
     if result then
         call('HSET', q.task_prefix .. id, 'state', 'completed', 'finished_at', now, 'result', result)
     else

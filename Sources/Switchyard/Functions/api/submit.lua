@@ -76,32 +76,6 @@ local function check_batch(q, head, tasks)
     head.follow_up = t
 end
 
--- The hash of a batch, or of a further part of it.
-local function write_batch(q, head, tasks, added)
-    local key, staged = q.prefix .. 'batch:' .. head.batch, head.stage == '1'
-    call('HINCRBY', key, 'total', added)
-    call('HSETNX', key, 'submitted_at', q.now_text)
-    if staged then
-        sw.ensure_holds(q)
-        call('HSET', key, 'staged', '1')
-    end
-    if head.follow_up then
-        sw.ensure_uses(q, head.follow_up)
-        call('HSET', key, 'on_complete', head.on_complete)
-    end
-    local ids = {}
-    for _, t in ipairs(tasks) do
-        if not t.same_as then ids[#ids + 1] = t.task end
-    end
-    if #ids > 0 then
-        sw.add_members(q, head.batch, ids, staged)
-    elseif not staged then
-        -- All its tasks were there before: it has ended already, and no last task of it will take it away.
-        call('HSETNX', key, 'finished_at', q.now_text)
-        call('PEXPIRE', key, sw.digits(math.max(1, q.retention_ms)))
-    end
-end
-
 -- Finds the tasks whose unique_key is taken: t.same_as, t.same_state. Answers how many are really to be added.
 local function find_unique(q, tasks)
     local taken, fresh = {}, #tasks
@@ -115,48 +89,11 @@ local function find_unique(q, tasks)
     return fresh
 end
 
--- One plain task comes into a plain queue whose workers are busy: the most frequent submission there is. The same changes as
--- below without their tables, which cost more than the commands. Answers nil, having written nothing, when anything is not
--- as plain as that.
-local function submit_one_plain(q, args)
-    local first = args[1] == 'position' and 3 or 1
-    if args[first] ~= 'task' then return nil end
-    local id, priority, bytes = args[first + 1], 'normal', 0
-    local fields, n = { 'state', 'pending', 'place', false, 'priority', false, 'submitted_at', q.now_text,
-        nil, nil, nil, nil, nil, nil, nil, nil }, 8
-    for i = first + 2, #args, 2 do
-        local name, value = args[i], args[i + 1]
-        if name == 'priority' then
-            priority = value
-        elseif not sw.OPAQUE[name] or name == 'payload' and #value > SHORT_VALUE and #value <= IN_PIECES then
-            return nil
-        elseif name ~= 'request' or value ~= id then
-            fields[n + 1], fields[n + 2] = name, value
-            n, bytes = n + 2, bytes + #value
-        end
-    end
-    local level = sw.LEVEL[priority]
-    if not level or bytes > sw.MAX_VALUE_BYTES or sw.check_id(id) then return nil end
-    local key = q.task_prefix .. id
-    if call('EXISTS', key) == 1 or call('ZCARD', q.idle_key) > 0
-        or call('ZCARD', q.pending_key) + call('ZCARD', q.held_key) >= q.max_queue_length then
-        return nil
-    end
-    local place = sw.place(q, priority, sw.time_tag(q, 0))
-    fields[4], fields[6] = place, priority
-    call('ZADD', q.pending_key, place, id)
-    call('HSET', key, unpack(fields))
-    call('PUBLISH', q.events_key, id .. ' pending 0')
-    local rank = first == 3 and args[2] == '1' and call('ZRANK', q.pending_key, id) or -1
-    return { { id, 'pending', 'queued', rank, 'new' } }
-end
-
 local function submit(keys, args)
     local q, failure = sw.open(keys)
     if not q then return failure end
-    if q.is_plain and not q.has_holds and q.draining == 0 and q.instance and q.is_compiled
-        and #args % 2 == 0 then
-        local reply = submit_one_plain(q, args)
+    if q.is_plain and q.draining == 0 and q.instance and q.is_compiled and #args % 2 == 0 then
+        local reply = sw.submit_plain(q, args)
         if reply then return reply end
     end
     local head, tasks = sw.read_tasks(q, args)
@@ -187,8 +124,7 @@ local function submit(keys, args)
         refused = no_workers_for(q, tasks)
         if refused then return refused end
     end
-    local length = call('ZCARD', q.pending_key) + call('ZCARD', q.held_key)
-        + ((q.has_holds or q.has_lanes) and sw.elsewhere(q) or 0)
+    local length = sw.length(q)
     if length + fresh > q.max_queue_length and fresh > 0 then
         call('HINCRBY', q.stats_key, 'queue_full_errors', 1)
         return redis.error_reply('QUEUEFULL queue ' .. q.name .. ' holds ' .. length .. ' tasks; with ' .. fresh
@@ -199,16 +135,11 @@ local function submit(keys, args)
         for _, t in ipairs(tasks) do sw.ensure_uses(q, t) end
     end
     local c = sw.changes(q)
-    local ready, added = 0, 0
-    local is_plain = q.is_plain and not has_special and head.stage ~= '1'
-    if is_plain then
-        ready, added = n, n
-        sw.plan_plain_tasks(c, tasks, head.batch)
-    end
-    for i = 1, is_plain and 0 or n do
+    local ready, added = 0, {}
+    for i = 1, n do
         local t = tasks[i]
         if not t.same_as then
-            added = added + 1
+            added[#added + 1] = t.task
             if sw.plan_task(c, t, i, head.batch, head.stage == '1') then
                 ready = ready + 1
                 t.ready = ready
@@ -217,9 +148,9 @@ local function submit(keys, args)
     end
     local woken = sw.plan_wake_for_added(c)
     if not q.instance or not q.is_compiled then sw.ensure_instance(q) end
-    if head.batch then write_batch(q, head, tasks, added) end
+    if head.batch then sw.write_batch(q, head, added) end
     sw.commit(c)
-    if head.batch and added == 0 and head.stage ~= '1' then sw.start_follow_up(q, head.batch) end
+    if head.batch and #added == 0 and head.stage ~= '1' then sw.start_follow_up(q, head.batch) end
 
     local replies = {}
     for i = 1, n do
@@ -227,10 +158,10 @@ local function submit(keys, args)
         local rank = t.ready
         local position = rank and head.position == '1' and call('ZRANK', q.prefix .. sw.line_of(t.lane), t.task) or -1
         if has_special and t.same_as then
-            replies[i] = { t.same_as, t.same_state, 'queued', -1, 'unique' }
+            replies[i] = sw.answer(i, t.same_as, t.same_state, 'queued', -1, 'unique')
         else
-            replies[i] = { t.task, has_special and t.broken and 'cancelled' or 'pending',
-                rank and rank <= woken and 'woken' or 'queued', position, 'new' }
+            replies[i] = sw.answer(i, t.task, has_special and t.broken and 'cancelled' or 'pending',
+                rank and rank <= woken and 'woken' or 'queued', position, 'new')
         end
     end
     return replies

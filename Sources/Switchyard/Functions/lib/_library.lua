@@ -27,3 +27,6 @@ local IN_PIECES = 512
 sw.MAX_TASKS_PER_CALL = 1000
 sw.MAX_VALUE_BYTES = 1048576
 sw.MAX_SLOTS = 1000
+
+-- Names and values that a new task's hash may have: what one command takes from Lua.
+local MOST_FIELDS = 4000

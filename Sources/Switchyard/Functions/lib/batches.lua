@@ -32,6 +32,28 @@ function sw.add_members(q, id, ids, staged)
     if staged then call('ZADD', q.prefix .. 'staged_batches', sw.digits(q.now + STAGED_MS), id) end
 end
 
+-- The hash of a batch, or of a further part of it, with the new tasks `ids`.
+function sw.write_batch(q, head, ids)
+    local key, staged = q.prefix .. 'batch:' .. head.batch, head.stage == '1'
+    call('HINCRBY', key, 'total', #ids)
+    call('HSETNX', key, 'submitted_at', q.now_text)
+    if staged then
+        sw.ensure_holds(q)
+        call('HSET', key, 'staged', '1')
+    end
+    if head.follow_up then
+        sw.ensure_uses(q, head.follow_up)
+        call('HSET', key, 'on_complete', head.on_complete)
+    end
+    if #ids > 0 then
+        sw.add_members(q, head.batch, ids, staged)
+    elseif not staged then
+        -- All its tasks were there before: it has ended already, and no last task of it will take it away.
+        call('HSETNX', key, 'finished_at', q.now_text)
+        call('PEXPIRE', key, sw.digits(math.max(1, q.retention_ms)))
+    end
+end
+
 -- One step of the first batch at work, of up to `limit` tasks. Answers how many it moved; nil: there is none at work.
 function sw.step_batches(q, limit)
     local work = call('LINDEX', q.prefix .. 'batch_work', 0)

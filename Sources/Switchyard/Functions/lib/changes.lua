@@ -29,7 +29,6 @@ end }
 local spare
 
 --   hashes          key and pairs of each task's hash to write
---   added           place and id of each plain task that comes into line
 --   started         id of each plain task that `worker` starts; leases, entries: what it adds to `leases` and attempts:<worker>
 --   completed       id of each plain task that `worker` completes; ends: what it adds to `finished`; answers: result and exit
 --                   code, or false
@@ -45,14 +44,14 @@ function sw.changes(q)
         spare, c.q = nil, q
         return c
     end
-    return setmetatable({ q = q, n_hashes = 0, n_added = 0, n_started = 0, n_completed = 0, n_results = 0, n_events = 0,
-        is_general = false, pull = false, wake = false, hashes = false, added = {}, started = {}, leases = {}, entries = {},
+    return setmetatable({ q = q, n_hashes = 0, n_started = 0, n_completed = 0, n_results = 0, n_events = 0,
+        is_general = false, pull = false, wake = false, hashes = false, started = {}, leases = {}, entries = {},
         completed = {}, ends = {}, answers = false, results = {}, events = {}, worker = false }, MADE_ON_USE)
 end
 
 -- Called at the end of commit.
 local function keep(c)
-    c.n_hashes, c.n_added, c.n_started, c.n_completed, c.n_results, c.n_events = 0, 0, 0, 0, 0, 0
+    c.n_hashes, c.n_started, c.n_completed, c.n_results, c.n_events = 0, 0, 0, 0, 0
     c.pull, c.wake, c.hashes, c.answers = false, false, false, false
     spare = c
 end
@@ -96,30 +95,17 @@ local function tell_result(c, text)
     c.results[n], c.n_results = text, n
 end
 
--- One more task of a batch is in state `to`, and no more in state `from` (nil: it is new).
-local function count_in_batch(c, batch, from, to)
+-- `n` more tasks of a batch (nil: one) are in state `to`, and no more in state `from` (nil: they are new).
+local function count_in_batch(c, batch, from, to, n)
     local b = c.batches[batch]
     if not b then
         b = {}
         c.batches[batch] = b
     end
-    if from then count(b, from, -1) end
-    count(b, to, 1)
+    if from then count(b, from, -(n or 1)) end
+    count(b, to, n or 1)
 end
-
--- A new plain task (of sw.read_tasks) comes into line.
-function sw.add_plain(c, t, place, batch)
-    local n, added, hashes, id = c.n_added, c.added, c.hashes, t.task
-    if not hashes then
-        hashes = {}
-        c.hashes = hashes
-    end
-    added[n + 1], added[n + 2] = place, id
-    local k, e = c.n_hashes, c.n_events + 1
-    hashes[k + 1], hashes[k + 2], c.events[e] = t.key, t.fields, id .. ' pending 0'
-    c.n_added, c.n_hashes, c.n_events = n + 2, k + 2, e
-    if batch then count_in_batch(c, batch, nil, 'pending') end
-end
+sw.count_in_batch = count_in_batch
 
 -- `worker` pulls and starts a plain task that stands first in line, its first attempt: `lease` and `deadline` are texts in ms.
 function sw.start_plain(c, worker, id, lease, deadline, batch)
@@ -345,7 +331,7 @@ end
 -- Writes the plain tasks that started.
 local function commit_started(c, n)
     local q, ids, worker, entries, at = c.q, c.started, c.worker, c.entries, n * 2
-    entries[at + 1], entries[at + 2] = '@last', q.now_us_text
+    entries[at + 1], entries[at + 2] = '@last', sw.now_us_text(q)
     call('ZREM', q.pending_key, unpack(ids, 1, n))
     call('ZADD', q.leases_key, unpack(c.leases, 1, at))
     call('HSET', q.attempts_prefix .. worker, unpack(entries, 1, at + 2))
@@ -390,7 +376,6 @@ function sw.commit(c)
     end
     if c.n_completed > 0 then commit_completed(c, c.n_completed) end
     if c.n_started > 0 then commit_started(c, c.n_started) end
-    if c.n_added > 0 then call('ZADD', q.pending_key, unpack(c.added, 1, c.n_added)) end
     for i = 1, c.n_hashes, 2 do call('HSET', c.hashes[i], unpack(c.hashes[i + 1])) end
     if c.is_general then commit_indexes(c) end
     if c.pull then sw.commit_pull(c, c.pull) end

@@ -198,7 +198,7 @@ function sw.commit_lanes(q, lanes)
 end
 
 -- How many pending tasks stand neither in `pending` nor in `held`: in lanes, blocked, or waiting for dependencies.
-function sw.elsewhere(q)
+local function elsewhere(q)
     local total = 0
     if q.has_holds then
         for _, index in ipairs({ 'waiting', 'blocked', 'staged' }) do
@@ -214,6 +214,11 @@ function sw.elsewhere(q)
         if q.aging_ms > 0 then total = total - call('ZCARD', q.prefix .. 'pending') end
     end
     return total
+end
+
+-- How many pending tasks the queue has.
+function sw.length(q)
+    return call('ZCARD', q.pending_key) + call('ZCARD', q.held_key) + ((q.has_holds or q.has_lanes) and elsewhere(q) or 0)
 end
 
 -- The classes of the registered workers, each with its number of workers, in pairs.

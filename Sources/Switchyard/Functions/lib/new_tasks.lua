@@ -30,6 +30,7 @@ local OPAQUE = { repo = true, target = true, args = true, mr = true, labels = tr
 sw.OPAQUE = OPAQUE
 
 local CHECKED = { timeout_ms = integer(1, 2592000000), max_retries = integer(0, 100) }
+sw.CHECKED = CHECKED
 
 -- Those that a plain task does not have; delay_ms and run_at are not stored as they are.
 local SPECIAL = {
@@ -105,6 +106,9 @@ function sw.read_tasks(q, args)
             if bytes > most then
                 return nil, sw.bad('task ' .. id .. ': a task holds at most ' .. most .. ' bytes, and this one is longer')
             end
+            if t.n_fields > MOST_FIELDS then
+                return nil, sw.bad('task ' .. id .. ': a task has at most ' .. MOST_FIELDS / 2 .. ' arguments')
+            end
             if name == 'request' then
                 t.request = value
                 -- A token equal to the id is what a generated id needs, and is not worth its bytes.
@@ -149,19 +153,6 @@ function sw.set_field(t, name, value)
     t[name] = value
     for i = 9, t.n_fields, 2 do
         if t.fields[i] == name then t.fields[i + 1] = value end
-    end
-end
-
--- Plans new plain tasks (of sw.read_tasks), all that a call has: they are ready to run.
-function sw.plan_plain_tasks(c, tasks, batch)
-    local q = c.q
-    local tag = sw.time_tag(q, 0)
-    for i = 1, #tasks do
-        local t = tasks[i]
-        local place = sw.place(q, t.priority, tag + i - 1)
-        t.fields[4], t.ready = place, i
-        if batch then add_field(t, 'batch', batch) end
-        sw.add_plain(c, t, place, batch)
     end
 end
 
@@ -229,7 +220,7 @@ function sw.plan_one(c, pairs_)
     local problem = t.is_special and sw.check_dependencies(q, tasks)
     if problem then return sw.bad('task ' .. t.task .. ': ' .. problem) end
     if t.unique_key and sw.holder_of_key(q, t) then return nil end
-    local length = call('ZCARD', q.pending_key) + call('ZCARD', q.held_key) + sw.elsewhere(q)
+    local length = sw.length(q)
     if length + 1 > q.max_queue_length then
         return redis.error_reply('QUEUEFULL queue ' .. q.name .. ' holds ' .. length .. ' tasks, its limit')
     end

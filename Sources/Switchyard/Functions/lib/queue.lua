@@ -148,11 +148,16 @@ function sw.open(keys)
     q.now_us = seconds * 1000000 + below
     q.now = seconds * 1000 + ms
     q.now_text = seconds .. GROUPS[ms]
-    q.now_us_text = q.now_text .. GROUPS[last]
+    q.below_ms = last
     q.lease_end, q.timeout = nil, nil
     local effective = call('HGET', q.config_key, 'effective')
     if effective ~= q.effective or not effective then apply(q, effective) end
     return q
+end
+
+-- Redis's clock in µs.
+function sw.now_us_text(q)
+    return q.now_text .. GROUPS[q.below_ms]
 end
 
 -- The queue's instance id, made once. That it is gone or another means that Redis lost the queue's data.

@@ -62,8 +62,7 @@ end
 -- Plans to wake workers for the tasks that this call puts in line. Answers how many.
 function sw.plan_wake_for_added(c)
     if c.q.paused then return 0 end
-    local total, lanes = c.n_added / 2, {}
-    if not c.is_general then return total > 0 and sw.plan_wake(c, total) or 0 end
+    local total, lanes = 0, {}
     for index, added in pairs(c.add) do
         local lane = index == 'pending' and '' or string.match(index, '^pending:(.*)$')
         if lane then
@@ -356,11 +355,11 @@ function sw.commit_pull(c, plan)
     local q, w, worker = c.q, plan.state, plan.worker
     local key = q.attempts_prefix .. worker
     -- Those that start plain tasks have written it along with them.
-    if plan.got > 0 and c.n_started == 0 then call('HSET', key, '@last', q.now_us_text) end
+    if plan.got > 0 and c.n_started == 0 then call('HSET', key, '@last', sw.now_us_text(q)) end
     if plan.idle then
         -- Wake-ups sent before this pull have been answered by it.
         call('DEL', q.prefix .. 'wake:' .. worker)
-        call('ZADD', q.idle_key, plan.got > 0 and q.now_us_text or call('HGET', key, '@last') or '0', worker)
+        call('ZADD', q.idle_key, plan.got > 0 and sw.now_us_text(q) or call('HGET', key, '@last') or '0', worker)
     elseif w.asleep == 1 then
         call('ZREM', q.idle_key, worker)
     end
