@@ -80,10 +80,14 @@ public final class Worker: Service {
     }
 }
 
-/// The order to drain, which one partition hears and all obey.
+/// The order to drain, which one partition hears and all obey. The worker owns its loops, and each knows of this order.
 private final class DrainOrder: Sendable {
-    private let loops = Mutex<[QueueLoop]>([])
+    private struct Hearer: Sendable {
+        weak let loop: QueueLoop?
+    }
 
-    func setLoops(_ all: [QueueLoop]) { loops.withLock { $0 = all } }
-    func give() { for loop in loops.withLock({ $0 }) { loop.beginToDrain() } }
+    private let hearers = Mutex<[Hearer]>([])
+
+    func setLoops(_ loops: [QueueLoop]) { hearers.withLock { $0 = loops.map(Hearer.init) } }
+    func give() { for hearer in hearers.withLock({ $0 }) { hearer.loop?.beginToDrain() } }
 }

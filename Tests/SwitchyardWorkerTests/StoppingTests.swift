@@ -65,6 +65,22 @@ import Testing
         }
     }
 
+    private final class ShortHandler: TaskHandler {
+        func run(_ attempt: Attempt) async -> AttemptOutcome { .completed() }
+    }
+
+    @Test func nothingIsLeftOfAWorkerThatHasLeft() async throws {
+        try await TestQueue.run(settings: quickSettings) { queue in
+            var handler: ShortHandler? = ShortHandler()
+            weak var left = handler
+            try await queue.withWorker(handler: handler ?? ShortHandler()) { _ in
+                handler = nil
+                _ = try await queue.ended(try await queue.submit(command: ["true"]))
+            }
+            #expect(try await eventually { left == nil })
+        }
+    }
+
     @Test func schedulersOrderToDrainIsObeyed() async throws {
         try await TestQueue.run(settings: quickSettings) { queue in
             try await queue.withWorker { _ in
