@@ -135,7 +135,7 @@ end
 local function finish(keys, args)
     local q, failure = sw.open(keys)
     if not q then return failure end
-    if q.is_plain and not q.paused and not q.has_affinity and #args <= 16 and #args % 2 == 0 then
+    if q.is_plain and not q.has_lanes and not q.paused and not q.has_affinity and #args <= 16 and #args % 2 == 0 then
         local reply = finish_one_plain(q, args)
         if reply then return reply end
     end

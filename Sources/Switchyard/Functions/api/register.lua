@@ -40,7 +40,7 @@ local function register(keys, args)
     call('HSETNX', key, 'registered_at', q.now_text)
     -- A worker that only reconnects goes on draining if it was told to.
     call('HSETNX', key, 'draining', '0')
-    sw.set_state(q, worker, slots, call('HGET', key, 'draining'))
+    sw.set_state(q, worker, slots, call('HGET', key, 'draining'), class)
     call('ZADD', q.prefix .. 'workers', sw.digits(q.now + q.lease_ms), worker)
     call('HINCRBY', q.prefix .. 'stats', 'slots', tonumber(slots) - tonumber(before or 0))
     return { 'protocol', '1', 'heartbeat_ms', sw.digits(q.heartbeat_ms), 'lease_ms', sw.digits(q.lease_ms),

@@ -10,7 +10,7 @@
 -- those writes them from four short lists, for tables and look-ups are most of what a call costs. Everything else is
 -- collected by index, in lists that come into being when they are first used (`is_general`).
 
-local UNSET = { reserve = false, unreserve = false, affinity = false, depends = false, lanes = false, cascaded = false,
+local UNSET = { reserve = false, unreserve = false, affinity = false, depends = false, lanes = false, heads = false, cascaded = false,
     in_line_again = false,
     gone_count = 0 }
 
@@ -30,6 +30,8 @@ local spare
 
 --   hashes          key and pairs of each task's hash to write
 --   started         id of each plain task that `worker` starts; leases, entries: what it adds to `leases` and attempts:<worker>
+--   left            those of them that stood in the line without a lane; left_lanes: by lane, the others;
+--                   left_by_priority: how many less there are now in lanes
 --   completed       id of each plain task that `worker` completes; ends: what it adds to `finished`; answers: result and exit
 --                   code, or false
 --   results, events what is published
@@ -44,15 +46,15 @@ function sw.changes(q)
         spare, c.q = nil, q
         return c
     end
-    return setmetatable({ q = q, n_hashes = 0, n_started = 0, n_completed = 0, n_results = 0, n_events = 0,
-        is_general = false, pull = false, wake = false, hashes = false, started = {}, leases = {}, entries = {},
+    return setmetatable({ q = q, n_hashes = 0, n_started = 0, n_left = 0, n_completed = 0, n_results = 0, n_events = 0,
+        is_general = false, pull = false, wake = false, hashes = false, started = {}, left = {}, left_lanes = false, left_by_priority = false, leases = {}, entries = {},
         completed = {}, ends = {}, answers = false, results = {}, events = {}, worker = false }, MADE_ON_USE)
 end
 
 -- Called at the end of commit.
 local function keep(c)
-    c.n_hashes, c.n_started, c.n_completed, c.n_results, c.n_events = 0, 0, 0, 0, 0
-    c.pull, c.wake, c.hashes, c.answers = false, false, false, false
+    c.n_hashes, c.n_started, c.n_left, c.n_completed, c.n_results, c.n_events = 0, 0, 0, 0, 0, 0
+    c.pull, c.wake, c.hashes, c.answers, c.left_lanes = false, false, false, false, false
     spare = c
 end
 
@@ -107,13 +109,38 @@ local function count_in_batch(c, batch, from, to, n)
 end
 sw.count_in_batch = count_in_batch
 
--- `worker` pulls and starts a plain task that stands first in line, its first attempt: `lease` and `deadline` are texts in ms.
-function sw.start_plain(c, worker, id, lease, deadline, batch)
+-- A plain task starts, and leaves the line of its lane.
+local function leave_lane(c, id, lane, priority)
+    local lines = c.left_lanes
+    if not lines then
+        lines = {}
+        c.left_lanes, c.left_by_priority = lines, {}
+    end
+    local ids = lines[lane]
+    if not ids then
+        ids = {}
+        lines[lane] = ids
+    end
+    ids[#ids + 1] = id
+    count(c.left_by_priority, priority, -1)
+end
+
+-- `worker` pulls and starts a plain task that stands in line (in that of `lane`, if it is given), its first attempt: `lease` and
+-- `deadline` are texts in ms.
+function sw.start_plain(c, worker, id, lease, deadline, batch, lane, priority)
     local n = c.n_started
     local at = n * 2
     local leases, entries = c.leases, c.entries
     c.started[n + 1], leases[at + 1], leases[at + 2] = id, lease, id
-    entries[at + 1], entries[at + 2] = id, batch and '1:' .. deadline .. '@' .. batch or '1:' .. deadline
+    local entry = batch and '1:' .. deadline .. '@' .. batch or '1:' .. deadline
+    if lane then
+        entry = entry .. ' ' .. lane
+        leave_lane(c, id, lane, priority)
+    else
+        local k = c.n_left + 1
+        c.left[k], c.n_left = id, k
+    end
+    entries[at + 1], entries[at + 2] = id, entry
     c.worker, c.n_started = worker, n + 1
     if batch then count_in_batch(c, batch, 'pending', 'running') end
     tell_event(c, id .. ' running 1')
@@ -181,13 +208,18 @@ end
 
 -- Counts what cannot be read off an index: the tasks in line by their priority where there are lanes or aging, and
 -- those blocked. Remembers the lanes whose head may change.
-local function note_line(c, task, old_index, new_index, priority)
+local function note_line(c, task, old_index, new_index, priority, score)
     local line = sw.line_of(task.lane)
     if old_index == line then count(c.stats, 'in_lanes_' .. task.priority, -1) end
     if new_index == line then count(c.stats, 'in_lanes_' .. priority, 1) end
-    if task.lane and (old_index == line or new_index == line) then
+    if not task.lane then return end
+    if old_index == line then
         c.lanes = c.lanes or {}
         c.lanes[task.lane] = true
+    elseif new_index == line then
+        local heads = c.heads or {}
+        c.heads = heads
+        if not heads[task.lane] or tonumber(score) < tonumber(heads[task.lane]) then heads[task.lane] = score end
     end
 end
 
@@ -234,7 +266,7 @@ function sw.move(c, task, to, score, fields, opts)
         if sw.TERMINAL[from] then count(c.stats, from, -1) end
     end
     push_pair(list_of(c.add, new_index), score, id)
-    if task.lane or c.q.aging_ms > 0 then note_line(c, task, old_index, new_index, opts.priority or task.priority) end
+    if task.lane or c.q.aging_ms > 0 then note_line(c, task, old_index, new_index, opts.priority or task.priority, score) end
     if task.uses then note_uses(c, task, to, opts.held_by, old_index, score) end
 
     if sw.LIVE[to] then
@@ -332,7 +364,12 @@ end
 local function commit_started(c, n)
     local q, ids, worker, entries, at = c.q, c.started, c.worker, c.entries, n * 2
     entries[at + 1], entries[at + 2] = '@last', sw.now_us_text(q)
-    call('ZREM', q.pending_key, unpack(ids, 1, n))
+    if c.n_left > 0 then call('ZREM', q.pending_key, unpack(c.left, 1, c.n_left)) end
+    if c.left_lanes then
+        for lane, left in pairs(c.left_lanes) do call('ZREM', q.prefix .. sw.line_of(lane), unpack(left)) end
+        sw.commit_lanes(q, c.left_lanes)
+        for priority, by in pairs(c.left_by_priority) do call('HINCRBY', q.stats_key, 'in_lanes_' .. priority, by) end
+    end
     call('ZADD', q.leases_key, unpack(c.leases, 1, at))
     call('HSET', q.attempts_prefix .. worker, unpack(entries, 1, at + 2))
     local prefix, now = q.task_prefix, q.now_text
@@ -345,15 +382,17 @@ end
 local function commit_indexes(c)
     local q = c.q
     local prefix = q.prefix
-    for index, ids in pairs(c.rem) do call('ZREM', prefix .. index, unpack(ids)) end
-    for index, pairs_ in pairs(c.add) do call('ZADD', prefix .. index, unpack(pairs_)) end
+    for index, ids in pairs(rawget(c, 'rem') or NONE) do call('ZREM', prefix .. index, unpack(ids)) end
+    for index, pairs_ in pairs(rawget(c, 'add') or NONE) do call('ZADD', prefix .. index, unpack(pairs_)) end
+    if c.heads then sw.commit_heads(q, c.heads) end
     if c.lanes then sw.commit_lanes(q, c.lanes) end
     for worker, a in pairs(rawget(c, 'attempts') or NONE) do
         local key = q.attempts_prefix .. worker
         if #a.del > 0 then call('HDEL', key, unpack(a.del)) end
         if #a.set > 0 then call('HSET', key, unpack(a.set)) end
     end
-    for i = 1, #c.hdel, 2 do call('HDEL', c.hdel[i], unpack(c.hdel[i + 1])) end
+    local hdel = rawget(c, 'hdel') or NONE
+    for i = 1, #hdel, 2 do call('HDEL', hdel[i], unpack(hdel[i + 1])) end
     for name, by in pairs(rawget(c, 'stats') or NONE) do
         if by ~= 0 then call('HINCRBY', q.stats_key, name, by) end
     end

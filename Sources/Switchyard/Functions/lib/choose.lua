@@ -86,16 +86,24 @@ local function plain_chooser(c, want, from)
     return chooser
 end
 
--- What the worker's class may take into the room that is left.
-local function lane_chooser(c, worker, held, want)
-    local q = c.q
-    local class = call('HGET', q.prefix .. 'class', worker) or ''
-    local occupied, over = {}, sw.ending(c)
-    for i = 1, #held, 2 do
-        local _, _, _, lane = sw.lease_of(held[i + 1])
-        if lane and not over[held[i]] then occupied[#occupied + 1] = lane end
+-- What is left of a worker's capacity beside the attempts that it goes on holding.
+function sw.room_left(c, class, held)
+    local occupied = {}
+    if sw.has_amounts(class) then
+        local over = sw.ending(c)
+        for i = 1, #held, 2 do
+            local _, _, _, lane = sw.lease_of(held[i + 1])
+            if lane and not over[held[i]] then occupied[#occupied + 1] = lane end
+        end
     end
-    local room = sw.room(class, occupied)
+    return sw.room(class, occupied)
+end
+
+-- What the worker's class may take into the room that is left.
+local function lane_chooser(c, plan, held, want)
+    local q, worker = c.q, plan.worker
+    local class = sw.class_in(q, worker, plan.state)
+    local room = sw.room_left(c, class, held)
     local reserved = {}
     local pairs_ = call('HGETALL', q.prefix .. 'reserved')
     for i = 1, #pairs_, 2 do reserved[pairs_[i]] = pairs_[i + 1] end
@@ -141,12 +149,13 @@ local function lane_chooser(c, worker, held, want)
     return chooser
 end
 
+--   plan   what the pull is about (sw.plan_pull)
 --   held   the worker's leases, where the queue has lanes
 --   together   tasks of one group are wanted together
 --   looked   how many of the first in a line without lanes were looked at
-function sw.chooser(c, worker, held, want, together, looked)
-    local chooser = c.q.has_lanes and lane_chooser(c, worker, held, want) or plain_chooser(c, want, looked)
-    if c.q.has_affinity then chooser = sw.affine_chooser(c, worker, chooser) end
+function sw.chooser(c, plan, held, want, together, looked)
+    local chooser = c.q.has_lanes and lane_chooser(c, plan, held, want) or plain_chooser(c, want, looked)
+    if c.q.has_affinity then chooser = sw.affine_chooser(c, plan.worker, chooser) end
     if together then chooser = sw.group_chooser(c, chooser) end
     return chooser
 end

@@ -10,13 +10,13 @@
 -- have it (zone!=eu). A resource begins with +; an amount is a decimal number.
 
 -- Remembered results of pure functions of names. They are forgotten all at once when there are many.
-local parsed, matched, remembered = {}, {}, 0
+local parsed, matched, named, remembered = {}, {}, {}, 0
 local REMEMBERED_MOST = 20000
 
 local function remember(memo, key, value)
     remembered = remembered + 1
     if remembered > REMEMBERED_MOST then
-        parsed, matched, remembered = {}, {}, 0
+        parsed, matched, named, remembered = {}, {}, {}, 0
         return value
     end
     memo[key] = value
@@ -106,7 +106,12 @@ end
 -- The lane of a task, from its arguments requires, cpu, memory_mb, resources. '' asks for nothing. Or nil and what is wrong.
 function sw.lane_of(t)
     if not (t.requires or t.cpu or t.memory_mb or t.resources) then return '' end
-    return name_of('requires', t.requires, t, check_requirement)
+    local asked = (t.requires or '') .. ' ' .. (t.cpu or '') .. ' ' .. (t.memory_mb or '') .. ' ' .. (t.resources or '')
+    local known = named[asked]
+    if known then return known end
+    local lane, problem = name_of('requires', t.requires, t, check_requirement)
+    if not lane then return nil, problem end
+    return remember(named, asked, lane)
 end
 
 -- The class of a worker, from its arguments labels, cpu, memory_mb, resources. Or nil and what is wrong.
@@ -149,8 +154,9 @@ end
 -- Whether workers of `class` could ever run tasks of `lane`: they have the labels, and an empty one has the room.
 function sw.serves(class, lane)
     if lane == '' then return true end
-    local key = class .. ' ' .. lane
-    local known = matched[key]
+    local lanes = matched[class]
+    if not lanes then lanes = remember(matched, class, {}) end
+    local known = lanes[lane]
     if known ~= nil then return known end
     local worker, task = parse(class), parse(lane)
     local serves = true
@@ -158,7 +164,12 @@ function sw.serves(class, lane)
     for resource, amount in pairs(task.amounts) do
         serves = serves and amount <= (worker.amounts[resource] or 0)
     end
-    return remember(matched, key, serves)
+    return remember(lanes, lane, serves)
+end
+
+-- Whether workers of `class` have capacity for anything but tasks that need none.
+function sw.has_amounts(class)
+    return next(parse(class).amounts) ~= nil
 end
 
 -- What is left of a worker's capacity under the attempts that it holds. Nothing is counted up and down: what is
@@ -185,7 +196,14 @@ function sw.has_room(room, lane)
     return true
 end
 
--- Called by commit: the index `lanes` holds, for each lane that has tasks in line, the score of the first.
+-- The index `lanes` holds, for each lane that has tasks in line, the score of the first. Called by commit where tasks come into
+-- line.
+--   heads   by lane, the least score of those that came
+function sw.commit_heads(q, heads)
+    for lane, score in pairs(heads) do call('ZADD', q.prefix .. 'lanes', 'LT', score, lane) end
+end
+
+-- Called by commit where tasks leave their lines.
 function sw.commit_lanes(q, lanes)
     for lane in pairs(lanes) do
         local first = call('ZRANGE', q.prefix .. sw.line_of(lane), 0, 0, 'WITHSCORES')

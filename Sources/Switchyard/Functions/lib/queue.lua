@@ -86,7 +86,7 @@ local function apply(q, effective)
         end
     end
     q.effective, q.is_compiled, q.instance = effective, effective ~= false, fields.instance
-    q.is_plain = not (q.has_lanes or q.is_fair or q.aging_ms > 0)
+    q.is_plain = not (q.is_fair or q.aging_ms > 0)
     q.lease_text, q.default_timeout_text = sw.digits(q.lease_ms), sw.digits(q.default_timeout_ms)
 end
 

@@ -55,7 +55,8 @@ function sw.plan_wake_for_line(c, most)
     if not q.has_lanes then return ready > 0 and sw.plan_wake(c, math.min(ready, most or ready)) or 0 end
     local lanes = { [''] = ready }
     for _, lane in ipairs(call('ZRANGE', q.prefix .. 'lanes', 0, 999)) do lanes[lane] = SLEEPERS end
-    for lane in pairs(c.lanes or {}) do lanes[lane] = SLEEPERS end
+    for lane in pairs(c.lanes or NOBODY) do lanes[lane] = SLEEPERS end
+    for lane in pairs(c.heads or NOBODY) do lanes[lane] = SLEEPERS end
     return sw.plan_wake(c, most or SLEEPERS, lanes)
 end
 
@@ -113,14 +114,16 @@ end
 -- What the functions themselves keep of a worker stands in attempts:<worker>, under names that no task can have, so that a
 -- busy worker's call reads and writes it along with its leases: `@state`, and `@last`, when it last got work (µs).
 --
--- `@state` is a line such as "slots=4 draining=0 unstarted=0 asleep=1": few different ones, so their meaning is remembered.
+-- `@state` is a line such as "slots=4 draining=0 unstarted=0 asleep=1 class=gpu,+cpu=8": few different ones, so their meaning is
+-- remembered.
 local states, state_count = {}, 0
 
 function sw.worker_state(text)
     local state = states[text]
     if state then return state end
-    state = {}
-    for name, value in string.gmatch(text, '(%a+)=(%d+)') do state[name] = tonumber(value) end
+    local numbers, class = string.match(text, '^(.-) class=(.*)$')
+    state = { class = class }
+    for name, value in string.gmatch(numbers or text, '(%a+)=(%d+)') do state[name] = tonumber(value) end
     if state_count == 1000 then states, state_count = {}, 0 end
     states[text] = state
     state_count = state_count + 1
@@ -130,16 +133,23 @@ end
 -- Pairs in attempts:<worker> that are not leases: @state and @last.
 local NOT_LEASES = 2
 
-function sw.state_text(slots, draining, unstarted, asleep)
+function sw.state_text(slots, draining, unstarted, asleep, class)
     return 'slots=' .. slots .. ' draining=' .. draining .. ' unstarted=' .. unstarted .. ' asleep=' .. asleep
+        .. ' class=' .. class
+end
+
+-- The class in the worker's state. One that registered with an earlier library has it elsewhere only.
+function sw.class_in(q, worker, state)
+    return state.class or call('HGET', q.prefix .. 'class', worker) or ''
 end
 
 -- Writes the worker's state, keeping what is not given.
-function sw.set_state(q, worker, slots, draining)
+function sw.set_state(q, worker, slots, draining, class)
     local key = q.attempts_prefix .. worker
     local text = call('HGET', key, '@state')
     local state = text and sw.worker_state(text) or { slots = slots, draining = 0, unstarted = 0, asleep = 0 }
-    call('HSET', key, '@state', sw.state_text(slots or state.slots, draining or state.draining, state.unstarted, state.asleep))
+    call('HSET', key, '@state', sw.state_text(slots or state.slots, draining or state.draining, state.unstarted, state.asleep,
+        class or sw.class_in(q, worker, state)))
     call('HSETNX', key, '@last', '0')
 end
 
@@ -162,16 +172,16 @@ end
 
 -- What a pull looks for in a task's hash: 1 what every task has, 2 what makes it more than a plain one, or not the first
 -- attempt at it.
-local STATE, PLACE, TIMEOUT, PIECE, BATCH, MORE = 1, 2, 3, 4, 5, 6
-local PART = { state = STATE, place = PLACE, timeout_ms = TIMEOUT, ['payload.2'] = PIECE, batch = BATCH, attempt = MORE, uses = MORE,
-    lane = MORE, affinity_key = MORE, held_by = MORE, rate_granted = MORE }
+local STATE, PLACE, TIMEOUT, PIECE, BATCH, LANE, MORE = 1, 2, 3, 4, 5, 6, 7
+local PART = { state = STATE, place = PLACE, timeout_ms = TIMEOUT, ['payload.2'] = PIECE, batch = BATCH, lane = LANE, attempt = MORE,
+    uses = MORE, affinity_key = MORE, held_by = MORE, rate_granted = MORE }
 
 -- Makes of a plain pending task's hash, as HGETALL answered it, the assignment of its first attempt, in place: what the worker
 -- has no use for makes room for what it needs besides.
--- Answers the deadline, the lease's end and the task's batch; or nil: the task is not a plain one, and its fields say what they
--- said.
+-- Answers the deadline, the lease's end, the task's batch, its lane, and with a lane its priority; or nil: the task is not a
+-- plain one, and its fields say what they said.
 function sw.assign_plain(q, id, fields)
-    local n, state, place, timeout_ms, batch = #fields, nil, nil, nil, nil
+    local n, state, place, timeout_ms, batch, at_lane, lane, priority = #fields, nil, nil, nil, nil, nil, nil, nil
     for i = 1, n, 2 do
         local part = PART[fields[i]]
         if part then
@@ -182,11 +192,23 @@ function sw.assign_plain(q, id, fields)
                 sw.join_payload(fields)
                 return sw.assign_plain(q, id, fields)
             elseif part == BATCH then batch = fields[i + 1]
+            elseif part == LANE then at_lane = i
             else return nil
             end
         end
     end
     if not state or fields[state + 1] ~= 'pending' or not place then return nil end
+    if at_lane then
+        lane = fields[at_lane + 1]
+        for i = 1, n, 2 do
+            if fields[i] == 'priority' then priority = fields[i + 1] end
+        end
+        -- No worker needs its name: the last field takes its place.
+        fields[at_lane], fields[at_lane + 1] = fields[n - 1], fields[n]
+        fields[n - 1], fields[n] = nil, nil
+        if state == n - 1 then state = at_lane elseif place == n - 1 then place = at_lane end
+        n = n - 2
+    end
     if not timeout_ms then
         timeout_ms = q.default_timeout_ms
         fields[n + 1], fields[n + 2] = 'timeout_ms', q.default_timeout_text
@@ -205,7 +227,7 @@ function sw.assign_plain(q, id, fields)
     if place ~= 3 then fields[place], fields[place + 1] = fields[3], fields[4] end
     fields[1], fields[2], fields[3], fields[4] = 'task', id, 'attempt', '1'
     fields[n + 1], fields[n + 2] = 'deadline_at', deadline
-    return deadline, q.lease_end, batch
+    return deadline, q.lease_end, batch, lane, priority
 end
 
 -- What a pull needs of a task to move it.
@@ -218,9 +240,9 @@ function sw.plan_assignment(c, plan, id, lane)
     local q = c.q
     local fields = call('HGETALL', q.task_prefix .. id)
     if plan.starts and q.is_plain then
-        local deadline, lease, batch = sw.assign_plain(q, id, fields)
+        local deadline, lease, batch, found, priority = sw.assign_plain(q, id, fields)
         if deadline then
-            sw.start_plain(c, plan.worker, id, lease, deadline, batch)
+            sw.start_plain(c, plan.worker, id, lease, deadline, batch, found, priority)
             plan.n = plan.n + 1
             plan.assignments[plan.n] = fields
             plan.got = plan.got + 1
@@ -266,7 +288,7 @@ end
 -- The tasks whose attempts this call ends, by id.
 function sw.ending(c)
     local ids = {}
-    for id in pairs(c.ending_now) do ids[id] = true end
+    for id in pairs(rawget(c, 'ending_now') or NOBODY) do ids[id] = true end
     for i = 1, c.n_completed do ids[c.completed[i]] = true end
     return ids
 end
@@ -332,7 +354,7 @@ function sw.plan_pull(c, worker, state, head, ended)
     end
     plan.lease = sw.digits(q.now + (starts and q.lease_ms or q.assign_timeout_ms))
     local looked = 0
-    if q.is_plain and not q.has_affinity and head.together ~= '1' then
+    if q.is_plain and not q.has_lanes and not q.has_affinity and head.together ~= '1' then
         -- The line as it stands: mostly its first tasks are what there is to choose.
         local ids = call('ZRANGE', q.pending_key, 0, want - 1)
         looked = #ids
@@ -340,7 +362,7 @@ function sw.plan_pull(c, worker, state, head, ended)
         plan.idle = plan.got < want
         if not plan.idle or looked < want then return plan end
     end
-    local chooser = sw.chooser(c, worker, held, want, head.together == '1', looked)
+    local chooser = sw.chooser(c, plan, held, want, head.together == '1', looked)
     while plan.got < want do
         local id, lane = chooser.next()
         if not id then break end
@@ -365,7 +387,7 @@ function sw.commit_pull(c, plan)
     end
     local asleep = plan.idle and 1 or 0
     if w.asleep ~= asleep or w.unstarted ~= plan.unstarted then
-        call('HSET', key, '@state', sw.state_text(w.slots, w.draining, plan.unstarted, asleep))
+        call('HSET', key, '@state', sw.state_text(w.slots, w.draining, plan.unstarted, asleep, sw.class_in(q, worker, w)))
     end
     plan.assignments = false
 end
