@@ -102,7 +102,7 @@ local function finish_one_plain(q, args)
     local state, entry = held[1], held[2]
     if not state or not entry then return nil end
     local live, batch = sw.plain_lease(entry)
-    if live ~= attempt or batch ~= '' then return nil end
+    if live ~= attempt then return nil end
     local w = sw.worker_state(state)
     local used = call('HLEN', attempts_key) - 3
     if w.draining == 1 or w.unstarted > 0 or w.asleep == 1 or used >= w.slots or holding and used > holding then return nil end
@@ -111,7 +111,7 @@ local function finish_one_plain(q, args)
     local task_key = q.task_prefix .. next_id
     local fields = call('HGETALL', task_key)
     local deadline, lease, in_batch = sw.assign_plain(q, next_id, fields)
-    if not deadline or in_batch then return nil end
+    if not deadline then return nil end
 
     local now = q.now_text
     call('ZREM', q.leases_key, id)
@@ -119,7 +119,7 @@ local function finish_one_plain(q, args)
     call('ZREM', q.pending_key, next_id)
     call('ZADD', q.leases_key, lease, next_id)
     call('HDEL', attempts_key, id)
-    call('HSET', attempts_key, next_id, '1:' .. deadline, '@last', sw.now_us_text(q))
+    call('HSET', attempts_key, next_id, sw.lease_entry('1', deadline, false, in_batch), '@last', sw.now_us_text(q))
     if result then
         call('HSET', q.task_prefix .. id, 'state', 'completed', 'finished_at', now, 'result', result)
     else
@@ -129,6 +129,12 @@ local function finish_one_plain(q, args)
     call('HINCRBY', q.stats_key, 'completed', 1)
     call('PUBLISH', q.results_key, id .. ' completed ' .. attempt)
     call('PUBLISH', q.events_key, next_id .. ' running 1')
+    if batch ~= '' or in_batch then
+        local c = sw.changes(q)
+        if batch ~= '' then sw.count_in_batch(c, batch, 'running', 'completed') end
+        if in_batch then sw.count_in_batch(c, in_batch, 'pending', 'running') end
+        sw.commit(c)
+    end
     return { { 'completed' }, { fields } }
 end
 

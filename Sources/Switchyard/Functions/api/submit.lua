@@ -92,7 +92,7 @@ end
 local function submit(keys, args)
     local q, failure = sw.open(keys)
     if not q then return failure end
-    if q.is_plain and not q.has_lanes and q.draining == 0 and q.instance and q.is_compiled and #args % 2 == 0 then
+    if q.is_plain and q.draining == 0 and q.instance and q.is_compiled and #args % 2 == 0 then
         local reply = sw.submit_plain(q, args)
         if reply then return reply end
     end
