@@ -72,6 +72,10 @@ extension ModelRun {
             }
             tasks.append(task)
         }
+        if chance(3), let first = tasks.first {
+            arguments += ["task", .string(first.id)]
+            tasks.append(ModelTask(id: first.id))
+        }
         try await submit(tasks, arguments, delays)
     }
 
