@@ -15,8 +15,8 @@ local LANES_AT_ONCE = 8
 -- The lanes with tasks in line that `class` serves, most urgent first, fetched as needed: a list of
 -- { lane, score, ids, next }, and in `beyond` the score from which on there may be more (nil: that was all).
 local function sources_of(q, class)
-    local first = call('ZRANGE', q.prefix .. 'pending', 0, 0, 'WITHSCORES')
-    return { { lane = '', score = tonumber(first[2]) }, class = class, fetched = 0, beyond = -1 }
+    local first = call('ZRANGE', q.pending_key, 0, 0, 'WITHSCORES')
+    return { first[1] and { lane = '', score = tonumber(first[2]) } or nil, class = class, fetched = 0, beyond = -1 }
 end
 
 local function fetch_lanes(q, sources)
@@ -32,20 +32,27 @@ local function fetch_lanes(q, sources)
 end
 
 -- The next task of a source; its score is then that of the one after it, or nil.
-local function take(q, source, want)
+local function take(q, sources, source, want)
     if not source.ids or source.next > #source.ids then
-        source.from = source.from and source.from + want or 0
-        source.ids = call('ZRANGE', q.prefix .. sw.line_of(source.lane ~= '' and source.lane or nil), source.from,
-            source.from + want, 'WITHSCORES')
-        source.next = 1
-        -- One more than wanted, for the score after the last.
-        source.last = math.min(#source.ids, want * 2)
+        local from = source.from and source.from + want or 0
+        local line = q.prefix .. sw.line_of(source.lane ~= '' and source.lane or nil)
+        -- One more than wanted, for the score after the last. Beside no other line, that there is one is enough.
+        if #sources > 1 or sources.beyond then
+            source.step, source.ids = 2, call('ZRANGE', line, from, from + want, 'WITHSCORES')
+        else
+            source.step, source.ids = 1, call('ZRANGE', line, from, from + want)
+        end
+        source.from, source.next, source.last = from, 1, math.min(#source.ids, want * source.step)
     end
-    local id = source.ids[source.next]
-    source.next = source.next + 2
-    source.score = tonumber(source.ids[source.next + 1])
+    local ids, at = source.ids, source.next
+    source.next = at + source.step
+    if source.step == 2 then
+        source.score = tonumber(ids[at + 3])
+    elseif not ids[at + 1] then
+        source.score = nil
+    end
     if source.next > source.last then source.ids = nil end
-    return id
+    return ids[at]
 end
 
 -- The source whose first task is the most urgent; nil when none is left.
@@ -89,7 +96,7 @@ end
 -- What is left of a worker's capacity beside the attempts that it goes on holding.
 function sw.room_left(c, class, held)
     local occupied = {}
-    if sw.has_amounts(class) then
+    if held then
         local over = sw.ending(c)
         for i = 1, #held, 2 do
             local _, _, _, lane = sw.lease_of(held[i + 1])
@@ -120,7 +127,7 @@ local function lane_chooser(c, plan, held, want)
             local score = call('ZSCORE', q.prefix .. 'lanes', lane)
             -- Reserved for a lane that still has tasks: that lane only. Else nobody waits for it any more: left as it is, it would
             -- come to hold beside the worker's next one.
-            if score then sources = { { lane = lane, score = tonumber(score) } } else unreserve(lane) end
+            if score then sources = { { lane = lane, score = tonumber(score) }, class = class } else unreserve(lane) end
         end
     end
     function chooser.next()
@@ -129,8 +136,8 @@ local function lane_chooser(c, plan, held, want)
             local source = first_of(q, sources)
             if not source then return nil end
             local lane = source.lane
-            if lane == '' then return take(q, source, want), nil end
-            if sw.has_room(room, lane) then return take(q, source, want), lane end
+            if lane == '' then return take(q, sources, source, want), nil end
+            if sw.has_room(room, lane) then return take(q, sources, source, want), lane end
             if reserved[lane] == worker then return nil end
             if not reserved[lane] and has_waited(q, lane) then
                 c.reserve = { lane, worker }
@@ -150,7 +157,7 @@ local function lane_chooser(c, plan, held, want)
 end
 
 --   plan   what the pull is about (sw.plan_pull)
---   held   the worker's leases, where the queue has lanes
+--   held   the worker's leases, where its class has capacity that they take
 --   together   tasks of one group are wanted together
 --   looked   how many of the first in a line without lanes were looked at
 function sw.chooser(c, plan, held, want, together, looked)

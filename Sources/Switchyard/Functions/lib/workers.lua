@@ -308,7 +308,7 @@ function sw.plan_pull(c, worker, state, head, ended)
     if not state then return nil, sw.worker_not_found(worker) end
     local w = sw.worker_state(state)
     local held, used
-    if q.has_lanes then
+    if q.has_lanes and sw.has_amounts(sw.class_in(q, worker, w)) then
         held = sw.leases_of(q, worker)
         used = #held / 2 - ended
     else
