@@ -8,7 +8,7 @@
 -- commit then writes and publishes. Nothing can fail between the first write and the last.
 
 -- Replicas load this library where it is missing or has a lower version, and never over a higher one.
-local VERSION = 3
+local VERSION = 4
 
 -- Shared helpers by name. One table, because Lua allows a function only 60 upvalues.
 local sw = {}
