@@ -61,9 +61,13 @@ struct BoundsMeasurement: Sendable {
 
     private func departures() async throws -> [Figure] {
         try await onServer("workers with \(Figure.Unit.grouped(Double(many))) tasks leave") { context, label in
+            let keys = Keys(queue: context.queue)
             let holders = try await holders(context)
             return try await SlowLog.watch(context.client) {
-                for link in holders { try await link.deregister() }
+                try await withReplica(context) { replica in
+                    for link in holders { try await link.deregister() }
+                    try await wait(replica) { try await count("ZCARD", keys.workers, context) == 0 }
+                }
             }.figures("departures", label)
         }
     }
