@@ -66,7 +66,7 @@ import Testing
         ] + graphs {
             #expect(bounds?[situation]?["calls"]?.double ?? 0 > 0, "\(situation)")
             #expect(bounds?[situation]?["seconds"]?.double ?? 0 > 0, "\(situation)")
-            for name in ["slowest_ms", "over_bound", "other_ms"] {
+            for name in ["slowest_ms", "above_5_ms", "other_ms"] {
                 #expect(bounds?[situation]?[name]?.double != nil, "\(situation): \(name)")
             }
         }

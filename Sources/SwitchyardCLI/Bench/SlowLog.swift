@@ -1,7 +1,8 @@
 import RedisClient
 
-/// Which function calls held Redis, and for how long, as its SLOWLOG tells it: by the clock. On a busy machine that counts
-/// what others had of the core in the middle of a call, so the slowest of the other commands stands beside it.
+/// Which function calls held Redis, and for how long, as its SLOWLOG tells it: by the clock. That counts what others had of the
+/// core in the middle of a call, and on a busy or virtual machine those are the slowest; so it is watched several times, and
+/// the slowest of the other commands, among them those that functions call, stands beside it.
 struct SlowLog: Sendable {
     var seconds: Double
     /// Of functions.
@@ -9,7 +10,7 @@ struct SlowLog: Sendable {
     /// The slowest call of each function, in ms; of those that took longer than `threshold`.
     var slowest: [String: Double] = [:]
     var overBound = 0
-    /// The slowest command that is no function call, with its name.
+    /// The slowest command that is no call of a function, with its name.
     var other: (name: String, milliseconds: Double)?
 
     /// What no call may take, in ms.
@@ -54,24 +55,30 @@ struct SlowLog: Sendable {
         }
     }
 
+    /// Of all runs of one situation.
     /// - Parameter name: of the situation, in the JSON.
-    func figures(_ name: String, _ label: String) -> [Figure] {
+    static func figures(_ name: String, _ label: String, _ runs: [SlowLog]) -> [Figure] {
         let path = ["bounds", name]
-        let worst = slowest.max { $0.value < $1.value }
-        let above = overBound == 0 ? "none" : "\(overBound)"
+        let worst = runs.flatMap(\.slowest).max { $0.value < $1.value }
+        let other = runs.compactMap(\.other).max { $0.milliseconds < $1.milliseconds }
+        let above = runs.reduce(0) { $0 + $1.overBound }
+        let calls = Figure.Unit.grouped(runs.reduce(0) { $0 + $1.calls })
+        let seconds = Figure.median(runs.map(\.seconds))
         let beside = other.map { "; \($0.name) \(Figure.Unit.milliseconds.text($0.milliseconds))" } ?? ""
+        let functions = Set(runs.flatMap(\.slowest.keys)).sorted()
         return [
             Figure(
-                path + ["slowest_ms"], label, .milliseconds, [worst?.value ?? 0],
-                note: "\(worst?.key ?? "all below"); \(above) of \(Figure.Unit.grouped(calls)) calls above "
-                    + "\(Int(Self.bound)) ms, in \(Figure.Unit.digits(seconds)) s\(beside)"),
-            Figure(path + ["seconds"], nil, .count, [seconds]),
-            Figure(path + ["calls"], nil, .count, [calls]),
-            Figure(path + ["over_bound"], nil, .count, [Double(overBound)]),
-            Figure(path + ["other_ms"], nil, .milliseconds, [other?.milliseconds ?? 0]),
+                path + ["slowest_ms"], label, .milliseconds, runs.map { $0.slowest.values.max() ?? 0 },
+                note: "\(worst?.key ?? "all below"); \(above == 0 ? "none" : "\(above)") of \(calls) calls above "
+                    + "\(Int(bound)) ms, in \(Figure.Unit.digits(seconds)) s\(beside)"),
+            Figure(path + ["seconds"], nil, .count, runs.map(\.seconds)),
+            Figure(path + ["calls"], nil, .count, runs.map(\.calls)),
+            Figure(path + ["above_\(Int(bound))_ms"], nil, .count, runs.map { Double($0.overBound) }),
+            Figure(path + ["other_ms"], nil, .milliseconds, runs.map { $0.other?.milliseconds ?? 0 }),
         ]
-            + slowest.sorted { $0.key < $1.key }.map {
-                Figure(path + ["functions_ms", $0.key], nil, .milliseconds, [$0.value])
+            + functions.map { function in
+                Figure(
+                    path + ["functions_ms", function], nil, .milliseconds, runs.map { $0.slowest[function] ?? 0 })
             }
     }
 }

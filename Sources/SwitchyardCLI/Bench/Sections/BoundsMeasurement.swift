@@ -17,13 +17,24 @@ struct BoundsMeasurement: Sendable {
     private var many: Int { max(all / 10, 1) }
     private var graph: Int { max(all / 20, 2) }
 
+    /// One that was made and watched.
+    private struct Situation: Sendable {
+        /// In the JSON.
+        var name: String
+        var label: String
+        var log: SlowLog
+    }
+
     func run() async throws -> [Figure] {
         do {
-            var figures = try await leases() + lostWorkers() + departures() + retention() + batch()
-            for shape in BoundsGraph.Shape.allCases {
-                figures += try await run(BoundsGraph(shape: shape, count: graph))
+            var runs: [[Situation]] = []
+            for run in 1...context.plan.runs {
+                context.say("run \(run) of \(context.plan.runs)")
+                runs.append(try await situations())
             }
-            return figures
+            return runs[0].indices.flatMap { index in
+                SlowLog.figures(runs[0][index].name, runs[0][index].label, runs.map { $0[index].log })
+            }
         } catch PrivateRedisError.executableMissing(let name) {
             // With --redis, this machine may have none.
             context.say("left out: there is no \(name)")
@@ -31,44 +42,59 @@ struct BoundsMeasurement: Sendable {
         }
     }
 
+    private func situations() async throws -> [Situation] {
+        var situations = try await leases()
+        situations += try await lostWorkers()
+        situations += try await departures()
+        situations += try await retention()
+        situations += try await batch()
+        for shape in BoundsGraph.Shape.allCases {
+            situations += try await run(BoundsGraph(shape: shape, count: graph))
+        }
+        return situations
+    }
+
     // MARK: Workers that hold tasks
 
-    private func leases() async throws -> [Figure] {
+    private func leases() async throws -> [Situation] {
         try await onServer("\(Figure.Unit.grouped(Double(many))) leases expire at once") { context, label in
             let keys = Keys(queue: context.queue)
             _ = try await holders(context)
             try await makeDue(keys.leases, context)
-            return try await SlowLog.watch(context.client) {
+            let log = try await SlowLog.watch(context.client) {
                 try await withReplica(context) { replica in
                     try await wait(replica) { try await count("ZCOUNT", keys.leases, context, "-inf", "0") == 0 }
                 }
-            }.figures("leases", label)
+            }
+            return [Situation(name: "leases", label: label, log: log)]
         }
     }
 
-    private func lostWorkers() async throws -> [Figure] {
+    private func lostWorkers() async throws -> [Situation] {
         try await onServer("workers with \(Figure.Unit.grouped(Double(many))) tasks are lost") { context, label in
             let keys = Keys(queue: context.queue)
             _ = try await holders(context)
             try await makeDue(keys.workers, context)
-            return try await SlowLog.watch(context.client) {
+            let log = try await SlowLog.watch(context.client) {
                 try await withReplica(context) { replica in
                     try await wait(replica) { try await count("ZCARD", keys.workers, context) == 0 }
                 }
-            }.figures("lost_workers", label)
+            }
+            return [Situation(name: "lost_workers", label: label, log: log)]
         }
     }
 
-    private func departures() async throws -> [Figure] {
+    private func departures() async throws -> [Situation] {
         try await onServer("workers with \(Figure.Unit.grouped(Double(many))) tasks leave") { context, label in
             let keys = Keys(queue: context.queue)
             let holders = try await holders(context)
-            return try await SlowLog.watch(context.client) {
+            let log = try await SlowLog.watch(context.client) {
                 try await withReplica(context) { replica in
                     for link in holders { try await link.deregister() }
                     try await wait(replica) { try await count("ZCARD", keys.workers, context) == 0 }
                 }
-            }.figures("departures", label)
+            }
+            return [Situation(name: "departures", label: label, log: log)]
         }
     }
 
@@ -99,22 +125,23 @@ struct BoundsMeasurement: Sendable {
 
     // MARK: Retention and batches
 
-    private func retention() async throws -> [Figure] {
+    private func retention() async throws -> [Situation] {
         try await onServer("\(Figure.Unit.grouped(Double(all))) ended tasks are deleted") { context, label in
             let load = try context.load(perCall: 100, callers: 2)
             try await context.load(perCall: SchedulerHandle.tasksPerCall, callers: 2).submit(all)
             try await load.finishAndPull(all, by: load.pullStarted(load.register(2)))
             try await load.handle.configure([("retention_ms", 0)])
-            return try await SlowLog.watch(context.client) {
+            let log = try await SlowLog.watch(context.client) {
                 try await withReplica(context) { replica in
                     let key = Keys(queue: context.queue).finished
                     try await wait(replica) { try await count("ZCARD", key, context) == 0 }
                 }
-            }.figures("retention", label)
+            }
+            return [Situation(name: "retention", label: label, log: log)]
         }
     }
 
-    private func batch() async throws -> [Figure] {
+    private func batch() async throws -> [Situation] {
         try await onServer("a batch of \(Figure.Unit.grouped(Double(many)))") { context, label in
             let keys = Keys(queue: context.queue)
             let handle = try SchedulerHandle(queue: context.queue, client: context.client, logger: context.logger)
@@ -128,8 +155,10 @@ struct BoundsMeasurement: Sendable {
                     _ = try await handle.cancelBatch("bench")
                     try await wait(replica) { try await count("ZCARD", keys.pending, context) == 0 }
                 }
-                return submitted.figures("batch_submitted", label + " is submitted")
-                    + cancelled.figures("batch_cancelled", label + " is cancelled")
+                return [
+                    Situation(name: "batch_submitted", label: label + " is submitted", log: submitted),
+                    Situation(name: "batch_cancelled", label: label + " is cancelled", log: cancelled),
+                ]
             }
         }
     }
@@ -137,7 +166,7 @@ struct BoundsMeasurement: Sendable {
     // MARK: Graphs
 
     /// Submitted while the queue is paused, run by worker processes; and the same again, whose root fails.
-    private func run(_ graph: BoundsGraph) async throws -> [Figure] {
+    private func run(_ graph: BoundsGraph) async throws -> [Situation] {
         try await onServer("a \(graph.shape) of \(Figure.Unit.grouped(Double(graph.count)))") { context, label in
             let keys = Keys(queue: context.queue)
             let handle = try SchedulerHandle(queue: context.queue, client: context.client, logger: context.logger)
@@ -175,9 +204,12 @@ struct BoundsMeasurement: Sendable {
                         try await count("HGET", keys.stats, context, "cancelled") == graph.count - 1
                     }
                 }
-                return submitted.figures("\(graph.shape)_submitted", label + " is submitted")
-                    + ran.figures("\(graph.shape)_run", label + " runs")
-                    + failed.figures("\(graph.shape)_cancelled", label + " is cancelled from its root")
+                return [
+                    Situation(name: "\(graph.shape)_submitted", label: label + " is submitted", log: submitted),
+                    Situation(name: "\(graph.shape)_run", label: label + " runs", log: ran),
+                    Situation(
+                        name: "\(graph.shape)_cancelled", label: label + " is cancelled from its root", log: failed),
+                ]
             }
         }
     }
@@ -185,8 +217,8 @@ struct BoundsMeasurement: Sendable {
     // MARK: What they share
 
     private func onServer(
-        _ label: String, _ body: (BenchContext, String) async throws -> [Figure]
-    ) async throws -> [Figure] {
+        _ label: String, _ body: (BenchContext, String) async throws -> [Situation]
+    ) async throws -> [Situation] {
         context.say(label)
         return try await BenchRedis.using(
             given: nil, arguments: SlowLog.serverArguments, queues: [context.queue], logger: context.logger
@@ -236,30 +268,5 @@ struct BoundsMeasurement: Sendable {
     ) async throws -> Int {
         let reply = try await context.client.send(RedisCommand(command, [.string(key)], arguments))
         return Int(reply.int ?? -1)
-    }
-}
-
-/// Tasks that depend on one another, all of them on the first.
-struct BoundsGraph: Sendable {
-    enum Shape: String, CaseIterable, Sendable { case tree, fan, chain }
-
-    let shape: Shape
-    let count: Int
-
-    private static let children = 10
-
-    func tasks(_ prefix: String) -> [QueuedTask] {
-        (0..<count).map { index in
-            var task = QueuedTask(BenchLoad.request, priority: .normal, id: "\(prefix)-\(index)")
-            guard index > 0 else { return task }
-            let parent =
-                switch shape {
-                case .tree: (index - 1) / Self.children
-                case .fan: 0
-                case .chain: index - 1
-                }
-            task.scheduling.dependsOn = ["\(prefix)-\(parent)"]
-            return task
-        }
     }
 }
