@@ -151,6 +151,8 @@ end
 -- Settles up to `budget` dependents of a task that has ended; what is beyond that is left to the ticks, in the list `cascade`.
 -- Answers how many.
 local function settle_task(c, task, budget)
+    -- It stands in `cascade` twice when it was retried meanwhile; its list is cut when this call commits, not before.
+    if c.dependents[task.id] then return 0 end
     local n, all = 0, false
     if budget > 0 then n, all = settle_dependents(c, task.id, task.ended_as, budget) end
     -- Most have none: those are not left to the ticks.
