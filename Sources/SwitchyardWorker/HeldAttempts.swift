@@ -34,7 +34,10 @@ struct HeldAttempts {
     /// How many reports, and how many new tasks, a call carries at most. Half the slots, so that two calls under way keep
     /// all slots turning; a hundred tasks is what a function may be asked for, and takes Redis about 2 ms; and below 16 the
     /// cost of a call weighs more than what a second one gains.
-    let load: Int
+    var load: Int { concernOthers ? min(fullLoad, 50) : fullLoad }
+    private let fullLoad: Int
+    /// The last tasks to come were not all plain ones: fifty of these take Redis as long as a hundred of those.
+    private var concernOthers = false
     private var entries: [String: Entry] = [:]
     /// Entries that are running or stopped.
     private(set) var runningCount = 0
@@ -73,7 +76,7 @@ struct HeldAttempts {
     init(slots: Int, isSpread: Bool = false) {
         self.slots = isSpread ? 0 : slots
         self.isSpread = isSpread
-        load = max(16, min((slots + 1) / 2, 100))
+        fullLoad = max(16, min((slots + 1) / 2, 100))
     }
 
     // MARK: Calls
@@ -182,6 +185,7 @@ struct HeldAttempts {
     mutating func add(
         _ assignments: [WorkerProtocol.Assignment]
     ) -> (new: [WorkerProtocol.Assignment], outdated: [Task<Void, Never>]) {
+        if !assignments.isEmpty { concernOthers = assignments.contains(where: \.concernsOthers) }
         var new: [WorkerProtocol.Assignment] = []
         new.reserveCapacity(assignments.count)
         var outdated: [Task<Void, Never>] = []

@@ -53,6 +53,25 @@ import Testing
         #expect(report["spread"]?["redis_us_per_task"]?["single"]?.array?.count == 2)
     }
 
+    @Test func eachSituationOfTheBoundsIsMadeAndWatched() async throws {
+        let output = try await Tool.start(Self.small + ["--only", "bounds", "--bound-tasks", "2000"])
+            .end(within: Self.deadline)
+        #expect(output.exitCode == 0, "\(output.stderr)")
+        let bounds = try output.json()["bounds"]
+        let graphs = ["tree", "fan", "chain"].flatMap { shape in
+            ["submitted", "run", "cancelled"].map { "\(shape)_\($0)" }
+        }
+        for situation in [
+            "leases", "lost_workers", "departures", "retention", "batch_submitted", "batch_cancelled",
+        ] + graphs {
+            #expect(bounds?[situation]?["calls"]?.double ?? 0 > 0, "\(situation)")
+            #expect(bounds?[situation]?["seconds"]?.double ?? 0 > 0, "\(situation)")
+            for name in ["slowest_ms", "above_5_ms", "other_ms"] {
+                #expect(bounds?[situation]?[name]?.double != nil, "\(situation): \(name)")
+            }
+        }
+    }
+
     @Test func aServerThatWasGivenIsLeftAsItWasFound() async throws {
         let redis = try await TestRedis.start()
         _ = try await redis.client.send(RedisCommand("SET", "mine", "1"))

@@ -6,9 +6,12 @@ import Testing
 
 /// When a worker calls, and with what.
 @Suite struct HeldAttemptsTests {
-    private func assignments(_ range: Range<Int>, attempt: Int = 1) throws -> [WorkerProtocol.Assignment] {
+    private func assignments(
+        _ range: Range<Int>, attempt: Int = 1, _ more: [String] = []
+    ) throws -> [WorkerProtocol.Assignment] {
         try range.map {
-            try .init(.array(["task", "t\($0)", "attempt", "\(attempt)", "timeout_ms", "1000"].map(Self.text)))
+            try .init(
+                .array((["task", "t\($0)", "attempt", "\(attempt)", "timeout_ms", "1000"] + more).map(Self.text)))
         }
     }
 
@@ -69,6 +72,25 @@ import Testing
         #expect(two.holding == 100)
         // Never a third.
         #expect(!held.hasTurn)
+    }
+
+    @Test func aCallCarriesHalfAsManyTasksWhileTheirEndsConcernOthers() throws {
+        let held = Desk(slots: 200)
+        let first = try #require(held.nextTurn())
+        let tasks = try assignments(0..<100, ["uses", "1"])
+        held.settle(first, assigned: 100, isCertain: true)
+        #expect(held.add(tasks).count == 100)
+        try held.end(tasks)
+        let one = try #require(held.nextTurn())
+        #expect(one.reports.count == 50)
+        #expect(one.want == 50)
+        let two = try #require(held.nextTurn())
+        #expect(two.reports.count == 50)
+        held.settle(one, assigned: 50, isCertain: true)
+        #expect(held.add(try assignments(100..<150)).count == 50)
+        held.settle(two, assigned: 0, isCertain: true)
+        held.mayHaveWork = true
+        #expect(held.nextTurn()?.want == 100)
     }
 
     @Test func aCallNeverAsksForMoreThanTheFreeSlots() throws {

@@ -16,8 +16,6 @@ struct QueueReplica: Sendable {
     let health: ReplicaHealth
     let logger: Logger
 
-    /// How many tasks of each kind one tick may move: bounds the time that it holds Redis.
-    private static let tickLimit: Int64 = 100
     /// Between two looks of the reconciler, each at one stretch of one index.
     private static let reconcileInterval: Duration = .seconds(10)
 
@@ -46,8 +44,7 @@ struct QueueReplica: Sendable {
                 if let awaySince { try await letWorkersComeBack(awaySince) }
                 let cleansUp = cleanUpAt <= .now
                 let fields = try ReplyFields(
-                    await functions.call(
-                        "tick", ["limit", .integer(Self.tickLimit), "cleanup", cleansUp ? "1" : "0"]))
+                    await functions.call("tick", ["cleanup", cleansUp ? "1" : "0"]))
                 try await check(fields)
                 if cleansUp, !fields.flag("more") {
                     cleanUpAt = .now + fields.duration("cleanup_interval_ms") * Double.random(in: 0.8...1)

@@ -21,7 +21,7 @@ extension SchedulerHandle {
     public static let tasksPerCall = 500
     /// How many tasks one call takes of which some have requirements, dependencies, limits and the like, and how many go in a
     /// part: each of these costs Redis up to three times as much.
-    static let specialTasksPerCall = 100
+    static let specialTasksPerCall = 50
 
     private static func tasksPerCall(for tasks: [QueuedTask]) -> Int {
         let plain = SchedulingOptions()

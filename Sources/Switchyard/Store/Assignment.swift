@@ -13,6 +13,9 @@ extension WorkerProtocol {
         public let attempt: Int
         /// The time limit, from the start.
         public let timeout: Duration
+        /// Its end concerns other tasks, or it has limits or a unique key: it costs Redis up to three times as much as a
+        /// plain one.
+        public let concernsOthers: Bool
         /// An even number of names and values.
         private let pairs: [RESPValue]
 
@@ -28,6 +31,7 @@ extension WorkerProtocol {
             var id: String?
             var attempt: Int64?
             var timeout: Int64?
+            var concernsOthers = false
             for index in stride(from: 0, to: pairs.count, by: 2) {
                 let name = pairs[index]
                 if id == nil, name.isText("task") {
@@ -36,12 +40,15 @@ extension WorkerProtocol {
                     attempt = pairs[index + 1].int
                 } else if timeout == nil, name.isText("timeout_ms") {
                     timeout = pairs[index + 1].int
+                } else if name.isText("uses") {
+                    concernsOthers = true
                 }
             }
             guard let id, let attempt else { throw Self.unexpected(reply) }
             self.id = id
             self.attempt = Int(attempt)
             self.timeout = .milliseconds(timeout ?? 0)
+            self.concernsOthers = concernsOthers
             self.pairs = pairs
         }
 

@@ -2,12 +2,15 @@ import ArgumentParser
 
 /// What is measured, a chapter of the report each.
 enum BenchSection: String, CaseIterable, Sendable, ExpressibleByArgument {
-    case submit, life, drain, latency, memory, depth, partitions, idle
+    case submit, life, drain, latency, memory, depth, partitions, idle, bounds
+
+    /// Takes minutes, and says nothing of what a task costs: only when it is asked for.
+    static let usual = allCases.filter { $0 != .bounds }
 }
 
 /// How much of everything is measured.
 struct BenchPlan: Sendable {
-    var sections = BenchSection.allCases
+    var sections = BenchSection.usual
     /// How often everything is measured, after a warm-up.
     var runs = 3
     /// In each run of `submit` and `life`.
@@ -28,6 +31,8 @@ struct BenchPlan: Sendable {
     /// How often each depth is visited, in turn.
     var depthRounds = 10
     var idle: Duration = .seconds(10)
+    /// In the largest situation of `bounds`; the others have a tenth or a twentieth of it.
+    var boundTasks = 1_000_000
 
     /// Less than a minute on a quiet machine; the figures scatter more.
     static var quick: BenchPlan {
@@ -38,6 +43,7 @@ struct BenchPlan: Sendable {
         plan.memoryTasks = 10_000
         plan.depthRounds = 3
         plan.idle = .seconds(3)
+        plan.boundTasks = 50_000
         return plan
     }
 }

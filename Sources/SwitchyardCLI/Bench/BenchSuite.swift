@@ -62,6 +62,7 @@ struct BenchSuite: Sendable {
         case .depth: try await DepthMeasurement(context: context, given: given).run()
         case .partitions: try await PartitionsMeasurement(context: context).run()
         case .idle: try await IdleMeasurement(context: context).run()
+        case .bounds: try await BoundsMeasurement(context: context).run()
         }
     }
 
@@ -97,6 +98,7 @@ extension BenchSection {
         case .depth: "Depth"
         case .partitions: "One queue on one Redis and on two"
         case .idle: "Idling"
+        case .bounds: "The slowest call when much happens at once"
         }
     }
 }

@@ -20,7 +20,7 @@ struct Bench: AsyncParsableCommand {
 
     @Option(
         parsing: .upToNextOption,
-        help: "Only these, besides the floor.")
+        help: "Only these, besides the floor. bounds takes minutes, and is run only when it is named.")
     var only: [BenchSection] = []
 
     @Option(help: ArgumentHelp("Tasks in each run (default 20000).", valueName: "n"))
@@ -52,6 +52,12 @@ struct Bench: AsyncParsableCommand {
     @Option(help: ArgumentHelp("How long the idle are watched (default 10).", valueName: "seconds"))
     var idle: Seconds?
 
+    @Option(
+        help: ArgumentHelp(
+            "Tasks in the largest situation of bounds (default 1000000); the others have a tenth or a twentieth.",
+            valueName: "n"))
+    var boundTasks: Int?
+
     var plan: BenchPlan {
         var plan = quick ? BenchPlan.quick : BenchPlan()
         if !only.isEmpty { plan.sections = BenchSection.allCases.filter(only.contains) }
@@ -65,6 +71,7 @@ struct Bench: AsyncParsableCommand {
         plan.starts = starts ?? plan.starts
         if !depth.isEmpty { plan.depths = depth }
         plan.idle = idle.map { .milliseconds(Int64($0.value * 1000)) } ?? plan.idle
+        plan.boundTasks = boundTasks ?? plan.boundTasks
         return plan
     }
 
@@ -75,6 +82,7 @@ struct Bench: AsyncParsableCommand {
             ("--concurrency", [plan.concurrency], 1...1000), ("--drain-tasks", [plan.drainTasks], 100...10_000_000),
             ("--workers", plan.workers, 1...100), ("--slots", [plan.slots], 1...1000),
             ("--starts", [plan.starts], 10...1_000_000), ("--depth", plan.depths, 100...10_000_000),
+            ("--bound-tasks", [plan.boundTasks], 100...10_000_000),
         ]
         for (name, values, range) in bounds {
             if let value = values.first(where: { !range.contains($0) }) {

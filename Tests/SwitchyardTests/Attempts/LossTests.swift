@@ -139,6 +139,43 @@ struct LossTests {
         }
     }
 
+    @Test func allThatATickDoesSharesOneLimit() async throws {
+        try await TestQueue.run(settings: ["retention_ms": 1000, "retry_delay_ms": 60_000]) { queue in
+            for n in 0..<4 {
+                try await queue.submit("ended\(n)")
+                try await queue.handle.cancelTask("ended\(n)")
+            }
+            try await queue.age(by: .seconds(2))
+            for worker in ["expiring", "lost"] {
+                _ = try await queue.worker(worker, slots: 4)
+                for n in 0..<4 { try await queue.submit("\(worker)\(n)") }
+                try await queue.pull(worker, max: 4, start: true)
+            }
+            for n in 0..<4 {
+                try await queue.expireLease(of: "expiring\(n)")
+                try await queue.submit("due\(n)", ["delay_ms": "3600000"])
+                try await queue.raw("ZADD", "{}held", "1", "due\(n)")
+                try await queue.raw("HSET", "{}task:due\(n)", "due_at", "1")
+            }
+            try await queue.missHeartbeats(of: "lost")
+            var moved: [Int] = []
+            while true {
+                let before = try await queue.snapshot()
+                let tick = try await queue.tick(limit: 3, cleanup: true)
+                let after = try await queue.snapshot()
+                moved.append(
+                    Set(before.taskIDs + after.taskIDs).count { before.task($0) != after.task($0) })
+                if !tick.more || moved.count > 20 { break }
+            }
+            #expect(moved.allSatisfy { $0 <= 3 }, "\(moved)")
+            #expect(moved.reduce(0, +) == 16)
+            let after = try await queue.snapshot()
+            #expect(after.sortedSet("pending").count == 12)
+            #expect(after.sortedSet("finished") == [:])
+            #expect(after.ids("worker:") == ["expiring"])
+        }
+    }
+
     @Test func aTickSaysWhenTheNextThingIsDue() async throws {
         try await TestQueue.run { queue in
             #expect(try await queue.tick().nextDue == 0)

@@ -56,7 +56,7 @@ struct BatchFeatureTests {
                 call: ["batch": "B", "on_complete": followUp])
             try await queue.take("w", max: 3)
             try await queue.call("cancel_batch", "batch", "B")
-            #expect(try await counts(queue, "B")["cancelled"] == 100)
+            #expect(try await counts(queue, "B")["cancelled"] == 25)
             #expect(try await queue.tickUntilDone() <= 8)
             #expect(try await counts(queue, "B")["cancelled"] == 600)
             #expect(try await queue.take("w", max: 3) == ["after"])

@@ -28,7 +28,7 @@ import Testing
             let worker = try await queue.worker("w", slots: 5)
             #expect(try await worker.pull(max: 5, holding: 0).map(\.task.id) == ["t0", "t1", "t2", "t3", "t4"])
 
-            #expect(try await queue.handle.cancelBatch(batch, reason: "enough").count(.cancelled) >= 100)
+            #expect(try await queue.handle.cancelBatch(batch, reason: "enough").count(.cancelled) >= 25)
             try await settle(queue)
             let ended = try await queue.handle.getBatch(batch)
             #expect(ended.count(.cancelled) == 2001)

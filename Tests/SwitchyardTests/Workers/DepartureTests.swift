@@ -53,6 +53,50 @@ struct DepartureTests {
         }
     }
 
+    @Test func aWorkerThatHoldsVeryMuchLeavesInSteps() async throws {
+        try await TestQueue.run { queue in
+            let leaving = try await queue.worker("leaving", slots: 100)
+            for n in 0..<100 { try await queue.submit("t\(n)", maxRetries: 0) }
+            try await queue.pull("leaving", max: 60, start: true)
+            try await queue.pull("leaving", max: 40)
+            #expect(try await queue.call("deregister", "worker", "leaving").int == 100)
+            let left = try await queue.snapshot()
+            #expect(left.sortedSet("leases").count == 75)
+            // Nobody gives it more meanwhile.
+            #expect(try await queue.pull("leaving", max: 100).allSatisfy { left.state($0.id) == .assigned })
+            var ticks: [TestQueue.Tick] = []
+            repeat { try await ticks.append(queue.tick(limit: 25)) } while ticks.last?.more == true && ticks.count < 10
+            #expect(ticks.count == 4)
+            #expect(ticks.allSatisfy { $0.lostWorkers == 0 })
+            let after = try await queue.snapshot()
+            #expect(after.ids("worker:") == [])
+            for n in 0..<60 {
+                #expect(after.state("t\(n)") == .failed)
+                #expect(after.task("t\(n)")["error_message"]?.contains("left while it ran") == true)
+            }
+            for n in 60..<100 {
+                #expect(after.state("t\(n)") == .pending)
+                #expect(after.task("t\(n)")["deliveries"] == "0")
+            }
+            #expect(try await queue.stats().slots == 0)
+            try await expectError("WorkerNotFound") { try await leaving.deregister() }
+        }
+    }
+
+    @Test func aWorkerThatComesBackWhileItLeavesGoesOnWithTheRest() async throws {
+        try await TestQueue.run { queue in
+            let worker = try await queue.worker("w", slots: 50)
+            for n in 0..<40 { try await queue.submit("t\(n)") }
+            try await queue.pull("w", max: 40, start: true)
+            try await worker.deregister()
+            _ = try await queue.worker("w", slots: 50)
+            #expect(try await queue.tick().lostWorkers == 0)
+            let held = try await queue.pull("w", max: 0, holding: 0)
+            #expect(held.count == 15)
+            #expect(try await queue.pull("w", max: 1, start: true, holding: 15).count == 1)
+        }
+    }
+
     @Test func aWorkerThatLeavesWithNothingWakesNobody() async throws {
         try await TestQueue.run { queue in
             for id in ["w1", "w2", "w3"] {

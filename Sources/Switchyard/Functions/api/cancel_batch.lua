@@ -27,7 +27,7 @@ local function cancel_batch(keys, args)
     end
     sw.ensure_holds(q)
     sw.cancel_batch(q, head.batch, reason)
-    sw.step_batches(q, 100)
+    sw.step_batches(q, sw.TASKS_PER_STEP)
     return tonumber(total)
 end
 

@@ -1,4 +1,5 @@
 -- switchyard_deregister: a worker leaves. What it had not started goes back in line, uncounted; what it was running is lost at once.
+-- Of a worker that holds very much, some by this call and the rest by the next ticks.
 --
 -- Transition  assigned → pending; running → pending or failed
 -- Keys        1: the queue's prefix
@@ -15,22 +16,13 @@ local function deregister(keys, args)
     local slots = call('HGET', q.prefix .. 'worker:' .. worker, 'slots')
     if not slots then return sw.worker_not_found(worker) end
     local c = sw.changes(q)
-    local held = sw.leases_of(q, worker)
-    for i = 1, #held, 2 do
-        local task = sw.read(q, held[i])
-        if task and task.worker == worker then
-            if task.state == 'assigned' then
-                sw.return_assignment(c, task, false)
-            elseif task.state == 'running' then
-                sw.lose_attempt(c, task, 'left')
-            end
-        end
-    end
+    local held = sw.busy_slots(q, worker)
+    local _, is_over = sw.plan_farewell(c, worker, sw.TASKS_PER_STEP, true, {})
     sw.plan_gone(c, worker)
     sw.plan_wake_for_added(c)
     sw.commit(c)
-    sw.forget_worker(q, worker, tonumber(slots))
-    return #held / 2
+    if is_over then sw.forget_worker(q, worker, tonumber(slots)) else sw.let_leave(q, worker) end
+    return held
 end
 
 redis.register_function{ function_name = 'switchyard_deregister', flags = { 'allow-oom' }, callback = deregister }

@@ -13,10 +13,7 @@ local function drain(keys, args)
     if not worker then return bad end
     if call('EXISTS', q.prefix .. 'worker:' .. worker) == 0 then return sw.worker_not_found(worker) end
     local held = sw.busy_slots(q, worker)
-    call('HSET', q.prefix .. 'worker:' .. worker, 'draining', '1')
-    sw.set_state(q, worker, nil, '1')
-    call('ZREM', q.prefix .. 'idle', worker)
-    if q.has_lanes then sw.unreserve_worker(q, worker) end
+    sw.drain_worker(q, worker)
     call('PUBLISH', q.prefix .. 'control:' .. worker, 'drain')
     return held
 end

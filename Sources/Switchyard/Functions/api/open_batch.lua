@@ -18,7 +18,7 @@ local function open_batch(keys, args)
     -- Opened before: the reply of that call was lost.
     if v[2] == '1' then
         sw.open_batch(q, head.batch)
-        sw.step_batches(q, 100)
+        sw.step_batches(q, sw.TASKS_PER_STEP)
     end
     return tonumber(v[1])
 end

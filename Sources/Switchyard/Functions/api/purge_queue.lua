@@ -2,7 +2,7 @@
 -- it answers 0. New tasks may come meanwhile: pause or drain the queue first.
 --
 -- Keys        1: the queue's prefix
--- Arguments   confirm (the queue's name), limit (1 to 500, default 200: tasks at most)
+-- Arguments   confirm (the queue's name), limit (1 to 500, default 25: tasks at most)
 -- Reply       how many tasks it cancelled or deleted
 -- Errors      BADREQUEST (also without the confirmation)
 local function purge_queue(keys, args)
@@ -15,7 +15,7 @@ local function purge_queue(keys, args)
     end
     local problem = head.limit and sw.check_integer('limit', head.limit, 1, 500)
     if problem then return sw.bad(problem) end
-    local left = tonumber(head.limit or 200)
+    local left = tonumber(head.limit or sw.TASKS_PER_STEP)
     local indexes = { 'leases', 'pending', 'held', 'blocked', 'waiting' }
     for _, lane in ipairs(q.has_lanes and call('ZRANGE', q.prefix .. 'lanes', 0, 99) or {}) do
         indexes[#indexes + 1] = sw.line_of(lane)

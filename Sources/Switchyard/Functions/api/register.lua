@@ -38,6 +38,8 @@ local function register(keys, args)
     if class ~= '' then sw.ensure_lanes(q) end
     if q.has_lanes then sw.join_class(q, worker, class) end
     call('HSETNX', key, 'registered_at', q.now_text)
+    -- One of its name was leaving: it goes on where that was, and has what it held.
+    if call('HDEL', key, 'leaves') == 1 then call('HSET', key, 'draining', '0') end
     -- A worker that only reconnects goes on draining if it was told to.
     call('HSETNX', key, 'draining', '0')
     sw.set_state(q, worker, slots, call('HGET', key, 'draining'), class)

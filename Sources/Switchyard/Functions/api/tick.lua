@@ -3,12 +3,15 @@
 -- Transition  assigned → pending | failed (never started); running → timeout, or as failed, or → pending for a retry
 --             (lease expired, worker lost); pending held_by schedule or retry → pending (due)
 -- Keys        1: the queue's prefix
--- Arguments   limit (1 to 1000, default 100: how many tasks of each kind at most), cleanup ("1": also delete ended tasks
---             whose retention is over)
+-- Arguments   limit (1 to 1000, default 25: how many tasks at most, of all kinds together), cleanup ("1": also delete ended
+--             tasks whose retention is over)
 -- Reply       pairs: expired, lost_workers, due, purged, woken, more ("1": a limit was reached, call again at once),
 --             schedules (ids of recurring schedules that are due: call switchyard_fire), next_due (ms since 1970: when the next lease, worker,
 --             delay or schedule is due; 0: nothing), now, instance, partitions (how many the queue has)
 -- Errors      BADREQUEST
+
+-- Schedules that one tick answers: they are fired by calls of their own.
+local SCHEDULES = 100
 
 -- The members of index `name` that are due, and when the first of the others is due (nil: none).
 local function due_of(q, name, limit)
@@ -44,15 +47,17 @@ local function tick(keys, args)
     if not head then return tasks end
     local problem = head.limit and sw.check_integer('limit', head.limit, 1, 1000)
     if problem then return sw.bad(problem) end
-    local limit = tonumber(head.limit or 100)
+    -- What is urgent comes first, and what is left of the limit goes to the others.
+    local left = tonumber(head.limit or sw.TASKS_PER_STEP)
     local c = sw.changes(q)
     local seen, next_due = {}, nil
     local function sooner(at)
         if at and (not next_due or at < next_due) then next_due = at end
     end
 
-    local leases, next_lease = due_of(q, 'leases', limit)
+    local leases, next_lease = due_of(q, 'leases', left)
     sooner(next_lease)
+    left = left - #leases
     for _, id in ipairs(leases) do
         local task = sw.read(q, id)
         if task and sw.LIVE[task.state] then
@@ -63,19 +68,24 @@ local function tick(keys, args)
         end
     end
 
-    local workers, next_worker = due_of(q, 'workers', limit)
+    local workers, next_worker = due_of(q, 'workers', left)
     sooner(next_worker)
-    local lost, budget = {}, limit
+    local gone, lost_workers = {}, 0
     for _, worker in ipairs(workers) do
-        local ended, gone = sw.plan_farewell(c, worker, budget, 'missed its heartbeats', seen)
-        budget = budget - ended
-        if not gone then break end
+        if left <= 0 then break end
+        local v = call('HMGET', q.prefix .. 'worker:' .. worker, 'slots', 'leaves')
+        local ended, is_over = sw.plan_farewell(c, worker, left, v[2] == '1', seen)
+        left = left - ended
+        if not is_over then break end
+        left = left - 1
         sw.plan_gone(c, worker)
-        lost[#lost + 1] = { worker, tonumber(call('HGET', q.prefix .. 'worker:' .. worker, 'slots') or 0) }
+        gone[#gone + 1] = { worker, tonumber(v[1] or 0) }
+        if v[2] ~= '1' then lost_workers = lost_workers + 1 end
     end
 
-    local held, next_held = due_of(q, 'held', limit)
+    local held, next_held = due_of(q, 'held', math.max(left, 0))
     sooner(next_held)
+    left = left - #held
     for _, id in ipairs(held) do
         local task = not seen[id] and sw.read(q, id)
         if task and task.held_by and not c.moved[id] then
@@ -85,30 +95,35 @@ local function tick(keys, args)
         end
     end
 
-    if q.has_holds then sw.plan_cascade(c, limit) end
-    sw.follow_up(c)
+    if q.has_holds and left > 0 then left = left - sw.plan_cascade(c, left) end
+    left = left - sw.follow_up(c, left)
     local woken = q.paused and 0 or sw.plan_wake_for_line(c)
     local overdue = {}
-    if head.cleanup == '1' then
+    if head.cleanup == '1' and left > 0 then
         overdue = call('ZRANGEBYSCORE', q.prefix .. 'finished', '-inf', sw.digits(q.now - q.retention_ms),
-            'LIMIT', 0, limit)
+            'LIMIT', 0, left)
+        left = left - #overdue
     end
 
     local scheduled, next_schedule = {}, nil
-    if q.has_schedules then scheduled, next_schedule = due_of(q, 'schedules', limit) end
+    if q.has_schedules then scheduled, next_schedule = due_of(q, 'schedules', SCHEDULES) end
     sooner(next_schedule)
 
     sw.ensure_instance(q)
     sw.commit(c)
-    for _, l in ipairs(lost) do sw.forget_worker(q, l[1], l[2]) end
-
-    local stepped = q.has_holds and sw.step_batches(q, limit)
-    local dropped = head.cleanup == '1' and q.has_holds and sw.drop_staged(q, limit) or 0
-    if head.cleanup == '1' and q.is_fair then sw.forget_tenants(q, limit) end
+    for _, w in ipairs(gone) do sw.forget_worker(q, w[1], w[2]) end
     local purged = #overdue > 0 and sw.delete_ended(q, overdue) or 0
-    local more = #leases == limit or #held == limit or #overdue == limit or budget <= 0 or #c.cascade > 0 or c.cascaded == limit
-        or dropped == limit or stepped
-    return { 'expired', #leases, 'lost_workers', #lost, 'due', #held, 'purged', purged, 'woken', woken,
+
+    local has_rest = false
+    if q.has_holds then
+        local stepped = left > 0 and sw.step_batches(q, left)
+        left = left - (stepped or 0)
+        if head.cleanup == '1' and left > 0 then left = left - sw.drop_staged(q, left) end
+        has_rest = stepped or call('EXISTS', q.prefix .. 'cascade') == 1
+    end
+    if head.cleanup == '1' and q.is_fair then sw.forget_tenants(q, sw.TASKS_PER_STEP) end
+    local more = left <= 0 or has_rest
+    return { 'expired', #leases, 'lost_workers', lost_workers, 'due', #held, 'purged', purged, 'woken', woken,
         'more', more and '1' or '0', 'next_due', sw.digits(next_due or 0), 'now', q.now_text,
         'cleanup_interval_ms', sw.digits(q.cleanup_interval_ms),
         'instance', q.instance, 'partitions', sw.digits(q.partitions), 'schedules', scheduled }

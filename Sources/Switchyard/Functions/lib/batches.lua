@@ -84,6 +84,7 @@ function sw.step_batches(q, limit)
     else
         call('HSET', key, 'done', done + #ids)
     end
+    sw.follow_up(c, limit - #ids)
     if kind == 'open' then sw.plan_wake_for_added(c) end
     sw.commit(c)
     return #ids

@@ -331,10 +331,12 @@ function sw.has_follow_ups(c)
     return c.is_general and (rawget(c, 'ended') ~= nil or rawget(c, 'limits') ~= nil or c.in_line_again)
 end
 
--- Adds what follows from the ends in this change-set: dependents and blocked tasks move too.
-function sw.follow_up(c)
-    if rawget(c, 'ended') then sw.settle_ended(c) end
+-- Adds what follows from the ends in this change-set: up to `budget` dependents, and blocked tasks, move too. Answers how many
+-- dependents.
+function sw.follow_up(c, budget)
+    local settled = (rawget(c, 'ended') or rawget(c, 'waiting')) and sw.settle_ended(c, budget) or 0
     if rawget(c, 'limits') then sw.release_blocked(c) end
+    return settled
 end
 
 local function lines_of(list, n)
@@ -410,7 +412,7 @@ end
 function sw.commit(c)
     local q = c.q
     if c.is_general and sw.has_follow_ups(c) then
-        sw.follow_up(c)
+        sw.follow_up(c, sw.TASKS_PER_STEP)
         if not c.wake then sw.plan_wake_for_added(c) end
     end
     if c.n_completed > 0 then commit_completed(c, c.n_completed) end

@@ -2,9 +2,6 @@
 -- list `dependents:<id>` of who waits for it, so its end costs by its own dependents only. If one ends without success,
 -- its dependents are cancelled, and theirs, unless they run anyway.
 
--- Dependents settled by one call; the rest is left to the ticks, in the list `cascade`.
-local DEPENDENTS_AT_ONCE = 50
-
 -- The tasks that `t` depends on, without repetition; or nil and what is wrong. A task that is not made, because an equal
 -- one was there before, stands for that one: `same` tells its id.
 local function parse(t, same)
@@ -151,20 +148,27 @@ local function settle_dependents(c, id, state, budget)
     return n, n == #ids
 end
 
--- Settles the dependents of every task that this call ends, and of those that it cancels for that, and so on; what is
--- beyond the bound goes to `cascade`.
-function sw.settle_ended(c)
-    local budget, i = DEPENDENTS_AT_ONCE, 0
+-- Settles up to `budget` dependents of a task that has ended; what is beyond that is left to the ticks, in the list `cascade`.
+-- Answers how many.
+local function settle_task(c, task, budget)
+    -- It stands in `cascade` twice when it was retried meanwhile; its list is cut when this call commits, not before.
+    if c.dependents[task.id] then return 0 end
+    local n, all = 0, false
+    if budget > 0 then n, all = settle_dependents(c, task.id, task.ended_as, budget) end
+    -- Most have none: those are not left to the ticks.
+    if not all and (n > 0 or call('EXISTS', c.q.prefix .. 'dependents:' .. task.id) == 1) then
+        c.cascade[#c.cascade + 1] = task.id
+    end
+    return n
+end
+
+-- Settles up to `budget` dependents of the tasks that this call ends, and of those that it cancels for that, and so on.
+-- Answers how many.
+function sw.settle_ended(c, budget)
+    local settled, i = 0, 0
     while i < #c.ended do
         i = i + 1
-        local task = c.ended[i]
-        local n, all = 0, false
-        if budget > 0 then n, all = settle_dependents(c, task.id, task.ended_as, budget) end
-        budget = budget - n
-        -- Most have none: those are not left to the ticks.
-        if not all and (n > 0 or call('EXISTS', c.q.prefix .. 'dependents:' .. task.id) == 1) then
-            c.cascade[#c.cascade + 1] = task.id
-        end
+        settled = settled + settle_task(c, c.ended[i], budget - settled)
     end
     c.ended = {}
     for id, task in pairs(c.waiting) do
@@ -175,6 +179,7 @@ function sw.settle_ended(c)
         end
     end
     c.waiting = {}
+    return settled
 end
 
 -- Nothing holds the task any more, but perhaps its run_at.
@@ -186,17 +191,21 @@ function sw.release(c, task, fields)
     end
 end
 
--- Called by tick: goes on with up to `limit` ended tasks whose dependents were too many for one call.
-function sw.plan_cascade(c, limit)
-    local ids = call('LRANGE', c.q.prefix .. 'cascade', 0, limit - 1)
-    for _, id in ipairs(ids) do
-        local task = sw.read(c.q, id)
+-- Called by tick: goes on with ended tasks whose dependents were too many for one call, up to `budget` of these; one that has
+-- none left counts as one. Answers how many.
+function sw.plan_cascade(c, budget)
+    local ids, left, n = call('LRANGE', c.q.prefix .. 'cascade', 0, budget - 1), budget, 0
+    while left > 0 and n < #ids do
+        n = n + 1
+        local task, settled = sw.read(c.q, ids[n]), 0
         if task and sw.TERMINAL[task.state] then
             task.ended_as = task.state
-            c.ended[#c.ended + 1] = task
+            settled = settle_task(c, task, left)
         end
+        left = left - math.max(settled, 1)
     end
-    c.cascaded = #ids
+    c.cascaded = n
+    return budget - left
 end
 
 -- Called by commit.

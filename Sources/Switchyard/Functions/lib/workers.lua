@@ -85,9 +85,11 @@ function sw.worker_not_found(worker)
         .. ' is not registered, or missed its heartbeats; call switchyard_register')
 end
 
--- Ends every attempt that `worker` still holds, at most `limit` of them, and forgets the worker when none is left.
--- Answers how many attempts it ended, and whether the worker is gone.
-function sw.plan_farewell(c, worker, limit, why, seen)
+-- Ends the attempts that `worker` still holds, at most `limit` of them.
+--   leaves   it said good-bye: what it had not started goes back in line uncounted. Otherwise it missed its heartbeats
+--   seen     ids of tasks that the call has moved already, to which it adds
+-- Answers how many attempts it ended, and whether those were all.
+function sw.plan_farewell(c, worker, limit, leaves, seen)
     local held = sw.leases_of(c.q, worker)
     local ended = 0
     for i = 1, #held, 2 do
@@ -96,11 +98,30 @@ function sw.plan_farewell(c, worker, limit, why, seen)
         local task = not seen[id] and sw.read(c.q, id)
         if task and sw.LIVE[task.state] and task.worker == worker then
             seen[id] = true
-            sw.lose_attempt(c, task, why)
+            if leaves and task.state == 'assigned' then
+                sw.return_assignment(c, task, false)
+            else
+                sw.lose_attempt(c, task, leaves and 'left' or 'missed its heartbeats')
+            end
             ended = ended + 1
         end
     end
     return ended, true
+end
+
+-- The worker takes no more work. It is told by whoever calls this.
+function sw.drain_worker(q, worker)
+    call('HSET', q.prefix .. 'worker:' .. worker, 'draining', '1')
+    sw.set_state(q, worker, nil, '1')
+    call('ZREM', q.prefix .. 'idle', worker)
+    if q.has_lanes then sw.unreserve_worker(q, worker) end
+end
+
+-- A worker has said good-bye, and holds more than the call has ended: the next ticks end the rest, as it would have.
+function sw.let_leave(q, worker)
+    sw.drain_worker(q, worker)
+    call('HSET', q.prefix .. 'worker:' .. worker, 'leaves', '1')
+    call('ZADD', q.prefix .. 'workers', '0', worker)
 end
 
 function sw.forget_worker(q, worker, slots)
