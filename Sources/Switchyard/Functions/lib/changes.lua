@@ -6,13 +6,12 @@
 -- or `staged` (the rest of its batch); assigned and running in `leases` and in the hash `attempts:<worker>`; ended in
 -- `finished`.
 --
--- Most tasks are plain, and most moves are three: a plain task comes into line, starts, and completes. A call that makes only
--- those writes them from four short lists, for tables and look-ups are most of what a call costs. Everything else is
--- collected by index, in lists that come into being when they are first used (`is_general`).
+-- Most tasks are plain, and most moves are three: a plain task comes into line (plain_tasks.lua), starts, and completes
+-- (plain_moves.lua). A call that makes only those writes them from short lists, for tables and look-ups are most of what a call
+-- costs. Everything else is collected by index, in lists that come into being when they are first used (`is_general`).
 
-local UNSET = { reserve = false, unreserve = false, affinity = false, depends = false, lanes = false, heads = false, cascaded = false,
-    in_line_again = false,
-    gone_count = 0 }
+local UNSET = { reserve = false, unreserve = false, affinity = false, depends = false, lanes = false, heads = false,
+    cascaded = false, in_line_again = false, gone_count = 0 }
 
 local MADE_ON_USE = { __index = function(c, name)
     local unset = UNSET[name]
@@ -47,8 +46,9 @@ function sw.changes(q)
         return c
     end
     return setmetatable({ q = q, n_hashes = 0, n_started = 0, n_left = 0, n_completed = 0, n_results = 0, n_events = 0,
-        is_general = false, pull = false, wake = false, hashes = false, started = {}, left = {}, left_lanes = false, left_by_priority = false, leases = {}, entries = {},
-        completed = {}, ends = {}, answers = false, results = {}, events = {}, worker = false }, MADE_ON_USE)
+        is_general = false, pull = false, wake = false, hashes = false, started = {}, left = {}, left_lanes = false,
+        left_by_priority = false, leases = {}, entries = {}, completed = {}, ends = {}, answers = false, results = {}, events = {},
+        worker = false }, MADE_ON_USE)
 end
 
 -- Called at the end of commit.
@@ -91,11 +91,13 @@ local function tell_event(c, text)
     local n = c.n_events + 1
     c.events[n], c.n_events = text, n
 end
+sw.tell_event = tell_event
 
 local function tell_result(c, text)
     local n = c.n_results + 1
     c.results[n], c.n_results = text, n
 end
+sw.tell_result = tell_result
 
 -- `n` more tasks of a batch (nil: one) are in state `to`, and no more in state `from` (nil: they are new).
 local function count_in_batch(c, batch, from, to, n)
@@ -108,59 +110,6 @@ local function count_in_batch(c, batch, from, to, n)
     count(b, to, n or 1)
 end
 sw.count_in_batch = count_in_batch
-
--- A plain task starts, and leaves the line of its lane.
-local function leave_lane(c, id, lane, priority)
-    local lines = c.left_lanes
-    if not lines then
-        lines = {}
-        c.left_lanes, c.left_by_priority = lines, {}
-    end
-    local ids = lines[lane]
-    if not ids then
-        ids = {}
-        lines[lane] = ids
-    end
-    ids[#ids + 1] = id
-    count(c.left_by_priority, priority, -1)
-end
-
--- `worker` pulls and starts a plain task that stands in line (in that of `lane`, if it is given), its first attempt: `lease` and
--- `deadline` are texts in ms.
-function sw.start_plain(c, worker, id, lease, deadline, batch, lane, priority)
-    local n = c.n_started
-    local at = n * 2
-    local leases, entries = c.leases, c.entries
-    c.started[n + 1], leases[at + 1], leases[at + 2] = id, lease, id
-    local entry = batch and '1:' .. deadline .. '@' .. batch or '1:' .. deadline
-    if lane then
-        entry = entry .. ' ' .. lane
-        leave_lane(c, id, lane, priority)
-    else
-        local k = c.n_left + 1
-        c.left[k], c.n_left = id, k
-    end
-    entries[at + 1], entries[at + 2] = id, entry
-    c.worker, c.n_started = worker, n + 1
-    if batch then count_in_batch(c, batch, 'pending', 'running') end
-    tell_event(c, id .. ' running 1')
-end
-
--- `worker` completes a plain task that it runs.
-function sw.complete_plain(c, worker, id, attempt, result, exit_code, batch)
-    local n = c.n_completed
-    local at = n * 2
-    local ends, results = c.ends, c.answers
-    if not results then
-        results = {}
-        c.answers = results
-    end
-    c.completed[n + 1], ends[at + 1], ends[at + 2] = id, c.q.now_text, id
-    results[at + 1], results[at + 2] = result or false, exit_code or false
-    c.worker, c.n_completed = worker, n + 1
-    if batch then count_in_batch(c, batch, 'running', 'completed') end
-    tell_result(c, id .. ' completed ' .. attempt)
-end
 
 -- The changes to attempts:<worker>: fields to set and fields to delete.
 local function attempts_of(c, worker)
@@ -343,43 +292,6 @@ local function lines_of(list, n)
     return n == 1 and list[1] or table.concat(list, '\n', 1, n)
 end
 
--- Writes the plain tasks that completed.
-local function commit_completed(c, n)
-    local q, ids, answers, attempts_key = c.q, c.completed, c.answers, c.q.attempts_prefix .. c.worker
-    call('ZREM', q.leases_key, unpack(ids, 1, n))
-    call('ZADD', q.finished_key, unpack(c.ends, 1, n * 2))
-    call('HDEL', attempts_key, unpack(ids, 1, n))
-    call('HINCRBY', q.stats_key, 'completed', n)
-    local prefix, now = q.task_prefix, q.now_text
-    for i = 1, n do
-        local key, result, exit_code = prefix .. ids[i], answers[i * 2 - 1], answers[i * 2]
-        if not result then
-            call('HSET', key, 'state', 'completed', 'finished_at', now)
-        else
-            call('HSET', key, 'state', 'completed', 'finished_at', now, 'result', result)
-        end
-        if exit_code then call('HSET', key, 'exit_code', exit_code) end
-    end
-end
-
--- Writes the plain tasks that started.
-local function commit_started(c, n)
-    local q, ids, worker, entries, at = c.q, c.started, c.worker, c.entries, n * 2
-    entries[at + 1], entries[at + 2] = '@last', sw.now_us_text(q)
-    if c.n_left > 0 then call('ZREM', q.pending_key, unpack(c.left, 1, c.n_left)) end
-    if c.left_lanes then
-        for lane, left in pairs(c.left_lanes) do call('ZREM', q.prefix .. sw.line_of(lane), unpack(left)) end
-        sw.commit_lanes(q, c.left_lanes)
-        for priority, by in pairs(c.left_by_priority) do call('HINCRBY', q.stats_key, 'in_lanes_' .. priority, by) end
-    end
-    call('ZADD', q.leases_key, unpack(c.leases, 1, at))
-    call('HSET', q.attempts_prefix .. worker, unpack(entries, 1, at + 2))
-    local prefix, now = q.task_prefix, q.now_text
-    for i = 1, n do
-        call('HSET', prefix .. ids[i], 'state', 'running', 'attempt', '1', 'worker', worker, 'started_at', now)
-    end
-end
-
 -- Writes what else the change-set has in its indexes.
 local function commit_indexes(c)
     local q = c.q
@@ -415,8 +327,8 @@ function sw.commit(c)
         sw.follow_up(c, sw.TASKS_PER_STEP)
         if not c.wake then sw.plan_wake_for_added(c) end
     end
-    if c.n_completed > 0 then commit_completed(c, c.n_completed) end
-    if c.n_started > 0 then commit_started(c, c.n_started) end
+    if c.n_completed > 0 then sw.commit_completed(c, c.n_completed) end
+    if c.n_started > 0 then sw.commit_started(c, c.n_started) end
     for i = 1, c.n_hashes, 2 do call('HSET', c.hashes[i], unpack(c.hashes[i + 1])) end
     if c.is_general then commit_indexes(c) end
     if c.pull then sw.commit_pull(c, c.pull) end
