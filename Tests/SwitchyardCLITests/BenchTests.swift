@@ -47,6 +47,10 @@ import Testing
                 expectPositive("functions", function, size, "commands")
             }
         }
+        for option in BenchOption.allCases {
+            expectPositive("options", option.rawValue, "single")
+            expectPositive("options", option.rawValue, "batch")
+        }
         #expect(report["bytes_per_task"]?["pending"]?.double ?? 0 > 200)
         #expect(report["ratios"]?["redis_us_per_task"]?["single"]?["floor"]?.text == "fcall_us")
         expectPositive("ratios", "redis_us_per_task", "single", "ratio")

@@ -16,11 +16,28 @@ extension BenchLoad {
             for index in 0..<share {
                 let link = try WorkerProtocol(
                     worker: "bench-\(caller)-\(index)", queue: queue, client: client, logger: logger)
-                _ = try await link.register(.init(slots: perCall))
+                _ = try await link.register(option.registration(slots: perCall))
                 own.append(Holder(link: link))
             }
             return own
         }
+    }
+
+    /// As busy workers live it: submitted, then each call reports and takes the next.
+    struct Life: Sendable {
+        var submit, finishPull: BenchSample
+        var whole: BenchSample { submit + finishPull }
+    }
+
+    /// Submits `tasks` tasks, and lets a worker of each caller run them all.
+    func life(_ tasks: Int) async throws -> Life {
+        let tasks = max(tasks, fewestTasks)
+        let submit = try await BenchSample.measure(client, count: tasks) { try await self.submit(tasks) }
+        let workers = try await register(callers)
+        let finishPull = try await BenchSample.measure(client, count: tasks) {
+            try await finishAndPull(tasks, by: try await pullStarted(workers))
+        }
+        return Life(submit: submit, finishPull: finishPull)
     }
 
     /// Every worker pulls and starts one call's worth.

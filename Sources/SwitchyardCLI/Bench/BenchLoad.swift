@@ -15,6 +15,8 @@ struct BenchLoad: Sendable {
     let callers: Int
     let handle: SchedulerHandle
     let logger: Logger
+    /// What its tasks ask for.
+    var option = BenchOption.none
 
     /// So that the first call of every worker finds what it asks for.
     var fewestTasks: Int { callers * perCall }
@@ -48,12 +50,15 @@ struct BenchLoad: Sendable {
     @discardableResult
     func submit(_ count: Int) async throws -> [String] {
         try await share(count) { _, share in
+            let size = option.perSubmission ?? perCall
             var ids: [String] = []
             while ids.count < share {
-                let tasks = (0..<min(perCall, share - ids.count)).map { _ in
-                    QueuedTask(Self.request, priority: .normal)
+                let tasks = (0..<min(size, share - ids.count)).map { index in
+                    var task = QueuedTask(Self.request, priority: .normal)
+                    option.ask(for: &task, after: ids.count < size ? nil : ids[ids.count - size + index])
+                    return task
                 }
-                _ = try await handle.addTasks(tasks)
+                _ = try await handle.addTasks(tasks, batch: option == .batch ? QueuedTask.randomID() : nil)
                 ids += tasks.map(\.id)
             }
             return ids

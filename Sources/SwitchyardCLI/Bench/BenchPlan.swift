@@ -2,7 +2,7 @@ import ArgumentParser
 
 /// What is measured, a chapter of the report each.
 enum BenchSection: String, CaseIterable, Sendable, ExpressibleByArgument {
-    case submit, life, drain, latency, memory, depth, partitions, idle, bounds
+    case submit, life, options, drain, latency, memory, depth, partitions, idle, bounds
 
     /// Takes minutes, and says nothing of what a task costs: only when it is asked for.
     static let usual = allCases.filter { $0 != .bounds }

@@ -56,6 +56,7 @@ struct BenchSuite: Sendable {
         switch section {
         case .submit: try await SubmitMeasurement(context: context).run()
         case .life: try await LifeMeasurement(context: context).run()
+        case .options: try await OptionsMeasurement(context: context).run()
         case .drain: try await DrainMeasurement(context: context).run()
         case .latency: try await LatencyMeasurement(context: context).run()
         case .memory: try await MemoryMeasurement(context: context).run()
@@ -92,6 +93,7 @@ extension BenchSection {
         switch self {
         case .submit: "Submitting"
         case .life: "The whole life, and each function"
+        case .options: "What options cost: the whole life"
         case .drain: "Draining by worker processes"
         case .latency: "From idle to started"
         case .memory: "Memory"

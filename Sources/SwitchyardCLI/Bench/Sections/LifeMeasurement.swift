@@ -6,14 +6,8 @@ struct LifeMeasurement: Sendable {
     private static let sizes = [(1, "single"), (16, "batch"), (100, "batch_100")]
 
     private struct Run: Sendable {
-        var life: Life
+        var life: BenchLoad.Life
         var apart: Apart
-    }
-
-    /// As busy workers live it: submitted, then each call reports and takes the next.
-    private struct Life: Sendable {
-        var submit, finishPull: BenchSample
-        var whole: BenchSample { submit + finishPull }
     }
 
     /// Each function in calls of its own: every worker calls it once.
@@ -30,7 +24,7 @@ struct LifeMeasurement: Sendable {
                 let tasks = context.share(of: context.plan.tasks, isWarmUp: isWarmUp)
                 let apart = try await measureApart(load, tasks: max(tasks / 4, perCall))
                 try await context.freshQueue()
-                return Run(life: try await measureLife(load, tasks: tasks), apart: apart)
+                return Run(life: try await load.life(tasks), apart: apart)
             }
             let whole = runs.map(\.life.whole)
             lives += [
@@ -61,16 +55,6 @@ struct LifeMeasurement: Sendable {
         }
     }
 
-    private func measureLife(_ load: BenchLoad, tasks: Int) async throws -> Life {
-        let tasks = max(tasks, load.fewestTasks)
-        let submit = try await BenchSample.measure(context.client, count: tasks) { try await load.submit(tasks) }
-        let workers = try await load.register(load.callers)
-        let finishPull = try await BenchSample.measure(context.client, count: tasks) {
-            try await load.finishAndPull(tasks, by: try await load.pullStarted(workers))
-        }
-        return Life(submit: submit, finishPull: finishPull)
-    }
-
     private func measureApart(_ load: BenchLoad, tasks: Int) async throws -> Apart {
         let workers = try await load.register(max(tasks / load.perCall, 1))
         let tasks = workers.joined().count * load.perCall
@@ -97,7 +81,7 @@ struct LifeMeasurement: Sendable {
                 let load = try context.load(perCall: perCall, callers: workers)
                 let runs = try await context.runs(label) { isWarmUp in
                     let tasks = context.share(of: context.plan.tasks / 4, isWarmUp: isWarmUp)
-                    return try await measureLife(load, tasks: tasks).whole
+                    return try await load.life(tasks).whole
                 }
                 figures += Self.figures(["by_workers", name, "\(workers)"], label, runs)
             }

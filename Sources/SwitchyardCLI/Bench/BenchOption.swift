@@ -1,0 +1,46 @@
+import Switchyard
+
+/// What a task of the benchmark asks for beyond what every task has.
+enum BenchOption: String, CaseIterable, Sendable {
+    case none, requirements, resources, batch, dependencies, fairness, concurrency, unique
+
+    var title: String {
+        switch self {
+        case .none: "plain"
+        case .requirements: "requires a label"
+        case .resources: "takes a core"
+        case .batch: "of a batch of 100"
+        case .dependencies: "depends on one task"
+        case .fairness: "of a tenant"
+        case .concurrency: "under a concurrency limit"
+        case .unique: "has a unique key"
+        }
+    }
+
+    /// How many tasks a submission has; nil: as many as any other call.
+    var perSubmission: Int? { self == .batch ? 100 : nil }
+
+    /// - Parameter before: a task that was submitted before this one, if there is any.
+    func ask(for task: inout QueuedTask, after before: String?) {
+        switch self {
+        case .none, .batch: break
+        case .requirements: task.scheduling.requires = ["os=linux"]
+        case .resources: task.scheduling.resources.cpu = 1
+        case .dependencies: task.scheduling.dependsOn = before.map { [$0] } ?? []
+        case .fairness: task.scheduling.fairnessKey = "tenant"
+        case .concurrency:
+            // Never reached: what it costs to count.
+            task.scheduling.concurrencyKey = "key"
+            task.scheduling.concurrencyLimit = 1_000_000
+        case .unique: task.scheduling.uniqueKey = task.id
+        }
+    }
+
+    /// A worker that has what is asked for.
+    func registration(slots: Int) -> WorkerProtocol.Registration {
+        var registration = WorkerProtocol.Registration(slots: slots)
+        if self == .requirements { registration.labels = ["os=linux"] }
+        if self == .resources { registration.resources.cpu = Double(slots) }
+        return registration
+    }
+}
