@@ -1,33 +1,33 @@
-/// A lease as `attempts:<worker>` tells it: `<attempt>:<deadline ms>[*][@<batch>][ <lane>]`.
+/// A lease as `attempts:<worker>` tells it: `<attempt>:<deadline ms>[*|+][@<batch>][ <lane>]`.
 struct LeaseEntry: Equatable {
     var attempt: Int
     /// Milliseconds since 1970; 0 while the attempt is not started.
     var deadline: Int
-    /// Its task's end concerns more than itself.
-    var isMarked: Bool
+    /// Its task's end concerns more than itself: `*`, or `+` if only tasks that depend on it. Empty: it does not.
+    var mark: String
     var batch: String?
     var lane: String?
 
-    init(attempt: Int, deadline: Int, isMarked: Bool, batch: String?, lane: String?) {
+    init(attempt: Int, deadline: Int, mark: String, batch: String?, lane: String?) {
         self.attempt = attempt
         self.deadline = deadline
-        self.isMarked = isMarked
+        self.mark = mark
         self.batch = batch
         self.lane = lane
     }
 
     init?(_ text: String) {
-        let pattern = /(\d+):(\d+)(\*?)(?:@([^ ]+))?(?: (.+))?/
+        let pattern = /(\d+):(\d+)([*+]?)(?:@([^ ]+))?(?: (.+))?/
         guard let match = text.wholeMatch(of: pattern), let attempt = Int(match.1), let deadline = Int(match.2) else {
             return nil
         }
         self.init(
-            attempt: attempt, deadline: deadline, isMarked: !match.3.isEmpty, batch: match.4.map(String.init),
+            attempt: attempt, deadline: deadline, mark: String(match.3), batch: match.4.map(String.init),
             lane: match.5.map(String.init))
     }
 
     var text: String {
-        "\(attempt):\(deadline)\(isMarked ? "*" : "")\(batch.map { "@" + $0 } ?? "")\(lane.map { " " + $0 } ?? "")"
+        "\(attempt):\(deadline)\(mark)\(batch.map { "@" + $0 } ?? "")\(lane.map { " " + $0 } ?? "")"
     }
 }
 

@@ -117,8 +117,10 @@ extension Snapshot {
                     (number(fields["started_at"]) ?? 0)
                     + (number(fields["timeout_ms"] ?? setting("default_timeout_ms", 7_200_000)) ?? 0)
             }
+            let marks = ["1": "*", "dependencies": "+"]
             let expected = LeaseEntry(
-                attempt: Int(fields["attempt"] ?? "") ?? 0, deadline: Int(deadline), isMarked: fields["uses"] != nil,
+                attempt: Int(fields["attempt"] ?? "") ?? 0, deadline: Int(deadline),
+                mark: fields["uses"].flatMap { marks[$0] } ?? "",
                 batch: fields["batch"], lane: fields["lane"]
             ).text
             if entry != expected { found.append("attempts:\(worker) says \(entry), expected \(expected)") }

@@ -101,8 +101,8 @@ local function finish_one_plain(q, args)
     local held = call('HMGET', attempts_key, '@state', id)
     local state, entry = held[1], held[2]
     if not state or not entry then return nil end
-    local live, batch = sw.plain_lease(entry)
-    if live ~= attempt then return nil end
+    local live, batch, mark = sw.plain_lease(entry)
+    if live ~= attempt or mark == '+' and sw.has_dependents(q, id) then return nil end
     local w = sw.worker_state(state)
     local used = call('HLEN', attempts_key) - 3
     if w.draining == 1 or w.unstarted > 0 or w.asleep == 1 or used >= w.slots or holding and used > holding then return nil end
@@ -110,7 +110,7 @@ local function finish_one_plain(q, args)
     if not next_id then return nil end
     local task_key = q.task_prefix .. next_id
     local fields = call('HGETALL', task_key)
-    local deadline, lease, in_batch = sw.assign_plain(q, next_id, fields)
+    local deadline, lease, in_batch, _, _, uses = sw.assign_plain(q, next_id, fields)
     if not deadline then return nil end
 
     local now = q.now_text
@@ -119,7 +119,7 @@ local function finish_one_plain(q, args)
     call('ZREM', q.pending_key, next_id)
     call('ZADD', q.leases_key, lease, next_id)
     call('HDEL', attempts_key, id)
-    call('HSET', attempts_key, next_id, sw.lease_entry('1', deadline, false, in_batch), '@last', sw.now_us_text(q))
+    call('HSET', attempts_key, next_id, sw.lease_entry('1', deadline, uses, in_batch), '@last', sw.now_us_text(q))
     if result then
         call('HSET', q.task_prefix .. id, 'state', 'completed', 'finished_at', now, 'result', result)
     else
@@ -162,9 +162,9 @@ local function finish(keys, args)
     for i = 1, n do
         local t, entry = tasks[i], held[i + 1]
         -- A lease that agrees with the report is enough to see that a plain task completes, whose end concerns nothing else.
-        local attempt, batch
-        if entry then attempt, batch = sw.plain_lease(entry) end
-        if attempt and attempt == t.attempt and t.outcome == 'completed' then
+        local attempt, batch, mark
+        if entry then attempt, batch, mark = sw.plain_lease(entry) end
+        if attempt and attempt == t.attempt and t.outcome == 'completed' and not (mark == '+' and sw.has_dependents(q, t.task)) then
             plain[i] = batch
         else
             plain[i] = false

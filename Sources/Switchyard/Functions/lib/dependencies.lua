@@ -113,7 +113,7 @@ function sw.commit_depends(c)
         local v = call('HMGET', key, 'state', 'uses', 'worker')
         if v[1] and not sw.TERMINAL[v[1]] then
             call('RPUSH', prefix .. 'dependents:' .. c.depends[i], c.depends[i + 1])
-            if not v[2] then call('HSET', key, 'uses', '1') end
+            if not v[2] then call('HSET', key, 'uses', 'dependencies') end
             if sw.LIVE[v[1]] then sw.mark_lease(c.q, v[3], c.depends[i]) end
         end
     end
@@ -156,7 +156,7 @@ local function settle_task(c, task, budget)
     local n, all = 0, false
     if budget > 0 then n, all = settle_dependents(c, task.id, task.ended_as, budget) end
     -- Most have none: those are not left to the ticks.
-    if not all and (n > 0 or call('EXISTS', c.q.prefix .. 'dependents:' .. task.id) == 1) then
+    if not all and (n > 0 or sw.has_dependents(c.q, task.id)) then
         c.cascade[#c.cascade + 1] = task.id
     end
     return n
@@ -173,7 +173,7 @@ function sw.settle_ended(c, budget)
     c.ended = {}
     for id, task in pairs(c.waiting) do
         if task.deps_left <= 0 and task.held_by == 'dependencies' then
-            sw.release(c, task, { 'deps_left', '0' })
+            sw.release(c, task, {})
         else
             sw.write_hash(c, c.q.task_prefix .. id, { 'deps_left', tostring(task.deps_left) })
         end
@@ -184,10 +184,12 @@ end
 
 -- Nothing holds the task any more, but perhaps its run_at.
 function sw.release(c, task, fields)
+    local opts = { clear = { 'deps_left' } }
     if task.run_at and task.run_at > c.q.now then
-        sw.move(c, task, 'pending', sw.digits(task.run_at), fields, { held_by = 'schedule' })
+        opts.held_by = 'schedule'
+        sw.move(c, task, 'pending', sw.digits(task.run_at), fields, opts)
     else
-        sw.move(c, task, 'pending', task.place, fields)
+        sw.move(c, task, 'pending', task.place, fields, opts)
     end
 end
 

@@ -135,9 +135,10 @@ function sw.read_tasks(q, args)
     return head, tasks
 end
 
--- Whether a task asks for something that a plain one does not have.
+-- Its field `uses` (tasks.lua), or nil.
 local function uses(t)
-    return t.concurrency_key or t.rate_key or t.unique_key or t.depends_on
+    if t.concurrency_key or t.rate_key or t.unique_key then return '1' end
+    return t.depends_on and 'dependencies'
 end
 
 -- From now on the queue has what this task uses.
@@ -166,9 +167,10 @@ function sw.plan_task(c, t, i, batch, staged)
         add_field(t, 'lane', t.lane)
     end
     local new = { id = id, batch = batch, lane = t.lane, priority = t.priority, place = place, attempt = 0 }
-    if t.is_special and uses(t) then
-        new.uses, new.concurrency_key, new.unique_key = true, t.concurrency_key, t.unique_key
-        add_field(t, 'uses', '1')
+    local used = t.is_special and uses(t)
+    if used then
+        new.uses, new.concurrency_key, new.unique_key = used, t.concurrency_key, t.unique_key
+        add_field(t, 'uses', used)
     end
     if t.unique_key then
         c.unique[#c.unique + 1] = t.unique_key
@@ -198,7 +200,6 @@ function sw.plan_task(c, t, i, batch, staged)
         end
     end
     if staged then
-        add_field(t, 'uses', '1')
         sw.move(c, new, 'pending', place, fields, { held_by = 'batch' })
         return false
     end

@@ -19,14 +19,14 @@ end
 
 -- `worker` pulls and starts a plain task that stands in line (in that of `lane`, if it is given), its first attempt: `lease` and
 -- `deadline` are texts in ms.
-function sw.start_plain(c, worker, id, lease, deadline, batch, lane, priority)
+function sw.start_plain(c, worker, id, lease, deadline, batch, lane, priority, uses)
     local n = c.n_started
     local at = n * 2
     local leases, entries = c.leases, c.entries
     c.started[n + 1], leases[at + 1], leases[at + 2] = id, lease, id
-    local entry = batch and '1:' .. deadline .. '@' .. batch or '1:' .. deadline
+    local entry = '1:' .. deadline
+    if uses or batch or lane then entry = sw.lease_entry('1', deadline, uses, batch, lane) end
     if lane then
-        entry = entry .. ' ' .. lane
         leave_lane(c, id, lane, priority)
     else
         local k = c.n_left + 1

@@ -2,16 +2,16 @@
 
 -- What a pull looks for in a task's hash: 1 what every task has, 2 what makes it more than a plain one, or not the first
 -- attempt at it.
-local STATE, PLACE, TIMEOUT, PIECE, BATCH, LANE, MORE = 1, 2, 3, 4, 5, 6, 7
+local STATE, PLACE, TIMEOUT, PIECE, BATCH, LANE, USES, MORE = 1, 2, 3, 4, 5, 6, 7, 8
 local PART = { state = STATE, place = PLACE, timeout_ms = TIMEOUT, ['payload.2'] = PIECE, batch = BATCH, lane = LANE, attempt = MORE,
-    uses = MORE, affinity_key = MORE, held_by = MORE, rate_granted = MORE }
+    uses = USES, affinity_key = MORE, held_by = MORE, rate_granted = MORE }
 
 -- Makes of a plain pending task's hash, as HGETALL answered it, the assignment of its first attempt, in place: what the worker
 -- has no use for makes room for what it needs besides.
--- Answers the deadline, the lease's end, the task's batch, its lane, and with a lane its priority; or nil: the task is not a
+-- Answers the deadline, the lease's end, the task's batch, its lane, with a lane its priority, and `uses`; or nil: the task is not a
 -- plain one, and its fields say what they said.
 function sw.assign_plain(q, id, fields)
-    local n, state, place, timeout_ms, batch, at_lane, lane, priority = #fields, nil, nil, nil, nil, nil, nil, nil
+    local n, state, place, timeout_ms, batch, at_lane, lane, priority, uses = #fields, nil, nil, nil, nil, nil, nil, nil, nil
     for i = 1, n, 2 do
         local part = PART[fields[i]]
         if part then
@@ -23,6 +23,7 @@ function sw.assign_plain(q, id, fields)
                 return sw.assign_plain(q, id, fields)
             elseif part == BATCH then batch = fields[i + 1]
             elseif part == LANE then at_lane = i
+            elseif part == USES and fields[i + 1] == 'dependencies' then uses = 'dependencies'
             else return nil
             end
         end
@@ -57,7 +58,8 @@ function sw.assign_plain(q, id, fields)
     if place ~= 3 then fields[place], fields[place + 1] = fields[3], fields[4] end
     fields[1], fields[2], fields[3], fields[4] = 'task', id, 'attempt', '1'
     fields[n + 1], fields[n + 2] = 'deadline_at', deadline
-    return deadline, q.lease_end, batch, lane, priority
+    if uses then sw.add_dependency_results(q, fields) end
+    return deadline, q.lease_end, batch, lane, priority, uses
 end
 
 -- What a pull needs of a task to move it.
@@ -70,9 +72,9 @@ function sw.plan_assignment(c, plan, id, lane)
     local q = c.q
     local fields = call('HGETALL', q.task_prefix .. id)
     if plan.starts and q.is_plain then
-        local deadline, lease, batch, found, priority = sw.assign_plain(q, id, fields)
+        local deadline, lease, batch, found, priority, uses = sw.assign_plain(q, id, fields)
         if deadline then
-            sw.start_plain(c, plan.worker, id, lease, deadline, batch, found, priority)
+            sw.start_plain(c, plan.worker, id, lease, deadline, batch, found, priority, uses)
             plan.n = plan.n + 1
             plan.assignments[plan.n] = fields
             plan.got = plan.got + 1

@@ -2,7 +2,7 @@
 
 -- Whether dependents of the ended task still wait to hear of it: the ticks have not come so far.
 function sw.has_unsettled(q, id)
-    return q.has_holds and call('EXISTS', q.prefix .. 'dependents:' .. id) == 1
+    return q.has_holds and sw.has_dependents(q, id)
 end
 
 -- Deletes the ended tasks `ids`: hash, log, index, and their part in the counts; but not those whose dependents still wait,

@@ -5,31 +5,31 @@
 function sw.read(q, id)
     local v = call('HMGET', q.prefix .. 'task:' .. id, 'state', 'attempt', 'worker', 'place', 'retry_count',
         'max_retries', 'timeout_ms', 'started_at', 'assigned_at', 'deliveries', 'batch', 'held_by', 'lane', 'priority',
-        'uses')
+        'uses', 'deps_left', 'run_anyway', 'run_at', 'broken')
     if not v[1] then return nil end
     local task = {
         id = id, state = v[1], attempt = tonumber(v[2] or 0), worker = v[3] or '', place = v[4],
         retry_count = tonumber(v[5] or 0), max_retries = tonumber(v[6] or q.default_max_retries),
         timeout_ms = tonumber(v[7] or q.default_timeout_ms),
         started_at = v[8], assigned_at = v[9], deliveries = tonumber(v[10] or 0), batch = v[11], held_by = v[12],
-        lane = v[13], priority = v[14],
+        lane = v[13], priority = v[14], uses = v[15] or nil, deps_left = tonumber(v[16] or 0), run_anyway = v[17] == '1',
+        run_at = tonumber(v[18] or nil), broken = v[19] or nil,
     }
-    if v[15] then sw.read_uses(q, task) end
+    if task.uses == '1' then sw.read_limits(q, task) end
     return task
 end
 
--- Adds what a task has that uses limits, dependencies or a unique key, or that others depend on. Its field `uses` says
--- that there is something to read here; a task without it is spared the call.
-function sw.read_uses(q, task)
+-- The field `uses` of a task says that its end concerns more than itself: "1" if it has limits or a unique key,
+-- "dependencies" if it only depends on others, or others on it.
+
+-- Adds what a task has that uses limits or a unique key.
+function sw.read_limits(q, task)
     local v = call('HMGET', q.prefix .. 'task:' .. task.id, 'concurrency_key', 'concurrency_limit', 'rate_key',
-        'rate_per_second', 'rate_burst', 'rate_granted', 'unique_key', 'unique_for_ms', 'deps_left', 'run_anyway', 'run_at', 'broken')
-    task.uses = true
+        'rate_per_second', 'rate_burst', 'rate_granted', 'unique_key', 'unique_for_ms')
     task.concurrency_key, task.concurrency_limit = v[1] or nil, v[2] or nil
     task.rate_key, task.rate_per_second, task.rate_burst = v[3] or nil, v[4] or nil, v[5] or nil
     task.rate_granted = v[6] or nil
     task.unique_key, task.unique_for_ms = v[7] or nil, v[8] or nil
-    task.deps_left, task.run_anyway, task.run_at = tonumber(v[9] or 0), v[10] == '1', tonumber(v[11] or nil)
-    task.broken = v[12] or nil
 end
 
 -- What a worker is given to run a task, besides task, attempt, deadline_at and lease_ms.
@@ -62,40 +62,45 @@ function sw.assignment(q, id, attempt, deadline_at, fields)
     return out
 end
 
--- A lease in attempts:<worker>: its attempt, its deadline in ms (0: not started), "*" if the task has limits, dependents or
--- a unique key (its end concerns more than itself), its batch after "@", its lane after a space.
+-- A lease in attempts:<worker>: its attempt, its deadline in ms (0: not started), a mark if its end concerns more than itself ("+"
+-- if only perhaps tasks that depend on it), its batch after "@", its lane after a space.
 function sw.lease_entry(attempt, deadline, uses, batch, lane)
-    return attempt .. ':' .. deadline .. (uses and '*' or '') .. (batch and '@' .. batch or '')
+    return attempt .. ':' .. deadline .. (uses == 'dependencies' and '+' or uses and '*' or '') .. (batch and '@' .. batch or '')
         .. (lane and ' ' .. lane or '')
 end
 
 -- What such an entry says: attempt and deadline as texts, whether it is marked, the lane and the batch (nil: none).
 function sw.lease_of(entry)
-    local attempt, deadline, mark, batch, lane = string.match(entry or '', '^(%d+):(%d+)(%*?)@?([^ ]*) ?(.*)$')
-    return attempt, deadline, mark == '*', lane ~= '' and lane or nil, batch ~= '' and batch or nil
+    local attempt, deadline, mark, batch, lane = string.match(entry or '', '^(%d+):(%d+)([*+]?)@?([^ ]*) ?(.*)$')
+    return attempt, deadline, mark ~= '', lane ~= '' and lane or nil, batch ~= '' and batch or nil
 end
 
 -- What the entries of attempts:<worker> say, for those of plain tasks that run: many are equal, for they have the same
 -- attempt and the same deadline.
-local attempts, batches, count = {}, {}, 0
+local attempts, batches, marks, count = {}, {}, {}, 0
 
--- The attempt, and the batch ('': none), of a plain task's lease; or nil.
+-- The attempt, the batch ('': none), and the mark ('' or "+"), of a plain task's lease; or nil.
 function sw.plain_lease(entry)
     local attempt = attempts[entry]
-    if attempt then return attempt, batches[entry] end
-    local batch
-    attempt, batch = match(entry, '^(%d+):[1-9]%d*@?([^ *]*)')
-    if not attempt or find(entry, '*', 1, true) then return nil end
-    if count == 1000 then attempts, batches, count = {}, {}, 0 end
-    attempts[entry], batches[entry], count = attempt, batch, count + 1
-    return attempt, batch
+    if attempt then return attempt, batches[entry], marks[entry] end
+    local batch, mark
+    attempt, mark, batch = match(entry, '^(%d+):[1-9]%d*([*+]?)@?([^ ]*)')
+    if not attempt or mark == '*' then return nil end
+    if count == 1000 then attempts, batches, marks, count = {}, {}, {}, 0 end
+    attempts[entry], batches[entry], marks[entry], count = attempt, batch, mark, count + 1
+    return attempt, batch, mark
+end
+
+-- Whether other tasks wait for the end of this one.
+function sw.has_dependents(q, id)
+    return call('EXISTS', q.prefix .. 'dependents:' .. id) == 1
 end
 
 -- From now on the end of this live task concerns more than itself.
 function sw.mark_lease(q, worker, id)
     local key = q.attempts_prefix .. worker
     local attempt, deadline, marked, lane, batch = sw.lease_of(call('HGET', key, id))
-    if attempt and not marked then call('HSET', key, id, sw.lease_entry(attempt, deadline, true, batch, lane)) end
+    if attempt and not marked then call('HSET', key, id, sw.lease_entry(attempt, deadline, 'dependencies', batch, lane)) end
 end
 
 -- Whether `worker` holds the live lease of `attempt`. Answers the task, or nil, an error reply and the task.
