@@ -23,8 +23,8 @@ struct ModelTests {
     /// What a run must have done, so that it means something.
     static let mixed = ["submit ok", "submit QUEUEFULL", "pull", "finish", "tick", "cancel_batch", "deregister"]
     static let simple = [
-        "submit new", "submit repeated", "submit QUEUEFULL", "submit TASKEXISTS", "submit BADREQUEST", "pull", "finish completed",
-        "finish pending", "finish failed", "finish LEASELOST", "finish TASKNOTFOUND", "tick", "deregister", "drain",
+        "submit new", "submit repeated", "submit QUEUEFULL", "submit TASKEXISTS", "submit BADREQUEST", "pull",
+        "finish completed", "finish pending", "finish failed", "finish LEASELOST", "finish TASKNOTFOUND", "tick", "deregister", "drain",
     ]
 
     @Test(arguments: Kind.wanted)
