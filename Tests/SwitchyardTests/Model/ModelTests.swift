@@ -24,7 +24,8 @@ struct ModelTests {
     static let mixed = ["submit ok", "submit QUEUEFULL", "pull", "finish", "tick", "cancel_batch", "deregister"]
     static let simple = [
         "submit new", "submit repeated", "submit QUEUEFULL", "submit TASKEXISTS", "submit BADREQUEST", "pull",
-        "finish completed", "finish pending", "finish failed", "finish LEASELOST", "finish TASKNOTFOUND", "tick", "deregister", "drain",
+        "finish completed", "finish pending", "finish failed", "finish LEASELOST", "finish TASKNOTFOUND", "tick",
+        "deregister", "drain",
     ]
 
     @Test(arguments: Kind.wanted)

@@ -164,7 +164,8 @@ local function finish(keys, args)
         -- A lease that agrees with the report is enough to see that a plain task completes, whose end concerns nothing else.
         local attempt, batch, mark
         if entry then attempt, batch, mark = sw.plain_lease(entry) end
-        if attempt and attempt == t.attempt and t.outcome == 'completed' and not (mark == '+' and sw.has_dependents(q, t.task)) then
+        if attempt and attempt == t.attempt and t.outcome == 'completed'
+            and not (mark == '+' and sw.has_dependents(q, t.task)) then
             plain[i] = batch
         else
             plain[i] = false
