@@ -75,7 +75,7 @@ end
 
 -- One plain task completes, and its worker takes the next, plain too: what a busy worker without batches calls for each task.
 -- The same changes as below without their tables, which cost more than the commands. Answers nil, having written nothing,
--- when anything is not as plain as that.
+-- when anything is not as plain as that; and then what it has read of the leases, if it came so far.
 local function finish_one_plain(q, args)
     local worker, pull, start, holding, id, attempt, outcome, result
     for i = 1, #args, 2 do
@@ -100,18 +100,20 @@ local function finish_one_plain(q, args)
     local attempts_key = q.attempts_prefix .. worker
     local held = call('HMGET', attempts_key, '@state', id)
     local state, entry = held[1], held[2]
-    if not state or not entry then return nil end
+    if not state or not entry then return nil, held end
     local live, batch, mark = sw.plain_lease(entry)
-    if live ~= attempt or mark == '+' and sw.has_dependents(q, id) then return nil end
+    if live ~= attempt or mark == '+' and sw.has_dependents(q, id) then return nil, held end
     local w = sw.worker_state(state)
     local used = call('HLEN', attempts_key) - 3
-    if w.draining == 1 or w.unstarted > 0 or w.asleep == 1 or used >= w.slots or holding and used > holding then return nil end
+    if w.draining == 1 or w.unstarted > 0 or w.asleep == 1 or used >= w.slots or holding and used > holding then
+        return nil, held
+    end
     local next_id = call('ZRANGE', q.pending_key, 0, 0)[1]
-    if not next_id then return nil end
+    if not next_id then return nil, held end
     local task_key = q.task_prefix .. next_id
     local fields = call('HGETALL', task_key)
     local deadline, lease, in_batch, _, _, uses = sw.assign_plain(q, next_id, fields)
-    if not deadline then return nil end
+    if not deadline then return nil, held end
 
     local now = q.now_text
     call('ZREM', q.leases_key, id)
@@ -141,8 +143,10 @@ end
 local function finish(keys, args)
     local q, failure = sw.open(keys)
     if not q then return failure end
+    local held
     if q.is_plain and not q.has_lanes and not q.paused and not q.has_affinity and #args <= 16 and #args % 2 == 0 then
-        local reply = finish_one_plain(q, args)
+        local reply
+        reply, held = finish_one_plain(q, args)
         if reply then return reply end
     end
     local head, tasks = sw.parse(args, true)
@@ -154,7 +158,7 @@ local function finish(keys, args)
     head.max = pull
     local bad = sw.check_pull(head)
     if bad then return bad end
-    local held = look(q, worker, tasks)
+    held = held or look(q, worker, tasks)
     if not held[1] and not sw.is_name(worker) then return sw.bad_worker(worker) end
 
     -- Everything is checked before anything ends: finish_one notes ends of which the next may depend.
