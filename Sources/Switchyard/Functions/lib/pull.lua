@@ -1,10 +1,9 @@
 -- What a worker gets when it asks for work: from the line to the lease, and the assignment that it is sent.
 
--- What a pull looks for in a task's hash: 1 what every task has, 2 what makes it more than a plain one, or not the first
--- attempt at it.
+-- What a pull looks for in a task's hash. MORE: it is more than a plain task, or this is not the first attempt at it.
 local STATE, PLACE, TIMEOUT, PIECE, BATCH, LANE, USES, MORE = 1, 2, 3, 4, 5, 6, 7, 8
 local PART = { state = STATE, place = PLACE, timeout_ms = TIMEOUT, ['payload.2'] = PIECE, batch = BATCH, lane = LANE, attempt = MORE,
-    uses = USES, affinity_key = MORE, held_by = MORE, rate_granted = MORE }
+    uses = USES, concurrency_key = MORE, rate_key = MORE, affinity_key = MORE, held_by = MORE }
 
 -- Makes of a plain pending task's hash, as HGETALL answered it, the assignment of its first attempt, in place: what the worker
 -- has no use for makes room for what it needs besides.
@@ -23,7 +22,7 @@ function sw.assign_plain(q, id, fields)
                 return sw.assign_plain(q, id, fields)
             elseif part == BATCH then batch = fields[i + 1]
             elseif part == LANE then at_lane = i
-            elseif part == USES and fields[i + 1] == 'dependencies' then uses = 'dependencies'
+            elseif part == USES then uses = fields[i + 1]
             else return nil
             end
         end
