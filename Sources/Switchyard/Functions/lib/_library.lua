@@ -5,7 +5,8 @@
 -- unknown names are ignored, so that newer callers can talk to older libraries.
 --
 -- A function first validates and reads, collecting what is to change in a change-set (changes.lua);
--- commit then writes and publishes. Nothing can fail between the first write and the last.
+-- commit then writes and publishes. Nothing can fail between the first write and the last. Plain tasks take shorter ways that do
+-- the same: they look at all that they need, and then write.
 
 -- Replicas load this library where it is missing or has a lower version, and never over a higher one.
 local VERSION = 4

@@ -1,4 +1,5 @@
--- The states of a task, and what may follow what. `move` (changes.lua) alone writes a state.
+-- The states of a task, and what may follow what. `move` (changes.lua) keeps to it; so do the short ways of plain tasks, which
+-- come, start and complete (plain_tasks.lua, plain_moves.lua, finish.lua).
 
 sw.MAY = {
     pending = { assigned = true, running = true, cancelled = true, pending = true },
