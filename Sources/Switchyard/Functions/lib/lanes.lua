@@ -235,8 +235,12 @@ local function elsewhere(q)
 end
 
 -- How many pending tasks the queue has.
-function sw.length(q)
-    return call('ZCARD', q.pending_key) + call('ZCARD', q.held_key) + ((q.has_holds or q.has_lanes) and elsewhere(q) or 0)
+--   none_held   it is known that `held` is empty
+function sw.length(q, none_held)
+    local length = call('ZCARD', q.pending_key)
+    if not none_held then length = length + call('ZCARD', q.held_key) end
+    if q.has_holds or q.has_lanes then length = length + elsewhere(q) end
+    return length
 end
 
 -- The classes of the registered workers, each with its number of workers, in pairs.

@@ -135,8 +135,11 @@ function sw.submit_plain(q, args)
     if not all then return nil end
     local counts = has_lanes and find_lanes(n)
     if has_lanes and not (counts and q.has_lanes) then return nil end
-    if call('EXISTS', unpack(keys, 1, n)) > 0 or batch and call('EXISTS', q.prefix .. 'batch:' .. batch) == 1
-        or sw.length(q) + n > q.max_queue_length then
+    -- In a busy queue nobody sleeps, and mostly nothing is held: one look tells that, and that the tasks are new.
+    keys[n + 1], keys[n + 2] = q.idle_key, q.held_key
+    local is_busy = call('EXISTS', unpack(keys, 1, n + 2)) == 0
+    if not is_busy and call('EXISTS', unpack(keys, 1, n)) > 0 or batch and call('EXISTS', q.prefix .. 'batch:' .. batch) == 1
+        or sw.length(q, is_busy) + n > q.max_queue_length then
         return nil
     end
     local tag, k = sw.time_tag(q, 0), 0
@@ -163,7 +166,7 @@ function sw.submit_plain(q, args)
         end
     end
     local woken = 0
-    local wakes = not q.paused and call('ZCARD', q.idle_key) > 0
+    local wakes = not is_busy and not q.paused and call('ZCARD', q.idle_key) > 0
     if wakes or batch then
         local c = sw.changes(q)
         woken = wakes and sw.plan_wake(c, n, counts or { [''] = n }) or 0
