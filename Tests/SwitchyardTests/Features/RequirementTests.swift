@@ -39,6 +39,20 @@ struct RequirementTests {
         }
     }
 
+    /// The first such task makes the queue one with lanes, and those after it go another way through the functions.
+    @Test func aTasksPositionIsThatInItsOwnLine() async throws {
+        try await TestQueue.run { queue in
+            func position(_ id: String, _ requires: RedisArgument...) async throws -> Int64? {
+                try await queue.call("submit", ["position", "1", "task", .string(id)] + requires)[0]?[3]?.int
+            }
+            for expected: Int64 in 0..<3 {
+                let inLane = try await position("gpu-\(expected)", "requires", "gpu")
+                let plain = try await position("any-\(expected)")
+                #expect(inLane == expected && plain == expected)
+            }
+        }
+    }
+
     @Test func aTaskThatNoWorkerServesIsRefusedOnlyIfAsked() async throws {
         try await TestQueue.run { queue in
             try await queue.register("w", ["labels": "gpu"])

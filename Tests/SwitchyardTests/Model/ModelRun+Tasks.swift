@@ -41,6 +41,8 @@ extension ModelRun {
             batch = "b\(nextID)"
             arguments += ["batch", .string("b\(nextID)")]
         }
+        let isAsked = chance(30)
+        if isAsked { arguments += ["position", "1"] }
         for _ in 0..<(chance(40) ? Int.random(in: 2...5, using: &generator) : 1) {
             var task = ModelTask(id: "t\(nextID)")
             nextID += 1
@@ -76,7 +78,7 @@ extension ModelRun {
             arguments += ["task", .string(first.id)]
             tasks.append(ModelTask(id: first.id))
         }
-        try await submit(tasks, arguments, delays)
+        try await submit(tasks, arguments, delays, isAsked: isAsked)
     }
 
     private mutating func limits(of task: inout ModelTask) -> [RedisArgument] {
@@ -124,7 +126,7 @@ extension ModelRun {
     }
 
     private mutating func submit(
-        _ tasks: [ModelTask], _ arguments: [RedisArgument], _ delays: [String: Int]
+        _ tasks: [ModelTask], _ arguments: [RedisArgument], _ delays: [String: Int], isAsked: Bool = false
     ) async throws {
         var reply: RESPValue?
         var code: String?
@@ -142,6 +144,10 @@ extension ModelRun {
         case .accepted(let expected):
             let found = (reply?.array ?? []).map { $0.array?.first?.string ?? "" }
             try expect(found == expected.map(\.id), "submit answered \(code ?? "\(found)"), expected \(expected)")
+            let positions = (reply?.array ?? []).map { Int($0[3]?.int ?? -2) }
+            try expect(
+                positions == expected.map { isAsked ? $0.position : -1 },
+                "submit answered the positions \(positions), expected \(expected)")
         }
         done["submit \(code ?? "ok")", default: 0] += 1
     }

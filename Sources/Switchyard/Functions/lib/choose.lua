@@ -94,7 +94,7 @@ local function plain_chooser(c, want, from)
 end
 
 -- What is left of a worker's capacity beside the attempts that it goes on holding.
-function sw.room_left(c, class, held)
+local function room_left(c, class, held)
     local occupied = {}
     if held then
         local over = sw.ending(c)
@@ -110,7 +110,7 @@ end
 local function lane_chooser(c, plan, held, want)
     local q, worker = c.q, plan.worker
     local class = sw.class_in(q, worker, plan.state)
-    local room = sw.room_left(c, class, held)
+    local room = room_left(c, class, held)
     local reserved = {}
     local pairs_ = call('HGETALL', q.prefix .. 'reserved')
     for i = 1, #pairs_, 2 do reserved[pairs_[i]] = pairs_[i + 1] end

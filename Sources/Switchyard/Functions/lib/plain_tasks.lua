@@ -179,7 +179,7 @@ function sw.submit_plain(q, args)
     call('PUBLISH', q.events_key, (n == 1 and ids[1] or table.concat(ids, ' pending 0\n', 1, n)) .. ' pending 0')
     local replies = {}
     for i = 1, n do
-        local position = wants_position and call('ZRANK', q.pending_key, ids[i]) or -1
+        local position = wants_position and call('ZRANK', q.prefix .. sw.line_of(lanes[i]), ids[i]) or -1
         replies[i] = sw.answer(i, ids[i], 'pending', i <= woken and 'woken' or 'queued', position, 'new')
     end
     return replies

@@ -61,11 +61,8 @@ struct BoundsMeasurement: Sendable {
             let keys = Keys(queue: context.queue)
             _ = try await holders(context)
             try await makeDue(keys.leases, context)
-            let log = try await SlowLog.watch(context.client) {
-                try await withReplica(context) { replica in
-                    try await wait(replica) { try await count("ZCOUNT", keys.leases, context, "-inf", "0") == 0 }
-                }
-            }
+            let log = try await watchReplica(
+                context, until: { try await count("ZCOUNT", keys.leases, context, "-inf", "0") == 0 })
             return [Situation(name: "leases", label: label, log: log)]
         }
     }
@@ -75,11 +72,8 @@ struct BoundsMeasurement: Sendable {
             let keys = Keys(queue: context.queue)
             _ = try await holders(context)
             try await makeDue(keys.workers, context)
-            let log = try await SlowLog.watch(context.client) {
-                try await withReplica(context) { replica in
-                    try await wait(replica) { try await count("ZCARD", keys.workers, context) == 0 }
-                }
-            }
+            let log = try await watchReplica(
+                context, until: { try await count("ZCARD", keys.workers, context) == 0 })
             return [Situation(name: "lost_workers", label: label, log: log)]
         }
     }
@@ -88,11 +82,10 @@ struct BoundsMeasurement: Sendable {
         try await onServer("workers with \(Figure.Unit.grouped(Double(many))) tasks leave") { context, label in
             let keys = Keys(queue: context.queue)
             let holders = try await holders(context)
-            let log = try await SlowLog.watch(context.client) {
-                try await withReplica(context) { replica in
-                    for link in holders { try await link.deregister() }
-                    try await wait(replica) { try await count("ZCARD", keys.workers, context) == 0 }
-                }
+            let log = try await watchReplica(context) {
+                for link in holders { try await link.deregister() }
+            } until: {
+                try await count("ZCARD", keys.workers, context) == 0
             }
             return [Situation(name: "departures", label: label, log: log)]
         }
@@ -131,12 +124,9 @@ struct BoundsMeasurement: Sendable {
             try await context.load(perCall: SchedulerHandle.tasksPerCall, callers: 2).submit(all)
             try await load.finishAndPull(all, by: load.pullStarted(load.register(2)))
             try await load.handle.configure([("retention_ms", 0)])
-            let log = try await SlowLog.watch(context.client) {
-                try await withReplica(context) { replica in
-                    let key = Keys(queue: context.queue).finished
-                    try await wait(replica) { try await count("ZCARD", key, context) == 0 }
-                }
-            }
+            let key = Keys(queue: context.queue).finished
+            let log = try await watchReplica(
+                context, until: { try await count("ZCARD", key, context) == 0 })
             return [Situation(name: "retention", label: label, log: log)]
         }
     }
@@ -227,6 +217,18 @@ struct BoundsMeasurement: Sendable {
                 redis: redis, queue: context.queue, plan: context.plan, logger: context.logger, say: context.say)
             try await own.freshQueue()
             return try await body(own, label)
+        }
+    }
+
+    /// SLOWLOG from the start of a replica until all is done that `start` gave it to do.
+    private func watchReplica(
+        _ context: BenchContext, _ start: () async throws -> Void = {}, until isOver: () async throws -> Bool
+    ) async throws -> SlowLog {
+        try await SlowLog.watch(context.client) {
+            try await withReplica(context) { replica in
+                try await start()
+                try await wait(replica, until: isOver)
+            }
         }
     }
 
