@@ -7,14 +7,7 @@ import PackagePlugin
 struct EmbedFunctions: BuildToolPlugin {
     func createBuildCommands(context: PluginContext, target: any Target) throws -> [Command] {
         let functions = target.directoryURL.appending(path: "Functions")
-        let sources = try ["lib", "api"].flatMap { folder in
-            try FileManager.default
-                .contentsOfDirectory(
-                    at: functions.appending(path: folder), includingPropertiesForKeys: nil
-                )
-                .filter { $0.pathExtension == "lua" }
-                .sorted { $0.lastPathComponent < $1.lastPathComponent }
-        }
+        let sources = try ["core", "fast", "features", "api"].flatMap { try luaFiles(in: functions.appending(path: $0)) }
         let output = context.pluginWorkDirectoryURL.appending(path: "FunctionLibrarySource.swift")
         return [
             .buildCommand(
@@ -25,4 +18,15 @@ struct EmbedFunctions: BuildToolPlugin {
                 outputFiles: [output])
         ]
     }
+
+    /// The Lua files below a folder, by their paths; `_library.lua` comes first, because its names sort before letters.
+    private func luaFiles(in folder: URL) throws -> [URL] {
+        let files = FileManager.default.enumerator(at: folder, includingPropertiesForKeys: nil)?.compactMap { $0 as? URL }
+        guard let files else { throw FunctionsError(description: "\(folder.path) cannot be read") }
+        return files.filter { $0.pathExtension == "lua" }.sorted { $0.path < $1.path }
+    }
+}
+
+struct FunctionsError: Error, CustomStringConvertible {
+    let description: String
 }

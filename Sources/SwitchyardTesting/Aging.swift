@@ -9,12 +9,15 @@ extension TestQueue {
         let snapshot = try await Snapshot(reading: keys, client: redis.client)
         let milliseconds = time.milliseconds
         var commands: [RedisCommand] = []
+        var expiring: [RedisArgument] = []
         for (name, content) in snapshot.contents {
             let key = RedisArgument.string(keys.prefix + name)
             switch content {
             case .sortedSet(let scores):
                 let unit = Self.unit(of: name)
                 for (member, score) in scores where unit != 0 {
+                    // A lane that waits for the end of another task has no time.
+                    if name == "closed", score == 0 { continue }
                     let older = Int64(score) - Int64(milliseconds * unit)
                     commands.append(RedisCommand("ZADD", key, .integer(older), .string(member)))
                 }
@@ -22,25 +25,30 @@ extension TestQueue {
                 for (field, older) in Self.older(fields, in: name, milliseconds) {
                     commands.append(RedisCommand("HSET", key, .string(field), .string(older)))
                 }
+                if snapshot.expiring.contains(name) { expiring.append(key) }
             case .string(let value, let expires):
                 if name.hasPrefix("rate:"), let tat = Int(String(buffer: value)) {
                     commands.append(
-                        RedisCommand("SET", key, .string("\(max(0, tat - milliseconds * 1000))"), "KEEPTTL"))
+                        RedisCommand("SET", key, .string("\(max(0, tat - milliseconds * 1000))"), "XX", "KEEPTTL"))
                 } else if name.hasPrefix("unique:"), expires {
-                    let left = try await redis.client.send(RedisCommand("PTTL", key)).int ?? 0
-                    commands.append(RedisCommand("PEXPIRE", key, .integer(max(0, left - Int64(milliseconds)))))
+                    expiring.append(key)
                 }
             case .list, .set, .stream, .other: break
             }
         }
+        for key in expiring {
+            let left = try await redis.client.send(RedisCommand("PTTL", key)).int ?? 0
+            commands.append(RedisCommand("PEXPIRE", key, .integer(max(0, left - Int64(milliseconds)))))
+        }
         for case .error(let error) in try await redis.client.pipeline(commands) { throw error }
     }
 
-    /// How many units of a score are a millisecond: places in line are µs, times are ms; 0 for what is no time.
+    /// How many units of a score are a millisecond: tags are µs, times are ms; 0 for what is no time, or stays: by when
+    /// workers got work, only their order matters.
     private static func unit(of index: String) -> Int {
         switch index.prefix(while: { $0 != ":" }) {
-        case "idle": 0
-        case "pending", "lanes", "waiting", "blocked", "staged": 1000
+        case "idle", "idle_pools", "lane_names", "unserved", "dependents": 0
+        case "pending", "waiting", "lanes", "work", "tenants", "past_tenants": 1000
         default: 1
         }
     }
@@ -60,14 +68,17 @@ extension TestQueue {
                 entry.deadline -= milliseconds
                 return (field, entry.text)
             }
+            if name == "reserved" || name == "stuck" {
+                guard let (word, time) = Snapshot.wordAndTime(text) else { return nil }
+                return (field, "\(word) \(time - milliseconds)")
+            }
             guard let number = Int(text) else { return nil }
             if times.contains(field) { return (field, "\(number - milliseconds)") }
-            let isTag = name.hasPrefix("fair:") && (field == "v" || field.hasPrefix("f:"))
             if name.hasPrefix("schedule:"), field == "next" || field == "last" {
                 return (field, "\(number - milliseconds)")
             }
-            if isTag || field == "place" { return (field, "\(number - milliseconds * 1000)") }
-            return nil
+            let isTag = name == "virtual_time" || ["tag", "place", "opened_at_tag"].contains(field)
+            return isTag ? (field, "\(number - milliseconds * 1000)") : nil
         }
     }
 

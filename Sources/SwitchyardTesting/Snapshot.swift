@@ -24,9 +24,19 @@ public struct Snapshot: Sendable, Equatable {
     public let contents: [String: Content]
     /// The hashes as text; of a long value its beginning.
     private let texts: [String: [String: String]]
+    /// Keys of strings, tasks and batches that go by themselves after a time.
+    let expiring: Set<String>
     /// The lines of lanes, `pending:<lane>`.
     let lines: [String]
     let workersWithAttempts: [String]
+    /// The ids of all tasks, in order.
+    public let taskIDs: [String]
+    /// Ids of purged tasks whose attempt number is still kept.
+    public let tombstones: [String]
+    /// For each id that stands in an index of tasks, these indexes.
+    let standing: [String: [String]]
+    /// For each task that a worker has in its leases, the entry by worker.
+    let holders: [String: [String: String]]
 
     public init(reading keys: Keys, client: RedisClient) async throws {
         self.keys = keys
@@ -45,24 +55,47 @@ public struct Snapshot: Sendable, Equatable {
                 default: return RedisCommand("TYPE", key)
                 }
             })
-        let strings = zip(names, types).filter { $0.1.string == "string" }.map(\.0)
-        let timesToLive = try await client.pipeline(strings.map { RedisCommand("PTTL", .string($0)) })
-        let expiring = Set(zip(strings, timesToLive).filter { ($0.1.int ?? -1) >= 0 }.map(\.0))
+        let timed = zip(names, types).filter { name, type in
+            type.string == "string" || name.hasPrefix(keys.prefix + "task:") || name.hasPrefix(keys.prefix + "batch:")
+        }.map(\.0)
+        let timesToLive = try await client.pipeline(timed.map { RedisCommand("PTTL", .string($0)) })
+        let expiring = Set(zip(timed, timesToLive).filter { ($0.1.int ?? -1) >= 0 }.map(\.0))
+        // What went by itself while it was read.
+        let expired = Set(zip(timed, timesToLive).filter { $0.1.int == -2 }.map(\.0))
         var contents: [String: Content] = [:]
         for ((name, type), reply) in zip(zip(names, types), replies) {
             if let error = reply.error { throw error }
             if type.string == "none" { continue }
-            if type.string == "string", reply.bytes == nil { continue }
+            if type.string == "string", reply.bytes == nil || expired.contains(name) { continue }
             contents[String(name.dropFirst(keys.prefix.count))] = Self.content(
                 type.string ?? "", reply, expires: expiring.contains(name))
         }
         self.contents = contents
-        lines = contents.keys.filter { $0.hasPrefix("pending:") }
-        workersWithAttempts = contents.keys.filter { $0.hasPrefix("attempts:") }.map { String($0.dropFirst(9)) }
+        self.expiring = Set(expiring.map { String($0.dropFirst(keys.prefix.count)) })
         texts = contents.compactMapValues { content in
             guard case .hash(let fields) = content else { return nil }
             return fields.mapValues { String(decoding: $0.readableBytesView.prefix(1 << 16), as: UTF8.self) }
         }
+        let ids = contents.keys.filter { $0.hasPrefix("task:") }.map { String($0.dropFirst(5)) }.sorted()
+        let texts = texts
+        tombstones = ids.filter { texts["task:" + $0]?["state"] == "purged" }
+        taskIDs = ids.filter { texts["task:" + $0]?["state"] != "purged" }
+        lines = contents.keys.filter { $0.hasPrefix("pending:") }.sorted()
+        var standing: [String: [String]] = [:]
+        for index in Self.indexes + lines {
+            guard case .sortedSet(let scores)? = contents[index] else { continue }
+            for id in scores.keys { standing[id, default: []].append(index) }
+        }
+        self.standing = standing
+        workersWithAttempts = contents.keys.filter { $0.hasPrefix("attempts:") }.map { String($0.dropFirst(9)) }
+            .sorted()
+        var holders: [String: [String: String]] = [:]
+        for worker in workersWithAttempts {
+            for (id, entry) in texts["attempts:" + worker] ?? [:] where !id.hasPrefix("@") {
+                holders[id, default: [:]][worker] = entry
+            }
+        }
+        self.holders = holders
     }
 
     private static func scan(_ prefix: String, _ client: RedisClient) async throws -> [String] {
@@ -133,6 +166,11 @@ extension Snapshot {
 
     public func task(_ id: String) -> [String: String] { hash("task:" + id) }
 
+    /// Whether there is such a task. What a purged one leaves behind is none.
+    public func hasTask(_ id: String) -> Bool {
+        contents["task:" + id] != nil && task(id)["state"] != "purged"
+    }
+
     /// The state of a task, or nil when there is no such task.
     public func state(_ id: String) -> TaskState? { task(id)["state"].flatMap(TaskState.init) }
 
@@ -140,8 +178,6 @@ extension Snapshot {
     public func ids(_ prefix: String) -> [String] {
         contents.keys.filter { $0.hasPrefix(prefix) }.map { String($0.dropFirst(prefix.count)) }.sorted()
     }
-
-    public var taskIDs: [String] { ids("task:") }
 
     /// Everything that differs from `earlier`, a line for each field, member or element; empty when nothing does, byte
     /// for byte.

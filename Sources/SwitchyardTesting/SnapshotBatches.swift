@@ -2,65 +2,75 @@ import Switchyard
 
 /// What must hold between tasks that depend on each other, and in batches that come into being step by step.
 extension Snapshot {
-    /// Whoever waits stands exactly once in the list of each task that it waits for, and counts them.
+    /// Whoever waits stands in the set of each task that it waits for, and counts them.
     var dependencyViolations: [String] {
         var found: [String] = []
-        var awaited: [String: Int] = [:]
+        var awaited: [String: Set<String>] = [:]
         let cascade = Set(list("cascade"))
         for id in ids("dependents:") {
-            let dependents = list("dependents:" + id)
-            for dependent in dependents { awaited[dependent, default: 0] += 1 }
-            if contents["task:" + id] == nil {
-                found.append("dependents:\(id) is of a task that is gone")
-            } else if state(id)?.isTerminal == true, !cascade.contains(id) {
-                found.append("task \(id) has ended, and its dependents have not heard of it")
+            let dependents = sortedSet("dependents:" + id)
+            for (dependent, score) in dependents {
+                awaited[dependent, default: []].insert(id)
+                if score != 0 { found.append("dependents:\(id) has \(dependent) with a score") }
             }
-            let waiting = dependents.filter { ["dependencies", "batch"].contains(task($0)["held_by"] ?? "") }
-            if Set(waiting).count < waiting.count { found.append("dependents:\(id) has one twice") }
+            if !hasTask(id) {
+                if !isComingIntoLine(id) { found.append("dependents:\(id) is of a task that is gone") }
+            } else if state(id)?.isTerminal == true {
+                if !cascade.contains(id) {
+                    found.append("task \(id) has ended, and its dependents have not heard of it")
+                }
+            } else if task(id)["uses"] == nil {
+                found.append("task \(id) has dependents, and its end will not be noted")
+            }
         }
-        for id in taskIDs {
+        for id in taskIDs where task(id)["held_by"] == "dependencies" {
             let fields = task(id)
             let left = Int(fields["deps_left"] ?? "0") ?? -1
-            switch fields["held_by"] {
-            case "dependencies":
-                if left != awaited[id] ?? 0 || left < 1 {
-                    found.append("task \(id) waits for \(left), and stands in \(awaited[id] ?? 0) lists")
-                }
-            case "batch":
-                if fields["broken"] == nil, left != awaited[id] ?? 0 {
-                    found.append("task \(id) is to wait for \(left), and stands in \(awaited[id] ?? 0) lists")
-                }
-            default: break
-            }
+            // A set may still have the task from an earlier time, when it depended on others or had not ended yet.
+            let own = Set((fields["depends_on"] ?? "").split(separator: ",").map(String.init))
+            let count = own.intersection(awaited[id] ?? []).count
+            if left != count || left < 1 { found.append("task \(id) waits for \(left), and stands in \(count) sets") }
         }
         return found
     }
 
-    /// Staged batches, members and the work on batches.
-    var stagedViolations: [String] {
+    /// Members of batches, and what goes on in steps: batches, and classes that have appeared or gone.
+    var stepViolations: [String] {
         var found: [String] = []
-        let staged = Set(ids("batch:").filter { hash("batch:" + $0)["staged"] == "1" })
-        for id in staged.symmetricDifference(sortedSet("staged_batches").keys).sorted() {
-            found.append("batch \(id) is staged, and not in staged_batches, or the other way round")
-        }
         for work in list("batch_work") {
-            let words = work.split(separator: " ")
-            let isWork = words.count == 2 && ["open", "cancel"].contains(words[0])
-            if !isWork || contents["batch:" + words[words.count - 1]] == nil { found.append("batch_work has \(work)") }
+            let words = work.split(separator: " ").map(String.init)
+            let isWork =
+                words.count > 1 && contents["batch:" + words[1]] != nil
+                && (words[0] == "cancel" ? words.count == 2 : words[0] == "open" && words.count == 3)
+            if !isWork { found.append("batch_work has \(work)") }
         }
-        let opening = Set(list("batch_work").filter { $0.hasPrefix("open ") }.map { String($0.dropFirst(5)) })
-        var members: [String: Set<String>] = [:]
-        for id in ids("members:") {
-            members[id] = Set(list("members:" + id))
-            if contents["batch:" + id] == nil { found.append("members:\(id) is of a batch that is gone") }
+        for work in list("class_work") where !work.hasPrefix("add ") && !work.hasPrefix("gone ") {
+            found.append("class_work has \(work)")
         }
+        if hash("config")["class_cursor"] != nil, list("class_work").isEmpty {
+            found.append("class_cursor is set, and no class has appeared or gone")
+        }
+        for id in ids("members:") where contents["batch:" + id] == nil {
+            found.append("members:\(id) is of a batch that is gone")
+        }
+        let members = Dictionary(uniqueKeysWithValues: ids("members:").map { ($0, Set(list("members:" + $0))) })
         for id in taskIDs {
             guard let batch = task(id)["batch"] else { continue }
             if members[batch]?.contains(id) != true { found.append("task \(id) is no member of its batch \(batch)") }
-            if task(id)["held_by"] == "batch", !staged.contains(batch), !opening.contains(batch) {
-                found.append("task \(id) is held by its batch \(batch), which is neither staged nor being opened")
-            }
         }
         return found
+    }
+
+    /// How many tasks of a batch have not come into line yet.
+    func stillOpening(_ batch: String) -> Int {
+        let fields = hash("batch:" + batch)
+        guard fields["stage"] != nil else { return 0 }
+        return (Int(fields["total"] ?? "") ?? 0) - (Int(fields["done"] ?? "") ?? 0)
+    }
+
+    /// Whether `id` is a task of an opened batch that has not come into line yet.
+    private func isComingIntoLine(_ id: String) -> Bool {
+        guard let token = hash("claims")[id] else { return false }
+        return contents["stage:" + token] == nil
     }
 }

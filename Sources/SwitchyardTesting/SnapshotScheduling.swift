@@ -1,53 +1,26 @@
 import Switchyard
 
-/// What must hold between the keys of lanes, limits, unique keys and workers' capacity.
+/// What must hold between the keys of limits, unique keys, workers' capacity, and what the queue uses at all.
 extension Snapshot {
-    /// The tasks in line, neither held nor begun.
-    private var inLine: [String] { taskIDs.filter { state($0) == .pending && task($0)["held_by"] == nil } }
-
-    /// `lanes` has exactly the lanes with somebody in line, each at the place of its first; and the counters agree.
-    var lineViolations: [String] {
-        var found: [String] = []
-        let lanes = sortedSet("lanes")
-        let names = Set(lines.map { String($0.dropFirst("pending:".count)) })
-        for lane in names.union(lanes.keys).sorted() {
-            let first = sortedSet("pending:" + lane).values.min()
-            if lanes[lane] != first {
-                found.append("lanes: \(lane) is at \(lanes[lane] ?? -1), its first is at \(first ?? -1)")
-            }
-        }
-        let isAging = (Int(hash("config")["aging_ms"] ?? "") ?? 0) > 0
-        let line = inLine
-        for priority in TaskPriority.allCases {
-            let counted = line.filter {
-                task($0)["priority"] == priority.rawValue && (isAging || task($0)["lane"] != nil)
-            }.count
-            let name = "in_lanes_" + priority.rawValue
-            let count = Int(hash("stats")[name] ?? "0") ?? -1
-            if count != counted { found.append("stats: \(name) is \(count), counted \(counted)") }
-        }
-        return found
-    }
-
-    /// The limits by key, and the unique keys.
+    /// The live tasks of each concurrency key.
     var limitViolations: [String] {
         var found: [String] = []
         var live: [String: Set<String>] = [:]
-        var blocked: [String: Set<String>] = [:]
         var mostAllowed: [String: Int] = [:]
-        var othersInLine: Set<String> = []
         for id in taskIDs {
             let fields = task(id)
-            guard let key = fields["concurrency_key"], let state = state(id), !state.isTerminal else { continue }
-            if state != .pending {
-                live[key, default: []].insert(id)
-                let limit = Int(fields["concurrency_limit"] ?? "1") ?? 0
-                mostAllowed[key] = max(mostAllowed[key] ?? 0, limit)
-            } else if fields["held_by"] == "concurrency_limit" {
-                blocked[key, default: []].insert(id)
-            } else if fields["held_by"] == nil {
-                othersInLine.insert(key)
-            }
+            guard let state = state(id), state == .assigned || state == .running else { continue }
+            // What a library before version 5 has started has the limit in its fields only.
+            let concurrency =
+                LaneName(fields["lane"] ?? "").concurrency
+                ?? (isOfThisLayout(fields)
+                    ? nil
+                    : fields["concurrency_key"].map {
+                        LaneName.Concurrency(key: $0, limit: Int(fields["concurrency_limit"] ?? "1") ?? 0)
+                    })
+            guard let concurrency else { continue }
+            live[concurrency.key, default: []].insert(id)
+            mostAllowed[concurrency.key] = max(mostAllowed[concurrency.key] ?? 0, concurrency.limit)
         }
         for key in Set(live.keys).union(ids("running:")).sorted() {
             let running = set("running:" + key)
@@ -59,27 +32,27 @@ extension Snapshot {
                 found.append("\(counted.count) tasks of \(key) run, at most \(mostAllowed[key] ?? 0) may")
             }
         }
-        for key in Set(blocked.keys).union(ids("blocked:")).sorted() {
-            let line = Set(sortedSet("blocked:" + key).keys)
-            let counted = blocked[key] ?? []
-            if line != counted {
-                found.append("blocked:\(key) is \(line.sorted()), and \(counted.sorted()) are blocked")
-            }
-            if live[key] == nil, !othersInLine.contains(key) {
-                found.append("tasks of concurrency_key \(key) are blocked, and none runs or stands in line")
-            }
-        }
+        return found
+    }
+
+    var uniqueViolations: [String] {
+        var found: [String] = []
         for key in ids("unique:") {
             guard case .string(_, let expires)? = contents["unique:" + key] else { continue }
             let id = string("unique:" + key) ?? ""
-            if expires, contents["task:" + id] == nil { continue }
+            if expires, !hasTask(id) { continue }
             let isRight = task(id)["unique_key"] == key && (state(id)?.isTerminal == false) != expires
             if !isRight { found.append("unique:\(key) is \(id), which is \(state(id)?.rawValue ?? "gone")") }
+        }
+        for id in taskIDs where state(id)?.isTerminal == false {
+            if let key = task(id)["unique_key"], string("unique:" + key) != id {
+                found.append("task \(id) has the unique key \(key), which says \(string("unique:" + key) ?? "nothing")")
+            }
         }
         return found
     }
 
-    /// Classes, reservations, and what each worker's attempts take of its capacity.
+    /// Classes, and what each worker's attempts take of its capacity.
     var capacityViolations: [String] {
         var found: [String] = []
         let classes = hash("class")
@@ -90,13 +63,6 @@ extension Snapshot {
         }
         let counts = hash("classes").compactMapValues(Int.init)
         if counts != counted { found.append("classes is \(counts), counted \(counted)") }
-        for (lane, worker) in hash("reserved") {
-            if contents["worker:" + worker] == nil {
-                found.append("\(worker) is reserved for \(lane), and not registered")
-            } else if !LaneName(classes[worker] ?? "").serves(LaneName(lane)) {
-                found.append("\(worker) is reserved for \(lane), which it does not serve")
-            }
-        }
         for worker in workersWithAttempts {
             let capacity = LaneName(classes[worker] ?? "").amounts
             var taken: [String: Double] = [:]
@@ -108,6 +74,72 @@ extension Snapshot {
             for (name, amount) in taken where amount > (capacity[name] ?? 0) + 1e-6 {
                 found.append("worker \(worker) has \(name)=\(capacity[name] ?? 0), and its attempts take \(amount)")
             }
+        }
+        return found
+    }
+
+    /// `reserved` and `stuck`: of lanes with tasks that ask for resources; a worker is reserved for one of them at most.
+    var reservationViolations: [String] {
+        var found: [String] = []
+        let lanes = sortedSet("lane_names")
+        let classes = hash("class")
+        var reservedFor: [String: String] = [:]
+        for (lane, text) in hash("reserved").sorted(by: { $0.key < $1.key }) {
+            guard let (worker, _) = Self.wordAndTime(text) else {
+                found.append("reserved says “\(text)” of \(lane)")
+                continue
+            }
+            if lanes[lane] == nil { found.append("\(worker) is reserved for \(lane), where nobody stands") }
+            if let other = reservedFor[worker] { found.append("\(worker) is reserved for \(lane) and for \(other)") }
+            reservedFor[worker] = lane
+            if contents["worker:" + worker] == nil {
+                found.append("\(worker) is reserved for \(lane), and not registered")
+            } else if !LaneName(classes[worker] ?? "").serves(LaneName(lane)) {
+                found.append("\(worker) is reserved for \(lane), which it does not serve")
+            } else if hash("worker:" + worker)["draining"] == "1" {
+                found.append("\(worker) is reserved for \(lane), and drains")
+            }
+        }
+        for (lane, text) in hash("stuck").sorted(by: { $0.key < $1.key }) {
+            if Self.wordAndTime(text) == nil { found.append("stuck says “\(text)” of \(lane)") }
+            if lanes[lane] == nil { found.append("\(lane) is stuck, and nobody stands there") }
+        }
+        for lane in Set(hash("reserved").keys).union(hash("stuck").keys) where LaneName(lane).amounts.isEmpty {
+            found.append("\(lane) is reserved or stuck, and asks for no resources")
+        }
+        return found
+    }
+
+    /// A text such as `<worker> <ms>`.
+    static func wordAndTime(_ text: String) -> (word: String, time: Int)? {
+        let words = text.split(separator: " ", omittingEmptySubsequences: false)
+        guard words.count == 2, !words[0].isEmpty, let time = Int(words[1]) else { return nil }
+        return (String(words[0]), time)
+    }
+
+    /// A call looks at what the queue uses only where a flag says so: in the setting's field, and in the line that says
+    /// all settings.
+    var flagViolations: [String] {
+        var found: [String] = []
+        let config = hash("config")
+        let words = Set((config["effective"] ?? "").split(separator: " ").map(String.init))
+        func expect(_ flag: String, _ keys: [String]) {
+            guard let key = keys.first(where: { contents[$0] != nil }) else { return }
+            if config[flag] != "1" || !words.contains("\(flag)=1") {
+                found.append("there is \(key), and \(flag) is not set")
+            }
+        }
+        expect("has_lanes", ["lanes", "closed", "lane_names", "class", "classes", "class_work"])
+        expect("has_holds", ["waiting", "cascade", "batch_work"])
+        expect("has_schedules", ["schedules"])
+        expect("is_fair", TaskPriority.allCases.flatMap { ["tenants:" + $0.rawValue, "past_tenants:" + $0.rawValue] })
+        for priority in TaskPriority.allCases where contents["tenants:" + priority.rawValue] != nil {
+            if hash("virtual_time")[priority.rawValue].flatMap(Int.init) == nil {
+                found.append("tenants of \(priority.rawValue) share, and there is no virtual time")
+            }
+        }
+        for name in hash("virtual_time").keys where TaskPriority(rawValue: name) == nil {
+            found.append("virtual_time has \(name)")
         }
         return found
     }

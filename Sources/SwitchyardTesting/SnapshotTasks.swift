@@ -12,18 +12,27 @@ extension Snapshot {
         }
 
         let home = Self.index(of: state, fields)
-        for index in Self.indexes + lines {
-            let isThere = sortedSet(index)[id] != nil
-            expect(isThere == (index == home), isThere ? "stands also in \(index)" : "is missing in \(index)")
+        var homes: Set = [home]
+        if let ended = Self.endIndex(of: state) { homes.insert(ended) }
+        let indexes = Set(standing[id] ?? [])
+        for index in indexes.symmetricDifference(homes).sorted() {
+            found.append(
+                "task \(id) (\(state.rawValue)): "
+                    + (homes.contains(index) ? "is missing in \(index)" : "stands also in \(index)"))
         }
-        let score = sortedSet(home)[id]
-        switch home {
-        case "leases": break
-        case "held": expect(score == number(fields["due_at"]), "its score is not its due_at")
-        case "finished": expect(score == number(fields["finished_at"]), "its score is not its finished_at")
-        default: expect(score == number(fields["place"]), "its score is not its place")
+        for index in indexes.intersection(homes).sorted() {
+            let score = sortedSet(index)[id]
+            switch index {
+            case "leases": break
+            case "held": expect(score == number(fields["due_at"]), "its score is not its due_at")
+            case "finished": expect(isFinishedScore(score, fields), "its score is not its finished_at")
+            case _ where index.hasPrefix("finished:"):
+                expect(score == number(fields["finished_at"]), "its score in \(index) is not its finished_at")
+            default: expect(score == place(fields), "its score is not the place of its level and its tag")
+            }
         }
-        expect(isInBand(fields), "its place \(fields["place"] ?? "") is outside the band of its priority")
+        expect(isInBand(fields), "its tag \(fields["tag"] ?? "") is outside the band of a level")
+        expect(!expiring.contains("task:" + id), "it is deleted by itself after a time")
         found += shape(id, state, fields).map { "task \(id) (\(state.rawValue)): \($0)" }
         found += lease(id, state, fields).map { "task \(id) (\(state.rawValue)): \($0)" }
         found += records(fields, state).map { "task \(id) (\(state.rawValue)): \($0)" }
@@ -32,7 +41,9 @@ extension Snapshot {
     }
 
     /// Every index of tasks, except the lines of lanes.
-    static let indexes = ["pending", "held", "waiting", "blocked", "staged", "leases", "finished"]
+    static let indexes = [
+        "pending", "held", "waiting", "leases", "finished", "finished:failed", "finished:timeout", "finished:cancelled",
+    ]
 
     static func index(of state: TaskState, _ fields: [String: String]) -> String {
         switch state {
@@ -40,8 +51,6 @@ extension Snapshot {
             switch fields["held_by"] {
             case nil: fields["lane"].map { "pending:" + $0 } ?? "pending"
             case "dependencies": "waiting"
-            case "concurrency_limit": "blocked"
-            case "batch": "staged"
             default: "held"
             }
         case .assigned, .running: "leases"
@@ -49,24 +58,44 @@ extension Snapshot {
         }
     }
 
+    /// The second index of an ended task; nil: it has none.
+    static func endIndex(of state: TaskState) -> String? {
+        state.isTerminal && state != .completed ? "finished:" + state.rawValue : nil
+    }
+
     private func number(_ text: String?) -> Double? { text.flatMap(Double.init) }
 
     /// A setting of the queue, as text.
     private func setting(_ name: String, _ standard: Int) -> String { hash("config")[name] ?? "\(standard)" }
 
-    /// Each level has 2^50 µs of the score for itself.
+    /// A setting of the queue, as a number.
+    private func setting(_ name: String) -> Double { Double(hash("config")[name] ?? "") ?? 0 }
+
+    /// The score of a task in its line. A hash that a library before version 5 has written says it in `place`.
+    private func place(_ fields: [String: String]) -> Double? {
+        guard let level = fields["priority"].flatMap(TaskPriority.init)?.level else { return nil }
+        guard let tag = number(fields["tag"]) else { return number(fields["place"]) }
+        // With aging, a level is worth so much time; without, each has 2^50 µs of the score for itself.
+        let width = setting("aging_ms") > 0 ? setting("aging_ms") * 1000 : Double(1 << 50)
+        return Double(level) * width + tag
+    }
+
     private func isInBand(_ fields: [String: String]) -> Bool {
-        guard let level = fields["priority"].flatMap(TaskPriority.init)?.level, let place = number(fields["place"])
-        else { return false }
-        // With aging, a level is worth so much time, and the levels overlap.
-        if (Int(hash("config")["aging_ms"] ?? "") ?? 0) > 0 { return true }
-        let band = Double(1 << 50)
-        return place >= Double(level) * band && place < Double(level + 1) * band
+        guard let tag = number(fields["tag"]) else { return place(fields) != nil }
+        return tag >= 0 && tag < Double(1 << 50)
+    }
+
+    /// A task that keeps its unique key after its end is looked at again when it gives it up.
+    private func isFinishedScore(_ score: Double?, _ fields: [String: String]) -> Bool {
+        guard let score, let end = number(fields["finished_at"]) else { return false }
+        if score == end { return true }
+        guard let kept = number(fields["unique_for_ms"]), fields["unique_key"] != nil else { return false }
+        return score >= end && score <= end + kept + 1000
     }
 
     /// Which fields a task of that state has, and has not.
     private func shape(_ id: String, _ state: TaskState, _ fields: [String: String]) -> [String] {
-        var present: Set<String> = ["priority", "place", "submitted_at"]
+        var present: Set<String> = ["priority", fields["place"] == nil ? "tag" : "place", "submitted_at"]
         var absent: Set<String> = []
         switch state {
         case .pending:
@@ -89,10 +118,11 @@ extension Snapshot {
         var found = present.filter { fields[$0] == nil }.sorted().map { "has no \($0)" }
         found += absent.filter { fields[$0] != nil }.sorted().map { "has \($0)" }
         let heldBy = fields["held_by"]
-        let isTimed = heldBy.map { ["schedule", "retry", "rate_limit"].contains($0) } ?? false
+        let isTimed = heldBy == "schedule" || heldBy == "retry"
         if isTimed != (fields["due_at"] != nil) { found.append("has one of a hold until a time and due_at") }
-        let holds: Set = ["schedule", "retry", "dependencies", "concurrency_limit", "rate_limit", "batch"]
+        let holds: Set = ["schedule", "retry", "dependencies"]
         if let heldBy, !holds.contains(heldBy) || state != .pending { found.append("is held by \(heldBy)") }
+        if isOfThisLayout(fields) { found += uses(fields) + gates(fields) }
         if let retries = number(fields["retry_count"]),
             let most = number(fields["max_retries"] ?? setting("default_max_retries", 2)), retries > most
         {
@@ -101,12 +131,41 @@ extension Snapshot {
         return found
     }
 
+    /// Whether a library of this layout has made the task. What an earlier one has made is converted when it is used.
+    func isOfThisLayout(_ fields: [String: String]) -> Bool { fields["place"] == nil }
+
+    /// `uses` says what the end of the task concerns.
+    private func uses(_ fields: [String: String]) -> [String] {
+        let uses = fields["uses"]
+        if fields["unique_key"] != nil { return uses == "1" ? [] : ["has a unique key, and uses is not 1"] }
+        if uses == "1" { return ["has no unique key, and uses is 1"] }
+        // Without dependencies of its own it has, or had, dependents.
+        if uses != nil && uses != "dependencies" { return ["uses is \(uses ?? "")"] }
+        return fields["depends_on"] != nil && uses == nil ? ["has dependencies, and uses does not say it"] : []
+    }
+
+    /// The gates in the name of the lane are those that the task asks for.
+    private func gates(_ fields: [String: String]) -> [String] {
+        let lane = LaneName(fields["lane"] ?? "")
+        let concurrency = fields["concurrency_key"].map {
+            LaneName.Concurrency(key: $0, limit: Int(fields["concurrency_limit"] ?? "1") ?? 0)
+        }
+        var found: [String] = []
+        if lane.concurrency != concurrency { found.append("its lane has another concurrency limit than the task") }
+        let perSecond = number(fields["rate_per_second"] ?? "1") ?? 0
+        let burst = Int(fields["rate_burst"] ?? "1") ?? 0
+        let isRateRight =
+            lane.rate?.key == fields["rate_key"]
+            && (lane.rate.map { abs($0.perSecond - perSecond) <= 1e-9 * perSecond && $0.burst == burst } ?? true)
+        if !isRateRight { found.append("its lane has another rate than the task") }
+        return found
+    }
+
     /// The entry in `attempts:<worker>`: exactly one while the task is live, with its attempt and deadline.
     private func lease(_ id: String, _ state: TaskState, _ fields: [String: String]) -> [String] {
         var found: [String] = []
         let isLive = state == .assigned || state == .running
-        for worker in workersWithAttempts {
-            guard let entry = leases(of: worker)[id] else { continue }
+        for (worker, entry) in holders[id] ?? [:] {
             guard isLive, worker == fields["worker"] else {
                 found.append("worker \(worker) still has attempt \(entry)")
                 continue
@@ -128,7 +187,7 @@ extension Snapshot {
                 found.append("its lease ends after its time limit")
             }
         }
-        if isLive, leases(of: fields["worker"] ?? "")[id] == nil {
+        if isLive, holders[id]?[fields["worker"] ?? ""] == nil {
             found.append("worker \(fields["worker"] ?? "") does not have it in its attempts")
         }
         return found
@@ -140,28 +199,43 @@ extension Snapshot {
         let outcome: String
     }
 
-    /// Every attempt that is over while the task went on has its record.
+    /// The last 100 attempts that are over while the task went on have their records: all of them, except those of an
+    /// earlier task of the same id, from whose number this one goes on counting.
     private func records(_ fields: [String: String], _ state: TaskState) -> [String] {
         var found: [String] = []
         let attempt = Int(fields["attempt"] ?? "0") ?? -1
         // The latest one is told by the task's own fields, until the task goes back to its queue.
         let recorded = fields["worker"] == nil ? attempt : attempt - 1
         let outcomes: Set = ["failed", "timeout", "lost", "returned", "cancelled"]
-        for number in stride(from: 1, through: recorded, by: 1) {
+        let numbers = fields.keys.filter { $0.hasPrefix("attempt:") }.compactMap { Int($0.dropFirst(8)) }.sorted()
+        let ended = max(Int(fields["retry_count"] ?? "0") ?? 0, (Int(fields["deliveries"] ?? "0") ?? 0) - 1)
+        let expected = min(100, max(numbers.count, ended))
+        if numbers != Array((recorded - expected + 1)..<(recorded + 1)) {
+            found.append("its attempts have the records \(numbers), and \(recorded) of them are over")
+        }
+        for number in numbers {
             let text = fields["attempt:\(number)"] ?? ""
             guard let record = try? JSONDecoder().decode(Record.self, from: Data(text.utf8)) else {
-                found.append("attempt \(number) has no record, or one that cannot be read: \(text)")
+                found.append("attempt \(number) has a record that cannot be read: \(text)")
                 continue
             }
             if record.attempt != number || record.worker.isEmpty || !outcomes.contains(record.outcome) {
                 found.append("the record of attempt \(number) is wrong: \(text)")
             }
         }
-        for name in fields.keys where name.hasPrefix("attempt:") {
-            if let number = Int(name.dropFirst(8)), number > recorded {
-                found.append("has a record of attempt \(number)")
-            }
-        }
         return found
+    }
+
+    /// A purged task leaves its attempt number behind for a while, and nothing else.
+    var tombstoneViolations: [String] {
+        tombstones.flatMap { id -> [String] in
+            var found: [String] = []
+            let fields = task(id)
+            if Set(fields.keys) != ["state", "attempt"] || (Int(fields["attempt"] ?? "") ?? 0) < 1 {
+                found.append("task \(id) was purged, and its hash has \(fields.keys.sorted())")
+            }
+            if !expiring.contains("task:" + id) { found.append("task \(id) was purged, and its hash stays for ever") }
+            return found
+        }
     }
 }

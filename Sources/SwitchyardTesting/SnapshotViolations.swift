@@ -22,9 +22,10 @@ extension Snapshot {
 
     /// Everything that does not hold, a sentence for each.
     public var violations: [String] {
-        strangeKeys + taskIDs.flatMap(violations(ofTask:)) + strayMembers + workerViolations + countViolations
-            + batchViolations + lineViolations + limitViolations + dependencyViolations + capacityViolations
-            + stagedViolations
+        strangeKeys + taskIDs.flatMap(violations(ofTask:)) + tombstoneViolations + strayMembers + workerViolations
+            + poolViolations + countViolations + batchViolations + laneViolations + workViolations + limitViolations
+            + uniqueViolations + dependencyViolations + capacityViolations + reservationViolations + stepViolations
+            + stageViolations + flagViolations
     }
 
     /// Keys that no queue has, or with a type that they never have.
@@ -33,19 +34,26 @@ extension Snapshot {
             let kind = name.prefix { $0 != ":" }
             let isNamed = name.contains(":")
             switch (content, kind, isNamed) {
-            case (.hash, "config", false), (.hash, "stats", false), (.sortedSet, "pending", false),
-                (.sortedSet, "held", false), (.sortedSet, "leases", false), (.sortedSet, "finished", false),
-                (.sortedSet, "workers", false), (.sortedSet, "idle", false), (.hash, "task", true),
-                (.hash, "worker", true), (.hash, "attempts", true), (.hash, "batch", true), (.list, "wake", true),
-                (.stream, "log", true), (.sortedSet, "pending", true), (.sortedSet, "lanes", false),
-                (.sortedSet, "waiting", false), (.sortedSet, "blocked", _), (.sortedSet, "staged", false),
-                (.sortedSet, "staged_batches", false), (.set, "running", true), (.hash, "class", false),
-                (.hash, "classes", false), (.hash, "reserved", false), (.list, "dependents", true),
-                (.list, "cascade", false), (.hash, "fair", true), (.list, "members", true),
-                (.list, "batch_work", false), (.sortedSet, "schedules", false), (.hash, "schedule", true),
-                (.string(_, expires: true), "affinity", true), (.string(_, expires: true), "rate", true),
-                (.string, "unique", true):
+            case (.hash, "config", false), (.hash, "stats", false), (.hash, "class", false), (.hash, "classes", false),
+                (.hash, "reserved", false), (.hash, "stuck", false), (.hash, "virtual_time", false),
+                (.hash, "claims", false), (.hash, "task", true), (.hash, "worker", true), (.hash, "attempts", true),
+                (.hash, "batch", true), (.hash, "schedule", true), (.hash, "stage", true), (.hash, "stage_task", true),
+                (.sortedSet, "pending", _), (.sortedSet, "held", false), (.sortedSet, "waiting", false),
+                (.sortedSet, "leases", false), (.sortedSet, "finished", false), (.sortedSet, "workers", false),
+                (.sortedSet, "idle", _), (.sortedSet, "idle_pools", false), (.sortedSet, "lanes", false),
+                (.sortedSet, "closed", false), (.sortedSet, "lane_names", false), (.sortedSet, "unserved", false),
+                (.sortedSet, "work", true), (.sortedSet, "tenants", true), (.sortedSet, "past_tenants", true),
+                (.sortedSet, "dependents", true),
+                (.sortedSet, "schedules", false), (.sortedSet, "stages", false), (.set, "running", true),
+                (.set, "waiters", true), (.set, "reopening", false), (.list, "wake", true), (.list, "cascade", false),
+                (.list, "members", true),
+                (.list, "batch_work", false), (.list, "class_work", false), (.list, "stage_members", true),
+                (.stream, "log", true), (.string(_, expires: true), "affinity", true),
+                (.string(_, expires: true), "rate", true), (.string, "unique", true):
                 return nil
+            case (.sortedSet, "finished", true):
+                if Self.indexes.contains(name) { return nil }
+                return "key \(name) is unknown"
             default: return "key \(name) is unknown, or has a type that it never has"
             }
         }
@@ -55,16 +63,16 @@ extension Snapshot {
     private var strayMembers: [String] {
         var violations: [String] = []
         for index in Self.indexes + lines {
-            for id in sortedSet(index).keys where contents["task:" + id] == nil {
+            for id in sortedSet(index).keys where !hasTask(id) {
                 violations.append("\(index) has \(id), and there is no such task")
             }
         }
         for worker in ids("attempts:") {
-            for id in leases(of: worker).keys where contents["task:" + id] == nil {
+            for id in leases(of: worker).keys where !hasTask(id) {
                 violations.append("attempts:\(worker) has \(id), and there is no such task")
             }
         }
-        for id in ids("log:") where contents["task:" + id] == nil {
+        for id in ids("log:") where !hasTask(id) {
             violations.append("there is a log of \(id), and no such task")
         }
         return violations

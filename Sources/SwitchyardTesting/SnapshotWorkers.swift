@@ -5,7 +5,7 @@ extension Snapshot {
     var workerViolations: [String] {
         var found: [String] = []
         let registered = sortedSet("workers")
-        let idle = sortedSet("idle")
+        let classes = hash("class")
         for id in Set(registered.keys).union(ids("worker:")).sorted() {
             if registered[id] == nil { found.append("worker \(id) has a hash, and is not in workers") }
             if contents["worker:" + id] == nil { found.append("worker \(id) is in workers, and has no hash") }
@@ -15,29 +15,94 @@ extension Snapshot {
                 found.append("\(prefix)\(id) belongs to nobody registered")
             }
         }
-        for id in idle.keys where registered[id] == nil { found.append("worker \(id) is idle, and not registered") }
         for id in ids("worker:") {
             let fields = hash("worker:" + id)
-            let state = state(ofWorker: id)
-            if state["slots"] != Int(fields["slots"] ?? "") || state["draining"] != Int(fields["draining"] ?? "") {
+            guard let state = state(ofWorker: id) else {
+                found.append("worker \(id) has no state that can be read")
+                continue
+            }
+            if state.slots != Int(fields["slots"] ?? "") || state.draining != Int(fields["draining"] ?? "") {
                 found.append("worker \(id) says slots and draining otherwise in its hash than in its attempts")
             }
-            let wakeUps = listCount("wake:" + id)
+            if let name = state.workerClass, name != classes[id] ?? "" {
+                found.append("worker \(id) is of class \(classes[id] ?? "") by class, and of \(name) by its state")
+            }
             // A wake-up is taken by the pull that answers it, and only who sleeps is woken.
+            let wakeUps = listCount("wake:" + id)
             if wakeUps > 1 { found.append("worker \(id) has \(wakeUps) wake-ups") }
-            if wakeUps > 0, idle[id] != nil { found.append("worker \(id) sleeps, and has been woken") }
-            if idle[id] != nil, fields["draining"] == "1" { found.append("worker \(id) drains, and waits for work") }
-            if idle[id] != nil, state["asleep"] != 1 { found.append("worker \(id) is idle, and asleep is not set") }
             let held = leases(of: id)
             let slots = Int(fields["slots"] ?? "") ?? 0
             if held.count > slots { found.append("worker \(id) holds \(held.count) attempts on \(slots) slots") }
             let unstarted = held.values.filter { LeaseEntry($0)?.deadline == 0 }.count
             // May be more, until the next pull counts again; fewer would keep lost assignments from being sent again.
-            if (state["unstarted"] ?? 0) < unstarted {
+            if state.unstarted < unstarted {
                 found.append("worker \(id) has \(unstarted) unstarted attempts, and unstarted says fewer")
             }
         }
         return found
+    }
+
+    /// Sleeping workers: each in one pool, that of its class and of the room that it has left.
+    var poolViolations: [String] {
+        var found: [String] = []
+        var pools: [String: [String: Double]] = [:]
+        if contents["idle"] != nil { pools[""] = sortedSet("idle") }
+        for pool in ids("idle:") { pools[pool] = sortedSet("idle:" + pool) }
+        var sleepers: [String: String] = [:]
+        for (pool, workers) in pools.sorted(by: { $0.key < $1.key }) {
+            for worker in workers.keys.sorted() {
+                if let other = sleepers[worker] { found.append("worker \(worker) sleeps in “\(pool)” and “\(other)”") }
+                sleepers[worker] = pool
+                found += sleeperViolations(worker, in: pool).map { "worker \(worker) sleeps in “\(pool)”, and \($0)" }
+            }
+        }
+        let filed = sortedSet("idle_pools")
+        for pool in Set(pools.keys).union(filed.keys).sorted() where !(pool.isEmpty && filed[pool] == nil) {
+            let expected = pool.isEmpty ? nil : pools[pool].flatMap { poolScore(pool, $0.values.min()) }
+            if filed[pool] != expected {
+                found.append("idle_pools has “\(pool)” at \(filed[pool] ?? -1), expected \(expected ?? -1)")
+            }
+        }
+        return found
+    }
+
+    private func sleeperViolations(_ worker: String, in pool: String) -> [String] {
+        guard sortedSet("workers")[worker] != nil else { return ["is not registered"] }
+        guard let state = state(ofWorker: worker) else { return [] }
+        var found: [String] = []
+        if state.asleep != 1 { found.append("asleep is not set") }
+        if state.draining == 1 { found.append("drains") }
+        if state.workerClass == nil || state.pool != pool { found.append("belongs in “\(state.pool)”") }
+        if listCount("wake:" + worker) > 0 { found.append("has been woken") }
+        var left = LaneName(state.workerClass ?? "").amounts
+        var isWhole = true
+        for entry in leases(of: worker).values {
+            for (name, amount) in LaneName(LeaseEntry(entry)?.lane ?? "").amounts {
+                left[name, default: 0] -= amount
+                isWhole = false
+            }
+        }
+        let room = state.room.isEmpty ? LaneName(state.workerClass ?? "").amounts : LaneName(state.room).amounts
+        let isRight =
+            state.room.isEmpty == isWhole
+            && Set(room.keys).union(left.keys).allSatisfy {
+                // The text of a room has six digits.
+                abs((room[$0] ?? 0) - max(0, left[$0] ?? 0)) <= 1e-5 * max(1, left[$0] ?? 0)
+            }
+        if !isRight { found.append("has \(left) left") }
+        return found
+    }
+
+    /// Where a pool stands among those that are woken: by what its workers have, and by the one that has slept longest.
+    private func poolScore(_ pool: String, _ longest: Double?) -> Double? {
+        guard let longest else { return nil }
+        let parts = pool.split(separator: " ", omittingEmptySubsequences: false)
+        let left = LaneName(String(parts[parts.count - 1])).amounts
+        let labels = LaneName(String(parts[0])).labels.count
+        let cores = left["cpu"] ?? (left.isEmpty ? 0 : 1)
+        let endowment = Double(min(127, labels) * 64 + min(63, Int(cores)))
+        let epoch = 1_704_067_200_000.0
+        return endowment * Double(1 << 40) + max(0, (longest / 1000).rounded(.down) - epoch)
     }
 
     /// The counters in `stats` against what can be counted.
@@ -66,19 +131,20 @@ extension Snapshot {
         return found
     }
 
-    /// The counts of each batch against its tasks.
+    /// The counts of each batch against its tasks. Those that have not come into line yet are counted as pending.
     var batchViolations: [String] {
-        ids("batch:").flatMap { id -> [String] in
+        let tasksOfBatch = Dictionary(grouping: taskIDs.filter { task($0)["batch"] != nil }) { task($0)["batch"] ?? "" }
+        return ids("batch:").flatMap { id -> [String] in
             let fields = hash("batch:" + id)
             let counts = fields.compactMapValues(Int.init)
-            let tasks = taskIDs.filter { task($0)["batch"] == id }
+            let tasks = tasksOfBatch[id] ?? []
             var found: [String] = []
             var counted = 0
             var ended = 0
             var deleted = 0
             for state in TaskState.allCases {
                 let count = counts[state.rawValue] ?? 0
-                let there = tasks.filter { self.state($0) == state }.count
+                let there = tasks.filter { self.state($0) == state }.count + (state == .pending ? stillOpening(id) : 0)
                 counted += count
                 ended += state.isTerminal ? count : 0
                 deleted += count - there
@@ -94,6 +160,11 @@ extension Snapshot {
                 found.append(
                     "batch \(id): \(ended) of \(total) ended, finished_at is \(fields["finished_at"] ?? "absent")")
             }
+            if expiring.contains("batch:" + id) != (total == 0) {
+                found.append("batch \(id) of \(total) tasks stays for ever without tasks, or goes with tasks")
+            }
+            let members = listCount("members:" + id)
+            if members != total { found.append("batch \(id) of \(total) tasks has \(members) members") }
             return found
         }
     }

@@ -65,7 +65,8 @@ public struct TestQueue: Sendable {
     @discardableResult
     public func call(_ function: String, _ arguments: [RedisArgument]) async throws -> RESPValue {
         try await redis.client.send(
-            RedisCommand("FCALL", [.string("switchyard_" + function), 1, .string(keys.prefix)], arguments))
+            RedisCommand(
+                "FCALL", [.string("switchyard_" + function), 2, .string(keys.prefix), .string(keys.config)], arguments))
     }
 
     /// Any command, for planting damage and looking closely. `{}` in an argument stands for the queue's prefix.

@@ -47,15 +47,13 @@ public final class TestRedis: Sendable {
         return redis
     }
 
-    /// The library that the tests were built with; or the text in the file that `SWITCHYARD_TEST_LIBRARY` names, as a
-    /// version that nothing replaces, so that a planted bug is tried without building anything.
+    /// The library that the tests were built with; or the one that the environment names (``TestLibrary``), as a version that
+    /// nothing replaces.
     private func loadLibrary() async throws {
-        guard let path = ProcessInfo.processInfo.environment["SWITCHYARD_TEST_LIBRARY"] else {
-            return try await library.ensureLoaded()
-        }
-        let text = try String(contentsOfFile: path, encoding: .utf8)
-            .replacingOccurrences(of: "local VERSION = \(FunctionLibrary.version)\n", with: "local VERSION = 1000000\n")
-        _ = try await client.send(RedisCommand("FUNCTION", "LOAD", "REPLACE", .string(text)))
+        guard let text = try TestLibrary.text() else { return try await library.ensureLoaded() }
+        let pattern = /local VERSION = \d+/
+        let unreplaceable = text.replacing(pattern, with: "local VERSION = 1000000", maxReplacements: 1)
+        _ = try await client.send(RedisCommand("FUNCTION", "LOAD", "REPLACE", .string(unreplaceable)))
     }
 
     /// Runs `body` with a fresh server, which is gone afterwards, whatever happens.

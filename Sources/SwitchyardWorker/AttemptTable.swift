@@ -238,6 +238,12 @@ final class AttemptTable: Sendable {
         }
     }
 
+    /// Stops everything, and makes no call any more.
+    func abandon() {
+        stopAll()
+        change { $0.isClosed = true }
+    }
+
     /// Stops the attempts whose time is over. Answers when that of the next one is.
     func stopOverdue(now: ContinuousClock.Instant) -> ContinuousClock.Instant? {
         var next: ContinuousClock.Instant?

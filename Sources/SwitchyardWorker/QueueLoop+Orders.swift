@@ -76,6 +76,9 @@ extension QueueLoop {
                     refuse(error)
                 }
                 for stop in orders.stop { self.stop(stop.taskID, attempt: stop.attempt) }
+            } catch let error as SchedulerError where error.isReplacement {
+                for attempt in table.held { stop(attempt.taskID, attempt: attempt.attempt) }
+                stopForReplacement(error)
             } catch SchedulerError.workerNotFound {
                 logger.warning("this worker was taken for lost, and registers again")
                 for attempt in table.held { stop(attempt.taskID, attempt: attempt.attempt) }

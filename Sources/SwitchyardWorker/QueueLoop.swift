@@ -112,6 +112,12 @@ final class QueueLoop: Sendable {
         return nil
     }
 
+    /// Another process has the worker's id: what this one still runs is lost, and it leaves.
+    func stopForReplacement(_ error: SchedulerError) {
+        refuse(error)
+        table.abandon()
+    }
+
     /// It would miss tasks: the worker drains, and says why.
     func refuse(_ error: SchedulerError) {
         logger.error("this worker cannot serve the queue", metadata: ["error": "\(error)"])
@@ -150,10 +156,14 @@ final class QueueLoop: Sendable {
                     metadata: ["task_id": "\(report.taskID)", "error": "\(refusal)"])
             }
             start(table.settle(turn, answer.assignments, isCertain: !answer.isRepetition))
-            if answer.pullRefusal != nil {
+            if let refused = answer.pullRefusal {
+                if refused.isReplacement { return stopForReplacement(refused) }
                 await register()
                 table.noteWork()
             }
+        } catch let error as SchedulerError where error.isReplacement {
+            table.giveBack(turn)
+            stopForReplacement(error)
         } catch SchedulerError.workerNotFound {
             // Taken for lost. The next heartbeat tells which attempts are no longer ours.
             table.giveBack(turn)

@@ -36,6 +36,7 @@ public final class Worker: Service {
         logger[metadataKey: "worker_id"] = "\(id)"
         var registration = WorkerProtocol.Registration(slots: options.slots)
         registration.labels = options.labels
+        registration.only = options.only
         registration.resources = options.resources
         registration.host = options.host
         registration.processID = options.processID
@@ -43,11 +44,12 @@ public final class Worker: Service {
             partitions.count > 1 ? SlotBudget(slots: options.slots, partitions: partitions.count) : nil
         let drain = DrainOrder()
         var loops: [QueueLoop] = []
+        let nonce = QueuedTask.randomID()
         for functions in partitions.functions(queue: try Name.validate(queue, field: "queue"), logger: logger) {
             let partition = functions.keys.partition
             loops.append(
                 QueueLoop(
-                    link: try WorkerProtocol(worker: id, functions: functions), partitions: partitions,
+                    link: try WorkerProtocol(worker: id, nonce: nonce, functions: functions), partitions: partitions,
                     grant: budget.map { SlotGrant(budget: $0, partition: partition) }, registration: registration,
                     takesTogether: options.takesGroupsTogether, handler: handler, logger: logger,
                     onDrain: { drain.give() }))

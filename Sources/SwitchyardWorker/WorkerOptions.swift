@@ -6,6 +6,8 @@ public struct WorkerOptions: Sendable {
     public var slots: Int
     /// `label` or `label=value`, for tasks that require some.
     public var labels: [String] = []
+    /// Labels of it: it takes only tasks that require one of these, so that generic work leaves it free.
+    public var only: [String] = []
     /// What it offers to tasks that ask for some of it; a task that asks for what is not here never comes.
     public var resources = Resources()
     /// By preference takes tasks of one group together.

@@ -19,7 +19,9 @@ import Testing
     private func settle(_ world: World, _ queue: String) async throws {
         for _ in 0..<200 {
             let reply = try await world.redis.client.send(
-                RedisCommand("FCALL", "switchyard_tick", 1, .string("switchyard:{\(queue)}:"), "limit", "500"))
+                RedisCommand(
+                    "FCALL", "switchyard_tick", 2, .string("switchyard:{\(queue)}:"),
+                    .string("switchyard:{\(queue)}:config"), "limit", "500"))
             let fields = reply.array ?? []
             let more = fields.firstIndex { $0.string == "more" }.map { fields[$0 + 1].string }
             if more == "0" { return }

@@ -36,7 +36,7 @@ class Worker:
         self.wake = threading.Event()
 
     def call(self, function, *arguments):
-        return self.redis.fcall(f"switchyard_{function}", 1, self.prefix, "worker", self.id, *arguments)
+        return self.redis.fcall(f"switchyard_{function}", 2, self.prefix, self.prefix + "config", "worker", self.id, *arguments)
 
     def register(self):
         reply = self.call("register", "slots", self.slots)

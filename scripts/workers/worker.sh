@@ -5,7 +5,7 @@
 # A task's `payload` is the command line that it runs. Exit code 0 completes the task, any other fails it.
 set -u
 id=${1:?usage: worker.sh ID [QUEUE]} queue="switchyard:{${2:-default}}:"
-call() { local function=$1; shift; ${REDIS_CLI:-redis-cli} FCALL "switchyard_$function" 1 "$queue" worker "$id" "$@"; }
+call() { local function=$1; shift; ${REDIS_CLI:-redis-cli} FCALL "switchyard_$function" 2 "$queue" "${queue}config" worker "$id" "$@"; }
 field() { sed -n "/^$1\$/{n;p;q;}" <<<"$reply"; }   # the line after the name, in a reply of pairs
 
 trap 'draining=1' TERM INT

@@ -11,6 +11,8 @@ public struct SchedulerConfig: Sendable, Equatable {
     /// Ended tasks are deleted up to this long after their retention is over.
     public var cleanupInterval: Duration = .seconds(300)
     public var completedTaskRetention: Duration = .seconds(7200)
+    /// How many ended tasks are kept at most, whatever their retention; 0: no limit.
+    public var maxFinished = 0
     /// How long an attempt lives without a heartbeat.
     public var lease: Duration = .seconds(15)
     public var heartbeat: Duration = .seconds(5)
@@ -36,6 +38,7 @@ public struct SchedulerConfig: Sendable, Equatable {
             ("default_max_retries", defaultMaxRetries),
             ("cleanup_interval_ms", cleanupInterval.milliseconds),
             ("retention_ms", completedTaskRetention.milliseconds),
+            ("max_finished", maxFinished),
             ("lease_ms", lease.milliseconds),
             ("heartbeat_ms", heartbeat.milliseconds),
             ("assign_timeout_ms", assignTimeout.milliseconds),

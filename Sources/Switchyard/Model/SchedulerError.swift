@@ -39,6 +39,11 @@ public enum SchedulerError: Error, Sendable, Equatable {
         }
     }
 
+    /// Another process has registered with the worker's id: this one must stop, and not register again.
+    public var isReplacement: Bool {
+        if case .workerNotFound(let message) = self { message.contains(" is another process now") } else { false }
+    }
+
     /// Which part of the input is to blame.
     public var field: String? {
         if case .invalidInput(let field, _) = self { field } else { nil }
@@ -65,7 +70,7 @@ public enum SchedulerError: Error, Sendable, Equatable {
                 message: "Redis has no memory left for new tasks (maxmemory); those it has are still served",
                 redisAway: true)
         default:
-            let transient: Set = ["LOADING", "BUSY", "MASTERDOWN", "READONLY", "MISCONF", "NOREPLICAS", "CLUSTERDOWN"]
+            let transient: Set = ["LOADING", "BUSY", "MASTERDOWN", "READONLY", "MISCONF", "NOREPLICAS", "CLUSTERDOWN", "TRYAGAIN"]
             self = .internal(message: error.description, redisAway: transient.contains(error.code))
         }
     }

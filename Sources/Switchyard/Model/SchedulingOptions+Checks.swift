@@ -22,7 +22,7 @@ extension SchedulingOptions {
             ("affinity_key", affinityKey), ("group_key", groupKey), ("fairness_key", fairnessKey),
             ("concurrency_key", concurrencyKey), ("rate_key", rateKey), ("unique_key", uniqueKey),
         ] {
-            if let key { _ = try Name.validate(key, field: path + name) }
+            if let key { try Check.key(key, field: path + name) }
         }
         try Check.number(fairnessWeight, in: Self.weights, field: "\(path)fairness_weight", needs: fairnessKey)
         try Check.number(ratePerSecond, in: Self.rates, field: "\(path)rate_per_second", needs: rateKey)
@@ -102,6 +102,16 @@ enum Check {
         }
         guard key != nil else {
             throw failed(field(), "a key beside it that says what it is about", found: "none")
+        }
+    }
+
+    /// A key that a caller chooses, such as a repository's name: 1 to 200 bytes of UTF-8 without control characters.
+    static func key(_ text: String, field: String) throws(SchedulerError) {
+        guard (1...200).contains(text.utf8.count) else {
+            throw failed(field, "1 to 200 bytes", found: "\(text.utf8.count)")
+        }
+        guard text.unicodeScalars.allSatisfy({ $0.properties.generalCategory != .control }) else {
+            throw failed(field, "text without control characters", found: Name.shown(text))
         }
     }
 

@@ -1,4 +1,4 @@
-/// Where a task is in its life. The functions in Redis alone change it (`Functions/lib/states.lua` is the same table).
+/// Where a task is in its life. The functions in Redis alone change it (`Functions/core/states.lua` is the same table).
 ///
 /// `pending → assigned → running → completed | failed | timeout | cancelled`; the last four are terminal.
 public enum TaskState: String, Sendable, CaseIterable, Codable {

@@ -72,24 +72,14 @@ extension SchedulerHandle {
         let name = name.map(Demand.canonicalName)
         var demand = Demand(classes: [], unserved: 0)
         var lanes: [(ready: Int, servedBy: Set<String>)] = []
-        for reply in try await all({
-            try await $0.call("demand", name.map { ["class", .string($0)] } ?? []).array ?? []
-        }) {
-            guard reply.count == 2, let someLanes = reply[0].array, let classes = reply[1].array else {
-                throw SchedulerError.internal(
-                    message: "switchyard_demand answered something unexpected", redisAway: false)
-            }
-            for entry in classes.compactMap(\.array) where entry.count >= 5 {
-                let numbers = entry.dropFirst().map { Int($0.int ?? 0) }
-                demand.add(
-                    Demand.Class(
-                        name: entry[0].string ?? "", workers: numbers[0], slots: numbers[1], busy: numbers[2],
-                        draining: numbers[3], ready: 0,
-                        slotsPerWorker: numbers[0] > 0 ? Double(numbers[1]) / Double(numbers[0]) : Double(slots)))
-            }
-            lanes += someLanes.compactMap(\.array).filter { $0.count >= 2 }.map {
-                (Int($0[1].int ?? 0), Set($0.dropFirst(2).compactMap(\.string)))
-            }
+        for part in try await all({ try await $0.demand(countingClass: name) }) {
+            for one in part.classes { demand.add(one) }
+            lanes += part.lanes
+        }
+        if let name, !demand.classes.contains(where: { $0.name == name }) {
+            demand.classes.append(
+                Demand.Class(
+                    name: name, workers: 0, slots: 0, busy: 0, draining: 0, ready: 0, slotsPerWorker: Double(slots)))
         }
         demand.classes.sort { $0.name.utf8.lexicographicallyPrecedes($1.name.utf8) }
         for lane in lanes { demand.count(ready: lane.ready, servedBy: lane.servedBy) }
@@ -98,6 +88,46 @@ extension SchedulerHandle {
 }
 
 extension QueueFunctions {
+    /// What `switchyard_demand` says of one partition, its pages together.
+    fileprivate func demand(
+        countingClass name: String?
+    ) async throws -> (classes: [Demand.Class], lanes: [(ready: Int, servedBy: Set<String>)]) {
+        var classes: [String: Demand.Class] = [:]
+        var lanes: [(ready: Int, servedBy: Set<String>)] = []
+        var cursor = ""
+        repeat {
+            var arguments: [RedisArgument] = []
+            if let name { arguments.add("class", .string(name)) }
+            if !cursor.isEmpty { arguments.add("cursor", .string(cursor)) }
+            let page = try await call("demand", arguments).array ?? []
+            guard page.count == 3, let someLanes = page[0].array, let someClasses = page[1].array,
+                let next = page[2].string
+            else {
+                throw SchedulerError.internal(
+                    message: "switchyard_demand replied something unexpected", redisAway: false)
+            }
+            for entry in someClasses.compactMap(\.array) where entry.count >= 5 {
+                let name = entry[0].string ?? ""
+                let numbers = entry.dropFirst().map { Int($0.int ?? 0) }
+                var one =
+                    classes[name]
+                    ?? Demand.Class(
+                        name: name, workers: 0, slots: 0, busy: 0, draining: 0, ready: 0, slotsPerWorker: 0)
+                one.workers += numbers[0]
+                one.slots += numbers[1]
+                one.busy += numbers[2]
+                one.draining += numbers[3]
+                one.slotsPerWorker = one.workers > 0 ? Double(one.slots) / Double(one.workers) : 0
+                classes[name] = one
+            }
+            lanes += someLanes.compactMap(\.array).filter { $0.count >= 2 }.map {
+                (Int($0[1].int ?? 0), Set($0.dropFirst(2).compactMap(\.string)))
+            }
+            cursor = next
+        } while !cursor.isEmpty
+        return (Array(classes.values), lanes)
+    }
+
     /// Changes settings here, and answers all with the values that now hold.
     @discardableResult
     func configure(_ settings: [(name: String, value: Int)]) async throws -> [String: Int] {

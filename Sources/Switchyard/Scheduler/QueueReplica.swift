@@ -16,7 +16,7 @@ struct QueueReplica: Sendable {
     let health: ReplicaHealth
     let logger: Logger
 
-    /// Between two looks of the reconciler, each at one stretch of one index.
+    /// Between two looks of the reconciler, each at one piece of the queue.
     private static let reconcileInterval: Duration = .seconds(10)
 
     /// Runs until cancelled.
@@ -183,27 +183,25 @@ struct QueueReplica: Sendable {
     // MARK: Reconciling
 
     private func reconcile() async {
-        var stretches: [(index: String, rank: Int64)] = ["pending", "held", "leases", "finished"].map { ($0, 0) }
+        var cursor = ""
         while (try? await Task.sleep(for: Self.reconcileInterval)) != nil {
-            var stretch = stretches.removeFirst()
             do {
-                let reply = try await functions.call(
-                    "reconcile", ["index", .string(stretch.index), "rank", .integer(stretch.rank)])
-                stretch.rank = reply.array?.first?.int ?? 0
+                let reply = try await functions.call("reconcile", ["cursor", .string(cursor)])
                 let repaired = reply.array?.last?.int ?? 0
                 if repaired > 0 {
                     logger.error(
-                        "an index disagreed with its tasks and was repaired: something else wrote to the queue's keys",
+                        "keys of the queue disagreed and were repaired: something else wrote to them, or Redis lost some",
                         metadata: [
-                            "queue": "\(functions.keys.place)", "index": "\(stretch.index)", "count": "\(repaired)",
+                            "queue": "\(functions.keys.place)", "cursor": "\(cursor)", "count": "\(repaired)",
                         ])
                 }
+                cursor = reply.array?.first?.string ?? ""
             } catch {
                 // The tick says it when Redis is away.
                 logger.debug(
                     "could not reconcile", metadata: ["queue": "\(functions.keys.place)", "error": "\(error)"])
+                cursor = ""
             }
-            stretches.append(stretch)
         }
     }
 }

@@ -1,3 +1,5 @@
+import Crypto
+import Foundation
 import NIOCore
 import RedisClient
 
@@ -23,9 +25,18 @@ extension SchedulerHandle {
     /// part: each of these costs Redis up to three times as much.
     static let specialTasksPerCall = 50
 
-    private static func tasksPerCall(for tasks: [QueuedTask]) -> Int {
+    /// How many dependencies, all tasks together, and how many bytes of what may be long, go in one call.
+    static let dependenciesPerCall = 500
+    static let bytesPerCall = 1 << 20
+
+    /// Whether one call takes all the tasks.
+    private static func fitsOneCall(_ tasks: [QueuedTask]) -> Bool {
         let plain = SchedulingOptions()
-        return tasks.contains { $0.scheduling != plain } ? specialTasksPerCall : tasksPerCall
+        let most = tasks.contains { $0.scheduling != plain } ? specialTasksPerCall : tasksPerCall
+        guard tasks.count <= most else { return false }
+        if tasks.count <= 1 { return true }
+        return tasks.reduce(0) { $0 + $1.scheduling.dependsOn.count } <= dependenciesPerCall
+            && tasks.reduce(0) { $0 + $1.longBytes } <= bytesPerCall
     }
 
     /// Adds a task. Repeating it after a lost reply adds it once.
@@ -53,7 +64,7 @@ extension SchedulerHandle {
         var prepared: [QueuedTask] = []
         prepared.reserveCapacity(tasks.count)
         for task in tasks { prepared.append(try await self.prepared(task)) }
-        let isInParts = tasks.count > Self.tasksPerCall(for: tasks)
+        let isInParts = !Self.fitsOneCall(tasks)
         let needsBatch = onComplete != nil || isInParts
         let batch =
             try batch.map { try Name.validate($0, field: "batch_id") }
@@ -135,37 +146,84 @@ extension QueueFunctions {
     }
 
     /// Stages the tasks in parts, each after those that it depends on, and opens the batch. What was staged is deleted
-    /// when a part is refused; when that fails too, a replica deletes it after an hour.
+    /// when a part is refused; when that fails too, a tick deletes it half a minute later.
     fileprivate func submitInParts(
         _ tasks: [QueuedTask], head: [RedisArgument], followUp: [RedisArgument], batch: String
     ) async throws -> [SchedulerHandle.Submission] {
         let order = try DependencyOrder.order(of: tasks)
+        let stage = Self.stageToken(of: tasks)
+        let name: [RedisArgument] = ["batch", .string(batch), "stage", .string(stage)]
         var submissions: [Int: SchedulerHandle.Submission] = [:]
         submissions.reserveCapacity(tasks.count)
-        var isStaged = false
         do {
-            for start in stride(from: 0, to: order.count, by: SchedulerHandle.specialTasksPerCall) {
-                let part = order[start..<min(start + SchedulerHandle.specialTasksPerCall, order.count)]
-                let head = head + ["stage", "1"] + (start == 0 ? followUp : [])
+            for (number, part) in Self.parts(of: order, tasks).enumerated() {
+                let head = head + ["stage", .string(stage)] + (number == 0 ? followUp : [])
                 let added = try await submit(part.map { tasks[$0] }, head: head, batch: batch)
-                isStaged = isStaged || added.contains { !$0.isRepetition }
                 for (index, submission) in zip(part, added) { submissions[index] = submission }
             }
-            _ = try await call("open_batch", ["batch", .string(batch)])
+            // Of a repetition everything is there already; else its tasks come into line by these calls.
+            if submissions.values.contains(where: { !$0.isRepetition }) {
+                while let left = try await call("open_batch", name).int, left > 0 {}
+            }
         } catch {
-            if isStaged { await abandon(batch) }
+            await abandon(name)
             throw error
         }
         return tasks.indices.compactMap { submissions[$0] }
     }
 
+    /// The name of a stage is derived from what is staged, so that the same submission, made again after its replica died,
+    /// takes over what stands there.
+    private static func stageToken(of tasks: [QueuedTask]) -> String {
+        var hash = SHA256()
+        for task in tasks {
+            var content = task
+            content.requestToken = nil
+            for argument in content.submission { hash.update(data: Data("\(argument)\n".utf8)) }
+        }
+        return hash.finalize().prefix(16).map { byte in
+            String(byte >> 4, radix: 16) + String(byte & 15, radix: 16)
+        }.joined()
+    }
+
+    /// The tasks in `order`, cut into parts that one call takes.
+    private static func parts(of order: [Int], _ tasks: [QueuedTask]) -> [[Int]] {
+        var parts: [[Int]] = [[]]
+        var dependencies = 0
+        var bytes = 0
+        for index in order {
+            let task = tasks[index]
+            dependencies += task.scheduling.dependsOn.count
+            bytes += task.longBytes
+            let isFull =
+                parts[parts.count - 1].count == SchedulerHandle.specialTasksPerCall
+                || dependencies > SchedulerHandle.dependenciesPerCall || bytes > SchedulerHandle.bytesPerCall
+            if isFull, !parts[parts.count - 1].isEmpty {
+                parts.append([])
+                dependencies = task.scheduling.dependsOn.count
+                bytes = task.longBytes
+            }
+            parts[parts.count - 1].append(index)
+        }
+        return parts
+    }
+
     /// Deletes the parts of a batch that was not opened. Does nothing to one that was.
-    private func abandon(_ batch: String) async {
-        // A cancelled task cannot send. What cannot be deleted now, a tick drops an hour later; the caller is told why the
+    private func abandon(_ name: [RedisArgument]) async {
+        // A cancelled task cannot send. What cannot be deleted now, a tick deletes soon; the caller is told why the
         // submission failed, which is the error that matters.
         await Task {
-            while let deleted = try? await call("abandon_batch", ["batch", .string(batch)]).int, deleted > 0 {
+            while let deleted = try? await call("abandon_batch", name).int, deleted > 0 {
             }
         }.value
+    }
+}
+
+extension QueuedTask {
+    /// Bytes of what may be long.
+    fileprivate var longBytes: Int {
+        (request.payload?.readableBytes ?? 0) + request.args.reduce(0) { $0 + $1.utf8.count }
+            + request.command.reduce(0) { $0 + $1.utf8.count }
+            + request.environment.reduce(0) { $0 + $1.key.utf8.count + $1.value.utf8.count }
     }
 }

@@ -1,3 +1,4 @@
+import Foundation
 import RedisClient
 
 // The list of tasks, a page at a time. Of several partitions the pages are merged: each is asked for a whole page, the first
@@ -9,13 +10,15 @@ extension SchedulerHandle {
     /// - Parameters:
     ///   - limit: 1 to 500.
     ///   - cursor: of the page before; nil for the first.
-    /// - Returns: the tasks, and the cursor of the next page unless this was the last. A page may be short.
+    /// - Returns: the tasks, and the cursor of the next page unless this was the last. A page may be short, or empty, for a call
+    ///   looks at a bounded number of tasks: `scannedUntil` is when the last one that it looked at was submitted or ended (nil
+    ///   at the end, and of several partitions).
     public func listTasks(
         _ filter: Filter = Filter(), limit: Int = 50, cursor: String? = nil
-    ) async throws -> (tasks: [QueuedTask], cursor: String?) {
+    ) async throws -> (tasks: [QueuedTask], cursor: String?, scannedUntil: Date?) {
         guard partitions.count > 1 else {
             let page = try await functions[0].list(filter, limit: limit, cursor: cursor)
-            return (page.tasks, page.cursor)
+            return (page.tasks, page.cursor, page.scannedUntil)
         }
         var cursors = try PageCursors(cursor, partitions: partitions.count)
         let pages = try await pages(of: cursors, filter) { _ in limit }
@@ -34,7 +37,7 @@ extension SchedulerHandle {
             }
         }
         let merged = MergedPage(shown.map { TaskPage(tasks: $0.tasks) }, limit: limit)
-        return (merged.tasks, cursors.text)
+        return (merged.tasks, cursors.text, nil)
     }
 
     /// A page of each partition that has not come to its end and is asked for more than 0 tasks.
@@ -58,9 +61,10 @@ extension SchedulerHandle {
 private struct TaskPage: Sendable {
     var tasks: [QueuedTask] = []
     var cursor: String?
+    var scannedUntil: Date?
 }
 
-/// How far a list has come in each partition; as a text, their cursors joined by "/", which no cursor holds.
+/// How far a list has come in each partition; as a text, their cursors joined by "/", which is escaped in them.
 private struct PageCursors {
     enum Place {
         /// "": at the beginning.
@@ -78,7 +82,16 @@ private struct PageCursors {
                 message: "cursor: expected one that an earlier page gave, found \(Name.shown(text ?? ""))")
         }
         places =
-            parts?.map { $0 == Self.endMark ? .end : .at(String($0)) } ?? Array(repeating: .at(""), count: partitions)
+            parts?.map { $0 == Self.endMark ? .end : .at(Self.unescaped(String($0))) }
+            ?? Array(repeating: .at(""), count: partitions)
+    }
+
+    private static func escaped(_ cursor: String) -> String {
+        cursor.replacing("%", with: "%25").replacing("/", with: "%2F")
+    }
+
+    private static func unescaped(_ text: String) -> String {
+        text.replacing("%2F", with: "/").replacing("%25", with: "%")
     }
 
     mutating func advance(_ index: Int, _ page: TaskPage) {
@@ -90,7 +103,7 @@ private struct PageCursors {
     var text: String? {
         let texts = places.map { place in
             switch place {
-            case .at(let cursor): cursor
+            case .at(let cursor): Self.escaped(cursor)
             case .end: Self.endMark
             }
         }
@@ -122,7 +135,7 @@ private struct MergedPage {
 }
 
 extension QueuedTask {
-    /// The order of a list across partitions (`Functions/api/list.lua` has that within one).
+    /// The order of a list across partitions (`Functions/api/tasks/list.lua` has that within one).
     fileprivate var placeInList: (Int, Int, Double) {
         let level = priority?.level ?? 0
         let submitted = submittedAt?.timeIntervalSince1970 ?? 0
@@ -146,11 +159,12 @@ extension QueueFunctions {
         ]
         for case (let name, let value?) in filters { arguments += [.string(name), .string(value)] }
         let page = try await call("list", arguments).array ?? []
-        guard page.count == 2, let next = page[0].string, let tasks = page[1].array else {
+        guard page.count == 3, let next = page[0].string, let tasks = page[1].array else {
             throw SchedulerError.internal(
                 message: "switchyard_list answered something else than a page", redisAway: false)
         }
         return TaskPage(
-            tasks: try tasks.map { try QueuedTask(ReplyFields($0)) }, cursor: next.isEmpty ? nil : next)
+            tasks: try tasks.map { try QueuedTask(ReplyFields($0)) }, cursor: next.isEmpty ? nil : next,
+            scannedUntil: page[2].string.flatMap(Double.init).map { Date(timeIntervalSince1970: $0 / 1000) })
     }
 }

@@ -1,3 +1,5 @@
+import RedisClient
+
 /// The names of the keys and channels of a queue, or of one of its partitions. This file and `Functions/` are the only
 /// places that know them.
 public struct Keys: Sendable, Equatable {
@@ -19,6 +21,10 @@ public struct Keys: Sendable, Equatable {
 
     /// SET of the queues that replicas look after. It belongs to no queue, so it is written outside their functions.
     public static let queues = "switchyard:queues"
+
+    /// The keys that a function call declares, after their number. Two of them, so that in a Redis Cluster a slot that migrates
+    /// replies TRYAGAIN instead of running a function on half of the queue.
+    var declared: [RedisArgument] { [2, .string(prefix), .string(config)] }
 
     public func task(_ id: String) -> String { "\(prefix)task:\(id)" }
     public func log(_ id: String) -> String { "\(prefix)log:\(id)" }

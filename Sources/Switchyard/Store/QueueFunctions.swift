@@ -31,7 +31,7 @@ public struct QueueFunctions: Sendable {
         _ function: String, _ arguments: [RedisArgument]
     ) async throws -> (reply: RESPValue, repeated: Bool) {
         let command = RedisCommand(
-            "FCALL", [.string("switchyard_\(function)"), 1, .string(keys.prefix)], arguments)
+            "FCALL", [.string("switchyard_\(function)")] + keys.declared, arguments)
         let start = ContinuousClock.now
         var repeated = false
         var restored = false

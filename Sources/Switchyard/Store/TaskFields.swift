@@ -111,7 +111,7 @@ extension QueuedTask {
     }
 }
 
-/// What `Functions/lib/attempts.lua` records of an attempt that is over.
+/// What `Functions/core/attempts.lua` records of an attempt that is over.
 private struct AttemptRecord: Decodable {
     let number: Int
     let worker: String

@@ -8,6 +8,9 @@ import RedisClient
 /// Every method throws ``SchedulerError``, or `CancellationError`; answers about single tasks are values.
 public struct WorkerProtocol: Sendable {
     public let worker: String
+    /// Of the process that speaks: another process that registers with the same id and another nonce replaces it. Nil: it
+    /// cannot be told apart from a later process with its id.
+    public let nonce: String?
     public let functions: QueueFunctions
 
     /// - Throws: ``SchedulerError/invalidInput(field:message:)`` for a bad id or queue.
@@ -20,15 +23,23 @@ public struct WorkerProtocol: Sendable {
                 queue: try Name.validate(queue, field: "queue"), partition: partition, client: client, logger: logger))
     }
 
-    public init(worker: String, functions: QueueFunctions) throws(SchedulerError) {
+    public init(worker: String, nonce: String? = nil, functions: QueueFunctions) throws(SchedulerError) {
         self.worker = try Name.validate(worker, field: "worker")
+        self.nonce = try nonce.map { nonce throws(SchedulerError) in try Name.validate(nonce, field: "nonce") }
         self.functions = functions
+    }
+
+    /// The pairs that say who calls.
+    private var identity: [RedisArgument] {
+        ["worker", .string(worker)] + (nonce.map { ["nonce", .string($0)] } ?? [])
     }
 
     /// What a worker tells of itself. `slots`: 1 to 1000 attempts at once.
     public struct Registration: Sendable, Equatable {
         public var slots: Int
         public var labels: [String] = []
+        /// Labels of it: it takes only tasks that require one of these. Empty: it takes all that it serves.
+        public var only: [String] = []
         /// What it offers to the tasks that ask for some of it.
         public var resources = Resources()
         public var host: String?
@@ -56,12 +67,15 @@ public struct WorkerProtocol: Sendable {
         public var lease: Duration
     }
 
-    /// Makes the worker known; also after a reconnect, which changes nothing that it holds.
+    /// Makes the worker known; also after a reconnect, which changes nothing that it holds. What a former process of the same
+    /// id and another nonce held is lost.
     public func register(_ registration: Registration) async throws -> Terms {
-        var arguments: [RedisArgument] = [
-            "worker", .string(worker), "protocol", "1", "slots", .integer(Int64(registration.slots)),
-            "labels", .string(registration.labels.joined(separator: ",")),
-        ]
+        var arguments: [RedisArgument] =
+            identity + [
+                "protocol", "1", "slots", .integer(Int64(registration.slots)),
+                "labels", .string(registration.labels.joined(separator: ",")),
+            ]
+        if !registration.only.isEmpty { arguments.add("only", .string(registration.only.joined(separator: ","))) }
         try registration.resources.check(path: "resources.")
         for (name, value) in registration.resources.arguments { arguments += [.string(name), .string(value)] }
         let optional: [(String, String?)] = [
@@ -69,13 +83,15 @@ public struct WorkerProtocol: Sendable {
             ("version", registration.version),
         ]
         for case (let name, let value?) in optional { arguments += [.string(name), .string(value)] }
-        let fields = try ReplyFields(await functions.call("register", arguments))
+        var fields = try ReplyFields(await functions.call("register", arguments))
+        // One call ends a bounded number of the attempts of a former process.
+        while fields.flag("again") { fields = try ReplyFields(await functions.call("register", arguments)) }
         return Terms(heartbeat: fields.duration("heartbeat_ms"), lease: fields.duration("lease_ms"))
     }
 
     /// Leaves. What it still holds is lost at once, so a worker drains first.
     public func deregister() async throws {
-        _ = try await functions.call("deregister", ["worker", .string(worker)])
+        _ = try await functions.call("deregister", identity)
     }
 
     /// Up to `max` tasks, started.
@@ -121,9 +137,8 @@ public struct WorkerProtocol: Sendable {
     public func finish(
         _ reports: [Report], pull: Int, holding: Int, together: Bool = false
     ) async throws -> Answer {
-        var arguments: [RedisArgument] = []
-        arguments.reserveCapacity(10 + 10 * reports.count)
-        arguments.add("worker", .string(worker))
+        var arguments = identity
+        arguments.reserveCapacity(12 + 10 * reports.count)
         arguments.add(reports.isEmpty ? "max" : "pull", .integer(Int64(pull)))
         arguments.add("start", "1")
         arguments.add("holding", .integer(Int64(holding)))
@@ -162,7 +177,7 @@ public struct WorkerProtocol: Sendable {
     public func heartbeat(
         _ attempts: [(taskID: String, attempt: Int, progress: ByteBuffer?)]
     ) async throws -> Orders {
-        var arguments: [RedisArgument] = ["worker", .string(worker)]
+        var arguments = identity
         for attempt in attempts {
             arguments += ["task", .string(attempt.taskID), "attempt", .integer(Int64(attempt.attempt))]
             if let progress = attempt.progress { arguments += ["progress", .buffer(progress)] }
@@ -184,9 +199,8 @@ public struct WorkerProtocol: Sendable {
     public func log(
         taskID: String, attempt: Int, _ pieces: [(stream: String, data: ByteBuffer)]
     ) async throws {
-        var arguments: [RedisArgument] = [
-            "worker", .string(worker), "task", .string(taskID), "attempt", .integer(Int64(attempt)),
-        ]
+        var arguments: [RedisArgument] =
+            identity + ["task", .string(taskID), "attempt", .integer(Int64(attempt))]
         for piece in pieces { arguments += [.string(piece.stream), .buffer(piece.data)] }
         _ = try await functions.call("log", arguments)
     }
@@ -216,10 +230,10 @@ public struct WorkerProtocol: Sendable {
     public func sleepAndPull(
         timeout: Duration, max: Int, holding: Int, together: Bool = false
     ) async throws -> Awakening {
-        var arguments: [RedisArgument] = [
-            "switchyard_pull", 1, .string(functions.keys.prefix), "worker", .string(worker), "max",
-            .integer(Int64(max)), "start", "1", "holding", .integer(Int64(holding)),
-        ]
+        var arguments: [RedisArgument] =
+            ["switchyard_pull"] + functions.keys.declared + identity + [
+                "max", .integer(Int64(max)), "start", "1", "holding", .integer(Int64(holding)),
+            ]
         if together { arguments.add("together", "1") }
         let seconds = String(format: "%.3f", timeout.seconds)
         let replies = try await functions.client.sendBlocking(

@@ -112,6 +112,9 @@ struct SchedulerOptions: ParsableArguments {
     @Option(help: ArgumentHelp("How long ended tasks are kept (default 7200).", valueName: "seconds"))
     var completedTaskRetention: Seconds?
 
+    @Option(help: ArgumentHelp("Ended tasks kept at most; 0: no limit (default 0).", valueName: "n"))
+    var maxFinished: Int?
+
     @Option(help: ArgumentHelp("How long an attempt lives without a heartbeat (default 15).", valueName: "seconds"))
     var lease: Seconds?
 
@@ -140,7 +143,7 @@ struct SchedulerOptions: ParsableArguments {
         let counts: [(Setting, Int?)] = [
             (.maxQueueLength, maxQueueLength), (.defaultMaxRetries, defaultMaxRetries),
             (.schedulerIntervalMS, schedulerIntervalMs), (.maxDeliveries, maxDeliveries),
-            (.retryJitterPercent, retryJitterPercent), (.logMaxEntries, logMaxEntries),
+            (.retryJitterPercent, retryJitterPercent), (.logMaxEntries, logMaxEntries), (.maxFinished, maxFinished),
         ]
         let durations: [(Setting, Seconds?)] = [
             (.defaultTaskTimeout, defaultTaskTimeout), (.cleanupInterval, cleanupInterval),

@@ -178,6 +178,7 @@ struct EffectiveSettings: Sendable {
         config.schedulerInterval = .milliseconds(count(.schedulerIntervalMS))
         config.cleanupInterval = duration(.cleanupInterval)
         config.completedTaskRetention = duration(.completedTaskRetention)
+        config.maxFinished = count(.maxFinished)
         config.lease = duration(.lease)
         config.heartbeat = duration(.heartbeat)
         config.assignTimeout = duration(.assignTimeout)

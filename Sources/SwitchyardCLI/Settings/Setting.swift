@@ -15,6 +15,7 @@ enum Setting: String, CaseIterable, Sendable {
     case schedulerIntervalMS = "scheduler_interval_ms"
     case cleanupInterval = "cleanup_interval"
     case completedTaskRetention = "completed_task_retention"
+    case maxFinished = "max_finished"
     case lease
     case heartbeat
     case assignTimeout = "assign_timeout"
@@ -51,6 +52,7 @@ enum Setting: String, CaseIterable, Sendable {
         case .schedulerIntervalMS: .count(config.schedulerInterval.milliseconds)
         case .cleanupInterval: .seconds(config.cleanupInterval.seconds)
         case .completedTaskRetention: .seconds(config.completedTaskRetention.seconds)
+        case .maxFinished: .count(config.maxFinished)
         case .lease: .seconds(config.lease.seconds)
         case .heartbeat: .seconds(config.heartbeat.seconds)
         case .assignTimeout: .seconds(config.assignTimeout.seconds)
@@ -75,7 +77,7 @@ enum Setting: String, CaseIterable, Sendable {
         }
     }
 
-    /// What the queue accepts (`Functions/api/configure.lua`), refused here already: a replica would only log it.
+    /// What the queue accepts (`Functions/api/queue/configure.lua`), refused here already: a replica would only log it.
     var range: ClosedRange<Double>? {
         switch self {
         case .partitions: 1...Double(Partitions.most)
@@ -85,6 +87,7 @@ enum Setting: String, CaseIterable, Sendable {
         case .schedulerIntervalMS: 10...60_000
         case .cleanupInterval, .retryDelay, .retryDelayMax: 0...86_400
         case .completedTaskRetention: 0...31_536_000
+        case .maxFinished: 0...100_000_000
         case .lease, .assignTimeout: 0.1...3600
         case .heartbeat: 0.02...3600
         case .maxDeliveries: 1...1000

@@ -31,6 +31,11 @@ struct RunWorker: AsyncParsableCommand {
         help: ArgumentHelp("What it is or has, for tasks that require it: label or key=value.", valueName: "k=v"))
     var labels: [String] = []
 
+    @Option(
+        help: ArgumentHelp(
+            "Take only tasks that require this label of the worker; repeatable.", valueName: "label"))
+    var only: [String] = []
+
     @Option(help: ArgumentHelp("Cores that it offers.", valueName: "cores"))
     var cpu: Double?
 
@@ -62,6 +67,9 @@ struct RunWorker: AsyncParsableCommand {
         if let label = labels.first(where: { !Self.isLabel($0) }) {
             throw ValidationError("--label: expected label or key=value, found \"\(label)\"")
         }
+        if let label = only.first(where: { only in !labels.contains { $0.prefix { $0 != "=" } == only } }) {
+            throw ValidationError("--only: expected the name of a --label of this worker, found \"\(label)\"")
+        }
         if let problem = Amount.problem(in: resources) { throw ValidationError(problem) }
     }
 
@@ -75,6 +83,7 @@ struct RunWorker: AsyncParsableCommand {
         let processID = ProcessInfo.processInfo.processIdentifier
         var workerOptions = WorkerOptions(slots: slots)
         workerOptions.labels = labels
+        workerOptions.only = only
         workerOptions.cpu = cpu
         workerOptions.memoryMB = memoryMB
         workerOptions.resources.custom = Dictionary(uniqueKeysWithValues: resources.map { ($0.name, $0.value) })

@@ -21,6 +21,7 @@ enum Settings {
         Setting(name: "retry_delay_max_seconds", stored: "retry_delay_max_ms", range: 0...86_400_000),
         Setting(name: "retry_jitter_percent", stored: "retry_jitter_percent", range: 0...100),
         Setting(name: "retention_seconds", stored: "retention_ms", range: 0...31_536_000_000),
+        Setting(name: "max_finished", stored: "max_finished", range: 0...100_000_000),
         Setting(name: "cleanup_interval_seconds", stored: "cleanup_interval_ms", range: 0...86_400_000),
         Setting(name: "lease_seconds", stored: "lease_ms", range: 100...3_600_000),
         Setting(name: "heartbeat_seconds", stored: "heartbeat_ms", range: 20...3_600_000),

@@ -34,7 +34,10 @@ struct QueueFeatureTests {
             try await queue.tickUntilDone()
             let left = try await queue.snapshot()
             #expect(left.taskIDs.isEmpty)
-            for prefix in ["pending", "held", "waiting", "blocked", "running:", "unique:", "batch:", "dependents:"] {
+            for prefix in [
+                "pending", "held", "waiting", "lane", "closed", "running:", "waiters:", "unique:", "batch:", "members:",
+                "dependents:",
+            ] {
                 #expect(left.contents.keys.filter { $0.hasPrefix(prefix) }.isEmpty)
             }
         }

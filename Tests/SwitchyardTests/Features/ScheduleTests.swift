@@ -29,7 +29,8 @@ struct ScheduleTests {
                     group.addTask {
                         try await client.send(
                             RedisCommand(
-                                "FCALL", "switchyard_fire", 1, .string(queue.keys.prefix), "schedule", "nightly", "due",
+                                "FCALL", "switchyard_fire", 2, .string(queue.keys.prefix), .string(queue.keys.config),
+                                "schedule", "nightly", "due",
                                 .integer(Self.past), "next", .integer(Self.past + 1000))
                         ).string
                     }

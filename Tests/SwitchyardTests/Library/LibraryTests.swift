@@ -81,9 +81,7 @@ struct LibraryTests {
             flags[String(name.dropFirst("switchyard_".count))] = Set(
                 (function.pairs["flags"]?.array ?? []).compactMap(\.string))
         }
-        let readers: Set = [
-            "get", "list", "stats", "batch", "workers", "version", "demand", "explain", "schedules",
-        ]
+        let readers: Set = ["list", "stats", "batch", "workers", "version", "demand", "schedules"]
         let shed: Set = ["submit", "retry", "log", "open_batch", "fire", "schedule"]
         for (name, found) in flags {
             let expected: Set<String> =

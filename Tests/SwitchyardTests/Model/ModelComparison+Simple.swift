@@ -22,9 +22,12 @@ extension ModelRun {
     }
 
     /// What a pull gave: the right tasks in the right order, each with all that was submitted.
-    func compareAssignments(_ reply: RESPValue, _ expected: (again: Set<String>, new: [String])) async throws {
+    mutating func compareAssignments(
+        _ reply: RESPValue, _ worker: String, max most: Int, start: Bool, holding: Int?
+    ) async throws {
         try expect(reply.error == nil, "the pull was answered \(reply)")
-        try compare(reply.assignments, expected)
+        try await compare(
+            reply.assignments, ModelView(), worker, max: most, start: start, holding: holding)
         for assignment in reply.array ?? [] {
             let pairs = assignment.pairs
             let id = pairs["task"]?.string ?? ""
@@ -33,7 +36,7 @@ extension ModelRun {
             let right = [
                 "priority": task.priority.rawValue, "timeout_ms": "\(task.timeout)", "batch": task.batch,
                 "payload": task.payload, "deadline_at": started.map { "\($0 + task.timeout)" },
-                "retry_count": task.retryCount == 0 ? nil : "\(task.retryCount)", "state": nil, "place": nil,
+                "retry_count": task.retryCount == 0 ? nil : "\(task.retryCount)", "state": nil, "tag": nil,
                 "payload.2": nil,
             ]
             for (name, value) in right where pairs[name]?.string != value {

@@ -1,111 +1,122 @@
 import Switchyard
-import SwitchyardTesting
 
-/// Who is next: exactly, for the order is defined.
+/// Who is next: exactly, where the order is defined. Of equally urgent tasks of different lanes any may be next; and what a
+/// reservation keeps back is for Redis to say, as far as it may.
 extension ModelQueue {
-    /// A line that a worker may take from, and how far it has.
-    private struct Source {
-        let lane: String
-        let tasks: [ModelTask]
-        var next = 0
-        var isPassedOver = false
-        var head: ModelTask? { isPassedOver || next >= tasks.count ? nil : tasks[next] }
+    /// A pull as Redis has answered it.
+    struct PullReply {
+        /// Assignments that the worker has not started, in any order, or does not know of; and then the new ones in their order.
+        var ids: [String]
+        var view = ModelView()
     }
 
-    /// What `worker` gets: the assignments that it has not started, and the new ones in their order.
+    /// `worker` pulls.
     /// - Parameter holding: how many attempts the worker knows of; if it holds more, it gets all of them again.
+    /// - Returns: what is wrong with the reply, or nil.
     mutating func pull(
-        _ id: String, max most: Int, start: Bool, holding: Int? = nil
-    ) -> (again: Set<String>, new: [String]) {
-        guard let worker = workers[id] else { return ([], []) }
+        _ id: String, max most: Int, start: Bool, holding: Int? = nil, reply: PullReply
+    ) -> String? {
+        guard let worker = workers[id] else { return reply.ids.isEmpty ? nil : "\(id) is not registered" }
         let held = held(by: id)
         let isUnaware = holding.map { held.count > $0 } ?? false
         let again = Set(held.filter { isUnaware || $0.state == .assigned }.map(\.id))
-        let want = min(most, max(0, worker.slots - held.count))
+        let new = Array(reply.ids.dropFirst(again.count))
+        let found = Set(reply.ids.prefix(again.count))
+        if again != found { return "sent again: \(found.sorted()), expected \(again.sorted())" }
+        let want = min(most, Swift.max(0, worker.slots - held.count))
         guard want > 0, !isPaused, !worker.draining else {
             settle(id, got: 0, sleeps: want > 0 && !worker.draining)
             // It was woken and has no room: another is woken in its place.
             if most == 0, !isPaused { _ = wake(for: min(1, line("").count + strays)) }
-            return (again, [])
+            return new.isEmpty ? nil : "pulled: \(new), expected nothing"
         }
-
-        // Nobody waits for it any more.
-        for (lane, reserver) in reserved where reserver == id && line(lane).isEmpty { reserved[lane] = nil }
-        let workerClass = LaneName(worker.className)
-        var room = workerClass.amounts
-        func take(_ lane: String) {
-            for (name, amount) in LaneName(lane).amounts { room[name, default: 0] -= amount }
+        if let problem = take(new, want: want, worker, start: start, reply.view) {
+            return problem + " (pulled: \(new))"
         }
-        func fits(_ lane: String) -> Bool {
-            LaneName(lane).amounts.allSatisfy { $0.value <= (room[$0.key] ?? 0) + 1e-9 }
-        }
-        for task in held { take(task.lane) }
-        var sources = sources(for: workerClass, id)
-        var got: [String] = []
-        var newlyReserved: String?
-        search: while got.count < want {
-            guard let index = first(of: sources), let head = sources[index].head else { break }
-            let lane = head.lane
-            if !fits(lane) {
-                if reserved[lane] == id { break search }
-                if reserved[lane] == nil, now - sources[index].tasks[0].submittedAt >= settings.reserveAfter {
-                    newlyReserved = lane
-                    break search
-                }
-                sources[index].isPassedOver = true
-                continue
-            }
-            sources[index].next += 1
-            guard mayStart(head) else { continue }
-            assign(head.id, to: id, start: start)
-            take(lane)
-            if !lane.isEmpty { reserved[lane] = nil }
-            got.append(head.id)
-        }
-        if let newlyReserved { reserved[newlyReserved] = id }
         endCall()
-        settle(id, got: got.count, sleeps: got.count < want)
-        return (again, got)
+        settle(id, got: new.count, sleeps: new.count < want)
+        let before = reply.view.reserved
+        let made = reply.view.reservedAfter.filter { before[$0.key] != $0.value }
+        let wrong = reservationDifferences(reply.view.reservedAfter, new: Set(made.keys))
+        return wrong.isEmpty ? nil : wrong.joined(separator: "; ") + " (before: \(before))"
     }
 
-    /// The lines that the class serves; only the one for which the worker is reserved, while somebody stands in it.
-    private func sources(for workerClass: LaneName, _ id: String) -> [Source] {
-        var sources: [Source] = []
-        for lane in Set(tasks.values.filter(\.isInLine).map(\.lane)) where workerClass.serves(LaneName(lane)) {
-            sources.append(Source(lane: lane, tasks: line(lane)))
+    /// Takes the new tasks out of their lines, and checks that each was the next.
+    private mutating func take(
+        _ new: [String], want: Int, _ worker: ModelWorker, start: Bool, _ view: ModelView
+    ) -> String? {
+        if new.count > want { return "it wanted only \(want)" }
+        var room = room(of: worker)
+        var reservations = reservations(of: worker, room, view)
+        for id in new {
+            let heads = heads(for: worker, room, view)
+            guard let task = tasks[id], let head = heads.first(where: { $0.id == id }) else {
+                return "\(id) is not the first of its line, or may not be taken; next may be \(heads.map(\.id))"
+            }
+            let passed = heads.filter { place($0) < place(head) && !mayPass($0, reservations) }
+            if let better = passed.first { return "\(id) was pulled before \(better.id)" }
+            var behind = room
+            behind.take(task, until: Double(now + task.timeout))
+            // When one that is not started ends is estimated.
+            room.take(task, until: Double(now + (start ? task.timeout : ModelSettings.defaultTimeout)))
+            assign(id, to: worker.id, start: start)
+            reservations.removeAll { $0.lane == task.lane }
+            for index in reservations.indices {
+                let reservation = reservations[index]
+                // A more urgent one may delay it.
+                if place(head) < reservation.place {
+                    let at = room.time(for: needs(of: reservation.lane), now: Double(now))
+                    reservations[index].at = Swift.max(at, reservation.at)
+                    continue
+                }
+                let at = behind.time(for: needs(of: reservation.lane), now: Double(now))
+                if reservation.isOpen, at > reservation.at + 1 {
+                    return """
+                        \(id) delays the first of \(reservation.lane) from \(reservation.at) to \(at), now \(now): reserved were \
+                        \(view.reserved), are \(view.reservedAfter); left is \(room)
+                        """
+                }
+            }
         }
-        sources.sort {
-            if $0.lane.isEmpty != $1.lane.isEmpty { return $0.lane.isEmpty }
-            return ($0.tasks[0].place, $0.lane) < ($1.tasks[0].place, $1.lane)
-        }
-        return sources.first { reserved[$0.lane] == id }.map { [$0] } ?? sources
+        guard new.count < want else { return nil }
+        let left = heads(for: worker, room, view).filter { !mayPass($0, reservations) }
+        if let first = left.first { return "\(first.id) was not pulled, and could be" }
+        return nil
     }
 
-    private func first(of sources: [Source]) -> Int? {
-        var first: Int?
-        for (index, source) in sources.enumerated() {
-            guard let head = source.head else { continue }
-            if let best = first, let other = sources[best].head, other.place <= head.place { continue }
-            first = index
-        }
-        return first
+    /// Whether a reservation may keep a task back.
+    private func mayPass(_ task: ModelTask, _ reservations: [ModelReservation]) -> Bool {
+        reservations.contains { $0.lane != task.lane && place(task) > $0.place }
     }
 
-    /// Whether its limits let a task start now; if not, it leaves the line.
-    private mutating func mayStart(_ task: ModelTask) -> Bool {
-        if let key = task.concurrencyKey, running(key) >= task.concurrencyLimit {
-            move(task.id, to: .pending, heldBy: "concurrency_limit")
-            return false
+    private func needs(of lane: String) -> String {
+        lane.split(separator: ",").filter { !$0.hasPrefix("@") && !$0.hasPrefix("~") }.joined(separator: ",")
+    }
+
+    /// The lanes for which the worker is kept free in this pull.
+    private func reservations(of worker: ModelWorker, _ room: ModelRoom, _ view: ModelView) -> [ModelReservation] {
+        let lanes = Set(view.reserved.merging(view.reservedAfter) { $1 }.keys).filter {
+            view.reserved[$0] == worker.id || view.reservedAfter[$0] == worker.id
         }
-        guard let key = task.rateKey, !task.rateGranted else { return true }
-        // GCRA: a start is due once the bucket lacks no more than its burst.
-        let full = max(now, rates[key] ?? 0)
-        let due = (rates[key] ?? 0) - (task.rateBurst - 1) * task.rateInterval
-        rates[key] = full + task.rateInterval
-        if due <= now { return true }
-        move(task.id, to: .pending, heldBy: "rate_limit", due: due)
-        tasks[task.id]?.rateGranted = true
-        return false
+        return lanes.sorted().compactMap { lane in
+            guard let first = line(lane).first else { return nil }
+            let at = room.time(for: first.needs, now: Double(now))
+            return ModelReservation(lane: lane, place: place(first), at: at, isOpen: isOpen(first))
+        }
+    }
+
+    /// The first of each lane from which the worker may take a task now.
+    private func heads(for worker: ModelWorker, _ room: ModelRoom, _ view: ModelView) -> [ModelTask] {
+        var first: [String: ModelTask] = [:]
+        for task in tasks.values where task.isInLine {
+            let lane = task.lane
+            if let other = first[lane], isBefore(other, task) { continue }
+            first[lane] = task
+        }
+        return first.filter { lane, task in
+            !view.closedByRate.contains(lane) && ModelMatch.serves(worker.className, task.needs)
+                && ModelMatch.fits(task.needs, in: room.amounts) && isOpen(task)
+        }.values.sorted(by: isBefore)
     }
 
     private mutating func assign(_ id: String, to worker: String, start: Bool) {
@@ -113,11 +124,8 @@ extension ModelQueue {
         guard let task = tasks[id] else { return }
         tasks[id]?.attempt += 1
         tasks[id]?.worker = worker
-        tasks[id]?.rateGranted = false
         tasks[id]?.startedAt = start ? now : nil
         tasks[id]?.leaseEnds = now + (start ? min(settings.lease, task.timeout) : settings.assignTimeout)
-        guard settings.isFair else { return }
-        let tag = task.place - Double(task.priority.level) * settings.width
-        virtualTime[task.priority] = max(virtualTime[task.priority] ?? 0, tag)
+        takeTurn(task)
     }
 }

@@ -15,7 +15,7 @@ extension ModelQueue {
     /// The new state of each task, or the code of an error.
     mutating func report(_ reports: [ModelReport], by worker: String) -> [String] {
         let answers = reports.map { report($0, by: worker) }
-        endCall(wakes: true)
+        endCall()
         return answers
     }
 

@@ -7,9 +7,9 @@ extension ModelQueue {
         workers.values.filter(\.isAsleep).sorted { ($0.lastWork, $0.id) < ($1.lastWork, $1.id) }
     }
 
-    /// As many as tasks came into line. Answers how many.
+    /// As many as tasks came into line. Returns how many.
     mutating func wake(for count: Int) -> Int {
-        guard !isPaused else { return 0 }
+        guard !isPaused, count > 0 else { return 0 }
         let woken = sleepers.prefix(count)
         for worker in woken {
             workers[worker.id]?.isAsleep = false

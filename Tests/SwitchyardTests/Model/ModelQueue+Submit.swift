@@ -19,84 +19,144 @@ extension ModelQueue {
     }
 
     /// - Parameters:
-    ///   - delays: by id, in ms.
-    ///   - places: where Redis put each new task; the model has checked, or checks, that this is right.
+    ///   - stage: the token under which the tasks are staged; nil: they come into line.
+    ///   - before: the virtual times before the call; those of `tenants` are as after it.
+    ///   - tags: where Redis put each new task; the model checks that this is right.
     mutating func submit(
-        _ submission: [ModelTask], delays: [String: Int], places: (String) -> Double?
+        _ submission: [ModelTask], stage: String? = nil, before: [TaskPriority: Double] = [:], tags: (String) -> Double?
     ) -> (answer: Answer, misplaced: [String]) {
         if Set(submission.map(\.id)).count < submission.count { return (.refused("BADREQUEST"), []) }
+        if let stage, stages[stage]?.isBroken == true {
+            stages[stage] = nil
+            return (.refused("TASKEXISTS"), [])
+        }
         if let answer = answerIfKnown(submission) { return (answer, []) }
-        let same = equalTasks(submission)
+        let same = equalTasks(submission, stage: stage)
         let fresh = submission.filter { same[$0.id] == nil }
-        if !fresh.isEmpty, pendingCount + fresh.count > settings.maxQueueLength {
+        let staged = stage.flatMap { stages[$0]?.tasks.count } ?? 0
+        let known = Set(stage.flatMap { stages[$0]?.tasks.map(\.id) } ?? [])
+        let more = fresh.filter { !known.contains($0.id) }.count
+        if more > 0, pendingCount + staged + more > settings.maxQueueLength {
             counts["queue_full_errors", default: 0] += 1
             return (.refused("QUEUEFULL"), [])
         }
-        var broken: Set<String> = []
-        var waitsFor: [String: [String]] = [:]
-        for task in inDependencyOrder(fresh) {
-            for other in Set(task.dependencies.map { same[$0] ?? $0 }) {
-                let isNew = fresh.contains { $0.id == other }
-                let state = isNew ? (broken.contains(other) ? .cancelled : .pending) : tasks[other]?.state ?? .cancelled
-                if state == .completed { continue }
-                if !state.isTerminal {
-                    waitsFor[task.id, default: []].append(other)
-                } else if !task.runAnyway {
-                    broken.insert(task.id)
-                }
-            }
-        }
-        var misplaced: [String] = []
-        for var task in fresh {
-            // Two may stand for the same task: it is waited for once.
+        breakStages(submission, own: stage)
+        // Two may stand for the same task: it is waited for once.
+        let made = fresh.map { task in
+            var task = task
             task.dependencies = task.dependencies.reduce(into: []) { list, id in
                 let other = same[id] ?? id
                 if !list.contains(other) { list.append(other) }
             }
-            task.submittedAt = now
-            if task.request == task.id { task.request = nil }
-            task.place = places(task.id) ?? -1
-            if let expected = startPlace(task), expected != task.place {
-                misplaced.append("task \(task.id) has place \(task.place), expected \(expected)")
-            }
-            if !settings.isFair {
-                // The time of submission: later than that of the one before, by no more than the run has taken.
-                let tag = task.place - Double(task.priority.level) * settings.width
-                if let lastTag, tag <= lastTag || tag > lastTag + 1e9 {
-                    misplaced.append("task \(task.id) has the tag \(tag), after \(lastTag)")
-                }
-                lastTag = tag
-            }
-            let due = delays[task.id].map { now + $0 }
-            task.runAt = due
-            let open = waitsFor[task.id] ?? []
-            if broken.contains(task.id) {
-                add(task, state: .cancelled)
-            } else if !open.isEmpty {
-                task.dependenciesLeft = open.count
-                add(task, state: .pending, heldBy: "dependencies")
-                for other in open { dependents[other, default: []].append(task.id) }
-            } else if let due {
-                task.due = due
-                add(task, state: .pending, heldBy: "schedule")
-            } else {
-                add(task, state: .pending)
-            }
+            return task
         }
-        endCall(wakes: true)
-        for (key, list) in dependents where tasks[key]?.state.isTerminal ?? true && !list.isEmpty {
+        if let stage {
+            self.stage(made, token: stage, batch: submission.first?.batch ?? "")
+            return (.accepted(submission.map { Place(id: same[$0.id] ?? $0.id) }), [])
+        }
+        if let batch = submission.first?.batch { members[batch] = made.map(\.id) }
+        var misplaced: [String] = []
+        let waits = waits(of: made, staged: [])
+        for task in made {
+            let found = tags(task.id) ?? -1
+            let problem = enter(task, waits[task.id] ?? .nothing, tag: found, isNow: true, before: before)
+            if let problem { misplaced.append(problem) }
+        }
+        endCall()
+        forgetDependentsOfEnded()
+        return (.accepted(answers(to: submission, same)), misplaced)
+    }
+
+    /// What a new task waits for, or that it is not run: a dependency has not succeeded.
+    enum Wait: Equatable {
+        case nothing, broken
+        case others([String])
+    }
+
+    /// - Parameter staged: tasks that will come into line with these.
+    func waits(of fresh: [ModelTask], staged: Set<String>) -> [String: Wait] {
+        var waits: [String: Wait] = [:]
+        for task in inDependencyOrder(fresh) {
+            var open: [String] = []
+            var isBroken = false
+            for other in task.dependencies {
+                let state: TaskState =
+                    if fresh.contains(where: { $0.id == other }) {
+                        waits[other] == .broken ? .cancelled : .pending
+                    } else if staged.contains(other) {
+                        .pending
+                    } else {
+                        tasks[other]?.state ?? .cancelled
+                    }
+                if state == .completed { continue }
+                if !state.isTerminal { open.append(other) } else if !task.runAnyway { isBroken = true }
+            }
+            waits[task.id] = isBroken ? .broken : open.isEmpty ? .nothing : .others(open)
+        }
+        return waits
+    }
+
+    /// A new task comes into the queue.
+    /// - Parameters:
+    ///   - tag: where Redis put it.
+    ///   - isNow: its tag is the time of this call, later than that of the task before by no more than the run has taken.
+    /// - Returns: what is wrong with its tag, or nil.
+    mutating func enter(
+        _ new: ModelTask, _ wait: Wait, tag found: Double, isNow: Bool, before: [TaskPriority: Double] = [:]
+    ) -> String? {
+        var task = new
+        var problem: String?
+        task.submittedAt = now
+        task.attempt = tombstones[task.id]?.attempt ?? 0
+        if task.request == task.id { task.request = nil }
+        task.tag = found
+        if tenants.isFair {
+            if isNow {
+                let level = task.priority
+                problem = tenants.place(
+                    task, tag: found, before: before[level], after: tenants.virtualTime[level])
+            } else {
+                unplaced.append(task.id)
+            }
+        } else if isNow {
+            if let lastTag, found <= lastTag || found > lastTag + 1e9 {
+                problem = "task \(task.id) has the tag \(found), after \(lastTag)"
+            }
+            lastTag = found
+        }
+        let due = task.delay.map { now + $0 }
+        task.runAt = due
+        switch wait {
+        case .broken: add(task, state: .cancelled)
+        case .others(let open):
+            task.dependenciesLeft = open.count
+            add(task, state: .pending, heldBy: "dependencies")
+            for other in open where dependents[other]?.contains(task.id) != true {
+                dependents[other, default: []].append(task.id)
+            }
+        case .nothing:
+            task.due = due ?? 0
+            add(task, state: .pending, heldBy: due == nil ? nil : "schedule")
+        }
+        return problem
+    }
+
+    mutating func forgetDependentsOfEnded() {
+        for (key, list) in dependents where tasks[key]?.state.isTerminal ?? false && !list.isEmpty {
             dependents[key] = nil
         }
-        return (.accepted(answers(to: submission, same)), misplaced)
     }
 
     /// The answer to a submission of which something is there already: the same again if it is a repetition, an error if
     /// it is not.
     private func answerIfKnown(_ submission: [ModelTask]) -> Answer? {
+        if submission.contains(where: { task in batchWork.contains { $0.unopened.contains { $0.id == task.id } } }) {
+            return .refused("TASKEXISTS")
+        }
         let known = submission.compactMap { tasks[$0.id] }
         if known.isEmpty {
-            let batch = submission.first?.batch
-            let isTaken = batch != nil && tasks.values.contains { $0.batch == batch }
+            guard let batch = submission.first?.batch else { return nil }
+            let isTaken = tasks.values.contains { $0.batch == batch } || !unopened(batch).isEmpty
             return isTaken ? .refused("TASKEXISTS") : nil
         }
         let isRepeated =
@@ -119,18 +179,23 @@ extension ModelQueue {
         }
     }
 
+    /// The live task that has a unique key, or that an opened batch will bring; one that has completed may keep it.
+    func holder(of key: String) -> String? {
+        if let task = batchWork.lazy.flatMap(\.unopened).first(where: { $0.uniqueKey == key }) { return task.id }
+        guard let holder = unique[key]?.id, let state = tasks[holder]?.state, !state.isTerminal || state == .completed
+        else { return nil }
+        return holder
+    }
+
     /// Of each task whose unique key is taken: the task that has it.
-    private func equalTasks(_ submission: [ModelTask]) -> [String: String] {
+    private func equalTasks(_ submission: [ModelTask], stage: String?) -> [String: String] {
         var same: [String: String] = [:]
         var taken: [String: String] = [:]
         for task in submission {
             guard let key = task.uniqueKey else { continue }
-            if let first = taken[key] {
+            let staged = stage.flatMap { stages[$0]?.tasks.first { $0.uniqueKey == key }?.id }
+            if let first = taken[key] ?? staged ?? holder(of: key), first != task.id {
                 same[task.id] = first
-            } else if let holder = unique[key]?.id, let state = tasks[holder]?.state,
-                !state.isTerminal || state == .completed
-            {
-                same[task.id] = holder
             } else {
                 taken[key] = task.id
             }
@@ -148,19 +213,5 @@ extension ModelQueue {
             order.append(left.remove(at: index))
         }
         return order + left
-    }
-
-    /// Start-time fair queueing: the later of the virtual time and the end of the tenant's task before. Nil when only
-    /// Redis knows: the time of submission.
-    private mutating func startPlace(_ task: ModelTask) -> Double? {
-        guard settings.isFair else { return nil }
-        let base = Double(task.priority.level) * settings.width
-        let level = virtualTime[task.priority]
-        if level == nil { virtualTime[task.priority] = task.place - base }
-        let tag = max(
-            virtualTime[task.priority] ?? 0, finishTags[task.priority]?[task.fairnessKey] ?? 0)
-        let length = max(1, (1000 / task.fairnessWeight).rounded(.down))
-        finishTags[task.priority, default: [:]][task.fairnessKey] = tag + length
-        return base + tag
     }
 }

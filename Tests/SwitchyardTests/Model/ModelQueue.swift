@@ -9,21 +9,28 @@ struct ModelQueue {
     /// Entries of the line that are no pending tasks: whoever only counts the line counts them.
     var strays = 0
     var isPaused = false
+    /// Whether the number of ended tasks has been limited.
+    var hasLimitedEnded = false
     var tasks: [String: ModelTask] = [:]
     var workers: [String: ModelWorker] = [:]
     /// Who waits for a task that has not ended.
     var dependents: [String: [String]] = [:]
     /// Key → who has it, and until when.
     var unique: [String: (id: String, expires: Int?)] = [:]
-    /// Lane → the worker kept free for it.
-    var reserved: [String: String] = [:]
-    /// Rate key → when its bucket is full again.
-    var rates: [String: Int] = [:]
-    /// Virtual time, and the finish tags of the tenants, in each level.
-    var virtualTime: [TaskPriority: Double] = [:]
-    var finishTags: [TaskPriority: [String: Double]] = [:]
+    /// Rate key → its theoretical arrival time, in ms.
+    var rates: [String: Double] = [:]
+    /// What purged tasks leave behind: the number of the last attempt, and until when.
+    var tombstones: [String: (attempt: Int, expires: Int)] = [:]
+    var tenants = ModelTenants()
+    /// Tasks of a fair queue that have come into line with their batch: only Redis knows their tags yet.
+    var unplaced: [String] = []
+    var stages: [String: ModelStage] = [:]
+    /// Batches that come into line, or are cancelled, in steps; in their order.
+    var batchWork: [ModelBatchWork] = []
+    /// The tasks of a batch in their order, also those that are gone.
+    var members: [String: [String]] = [:]
     var counts: [String: Int] = [:]
-    /// When the task before was submitted, in µs of Redis's places; nil after time has passed.
+    /// When the task before was submitted, in µs of Redis's tags; nil after time has passed.
     var lastTag: Double?
     /// How many calls there were, and how many workers the last one woke.
     private(set) var calls = 0
@@ -31,24 +38,29 @@ struct ModelQueue {
 
     // What the present call has done so far.
     private(set) var moved: Set<String> = []
+    private var arrived: Set<String> = []
     private var ended: [String] = []
-    private var freed: Set<String> = []
-    private var stopped: [String: Int] = [:]
     private var takenKeys: [(key: String, id: String)] = []
     private var givenUpKeys: [(key: String, id: String, keepFor: Int?)] = []
 
     init(settings: ModelSettings) { self.settings = settings }
 
-    func running(_ key: String) -> Int { tasks.values.filter { $0.isLive && $0.concurrencyKey == key }.count }
+    /// The score of a task in its line.
+    func place(_ task: ModelTask) -> Double { Double(task.priority.level) * settings.width + task.tag }
 
-    /// The tasks of a lane ("": none) in line, first to last.
-    func line(_ lane: String) -> [ModelTask] { ordered(tasks.values.filter { $0.isInLine && $0.lane == lane }) }
-
-    private func ordered(_ tasks: [ModelTask]) -> [ModelTask] {
-        tasks.sorted { ($0.place, $0.id) < ($1.place, $1.id) }
+    func isBefore(_ one: ModelTask, _ other: ModelTask) -> Bool {
+        (place(one), one.id) < (place(other), other.id)
     }
 
-    var pendingCount: Int { tasks.values.filter { $0.state == .pending }.count }
+    /// The tasks of a lane ("": none) in line, first to last.
+    func line(_ lane: String) -> [ModelTask] {
+        tasks.values.filter { $0.isInLine && $0.lane == lane }.sorted(by: isBefore)
+    }
+
+    /// How many tasks count for the queue's length: those of a batch that is being opened too.
+    var pendingCount: Int {
+        tasks.values.filter { $0.state == .pending }.count + batchWork.reduce(0) { $0 + $1.unopened.count }
+    }
 
     /// By their ids, so that a seed repeats a run.
     func held(by worker: String) -> [ModelTask] {
@@ -62,22 +74,16 @@ struct ModelQueue {
         task.state = state
         task.heldBy = heldBy
         tasks[task.id] = task
+        tombstones[task.id] = nil
         moved.insert(task.id)
+        if task.isInLine { arrived.insert(task.id) }
         if let key = task.uniqueKey { takenKeys.append((key, task.id)) }
         if state.isTerminal { end(task) }
     }
 
     mutating func move(_ id: String, to state: TaskState, heldBy: String? = nil, due: Int = 0) {
         guard var task = tasks[id] else { return }
-        let isLive = state == .assigned || state == .running
-        if let key = task.concurrencyKey {
-            if task.isLive, !isLive {
-                freed.insert(key)
-                stopped[key, default: 0] += 1
-            } else if task.isInLine, !isLive, heldBy != "concurrency_limit" {
-                freed.insert(key)
-            }
-        }
+        let wasInLine = task.isInLine
         if task.state.isTerminal { counts[task.state.rawValue, default: 0] -= 1 }
         task.state = state
         task.heldBy = heldBy
@@ -91,6 +97,7 @@ struct ModelQueue {
         }
         tasks[id] = task
         moved.insert(id)
+        if task.isInLine, !wasInLine { arrived.insert(id) }
         if state.isTerminal { end(task) }
     }
 
@@ -106,20 +113,17 @@ struct ModelQueue {
 
     mutating func takeKey(_ key: String, _ id: String) { takenKeys.append((key, id)) }
 
-    /// What follows from the moves of a call: dependents and blocked tasks move too, keys change hands.
-    /// - Parameter wakes: whether the call wakes workers for what it put in line.
-    mutating func endCall(wakes: Bool = false) {
+    /// What follows from the moves of a call: dependents move too, keys change hands, and workers are woken.
+    mutating func endCall() {
         settleDependents()
-        releaseBlocked()
         calls += 1
-        woken = wakes ? wake(for: moved.filter { tasks[$0]?.isInLine ?? false }.count) : 0
+        woken = wake(for: arrived.filter { tasks[$0]?.isInLine ?? false }.count)
         for (key, id) in takenKeys { unique[key] = (id, nil) }
         for (key, id, keepFor) in givenUpKeys where unique[key]?.id == id {
             unique[key] = keepFor.map { (id, now + $0) }
         }
         moved = []
-        freed = []
-        stopped = [:]
+        arrived = []
         takenKeys = []
         givenUpKeys = []
     }
@@ -130,7 +134,8 @@ struct ModelQueue {
             let id = ended.removeFirst()
             let state = tasks[id]?.state ?? .cancelled
             for dependent in dependents.removeValue(forKey: id) ?? [] {
-                guard !moved.contains(dependent), let task = tasks[dependent], task.heldBy == "dependencies"
+                guard !moved.contains(dependent), let task = tasks[dependent], task.heldBy == "dependencies",
+                    task.dependencies.contains(id)
                 else { continue }
                 if state != .completed, !task.runAnyway {
                     waiting.remove(dependent)
@@ -150,19 +155,12 @@ struct ModelQueue {
         }
     }
 
-    /// The end of a running task of a key lets the first blocked one back in line: at most one for each that ended, and
-    /// one more, for the limits of tasks may differ.
-    private mutating func releaseBlocked() {
-        for key in freed.sorted() {
-            let blocked = ordered(
-                tasks.values.filter {
-                    $0.concurrencyKey == key && $0.heldBy == "concurrency_limit" && !moved.contains($0.id)
-                })
-            var running = running(key)
-            for task in blocked.prefix((stopped[key] ?? 0) + 1) where running < task.concurrencyLimit {
-                running += 1
-                move(task.id, to: .pending)
-            }
-        }
+    /// Deleted by request, or because its retention is over; `forced`: a key that it keeps goes with it.
+    mutating func forget(_ id: String) {
+        guard let task = tasks.removeValue(forKey: id) else { return }
+        dependents[id] = nil
+        if let key = task.uniqueKey, unique[key]?.id == id { unique[key] = nil }
+        let expires = task.finishedAt + settings.tombstone
+        if task.attempt > 0, expires > now { tombstones[id] = (task.attempt, expires) }
     }
 }

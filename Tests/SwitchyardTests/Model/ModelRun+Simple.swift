@@ -47,8 +47,7 @@ extension ModelRun {
         do {
             let reply = try await call("pull", arguments)
             try expect(model.workers[id] != nil, "\(id) has not registered, and may pull")
-            let expected = model.pull(id, max: most, start: start, holding: holding)
-            try await compareAssignments(reply, expected)
+            try await compareAssignments(reply, id, max: most, start: start, holding: holding)
         } catch let error as RedisError {
             try expect(
                 error.code == "WORKERNOTFOUND" && model.workers[id] == nil, "the pull was answered \(error.code)")
@@ -87,12 +86,5 @@ extension ModelRun {
         model.strays = 0
         let isThere = try await queue.raw("ZREM", "{}pending", id).int == 1
         if !isThere { model.counts["repaired", default: 0] += 1 }
-    }
-
-    private mutating func purgeSome() async throws {
-        let ended = ids { $0.state.isTerminal }.filter { _ in chance(30) }
-        guard !ended.isEmpty else { return }
-        try await call("purge", ended.flatMap { ["task", .string($0)] as [RedisArgument] })
-        for id in ended { model.tasks[id] = nil }
     }
 }

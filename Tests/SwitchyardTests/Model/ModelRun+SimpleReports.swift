@@ -72,8 +72,7 @@ extension ModelRun {
         guard model.workers[worker] != nil else {
             return try expect(reply[1]?.error?.code == "WORKERNOTFOUND", "\(worker) is not registered, and may pull")
         }
-        let next = model.pull(worker, max: most, start: start, holding: holding)
-        try await compareAssignments(reply[1] ?? .null, next)
+        try await compareAssignments(reply[1] ?? .null, worker, max: most, start: start, holding: holding)
     }
 
     private static func arguments(_ report: ModelReport) -> [RedisArgument] {

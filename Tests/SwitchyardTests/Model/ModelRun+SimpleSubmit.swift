@@ -12,11 +12,10 @@ extension ModelRun {
             var task = ModelTask(id: "t\(nextID)")
             nextID += 1
             let arguments = bareDefinition(of: &task)
-            return try await submitPlain([task], ["task", .string(task.id)] + arguments, [:], isAsked: false)
+            return try await submitPlain([task], ["task", .string(task.id)] + arguments, isAsked: false)
         }
         var tasks: [ModelTask] = []
         var arguments: [RedisArgument] = []
-        var delays: [String: Int] = [:]
         var batch: String?
         if chance(30) {
             let batches = Set(model.tasks.values.compactMap(\.batch)).sorted()
@@ -32,7 +31,7 @@ extension ModelRun {
             task.batch = batch
             arguments += ["task", .string(task.id)] + definition(of: &task)
             if chance(6) {
-                delays[task.id] = 900_000
+                task.delay = 900_000
                 arguments += ["delay_ms", "900000"]
             }
             tasks.append(task)
@@ -41,7 +40,7 @@ extension ModelRun {
             arguments += ["task", .string(first.id)]
             tasks.append(ModelTask(id: first.id))
         }
-        try await submitPlain(tasks, arguments, delays, isAsked: isAsked)
+        try await submitPlain(tasks, arguments, isAsked: isAsked)
     }
 
     /// What most tasks have: the defaults of the queue, a short payload, and often a priority.
@@ -103,11 +102,11 @@ extension ModelRun {
             arguments += ["task", .string(task.id)]
             if let request = task.request { arguments += ["request", .string(request)] }
         }
-        try await submitPlain(tasks, arguments, [:], isAsked: false)
+        try await submitPlain(tasks, arguments, isAsked: false)
     }
 
     private mutating func submitPlain(
-        _ tasks: [ModelTask], _ arguments: [RedisArgument], _ delays: [String: Int], isAsked: Bool
+        _ tasks: [ModelTask], _ arguments: [RedisArgument], isAsked: Bool
     ) async throws {
         var found: ModelQueue.Answer
         do {
@@ -115,8 +114,8 @@ extension ModelRun {
         } catch let error as RedisError {
             found = .refused(error.code)
         }
-        let places = try await places(of: tasks)
-        var (expected, misplaced) = model.submit(tasks, delays: delays) { places[$0] }
+        let tags = try await tags(of: tasks.map(\.id))
+        var (expected, misplaced) = model.submit(tasks) { tags[$0] }
         if !misplaced.isEmpty { throw Disagreement(sentences: misplaced) }
         if !isAsked, case .accepted(let answers) = expected {
             expected = .accepted(

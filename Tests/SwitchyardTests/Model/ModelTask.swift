@@ -9,12 +9,15 @@ struct ModelTask: Equatable {
     var heldBy: String?
     /// Until when, while that is a time.
     var due = 0
-    /// Its place in line, as in Redis: it holds the time of submission, which only Redis knows.
-    var place = 0.0
+    /// Its order within its level, as in Redis: the time of submission, which only Redis knows, or its start tag.
+    var tag = 0.0
     var submittedAt = 0
-    var lane = ""
+    /// What its worker must have, as the name of a lane; "": nothing.
+    var needs = ""
     var maxRetries = 0
     var timeout = 0
+    /// As it is submitted, in ms.
+    var delay: Int?
     var runAt: Int?
 
     var attempt = 0
@@ -27,13 +30,8 @@ struct ModelTask: Equatable {
     var dependencies: [String] = []
     var dependenciesLeft = 0
     var runAnyway = false
-    var concurrencyKey: String?
-    var concurrencyLimit = 1
-    var rateKey: String?
-    /// Between two starts.
-    var rateInterval = 0
-    var rateBurst = 1
-    var rateGranted = false
+    var concurrency: ModelLimit?
+    var rate: ModelRate?
     var uniqueKey: String?
     var uniqueFor: Int?
     var fairnessKey = ""
@@ -60,48 +58,27 @@ struct ModelTask: Equatable {
 
     var isInLine: Bool { state == .pending && heldBy == nil }
     var isLive: Bool { state == .assigned || state == .running }
-}
 
-struct ModelWorker {
-    let id: String
-    var slots: Int
-    var className: String
-    var expires: Int
-    var draining = false
-    /// It pulled in vain, and nobody has woken it since.
-    var isAsleep = false
-    /// A wake-up lies there for it.
-    var isWoken = false
-    /// The call that gave it tasks last; 0: none did.
-    var lastWork = 0
-}
-
-/// The settings of a queue that the model and Redis have in common.
-struct ModelSettings {
-    /// All durations are multiples of five minutes, and so is each step of time in a run: what is due at the same
-    /// millisecond for the model is past for Redis, whose clock has gone on by the few seconds that the run takes.
-    var lease = 3_300_000
-    var assignTimeout = 900_000
-    var retryDelay = 900_000
-    var reserveAfter = 2_100_000
-    var maxDeliveries = 3
-    var maxQueueLength = 40
-    var aging = 0
-    var isFair = false
-    var retention = 31_536_000_000
-    /// What the server says to be short, in bytes: a longer payload stands in its task's hash in pieces, unless it is longer than
-    /// 512.
-    static let shortValue = 64
-
-    var values: [String: Int] {
-        [
-            "lease_ms": lease, "heartbeat_ms": 1_000_000, "assign_timeout_ms": assignTimeout,
-            "retry_delay_ms": retryDelay, "retry_delay_max_ms": 86_400_000, "retry_jitter_percent": 0,
-            "reserve_after_ms": reserveAfter, "max_deliveries": maxDeliveries, "max_queue_length": maxQueueLength,
-            "aging_ms": aging, "retention_ms": retention,
-        ]
+    /// The line in which it stands: what it needs, and its limits. "": the line of tasks that need nothing.
+    var lane: String {
+        [needs, concurrency?.token ?? "", rate?.token ?? ""].filter { !$0.isEmpty }.joined(separator: ",")
     }
+}
 
-    /// What a level is worth in a place.
-    var width: Double { aging > 0 ? Double(aging) * 1000 : Double(1 << 50) }
+/// So many tasks of a key at once.
+struct ModelLimit: Equatable {
+    let key: String
+    let limit: Int
+    var token: String { "@\(key)=\(limit)" }
+}
+
+/// So many starts of a key in a second: the generic cell rate algorithm.
+struct ModelRate: Equatable {
+    let key: String
+    /// As it is submitted.
+    let perSecond: String
+    let burst: Int
+    var token: String { "~\(key)=\(perSecond)/\(burst)" }
+    /// Between two starts, in ms.
+    var interval: Double { 1000 / (Double(perSecond) ?? 1) }
 }

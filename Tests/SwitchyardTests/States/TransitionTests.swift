@@ -43,7 +43,7 @@ struct TransitionTests {
             #expect(after.state("t") == .pending, label)
             #expect(after.task("t")["held_by"] == (cell == "retry" ? "retry" : nil), label)
             #expect(after.task("t")["retry_count"] == "1", label)
-            #expect(after.task("t")["place"] == before.task("t")["place"] || event == .timeLimitReached, label)
+            #expect(after.task("t")["tag"] == before.task("t")["tag"] || event == .timeLimitReached, label)
         case "none":
             #expect(after.taskIDs.isEmpty, label)
         default:
@@ -72,14 +72,14 @@ struct TransitionTests {
         case (.leaseExpired, .assigned), (.workerLost, .assigned):
             #expect(retries == "0", label)
             #expect(after.task("t")["deliveries"] == "1", label)
-            #expect(after.task("t")["place"] == before.task("t")["place"], label)
+            #expect(after.task("t")["tag"] == before.task("t")["tag"], label)
         case (.release, .assigned), (.deregister, .assigned):
             #expect(retries == "0", label)
             #expect((after.task("t")["deliveries"] ?? "0") == "0", label)
-            #expect(after.task("t")["place"] == before.task("t")["place"], label)
+            #expect(after.task("t")["tag"] == before.task("t")["tag"], label)
         case (.retry, _):
             #expect(retries == "0", label)
-            #expect(after.task("t")["place"] == before.task("t")["place"], label)
+            #expect(after.task("t")["tag"] == before.task("t")["tag"], label)
         default: break
         }
     }

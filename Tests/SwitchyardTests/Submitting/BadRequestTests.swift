@@ -67,8 +67,15 @@ struct BadRequestTests {
         Call("log", "worker", "holder", "task", "r", "attempt", "1", "stdout", String(repeating: "x", count: 65537)),
         Call("log", "worker", "holder", "task", "r", "attempt", "1", "task", "a", "attempt", "1", "stdout", "x"),
         Call("tick", "limit", "0"), Call("tick", "limit", "1001"), Call("tick", "limit"), Call("stats", "x"),
-        Call("reconcile"), Call("reconcile", "index", "workers"), Call("reconcile", "index", "held", "rank", "-1"),
-        Call("reconcile", "index", "held", "limit", "0"),
+        Call("reconcile", "limit", "0"), Call("reconcile", "limit", "1001"), Call("reconcile", "cursor", "workers"),
+        Call("reconcile", "cursor", "held -1"),
+        Call("submit", "task", "n", "concurrency_key", ""), Call("submit", "task", "n", "unique_key", "a\u{7}b"),
+        Call("submit", "task", "n", "fairness_key", long), Call("submit", "batch", "b", "stage", "a b", "task", "n"),
+        Call("submit", "stage", "s", "task", "n"), Call("open_batch"), Call("open_batch", "batch", "b/b"),
+        Call("open_batch", "batch", "b", "limit", "501"), Call("open_batch", "batch", "b", "stage", "a b"),
+        Call("abandon_batch"), Call("abandon_batch", "batch", "b", "limit", "0"), Call("demand", "cursor", "x"),
+        Call("register", "worker", "w", "nonce", "a b"), Call("register", "worker", "w", "nonce", long),
+        Call("register", "worker", "w", "only", "a b"), Call("configure", "max_finished", "-1"),
     ]
 
     @Test func aBadRequestIsRefusedByNameAndChangesNothing() async throws {
@@ -100,6 +107,8 @@ struct BadRequestTests {
             for keys in [
                 [], ["x"], ["switchyard:{}:"], ["switchyard:{a b}:"], ["switchyard:{a}:task:t"], ["switchyard:{a}"],
                 ["switchyard:{\(Self.long)}:"], ["switchyard:{a}:", "switchyard:{a}:"],
+                ["switchyard:{a}:", "switchyard:{b}:config"],
+                ["switchyard:{a}:", "switchyard:{a}:config", "switchyard:{a}:pending"],
             ] {
                 let arguments =
                     [.string("switchyard_" + function), .integer(Int64(keys.count))]

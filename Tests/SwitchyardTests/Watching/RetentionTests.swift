@@ -65,6 +65,24 @@ struct RetentionTests {
         }
     }
 
+    @Test func whatAPurgedTaskLeavesGoesByItselfAndNotTheNewTaskOfItsId() async throws {
+        try await TestQueue.run { queue in
+            for id in ["again", "gone"] {
+                try await queue.put(id, in: .completed)
+                try await queue.handle.purgeTask(id)
+            }
+            try await queue.submit("again")
+            let before = try await queue.snapshot()
+            #expect(before.taskIDs == ["again"])
+            #expect(before.tombstones == ["gone"])
+            try await queue.age(by: .seconds(61))
+            let after = try await queue.snapshot()
+            #expect(after.taskIDs == ["again"])
+            #expect(after.tombstones == [])
+            #expect(try await queue.pull(TestQueue.holder).map(\.attempt) == [2])
+        }
+    }
+
     @Test func purgingDeletesTheLogToo() async throws {
         try await TestQueue.run { queue in
             try await queue.put("t", in: .running)

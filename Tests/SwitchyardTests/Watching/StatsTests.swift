@@ -35,6 +35,22 @@ struct StatsTests {
         }
     }
 
+    @Test func aTaskIsRoutableWhenAWorkerServesItWhicheverCameFirst() async throws {
+        try await TestQueue.run { queue in
+            let limit = ["concurrency_key": "k"]
+            try await queue.submit([
+                ("a", limit), ("b", limit), ("c", ["requires": "color!=red"]), ("d", ["requires": "gpu"]),
+            ])
+            #expect(try await queue.stats().unroutable == 4)
+            try await queue.register("w")
+            #expect(try await queue.stats().unroutable == 1)
+            #expect(try await queue.take("w") == ["a"])
+            #expect(try await queue.stats().unroutable == 1)
+            try await queue.register("g", ["labels": "gpu"])
+            #expect(try await queue.stats().unroutable == 0)
+        }
+    }
+
     @Test func theOldestPendingTaskTellsItsAge() async throws {
         try await TestQueue.run { queue in
             #expect(try await queue.stats().oldestPending == .zero)

@@ -125,6 +125,17 @@ struct DepartureTests {
         }
     }
 
+    @Test func aSleeperWhoseAttemptIsLostIsWokenOnce() async throws {
+        try await TestQueue.run { queue in
+            try await queue.register("w", slots: 4, ["cpu": "4"])
+            try await queue.submit("t", ["cpu": "1"])
+            #expect(try await queue.take("w", max: 4) == ["t"])
+            try await queue.expireLease(of: "t")
+            try await queue.tick()
+            #expect(try await queue.snapshot().listCount("wake:w") == 1)
+        }
+    }
+
     @Test func leavingAPausedQueueWakesNobody() async throws {
         try await TestQueue.run { queue in
             try await queue.put("t", in: .assigned)

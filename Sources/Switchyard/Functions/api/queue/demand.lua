@@ -1,0 +1,90 @@
+-- switchyard_demand: a page of what autoscaling needs to know: how many tasks are ready in each lane, and how many workers there
+-- are of each class and how busy. Callers add the pages up.
+--
+-- Keys        1: the queue's prefix, 2: its config
+-- Arguments   class (the name of one that is to be matched also while no worker of it is registered), cursor (of the last reply;
+--             default: from the beginning)
+-- Reply       three values. 1: for each lane {what its tasks require ('': nothing), tasks that may start, the classes that serve
+--             it…}. 2: for each class of the workers of this page {its name ('': none), workers, slots, attempts held, draining
+--             workers}. 3: the cursor of the next page ('': there is none)
+-- Errors      BADREQUEST
+
+local WORKERS_PER_PAGE = 200
+local PAIRS_PER_PAGE = 1000
+
+-- A page of workers from `rank` on, by class. Returns the next rank, or nil.
+local function add_workers(q, rank, by_class)
+    local classes, names = {}, {}
+    local workers = call('ZRANGE', q.prefix .. 'workers', rank, rank + WORKERS_PER_PAGE - 1)
+    for _, worker in ipairs(workers) do
+        local v = call('HMGET', q.prefix .. 'worker:' .. worker, 'slots', 'draining')
+        local name = q.has_lanes and call('HGET', q.prefix .. 'class', worker) or ''
+        local class = classes[name]
+        if not class then
+            class = { name, 0, 0, 0, 0 }
+            classes[name] = class
+            names[#names + 1] = name
+        end
+        class[2] = class[2] + 1
+        class[3] = class[3] + tonumber(v[1] or 0)
+        class[4] = class[4] + sw.busy_slots(q, worker)
+        if v[2] == '1' then class[5] = class[5] + 1 end
+    end
+    table.sort(names)
+    for i, name in ipairs(names) do by_class[i] = classes[name] end
+    return #workers == WORKERS_PER_PAGE and rank + WORKERS_PER_PAGE or nil
+end
+
+-- The classes to match with lanes: those of registered workers, and the expected one.
+local function names_of(q, expected)
+    local names = {}
+    for _, class in ipairs(sw.classes_of(q)) do
+        if class ~= '' or call('ZCARD', q.prefix .. 'workers') > call('HLEN', q.prefix .. 'class') then
+            names[#names + 1] = class
+        end
+        if class == expected then expected = nil end
+    end
+    if expected then names[#names + 1] = expected end
+    table.sort(names)
+    return names
+end
+
+local function demand(keys, args)
+    local q, failure = sw.open(keys)
+    if not q then return failure end
+    local head, tasks = sw.parse(args)
+    if not head then return tasks end
+    if head.class and #head.class > 2000 then return sw.bad('class: at most 2000 bytes, found ' .. #head.class) end
+    local section, at = match(head.cursor or 'workers 0', '^(%a+) (.*)$')
+    if section ~= 'workers' and section ~= 'lanes' or section == 'workers' and not tonumber(at) then
+        return sw.bad('cursor: expected one that an earlier page gave, found ' .. sw.shown(head.cursor))
+    end
+    local lanes, by_class = {}, {}
+    if section == 'workers' then
+        local following = add_workers(q, tonumber(at), by_class)
+        if following then return { lanes, by_class, 'workers ' .. following } end
+    end
+    local names, c = names_of(q, head.class), sw.changes(q)
+    local function add(lane, count)
+        local entry = { lane == '' and '' or sw.parse_name(lane).base, count }
+        for _, name in ipairs(names) do
+            if sw.serves(name, lane) then entry[#entry + 1] = name end
+        end
+        lanes[#lanes + 1] = entry
+    end
+    if section == 'workers' then
+        add('', call('ZCARD', q.pending_key))
+        at = ''
+    end
+    if not q.has_lanes then return { lanes, by_class, '' } end
+    local limit = math.max(1, math.floor(PAIRS_PER_PAGE / math.max(1, #names)))
+    local found = call('ZRANGEBYLEX', q.prefix .. 'lane_names', at == '' and '-' or '(' .. at, '+', 'LIMIT', 0, limit)
+    for _, lane in ipairs(found) do
+        local count = call('ZCARD', q.prefix .. sw.line_of(lane))
+        if sw.has_gates(lane) then count = math.min(count, sw.free_turns(c, lane)) end
+        if count > 0 then add(lane, count) end
+    end
+    return { lanes, by_class, #found == limit and 'lanes ' .. found[limit] or '' }
+end
+
+redis.register_function{ function_name = 'switchyard_demand', flags = { 'no-writes' }, callback = demand }

@@ -1,0 +1,25 @@
+-- switchyard_reconcile: compares a piece of the queue's indexes, leases, limits, hashes and counters with each other, repairs what
+-- disagrees, and counts it in stats.repaired. That count stays 0 unless something else wrote to the queue's keys, or Redis lost
+-- some.
+--
+-- Keys        1: the queue's prefix, 2: its config
+-- Arguments   cursor (of the last reply; default: from the beginning), limit (1 to 1000, default 100: entries)
+-- Reply       two values: the cursor to go on from ("": the pass is complete), and how many repairs were made
+-- Errors      BADREQUEST
+local function reconcile(keys, args)
+    local q, failure = sw.enter_checked(keys)
+    if not q then return failure end
+    local head, tasks = sw.parse(args)
+    if not head then return tasks end
+    local problem = sw.check_integer('limit', head.limit or '100', 1, 1000)
+    if problem then return sw.bad(problem) end
+    local cursor = head.cursor or ''
+    if cursor ~= '' and not (#cursor <= 3000 and match(cursor, '^[a-z:]+ %d+')) then
+        return sw.bad('cursor: expected one that an earlier call gave, found ' .. sw.shown(cursor))
+    end
+    if not q.instance then return { '', 0 } end
+    local following, repaired = sw.reconcile(q, cursor, tonumber(head.limit or 100))
+    return { following, repaired }
+end
+
+redis.register_function{ function_name = 'switchyard_reconcile', flags = { 'allow-oom' }, callback = reconcile }

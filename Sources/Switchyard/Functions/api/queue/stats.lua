@@ -1,0 +1,98 @@
+-- switchyard_stats: the queue in numbers, at the cost of a few index sizes.
+--
+-- Keys        1: the queue's prefix, 2: its config
+-- Arguments   none
+-- Reply       pairs: pending (in line, and no limit holds it), held, waiting (for dependencies, or to come into line with its
+--             batch), blocked (by a limit), assigned, running, completed, failed, timeout, cancelled (tasks by their latest end,
+--             also those since deleted), finished (ended and not yet deleted), workers, idle_workers, slots, unroutable (in line,
+--             and no registered worker could run it), queue_full_errors, retries, lost, repaired, oldest_pending_at (ms since 1970,
+--             or 0), pending_critical, pending_high, pending_normal, pending_low (in line), paused, instance, now
+-- Errors      BADREQUEST
+
+-- Lanes without workers, and pools of sleepers, that are added up.
+local LOOKED_AT = 2000
+
+-- When the first task of a line was submitted.
+local function submitted_at(q, id)
+    return id and tonumber(call('HGET', q.task_prefix .. id, 'submitted_at') or nil)
+end
+
+local function sooner(left, right)
+    if left and right then return math.min(left, right) end
+    return left or right
+end
+
+-- The oldest of the first tasks of a level: in `pending`, and in the most urgent lane.
+local function oldest_of(q, low, high)
+    local first = call('ZRANGEBYSCORE', q.pending_key, low, high, 'LIMIT', 0, 1)[1]
+    local oldest = submitted_at(q, first)
+    for _, index in ipairs(q.has_lanes and { 'lanes' } or {}) do
+        local lane = call('ZRANGEBYSCORE', q.prefix .. index, low, high, 'LIMIT', 0, 1)[1]
+        if lane then
+            oldest = sooner(oldest, submitted_at(q, call('ZRANGE', q.prefix .. sw.line_of(lane), 0, 0)[1]))
+        end
+    end
+    return oldest
+end
+
+-- How many tasks in line could not be run by any registered worker.
+local function unroutable(q, pending)
+    if call('ZCARD', q.prefix .. 'workers') == 0 then return pending end
+    local found = q.has_lanes and not sw.is_served(q, '') and call('ZCARD', q.pending_key) or 0
+    for _, lane in ipairs(call('ZRANGE', q.prefix .. 'unserved', 0, LOOKED_AT - 1)) do
+        -- Workers without labels and capacity come and go without a look at the lanes, and a closed lane waits for its gate.
+        if call('ZSCORE', q.lanes_key, lane) and not sw.is_served(q, lane) then
+            found = found + call('ZCARD', q.prefix .. sw.line_of(lane))
+        end
+    end
+    return found
+end
+
+local function count_idle(q)
+    local count = call('ZCARD', q.idle_key)
+    for _, pool in ipairs(call('ZRANGE', q.idle_pools_key, 0, LOOKED_AT - 1)) do
+        count = count + call('ZCARD', q.prefix .. 'idle:' .. pool)
+    end
+    return count
+end
+
+local function stats(keys, args)
+    local q, failure = sw.open(keys)
+    if not q then return failure end
+    local reply, counters = {}, {}
+    local pairs_ = call('HGETALL', q.stats_key)
+    local function add(name, value)
+        reply[#reply + 1] = name
+        reply[#reply + 1] = value
+    end
+    for i = 1, #pairs_, 2 do
+        counters[pairs_[i]] = tonumber(pairs_[i + 1]) or 0
+        if pairs_[i] ~= 'blocked' then add(pairs_[i], pairs_[i + 1]) end
+    end
+    local oldest, in_line = nil, 0
+    for _, priority in ipairs(sw.PRIORITIES) do
+        local low, high = sw.band(priority)
+        -- With aging the levels overlap in `pending`; then the counters have all.
+        local count = counters['in_lanes_' .. priority] or 0
+        if q.aging_ms == 0 then count = count + call('ZCOUNT', q.pending_key, low, high) end
+        in_line = in_line + count
+        add('pending_' .. priority, count)
+        oldest = sooner(oldest, oldest_of(q, low, high))
+    end
+    local blocked = math.max(0, counters.blocked or 0)
+    local pending = math.max(0, in_line - blocked)
+    add('pending', pending)
+    add('blocked', blocked)
+    add('unroutable', unroutable(q, pending))
+    add('waiting', call('ZCARD', q.prefix .. 'waiting') + (counters.opening or 0))
+    for _, index in ipairs({ 'held', 'finished', 'workers' }) do add(index, call('ZCARD', q.prefix .. index)) end
+    add('running', call('ZCARD', q.leases_key) - (counters.assigned or 0))
+    add('idle_workers', count_idle(q))
+    add('oldest_pending_at', sw.digits(oldest or 0))
+    add('paused', q.paused and '1' or '0')
+    add('instance', q.instance or '')
+    add('now', q.now_text)
+    return reply
+end
+
+redis.register_function{ function_name = 'switchyard_stats', flags = { 'no-writes' }, callback = stats }

@@ -1,0 +1,154 @@
+-- switchyard_tick: makes time pass. Any number of replicas may call it, as often as they like.
+--
+-- Transition  assigned → pending | failed (never started); running → timeout, or as failed, or → pending for a retry
+--             (lease expired, worker lost); pending held_by schedule or retry → pending (due)
+-- Keys        1: the queue's prefix, 2: its config
+-- Arguments   limit (1 to 1000, default 25: how many tasks at most, of all kinds together), cleanup ("1": also delete ended
+--             tasks whose retention is over)
+-- Reply       pairs: expired, lost_workers, due (delayed tasks, and lanes whose rate is due), purged, woken, more ("1": a limit was
+--             reached, call again at once), schedules (ids of recurring schedules that are due: call switchyard_fire), next_due (ms
+--             since 1970: when the next lease, worker, delay, rate, stage or schedule is due; 0: nothing), now, instance, partitions
+--             (how many the queue has), cleanup_interval_ms
+-- Errors      BADREQUEST
+
+-- Schedules that one tick returns: they are fired by calls of their own.
+local SCHEDULES = 100
+
+-- The members of index `name` that are due, and when the first of the others is due (nil: none).
+local function due_of(q, name, limit)
+    local found = call('ZRANGE', q.prefix .. name, 0, limit, 'WITHSCORES')
+    sw.know(name)
+    local due = {}
+    for i = 1, #found, 2 do
+        local at = tonumber(found[i + 1])
+        if at > q.now or #due == limit then return due, at end
+        due[#due + 1] = found[i]
+    end
+    return due, nil
+end
+
+-- The time limit ends an attempt as timeout; a lease that was not renewed ends it as lost.
+local function expire(c, task)
+    local q = c.q
+    local _, deadline = sw.lease_of(call('HGET', q.attempts_prefix .. task.worker, task.id) or nil)
+    if task.state == 'running' and deadline and tonumber(deadline) <= q.now then
+        sw.tell(c, task.worker, 'timeout ' .. task.id .. ' ' .. task.attempt)
+        sw.end_attempt(c, task, 'timeout', {
+            error_code = 'Timeout',
+            error_message = 'attempt ' .. task.attempt .. ' on worker ' .. task.worker
+                .. ' exceeded its time limit of ' .. task.timeout_ms / 1000 .. ' s' })
+    else
+        sw.lose_attempt(c, task, 'did not renew its lease')
+    end
+end
+
+-- Ends what is due, as far as `left` goes. Returns what is left, and the numbers of the reply.
+local function end_due(c, left, sooner)
+    local q, seen = c.q, {}
+    local expired, next_lease = due_of(q, 'leases', left)
+    sooner(next_lease)
+    left = left - #expired
+    for _, id in ipairs(expired) do
+        local task = sw.read(q, id)
+        if task and sw.LIVE[task.state] then
+            seen[id] = true
+            expire(c, task)
+        else
+            sw.strike('leases', id)
+        end
+    end
+
+    local workers, next_worker = due_of(q, 'workers', left)
+    sooner(next_worker)
+    local gone, lost = {}, 0
+    for _, worker in ipairs(workers) do
+        if left <= 0 then break end
+        local v = call('HMGET', q.prefix .. 'worker:' .. worker, 'slots', 'leaves')
+        local ended, is_over = sw.plan_end_of_worker(c, worker, left, v[2] == '1' and 'left' or 'lost', seen)
+        left = left - ended
+        if not is_over then break end
+        left = left - 1
+        sw.plan_gone(c, worker)
+        gone[#gone + 1] = { worker, tonumber(v[1] or 0) }
+        if v[2] ~= '1' then lost = lost + 1 end
+    end
+
+    local held, next_held = due_of(q, 'held', math.max(left, 0))
+    sooner(next_held)
+    left = left - #held
+    for _, id in ipairs(held) do
+        local task = not seen[id] and sw.read(q, id)
+        if task and task.held_by and not sw.planned_state(c, id) then
+            sw.move(c, task, 'pending', {})
+        elseif not seen[id] then
+            sw.strike('held', id)
+        end
+    end
+    return left, #expired, lost, #held, gone
+end
+
+-- Goes on with what takes several steps: batches, stages that nobody opened, classes that came or went. Returns what is left,
+-- whether there is more, and when a stage is due.
+local function step(q, left)
+    local has_more, stepped = false, nil
+    if q.has_holds then
+        stepped = left > 0 and sw.step_batches(q, left)
+        left = left - (stepped or 0)
+        has_more = stepped or call('EXISTS', q.prefix .. 'cascade') == 1
+    end
+    local dropped, next_stage = sw.drop_due_stage(q, math.max(1, left))
+    if dropped > 0 then has_more = true end
+    if q.has_lanes and sw.step_classes(q) then has_more = true end
+    if q.has_lanes and sw.reopen_more(q) then has_more = true end
+    return left - dropped, has_more, next_stage
+end
+
+local function tick(keys, args)
+    local q, failure = sw.enter_checked(keys)
+    if not q then return failure end
+    local head, tasks = sw.parse(args)
+    if not head then return tasks end
+    local problem = head.limit and sw.check_integer('limit', head.limit, 1, 1000)
+    if problem then return sw.bad(problem) end
+    -- What is urgent comes first, and what is left of the limit goes to the others.
+    local left = tonumber(head.limit or sw.TASKS_PER_STEP)
+    local next_due
+    local function sooner(at)
+        if at and (not next_due or at < next_due) then next_due = at end
+    end
+    sw.ensure_instance(q)
+    local c = sw.changes(q)
+    local expired, lost, due, gone
+    left, expired, lost, due, gone = end_due(c, left, sooner)
+    if q.has_holds and left > 0 then left = left - sw.plan_cascade(c, left) end
+    left = left - sw.follow_up(c, left)
+    local lines = sw.planned_lines()
+    local woken = lines and sw.plan_wake(c, lines) or 0
+    woken = woken + sw.plan_wake_for_work(c)
+    sw.commit(c)
+    for _, w in ipairs(gone) do sw.forget_worker(q, w[1], w[2]) end
+
+    if q.has_lanes then
+        local opened, next_lane = sw.open_due_lanes(q, math.max(1, left))
+        left, due = left - opened, due + opened
+        sooner(next_lane)
+    end
+    local purged, has_more, next_stage = 0, false, nil
+    if head.cleanup == '1' and left > 0 then
+        purged = sw.delete_overdue(q, left)
+        left = left - purged
+    end
+    left, has_more, next_stage = step(q, left)
+    sooner(next_stage)
+    if head.cleanup == '1' then sw.drop_unused_flags(q) end
+
+    local scheduled, next_schedule = {}, nil
+    if q.has_schedules then scheduled, next_schedule = due_of(q, 'schedules', SCHEDULES) end
+    sooner(next_schedule)
+    return { 'expired', expired, 'lost_workers', lost, 'due', due, 'purged', purged, 'woken', woken,
+        'more', (left <= 0 or has_more) and '1' or '0', 'next_due', sw.digits(next_due or 0), 'now', q.now_text,
+        'cleanup_interval_ms', sw.digits(q.cleanup_interval_ms),
+        'instance', q.instance, 'partitions', sw.digits(q.partitions), 'schedules', scheduled }
+end
+
+redis.register_function{ function_name = 'switchyard_tick', flags = { 'allow-oom' }, callback = tick }

@@ -1,0 +1,33 @@
+-- switchyard_purge: deletes tasks that have ended, before their retention is over, with their logs.
+--
+-- Transition  completed | failed | timeout | cancelled → none
+-- Keys        1: the queue's prefix, 2: its config
+-- Arguments   of each task: task (id)
+-- Reply       for each task, in order: "purged", or an error
+-- Errors      BADREQUEST (the whole call); for each task: TASKNOTFOUND, INVALIDSTATE (not ended)
+local function purge(keys, args)
+    local q, failure = sw.enter_checked(keys)
+    if not q then return failure end
+    local head, tasks = sw.parse(args)
+    if not head then return tasks end
+    if #tasks == 0 then return sw.bad('task: missing') end
+    local replies, ids = {}, {}
+    for i, t in ipairs(tasks) do
+        local state = call('HGET', q.task_prefix .. t.task, 'state')
+        if not sw.is_task(state) then
+            replies[i] = sw.not_found(t.task)
+        elseif not sw.TERMINAL[state] then
+            replies[i] = sw.invalid_state(t.task, state, 'purged')
+        elseif sw.has_unsettled(q, t.task) then
+            replies[i] = sw.invalid_state(t.task, state, 'purged before its dependents have heard of its end')
+        else
+            ids[#ids + 1] = t.task
+            replies[i] = 'purged'
+        end
+    end
+    call('ZCARD', q.finished_key)
+    if #ids > 0 then sw.delete_ended(q, ids, true) end
+    return replies
+end
+
+redis.register_function{ function_name = 'switchyard_purge', flags = { 'allow-oom' }, callback = purge }

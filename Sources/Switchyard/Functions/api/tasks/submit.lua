@@ -1,0 +1,288 @@
+-- switchyard_submit: adds tasks to the queue, all or none, and wakes workers for them.
+--
+-- Transition  none → pending (held_by schedule while delayed, dependencies while it waits for others), or → cancelled if a
+--             dependency has ended without success
+-- Keys        1: the queue's prefix, 2: its config
+-- Arguments   of the call: batch (id: the tasks are followed as one), stage (a token, or "1" for the batch's id: these are a part
+--             of a batch that switchyard_open_batch will open), on_complete (a task that runs once when the batch has ended: a
+--             JSON list of names and values), if_no_workers ("reject"), position ("1": reply with positions)
+--             of each task: task (id), priority (critical|high|normal|low), priority_reason, timeout_ms,
+--             max_retries, delay_ms, run_at (ms since 1970), request (a token: a submission that is repeated with
+--             the same token, because its reply was lost, gets the same reply), and opaque bytes:
+--             repo, target, args, mr, labels, command, env, cwd, payload, traceparent, kind; what its worker must have:
+--             requires (label, label=value, label=one|other, label!=value, separated by commas), cpu (cores),
+--             memory_mb, resources (name=amount, …); when it may run: depends_on (ids, separated by commas),
+--             run_anyway ("1": also if a dependency fails), concurrency_key with concurrency_limit, rate_key with
+--             rate_per_second and rate_burst; in which order: fairness_key with fairness_weight, affinity_key,
+--             group_key; and unique_key with unique_for_ms
+-- Reply       for each task, in order: {id, state, "woken" or "queued", position in line from 0 or -1,
+--             "new", "repeated" or "unique": then the id is that of the equal task that was there before}
+-- Errors      BADREQUEST, TASKEXISTS, QUEUEFULL (names the limit), NOWORKERS, TASKNOTFOUND (a stage that is being deleted);
+--             nothing is written, except that QUEUEFULL is counted
+
+-- The replies are rows that every call uses again: they are read out before the next begins.
+local rows = {}
+
+local function row(i, id, state, woken, position, kind)
+    local reply = rows[i]
+    if not reply then
+        reply = {}
+        rows[i] = reply
+    end
+    reply[1], reply[2], reply[3], reply[4], reply[5] = id, state, woken, position, kind
+    return reply
+end
+
+-- An error reply if one of the `n` tasks could not be run by any registered worker.
+local function no_workers_for(q, n)
+    if call('ZCOUNT', q.prefix .. 'workers', q.now_text, '+inf') == 0 then
+        return redis.error_reply('NOWORKERS queue ' .. q.name .. ' has no live worker')
+    end
+    for i = 1, n do
+        local id, _, lane = sw.new_task(i)
+        if (lane or q.has_lanes) and not sw.is_served(q, lane or '') then
+            return redis.error_reply('NOWORKERS queue ' .. q.name .. ' has no live worker for task ' .. id
+                .. (lane and ', which needs ' .. lane or ': all take only tasks that require certain labels'))
+        end
+    end
+end
+
+-- An error reply if the batch of the call cannot be made.
+local function check_batch(q, head)
+    if not head.batch then
+        if head.stage or head.on_complete then return sw.bad('batch: missing') end
+        return nil
+    end
+    if not sw.is_name(head.batch) then
+        return sw.bad('batch: expected 1 to 200 characters of A-Z a-z 0-9 . _ : -, found ' .. sw.shown(head.batch))
+    end
+    if head.stage and not sw.is_name(head.stage) then
+        return sw.bad('stage: expected 1 to 200 characters of A-Z a-z 0-9 . _ : -, found ' .. sw.shown(head.stage))
+    end
+    if not head.on_complete then return nil end
+    local pairs_, problem = sw.check_template('on_complete', head.on_complete)
+    if not pairs_ then return sw.bad(problem) end
+    local n, refused = sw.read_tasks(q, pairs_, 1)
+    if not n then return sw.bad('on_complete: ' .. string.gsub(refused.err, '^BADREQUEST ', '')) end
+    if n > 1 then return sw.bad('on_complete: expected one task, found ' .. n) end
+    local _, _, _, t = sw.new_task(1)
+    if t and (t.depends_on or t.unique_key) then
+        return sw.bad('on_complete: depends_on and unique_key cannot be used here')
+    end
+end
+
+-- What is there already of the `n` tasks that were read: by index the state of those that the same submission has made before
+-- (`repeated`), and the attempt number that a purged task of that id has left (`lived`). Or nil and an error reply.
+local function find_existing(q, n, claims)
+    local repeated, lived, clash, count = {}, {}, nil, 0
+    for i = 1, n do
+        local id, key, _, _, request = sw.new_task(i)
+        local v = call('HMGET', key, 'state', 'request', 'attempt')
+        if claims.ids[i] then
+            clash = clash or id
+        elseif v[1] == 'purged' then
+            lived[i] = v[3]
+        elseif v[1] then
+            if request and (v[2] or id) == request then
+                repeated[i] = v[1]
+                count = count + 1
+            else
+                clash = clash or id
+            end
+        end
+    end
+    -- Of a repeated submission all tasks are there, except those that an equal one has stood for.
+    for i = 1, count > 0 and n or 0 do
+        local id, _, _, t = sw.new_task(i)
+        if not (repeated[i] or claims.own[i] or t and t.unique_key) then clash = clash or next(repeated) and id or nil end
+    end
+    if clash then return nil, redis.error_reply('TASKEXISTS task ' .. clash .. ' exists already in queue ' .. q.name) end
+    return repeated, lived
+end
+
+-- Finds the tasks whose unique_key is taken: t.same_as, t.same_state. Returns how many.
+local function find_equals(q, n, repeated, claims)
+    local taken, count = {}, 0
+    for i = 1, n do
+        local id, _, _, t = sw.new_task(i)
+        if t and t.unique_key and not repeated[i] then
+            t.same_as, t.same_state = taken[t.unique_key] or claims.keys[i], 'pending'
+            if not t.same_as then t.same_as, t.same_state = sw.holder_of_key(q, t) end
+            if t.same_as == id then t.same_as = nil end
+            if t.same_as then count = count + 1 else taken[t.unique_key] = id end
+        end
+    end
+    return count
+end
+
+-- Whether the call repeats a part of a batch that has been opened: each of its tasks is in line or about to come there, or an
+-- equal one stands for it.
+local function is_opened_part(head, n, repeated, claims)
+    if not head.stage or not (next(repeated) or next(claims.own)) then return false end
+    for i = 1, n do
+        local _, _, _, t = sw.new_task(i)
+        if not (repeated[i] or claims.own[i] or t and t.unique_key) then return false end
+    end
+    return true
+end
+
+-- The batch exists already: the reply is that of the first submission if this one repeats it. Returns an error reply or nil, and
+-- whether it does.
+local function check_batch_is_new(q, head, n, repeated, claims)
+    local v = call('HMGET', q.prefix .. 'batch:' .. head.batch, 'total', 'request')
+    if not v[1] then return nil, false end
+    local _, _, _, _, request = sw.new_task(1)
+    if request and v[2] == request or is_opened_part(head, n, repeated, claims) then return nil, true end
+    return redis.error_reply('TASKEXISTS batch ' .. head.batch .. ' exists already in queue ' .. q.name), false
+end
+
+local NO_CLAIMS = { ids = {}, keys = {}, breaks = {}, own = {} }
+local NONE_REPEATED, NONE_LIVED = {}, {}
+
+-- Whether each task of the call is ready to run, and the replies: lists that every call uses again.
+local ready, replies = {}, {}
+
+-- Stores the tasks that are new in the stage `token`; of a batch that has been opened there is none.
+local function stage(q, token, head, args, first, n, claims, is_new)
+    for i = 1, n do ready[i] = false end
+    if head.is_repeated then return 0 end
+    local skipped = {}
+    for i = 1, n do skipped[i] = claims.own[i] or not is_new(i) end
+    sw.begin_writing()
+    sw.break_stages(q, claims)
+    sw.stage(q, token, head, args, first, skipped)
+    return 0
+end
+
+-- Plans and commits the tasks that are new. Returns how many workers it woke.
+--   is_new   tells whether the i-th is (nil: all are)
+local function add(q, head, n, has_special, lived, is_busy, is_new)
+    if has_special then sw.ensure_uses(q, n) end
+    local c, added, tag, woken = sw.changes(q), head.batch and {}, sw.time_tag(q, 0), 0
+    for i = 1, n do
+        ready[i] = false
+        if not is_new or is_new(i) then
+            if added then added[#added + 1] = (sw.new_task(i)) end
+            ready[i] = sw.plan_task(c, i, head.batch, tag + i - 1, lived[i])
+        end
+    end
+    if not is_busy then
+        local lines = sw.planned_lines()
+        if lines then woken = sw.plan_wake(c, lines) end
+    end
+    if added and not head.is_repeated then
+        local _, _, _, _, request = sw.new_task(1)
+        sw.plan_batch(c, head.batch, added, head.on_complete, request or nil)
+    end
+    sw.commit(c)
+    if added and #added == 0 and not head.is_repeated then sw.start_follow_up(q, head.batch) end
+    return woken
+end
+
+local function reply_to(q, head, n, woken, repeated)
+    local rank = 0
+    for i = 1, n do
+        local id, _, lane, t = sw.new_task(i)
+        if repeated[i] then
+            replies[i] = row(i, id, repeated[i], 'queued', -1, 'repeated')
+        elseif t and t.same_as then
+            replies[i] = row(i, t.same_as, t.same_state, 'queued', -1, 'unique')
+        elseif head.is_repeated then
+            replies[i] = row(i, id, 'pending', 'queued', -1, 'repeated')
+        else
+            local position = -1
+            if ready[i] then
+                rank = rank + 1
+                if head.position == '1' then
+                    position = call('ZRANK', q.prefix .. sw.line_of(lane or nil), id) or -1
+                end
+            end
+            replies[i] = row(i, id, t and t.broken and 'cancelled' or 'pending',
+                ready[i] and rank <= woken and 'woken' or 'queued', position, 'new')
+        end
+    end
+    replies[n + 1] = nil
+    return replies
+end
+
+-- The limit on the queue's length refuses `fresh` more tasks, and the refusal is counted. Returns an error reply or nil.
+local function refuse_if_full(q, token, fresh, is_busy)
+    local length = sw.length(q, is_busy)
+    local staged = token and tonumber(call('HGET', q.prefix .. 'stage:' .. token, 'total') or 0) or 0
+    if length + staged + fresh <= q.max_queue_length then return nil end
+    sw.add_to_stat(q, 'queue_full_errors', 1)
+    return redis.error_reply('QUEUEFULL queue ' .. q.name .. ' holds ' .. length .. ' tasks; with ' .. staged + fresh
+        .. ' more it would exceed its limit of ' .. sw.digits(q.max_queue_length))
+end
+
+local function submit(keys, args)
+    local q, failure = sw.enter(keys)
+    if not q then return failure end
+    if FAST and q.is_plain and q.draining == 0 and q.instance and q.is_compiled then
+        local reply = sw.submit_one(q, args)
+        if reply then return reply end
+    end
+    local head, first = sw.read_head(args)
+    local refused
+    if head.batch or head.stage or head.on_complete then
+        refused = check_batch(q, head)
+        if refused then return refused end
+    end
+    local n, has_special = sw.read_tasks(q, args, first, head.batch)
+    if not n then return has_special end
+
+    -- In a busy queue one look tells that all tasks are new, and that there is nobody to wake.
+    local repeated, lived, claims = NONE_REPEATED, NONE_LIVED, NO_CLAIMS
+    local token = head.stage and sw.stage_token(head.stage, head.batch)
+    local broken = token and call('HGET', q.prefix .. 'stage:' .. token, 'broken')
+    if broken then return sw.refuse_broken(q, token, head.batch, broken) end
+    if token and sw.is_stage_going(q, token) then
+        return redis.error_reply('TASKNOTFOUND batch ' .. head.batch .. ' was not opened in time, and is being deleted')
+    end
+    local is_busy = sw.is_all_clear(q, n)
+    if not is_busy then
+        if call('EXISTS', q.claims_key) == 1 then claims = sw.read_claims(q, n, token) end
+        if claims ~= NO_CLAIMS or sw.count_existing(n) > 0 then
+            repeated, lived = find_existing(q, n, claims)
+            if not repeated then return lived end
+        end
+    end
+    if head.batch then
+        refused, head.is_repeated = check_batch_is_new(q, head, n, repeated, claims)
+        if refused then return refused end
+    end
+    local fresh, is_new = n, nil
+    if has_special then fresh = fresh - find_equals(q, n, repeated, claims) end
+    for _ in pairs(repeated) do fresh = fresh - 1 end
+    for _ in pairs(claims.own) do fresh = fresh - 1 end
+    if head.is_repeated then fresh = 0 end
+    if fresh < n then
+        is_new = function(i)
+            local _, _, _, t = sw.new_task(i)
+            return not (repeated[i] or t and t.same_as or head.is_repeated)
+        end
+    end
+    if fresh > 0 then
+        if q.draining == 1 then
+            return redis.error_reply('QUEUEFULL queue ' .. q.name .. ' is draining: it takes no new tasks')
+        end
+        local wrong = has_special and sw.check_dependencies(q, n, token and sw.is_staged(q, token))
+        if wrong then return sw.bad(wrong) end
+        refused = head.if_no_workers == 'reject' and no_workers_for(q, n) or refuse_if_full(q, token, fresh, is_busy)
+        if refused then return refused end
+    end
+    if not q.instance or not q.is_compiled then sw.ensure_instance(q) end
+    local woken
+    if token then
+        woken = stage(q, token, head, args, first, n, claims, is_new or function() return true end)
+    else
+        if #claims.breaks > 0 then
+            sw.begin_writing()
+            sw.break_stages(q, claims)
+        end
+        woken = add(q, head, n, has_special, lived, is_busy, is_new)
+    end
+    return reply_to(q, head, n, woken, repeated)
+end
+
+redis.register_function{ function_name = 'switchyard_submit', callback = submit }

@@ -1,0 +1,29 @@
+-- switchyard_deregister: a worker leaves. What it had not started goes back to its line, uncounted; what it was running is lost
+-- at once. Of a worker that holds very much, some by this call and the rest by the next ticks.
+--
+-- Transition  assigned → pending; running → pending or failed
+-- Keys        1: the queue's prefix, 2: its config
+-- Arguments   worker (id), nonce (of its process)
+-- Reply       how many attempts it still held
+-- Errors      BADREQUEST, WORKERNOTFOUND
+local function deregister(keys, args)
+    local q, failure = sw.enter_checked(keys)
+    if not q then return failure end
+    local head, tasks = sw.parse(args)
+    if not head then return tasks end
+    local worker, bad = sw.worker_of(head)
+    if not worker then return bad end
+    local slots = call('HGET', q.prefix .. 'worker:' .. worker, 'slots')
+    if not slots then return sw.worker_not_found(worker) end
+    local refused = sw.check_nonce(q, worker, head.nonce)
+    if refused then return refused end
+    local c = sw.changes(q)
+    local held = sw.busy_slots(q, worker)
+    local _, is_over = sw.plan_end_of_worker(c, worker, sw.TASKS_PER_STEP, 'left', {})
+    sw.plan_gone(c, worker)
+    sw.commit(c)
+    if is_over then sw.forget_worker(q, worker, tonumber(slots)) else sw.let_leave(q, worker) end
+    return held
+end
+
+redis.register_function{ function_name = 'switchyard_deregister', flags = { 'allow-oom' }, callback = deregister }

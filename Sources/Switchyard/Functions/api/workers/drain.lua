@@ -1,0 +1,21 @@
+-- switchyard_drain: a worker is to take no more work; its next heartbeat tells it, and its control channel at once.
+--
+-- Keys        1: the queue's prefix, 2: its config
+-- Arguments   worker (id)
+-- Reply       how many attempts it still holds
+-- Errors      BADREQUEST, WORKERNOTFOUND
+local function drain(keys, args)
+    local q, failure = sw.enter_checked(keys)
+    if not q then return failure end
+    local head, tasks = sw.parse(args)
+    if not head then return tasks end
+    local worker, bad = sw.worker_of(head)
+    if not worker then return bad end
+    if call('EXISTS', q.prefix .. 'worker:' .. worker) == 0 then return sw.worker_not_found(worker) end
+    local held = sw.busy_slots(q, worker)
+    sw.drain_worker(q, worker)
+    call('PUBLISH', q.prefix .. 'control:' .. worker, 'drain')
+    return held
+end
+
+redis.register_function{ function_name = 'switchyard_drain', flags = { 'allow-oom' }, callback = drain }

@@ -1,0 +1,53 @@
+-- switchyard_heartbeat: renews the registration of a worker and the leases of all that it runs. Costs the same few commands
+-- for one task or a hundred.
+--
+-- Keys        1: the queue's prefix, 2: its config
+-- Arguments   worker (id), nonce (of its process); of each task: task (id), attempt, progress (opaque, at most 1024 bytes)
+-- Reply       pairs: lease_ms, heartbeat_ms, drain ("1": take no more work), partitions (how many the queue has), stop (a list of
+--             id, attempt, reason: the attempts to end at once; reason is cancelled or lost)
+-- Errors      BADREQUEST, WORKERNOTFOUND (register again: what it held is lost)
+local function heartbeat(keys, args)
+    local q, failure = sw.enter(keys)
+    if not q then return failure end
+    local head, tasks = sw.parse(args)
+    if not head then return tasks end
+    local worker, bad = sw.worker_of(head)
+    bad = bad or (#tasks > 0 and sw.check_attempts(tasks)) or nil
+    if bad then return bad end
+    local names = { '@state' }
+    for i, t in ipairs(tasks) do names[i + 1] = t.task end
+    local held = call('HMGET', q.attempts_prefix .. worker, unpack(names))
+    local state, refused = sw.registered(worker, held[1], head.nonce)
+    if not state then return refused end
+
+    local renewed, progress, stop = {}, {}, {}
+    for i, t in ipairs(tasks) do
+        local attempt, deadline = sw.lease_of(held[i + 1] or nil)
+        if tonumber(attempt) ~= t.attempt then
+            local found = call('HGET', q.task_prefix .. t.task, 'state')
+            stop[#stop + 1] = t.task
+            stop[#stop + 1] = tostring(t.attempt)
+            stop[#stop + 1] = found == 'cancelled' and 'cancelled' or 'lost'
+        else
+            if deadline ~= '0' then
+                renewed[#renewed + 1] = sw.renewed_lease(q, deadline)
+                renewed[#renewed + 1] = t.task
+            end
+            if t.progress then
+                if #t.progress > 1024 then
+                    return sw.bad('progress of task ' .. t.task .. ': at most 1024 bytes, found ' .. #t.progress)
+                end
+                progress[#progress + 1] = { q.task_prefix .. t.task, 'progress', t.progress }
+            end
+        end
+    end
+
+    if #renewed > 0 then call('ZCARD', q.index_keys.workers) end
+    if #renewed > 0 then call('ZADD', q.leases_key, 'XX', unpack(renewed)) end
+    call('ZADD', q.index_keys.workers, sw.digits(q.now + q.lease_ms), worker)
+    for _, set in ipairs(progress) do pcall_redis('HSET', unpack(set)) end
+    return { 'lease_ms', sw.digits(q.lease_ms), 'heartbeat_ms', sw.digits(q.heartbeat_ms),
+        'drain', tostring(state.draining), 'partitions', sw.digits(q.partitions), 'stop', stop }
+end
+
+redis.register_function{ function_name = 'switchyard_heartbeat', flags = { 'allow-oom' }, callback = heartbeat }

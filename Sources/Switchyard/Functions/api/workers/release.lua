@@ -1,0 +1,34 @@
+-- switchyard_release: a worker gives back assignments that it has not started. They return to their places in line.
+--
+-- Transition  assigned → pending
+-- Keys        1: the queue's prefix, 2: its config
+-- Arguments   worker (id), nonce (of its process); of each task: task (id), attempt
+-- Reply       for each task, in order: "pending", or an error
+-- Errors      BADREQUEST, WORKERNOTFOUND by the nonce (the whole call); for each task: TASKNOTFOUND, LEASELOST, INVALIDSTATE
+--             (started)
+local function release(keys, args)
+    local q, failure = sw.enter_checked(keys)
+    if not q then return failure end
+    local head, tasks = sw.parse(args)
+    if not head then return tasks end
+    local worker, bad = sw.worker_of(head)
+    bad = bad or sw.check_attempts(tasks) or sw.check_nonce(q, worker, head.nonce)
+    if bad then return bad end
+    local c = sw.changes(q)
+    local replies = {}
+    for i, t in ipairs(tasks) do
+        local task, refused = sw.holds(q, worker, t)
+        if not task then
+            replies[i] = refused
+        elseif task.state ~= 'assigned' then
+            replies[i] = sw.invalid_state(t.task, task.state, 'released')
+        else
+            sw.return_assignment(c, task, false)
+            replies[i] = 'pending'
+        end
+    end
+    sw.commit(c)
+    return replies
+end
+
+redis.register_function{ function_name = 'switchyard_release', flags = { 'allow-oom' }, callback = release }

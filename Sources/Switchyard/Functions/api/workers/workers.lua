@@ -1,0 +1,30 @@
+-- switchyard_workers: the registered workers, by id.
+--
+-- Keys        1: the queue's prefix, 2: its config
+-- Arguments   limit (1 to 1000, default 1000)
+-- Reply       for each worker the pairs of its hash, and then id, class (its name, '': none), busy (attempts it holds),
+--             expires_at (ms since 1970)
+-- Errors      BADREQUEST
+local function workers(keys, args)
+    local q, failure = sw.open(keys)
+    if not q then return failure end
+    local head, tasks = sw.parse(args)
+    if not head then return tasks end
+    local problem = head.limit and sw.check_integer('limit', head.limit, 1, 1000)
+    if problem then return sw.bad(problem) end
+    local found = call('ZRANGE', q.prefix .. 'workers', 0, tonumber(head.limit or 1000) - 1, 'WITHSCORES')
+    local replies = {}
+    for i = 1, #found, 2 do
+        local fields = call('HGETALL', q.prefix .. 'worker:' .. found[i])
+        local class = q.has_lanes and call('HGET', q.prefix .. 'class', found[i]) or ''
+        local last = call('HGET', q.attempts_prefix .. found[i], '@last')
+        for _, value in ipairs({ 'id', found[i], 'class', class, 'busy', tostring(sw.busy_slots(q, found[i])),
+            'last_assigned', last or '0', 'expires_at', found[i + 1] }) do
+            fields[#fields + 1] = value
+        end
+        replies[#replies + 1] = fields
+    end
+    return replies
+end
+
+redis.register_function{ function_name = 'switchyard_workers', flags = { 'no-writes' }, callback = workers }

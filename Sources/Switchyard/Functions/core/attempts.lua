@@ -1,0 +1,128 @@
+-- How an attempt ends without success: its record, its retry or its final state.
+
+-- A number in [-percent, +percent] / 100 drawn from the clock, the id and the attempt: math.random has the same seed in each
+-- call. The hash is that of D. J. Bernstein, times 33.
+local function jitter(q, task, percent)
+    local hash = q.now_us % 1000003 + task.attempt * 104729
+    for i = 1, #task.id do hash = (hash * 33 + byte(task.id, i)) % 1000003 end
+    -- Neighbours in the alphabet have neighbouring hashes: these steps of a linear congruential generator part them.
+    for _ = 1, 3 do hash = (hash * 7919 + 104729) % 1000003 end
+    return (hash % 2001 / 1000 - 1) * percent / 100
+end
+
+-- Backoff before retry number `n` (1, 2, …), in milliseconds: doubling, bounded, jittered.
+local function backoff(q, task, n)
+    local delay = math.min(q.retry_delay_max_ms, q.retry_delay_ms * 2 ^ math.min(n - 1, 40))
+    return math.floor(math.max(0, delay * (1 + jitter(q, task, q.retry_jitter_percent))))
+end
+
+-- Records kept of a task's earlier attempts, and bytes of each one's message: a hash must stay small.
+local RECORDS, MESSAGE_BYTES = 100, 4096
+
+-- The record of an attempt that is over while its task goes on, as the field attempt:<n> of the task's hash.
+-- JSON, because it is a record for people; the functions read only `outcome` and `worker` of it again.
+function sw.record(q, task, outcome, error_code, error_message, exit_code)
+    return 'attempt:' .. task.attempt, cjson.encode({
+        attempt = task.attempt, worker = task.worker, assigned_at = tonumber(task.assigned_at or task.started_at),
+        started_at = tonumber(task.started_at), finished_at = task.finished_at or q.now, outcome = outcome,
+        error_code = error_code, error_message = error_message and string.sub(error_message, 1, MESSAGE_BYTES),
+        exit_code = tonumber(exit_code),
+    })
+end
+
+-- The fields that are deleted when the task goes back to its queue: those of the latest attempt, and the record that
+-- is one too many.
+function sw.latest_fields(task)
+    local fields = { 'worker', 'assigned_at', 'started_at', 'progress' }
+    if task.attempt > RECORDS then fields[5] = 'attempt:' .. task.attempt - RECORDS end
+    return fields
+end
+
+-- Ends the live attempt of `task` with failed or timeout (`outcome` may also be lost, which ends as failed):
+-- back to the queue while it has retries left, and into its final state when it has none.
+--   report  error_code, error_message, exit_code, result, retryable ("0" forbids a retry), deliveries (when it changed), at_once
+--           (no backoff)
+-- Returns the new state.
+function sw.end_attempt(c, task, outcome, report)
+    local q = c.q
+    if report.retryable ~= '0' and task.retry_count < task.max_retries then
+        local name, record = sw.record(q, task, outcome, report.error_code, report.error_message, report.exit_code)
+        local fields = { name, record, 'retry_count', tostring(task.retry_count + 1) }
+        if report.deliveries then
+            fields[5] = 'deliveries'
+            fields[6] = tostring(report.deliveries)
+        end
+        local delay = report.at_once and 0 or backoff(q, task, task.retry_count + 1)
+        local opts = { clear = sw.latest_fields(task) }
+        if delay > 0 then opts.held_by, opts.due_at = 'retry', sw.digits(q.now + delay) end
+        sw.move(c, task, 'pending', fields, opts)
+        sw.count_stat('retries', 1)
+        return 'pending'
+    end
+    local state = outcome == 'timeout' and 'timeout' or 'failed'
+    local fields = { 'finished_at', q.now_text, 'outcome', outcome }
+    for _, name in ipairs({ 'error_code', 'error_message', 'exit_code', 'result', 'deliveries' }) do
+        if report[name] then
+            fields[#fields + 1] = name
+            fields[#fields + 1] = tostring(report[name])
+        end
+    end
+    sw.move(c, task, state, fields)
+    return state
+end
+
+-- Puts an assignment that was never started back into its line. `counted`: it lapsed, so it counts towards the bound on
+-- deliveries, and fails the task there; one that its worker gives back is not counted.
+function sw.return_assignment(c, task, counted)
+    local q = c.q
+    local deliveries = task.deliveries + (counted and 1 or 0)
+    if counted and deliveries >= q.max_deliveries then
+        sw.move(c, task, 'failed', {
+            'finished_at', q.now_text, 'outcome', 'lost', 'deliveries', tostring(deliveries),
+            'error_code', 'WorkerNotFound', 'error_message',
+            'delivered ' .. deliveries .. ' times, and no worker started it; the last was ' .. task.worker })
+        return
+    end
+    local name, record = sw.record(q, task, counted and 'lost' or 'returned',
+        counted and 'WorkerNotFound' or nil, counted and 'assigned, but never started' or nil)
+    sw.move(c, task, 'pending', { name, record, 'deliveries', tostring(deliveries) }, { clear = sw.latest_fields(task) })
+end
+
+-- The worker of a live attempt vanished, or let its lease lapse. An attempt never started goes back to its line; one that
+-- ran uses up a retry, without a backoff the first time: that a worker died says nothing of the task yet. Both are
+-- deliveries that came to nothing: after `max_deliveries` of them the task fails whatever retries are left, for it may be
+-- what kills its workers.
+function sw.lose_attempt(c, task, why)
+    sw.count_stat('lost', 1)
+    if task.state == 'assigned' then return sw.return_assignment(c, task, true) end
+    local deliveries = task.deliveries + 1
+    local message = 'worker ' .. task.worker .. ' ' .. why .. ' while it ran attempt ' .. task.attempt
+    local last = deliveries >= c.q.max_deliveries
+    if last then message = message .. '; ' .. deliveries .. ' workers were lost with this task' end
+    sw.end_attempt(c, task, 'lost', {
+        error_code = 'WorkerNotFound', error_message = message, deliveries = deliveries, retryable = last and '0' or nil,
+        at_once = deliveries == 1,
+    })
+end
+
+-- Ends a task that has not ended. The worker of a live attempt is told to stop it.
+function sw.cancel_task(c, task, reason)
+    local live, worker, attempt = sw.LIVE[task.state], task.worker, task.attempt
+    sw.move(c, task, 'cancelled', { 'finished_at', c.q.now_text, 'outcome', 'cancelled',
+        'error_code', 'Cancelled', 'error_message', reason })
+    if live then sw.tell(c, worker, 'cancel ' .. task.id .. ' ' .. attempt) end
+end
+
+-- A lease of a task whose hash is gone: it holds a slot, and perhaps a turn of a concurrency key, for nothing.
+function sw.drop_lease(c, worker, id, entry)
+    local _, _, _, _, lane = sw.lease_of(entry)
+    c.dropped[#c.dropped + 1] = { worker, id }
+    if lane then sw.note_running(c, lane, id, false) end
+    sw.strike('leases', id)
+    c.lost_lease[worker] = true
+end
+
+-- Called by commit.
+function sw.commit_dropped(c)
+    for _, entry in ipairs(c.dropped) do call('HDEL', c.q.attempts_prefix .. entry[1], entry[2]) end
+end

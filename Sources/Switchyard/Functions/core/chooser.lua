@@ -1,0 +1,305 @@
+-- Which tasks a worker gets, in which order: of all lanes that its class serves and that fit its room, the most urgent and
+-- longest waiting first. Smaller tasks go before one that does not fit (backfill), as far as reservations.lua allows.
+--
+-- A chooser has next(), which returns a task's id and lane, or nil; took(lane), to be called when the task was taken; and
+-- fits(lane), for those that look ahead: what they keep back may not fit any more when its turn comes.
+
+-- Lanes of a shape that are read at once. They come in the order of their first tasks, so a worker rarely needs more.
+local LANES_AT_ONCE = 8
+
+-- Limit on what one pull looks at: lanes that turn out to be empty, closed or less urgent than their bound, and tasks that
+-- cannot be handed out. The next pull goes on, for each look corrects an index.
+local LOOKS = 200
+
+-- The line of a lane ('': none) as a source of tasks: `score` is that of its next task, false at the end of the line.
+local function new_source(q, lane, want, bound, cursor)
+    return { lane = lane, line = q.index_keys[lane] or sw.line_of(lane ~= '' and lane or nil), ids = false, at = 1, from = 0,
+        want = want, score = false, bound = bound, cursor = cursor }
+end
+
+-- Reads the next piece of the line; one more than wanted, for the score after the last.
+local function fill(q, source)
+    local key = q.index_keys[source.line] or q.prefix .. source.line
+    source.ids = call('ZRANGE', key, source.from, source.from + source.want, 'WITHSCORES')
+    sw.know(source.line)
+    source.at = 1
+    source.score = source.ids[2] and tonumber(source.ids[2]) or false
+end
+
+-- Takes the next task of the source. Returns its id.
+local function take(q, source)
+    local id = source.ids[source.at]
+    source.from = source.from + 1
+    source.at = source.at + 2
+    if source.at >= source.want * 2 and source.ids[source.at] then
+        fill(q, source)
+    else
+        local score = source.ids[source.at + 1]
+        source.score = score and tonumber(score) or false
+    end
+    return id
+end
+
+-- The lanes of one shape, most urgent first, read as needed. `bound`: no lane that is still to come is more urgent; false at the
+-- end.
+local function new_cursor(q, class, shape, bound)
+    return { key = sw.work_key(q, class, shape), shape = shape, bound = bound, lanes = false, at = 1, from = 0 }
+end
+
+local function read_lanes(cursor)
+    cursor.lanes = call('ZRANGE', cursor.key, cursor.from, cursor.from + LANES_AT_ONCE - 1, 'WITHSCORES')
+    cursor.at = 1
+    cursor.from = cursor.from + #cursor.lanes / 2
+    cursor.bound = cursor.lanes[2] and tonumber(cursor.lanes[2]) or false
+end
+
+-- The next lane of the cursor and its bound.
+local function next_lane(cursor)
+    local lane, bound = cursor.lanes[cursor.at], cursor.lanes[cursor.at + 1]
+    cursor.at = cursor.at + 2
+    if cursor.lanes[cursor.at] then
+        cursor.bound = tonumber(cursor.lanes[cursor.at + 1])
+    elseif #cursor.lanes == LANES_AT_ONCE * 2 then
+        read_lanes(cursor)
+    else
+        cursor.bound = false
+    end
+    return lane, tonumber(bound)
+end
+
+-- What is left of a worker's capacity beside the attempts that it goes on holding.
+function sw.room_left(class, held, worker)
+    local occupied = {}
+    if held then
+        local over = sw.planned_end_ids(worker)
+        for i = 1, #held, 2 do
+            local _, _, _, _, lane = sw.lease_of(held[i + 1])
+            if lane and not over[held[i]] then occupied[#occupied + 1] = lane end
+        end
+    end
+    -- What this pull has given it already.
+    for _, lane in ipairs(sw.planned_lanes(worker)) do occupied[#occupied + 1] = lane end
+    return sw.room(class, occupied)
+end
+
+-- Without lanes there is one line.
+local function plain_chooser(c, want)
+    local q = c.q
+    local source = new_source(q, '', want)
+    source.line = 'pending'
+    fill(q, source)
+    local looks = 0
+    return {
+        next = function()
+            looks = looks + 1
+            if not source.score or looks > want + LOOKS then return nil end
+            return take(q, source), nil
+        end,
+        took = function() end,
+        fits = function() return true end,
+    }
+end
+
+-- The tasks that the worker's class may take into the room that is left.
+local function lane_chooser(c, plan, held, want)
+    local q, worker, class = c.q, plan.worker, plan.class
+    local has_amounts = sw.has_amounts(class)
+    local room = has_amounts and sw.room_left(class, held, worker) or {}
+    local cursors, sources = {}, {}
+    if has_amounts then
+        -- Of the shapes that do not fit, the most urgent may deserve a reservation; no other is looked at.
+        local shapes = call('ZRANGE', q.prefix .. 'work:' .. class, 0, -1, 'WITHSCORES')
+        local has_misfit = false
+        for i = 1, #shapes, 2 do
+            local fits = sw.has_room(room, shapes[i])
+            if fits or not has_misfit then
+                cursors[#cursors + 1] = new_cursor(q, class, shapes[i], tonumber(shapes[i + 1]))
+            end
+            has_misfit = has_misfit or not fits
+        end
+    else
+        cursors[1] = new_cursor(q, class, '', 0)
+        read_lanes(cursors[1])
+    end
+    if sw.serves(class, '') then
+        sources[1] = new_source(q, '', want)
+        sources[1].line = 'pending'
+        fill(q, sources[1])
+    end
+    local reservation = has_amounts and sw.reservation_of(c, plan, room, held) or nil
+    local looks, has_considered = 0, false
+
+    -- Opens the next lane of a cursor as a source, and returns it; or nil. A lane that has no task any more, or whose gate is
+    -- closed, leaves the index of the class.
+    local function open_lane(cursor)
+        if not cursor.lanes then read_lanes(cursor) end
+        if not cursor.bound then
+            plan.empty_shapes[#plan.empty_shapes + 1] = cursor.shape
+            return nil
+        end
+        local lane, bound = next_lane(cursor)
+        local source = new_source(q, lane, want, bound, cursor)
+        fill(q, source)
+        if not source.score or sw.has_gates(lane) and (c.closing[lane] or sw.note_gate(c, lane)) then
+            plan.stale_lanes[#plan.stale_lanes + 1] = lane
+            return nil
+        end
+        sources[#sources + 1] = source
+        return source
+    end
+
+    -- The most urgent task of a shape that does not fit now: its worker may be reserved for it.
+    local function consider(cursor)
+        cursor.is_skipped = true
+        if has_considered then return end
+        local source = open_lane(cursor)
+        if not source then return end
+        has_considered = true
+        sources[#sources] = nil
+        reservation = sw.consider_reservation(c, plan, source, room, held) or reservation
+    end
+
+    -- The source whose next task is the most urgent, or nil.
+    local function first_of()
+        local best
+        for i = 1, #sources do
+            local source = sources[i]
+            if source.score and (not best or source.score < best.score) then best = source end
+        end
+        while true do
+            if looks > want + LOOKS then
+                -- What was seen is corrected; the worker is to ask again at once.
+                plan.is_full = true
+                return nil
+            end
+            local least
+            for i = 1, #cursors do
+                local cursor = cursors[i]
+                if cursor.bound and not cursor.is_skipped and (not least or cursor.bound < least.bound) then
+                    least = cursor
+                end
+            end
+            if not least or best and best.score <= least.bound then return best end
+            if sw.has_room(room, least.shape) then
+                looks = looks + 1
+                local opened = open_lane(least)
+                if opened and (not best or opened.score < best.score) then best = opened end
+            else
+                consider(least)
+            end
+        end
+    end
+
+    local chooser = {}
+    function chooser.next()
+        while true do
+            looks = looks + 1
+            local source = first_of()
+            if not source then return nil end
+            local lane = source.lane ~= '' and source.lane or nil
+            if lane and not sw.has_room(room, lane) then
+                source.score = false
+            elseif lane and sw.has_gates(lane) and sw.note_gate(c, lane) then
+                plan.stale_lanes[#plan.stale_lanes + 1] = lane
+                source.score = false
+            elseif reservation and not sw.may_pass(c, reservation, source) then
+                source.score = false
+            else
+                return take(q, source), lane
+            end
+        end
+    end
+    function chooser.fits(lane)
+        return not lane or sw.has_room(room, lane) and not (sw.has_gates(lane) and sw.note_gate(c, lane))
+    end
+    function chooser.took(lane)
+        if lane then
+            if has_amounts then sw.take_room(room, lane) end
+            if sw.has_gates(lane) then plan.gated[lane] = true end
+        end
+        if has_amounts then sw.note_taken(c, plan, reservation, lane) end
+    end
+    -- Called when the pull is planned: raises the bounds of the lanes whose order in the index is no longer right.
+    --   looks_ahead   not every task that was chosen was taken: the first one that is left is to be read again
+    function chooser.finish(looks_ahead)
+        local lanes_seen = 0
+        for i = 1, #sources do
+            if sources[i].cursor then lanes_seen = lanes_seen + 1 end
+        end
+        for i = 1, #cursors do
+            if cursors[i].bound then lanes_seen = lanes_seen + 1 end
+        end
+        for i = 1, #sources do
+            local source = sources[i]
+            if source.cursor then
+                if looks_ahead or not source.ids[source.at] then
+                    plan.stale_lanes[#plan.stale_lanes + 1] = source.lane
+                elseif lanes_seen > 1 then
+                    local score = tonumber(source.ids[source.at + 1])
+                    if score > source.bound then
+                        source.score = score
+                        plan.raised[#plan.raised + 1] = source
+                    end
+                end
+            end
+        end
+    end
+    return chooser
+end
+
+-- The chooser for a pull.
+--   plan       what the pull is about (pull.lua)
+--   held       the worker's leases, if its class has capacity that they take
+--   together   tasks of one group are wanted together
+function sw.chooser(c, plan, held, want, together)
+    local inner = c.q.has_lanes and lane_chooser(c, plan, held, want) or plain_chooser(c, want)
+    local chooser, finish = inner, inner.finish
+    if c.q.has_affinity then chooser = sw.affine_chooser(c, plan.worker, chooser) end
+    if together then chooser = sw.group_chooser(c, chooser) end
+    chooser.finish = finish and function() finish(c.q.has_affinity or together) end
+    return chooser
+end
+
+-- Called by commit: corrects the index of the worker's class by what the pull has seen.
+function sw.commit_corrections(q, plan)
+    local class, add, rem = plan.class, {}, {}
+    local function note(lists, shape, ...)
+        local list = lists[shape]
+        if not list then
+            list = {}
+            lists[shape] = list
+        end
+        for k = 1, select('#', ...) do list[#list + 1] = (select(k, ...)) end
+    end
+    for _, source in ipairs(plan.raised) do note(add, source.cursor.shape, sw.digits(source.score), source.lane) end
+    for _, lane in ipairs(plan.stale_lanes) do
+        local shape = sw.parse_name(lane).shape
+        if sw.derived('ZSCORE', q.lanes_key, lane) then
+            local first = call('ZRANGE', q.prefix .. sw.line_of(lane), 0, 0, 'WITHSCORES')
+            if first[1] then note(add, shape, first[2], lane) end
+        else
+            note(rem, shape, lane)
+        end
+    end
+    local shapes = {}
+    for shape, list in pairs(add) do
+        sw.derived('ZADD', sw.work_key(q, class, shape), unpack(list))
+        -- No bound of a class is above that in `lanes` (lane_index.lua).
+        sw.derived('ZADD', q.lanes_key, 'XX', 'GT', unpack(list))
+        shapes[shape] = true
+    end
+    for shape, list in pairs(rem) do
+        sw.derived('ZREM', sw.work_key(q, class, shape), unpack(list))
+        shapes[shape] = true
+    end
+    for _, shape in ipairs(plan.empty_shapes) do shapes[shape] = true end
+    if not sw.has_amounts(class) then return end
+    for shape in pairs(shapes) do
+        local first = sw.derived('ZRANGE', sw.work_key(q, class, shape), 0, 0, 'WITHSCORES')
+        if first[1] then
+            sw.derived('ZADD', q.prefix .. 'work:' .. class, first[2], shape)
+        else
+            sw.derived('ZREM', q.prefix .. 'work:' .. class, shape)
+        end
+    end
+end

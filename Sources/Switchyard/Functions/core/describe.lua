@@ -1,0 +1,66 @@
+-- What is known of a task, for people: its hash, and what its indexes add to that.
+
+-- Puts a task that stands in no index back into the one of its state, and counts it as repaired.
+function sw.put_back(q, id)
+    local task = sw.read(q, id)
+    if not task then return end
+    local index = sw.index_of(task.state, task.held_by, task.lane)
+    local v = call('HMGET', q.task_prefix .. id, 'due_at', 'finished_at')
+    local score
+    if index == 'held' then score = v[1] or q.now_text
+    elseif index == 'leases' then score = q.lease_text and sw.digits(q.now + q.lease_ms)
+    elseif index == 'finished' then score = v[2] or q.now_text
+    else score = sw.place(q, task.priority or 'normal', task.tag) end
+    if call('ZADD', q.prefix .. index, 'NX', score, id) == 0 then return end
+    local end_index = sw.end_index(task.state)
+    if end_index then call('ZADD', q.prefix .. end_index, score, id) end
+    sw.add_to_stat(q, 'repaired', 1)
+    if index == sw.line_of(task.lane) and task.lane then
+        sw.ensure(q, 'has_lanes')
+        sw.write_config(q)
+        sw.lane_gained(sw.changes(q), task.lane, tonumber(score), 1)
+    end
+end
+
+-- The pairs of the task's hash and of its place in the indexes, or nil. A task that stands in no index is put back, unless the
+-- caller only reads.
+function sw.describe(q, id, only_reads)
+    local fields = call('HGETALL', q.task_prefix .. id)
+    if #fields == 0 then return nil end
+    sw.join_payload(fields)
+    local state, held_by, lane, timeout, retries
+    for i = 1, #fields, 2 do
+        if fields[i] == 'state' then state = fields[i + 1] end
+        if fields[i] == 'held_by' then held_by = fields[i + 1] end
+        if fields[i] == 'lane' then lane = fields[i + 1] end
+        if fields[i] == 'timeout_ms' then timeout = true end
+        if fields[i] == 'max_retries' then retries = true end
+    end
+    if not sw.is_task(state) then return nil end
+    local function add(name, value)
+        fields[#fields + 1] = name
+        fields[#fields + 1] = value
+    end
+    add('id', id)
+    -- Where nothing was said, the queue's defaults hold.
+    if not timeout then add('timeout_ms', q.default_timeout_text) end
+    if not retries then add('max_retries', sw.digits(q.default_max_retries)) end
+    local index = sw.index_of(state, held_by, lane)
+    local score = call('ZSCORE', q.prefix .. index, id)
+    if not score and not only_reads then
+        sw.put_back(q, id)
+        score = call('ZSCORE', q.prefix .. index, id)
+    end
+    if sw.LIVE[state] then
+        add('lease_expires_at', score or '')
+    elseif state == 'pending' and not held_by then
+        add('position', tostring(call('ZRANK', q.prefix .. sw.line_of(lane), id) or -1))
+        local closed = lane and sw.has_gates(lane) and call('ZSCORE', q.closed_key, lane)
+        if q.paused then
+            add('held_by', 'paused')
+        elseif closed then
+            add('held_by', tonumber(closed) == 0 and 'concurrency_limit' or 'rate_limit')
+        end
+    end
+    return fields
+end

@@ -1,0 +1,359 @@
+-- What a worker gets when it asks for work: from the line to the lease, and the assignment that it is sent.
+
+-- What a pull looks for in a task's hash. LONG: what may be long. MORE: the list cannot be reused as the assignment.
+local STATE, TAG, PRIORITY, LONG, TIMEOUT, BATCH, LANE, USES, ATTEMPT, AFFINITY, LIMITED, MORE, TENANT,
+    WEIGHT = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14
+local PART = { state = STATE, tag = TAG, place = TAG, priority = PRIORITY, payload = LONG, args = LONG, command = LONG, env = LONG,
+    timeout_ms = TIMEOUT, batch = BATCH, lane = LANE, uses = USES, attempt = ATTEMPT, affinity_key = AFFINITY,
+    concurrency_key = LIMITED, rate_key = LIMITED, ['payload.2'] = MORE, held_by = MORE, retry_count = MORE,
+    fairness_key = TENANT, fairness_weight = WEIGHT }
+
+-- Makes of a pending task's hash, as HGETALL returned it, the assignment of its first attempt, in place: the pairs at `state`
+-- and `tag`, which no worker needs, make room for task and attempt, and the pair at `lane` is removed.
+local function reuse_as_assignment(id, fields, n, state, tag, lane)
+    if lane then
+        fields[lane], fields[lane + 1] = fields[n - 1], fields[n]
+        fields[n - 1], fields[n] = nil, nil
+        if state == n - 1 then state = lane elseif tag == n - 1 then tag = lane end
+        n = n - 2
+    end
+    if state ~= 1 then
+        fields[state], fields[state + 1] = fields[1], fields[2]
+        if tag == 1 then tag = state end
+    end
+    if tag ~= 3 then fields[tag], fields[tag + 1] = fields[3], fields[4] end
+    fields[1], fields[2], fields[3], fields[4] = 'task', id, 'attempt', '1'
+    return n
+end
+
+-- A task with limits that a library before version 5 has put in line: it goes to the lane that its limits have now.
+local function move_to_its_lane(c, id)
+    local task = sw.read(c.q, id)
+    if task.new_lane then sw.move(c, task, 'pending', {}) end
+end
+
+-- Hands one pending task of the line of `in_lane` (nil: without a lane) to the worker of `plan`. Returns whether it did.
+function sw.plan_assignment(c, plan, id, in_lane)
+    local q = c.q
+    local fields = call('HGETALL', q.task_prefix .. id)
+    local n, bytes, has_more, is_limited = #fields, 0, not plan.starts, false
+    local state, tag, timeout_ms, batch, at_lane, lane, priority, uses, attempt, affinity, tenant, weight
+    for i = 1, n, 2 do
+        local part = PART[fields[i]]
+        if part then
+            if part == STATE then state = i
+            elseif part == TAG then tag = i
+            elseif part == PRIORITY then priority = fields[i + 1]
+            elseif part == LONG then bytes = bytes + #fields[i + 1]
+            elseif part == TIMEOUT then timeout_ms = fields[i + 1]
+            elseif part == BATCH then batch = fields[i + 1]
+            elseif part == LANE then at_lane, lane = i, fields[i + 1]
+            elseif part == USES then uses = fields[i + 1]
+            elseif part == ATTEMPT then attempt, has_more = fields[i + 1], true
+            elseif part == AFFINITY then affinity = fields[i + 1]
+            elseif part == LIMITED then is_limited = true
+            elseif part == TENANT then tenant = fields[i + 1]
+            elseif part == WEIGHT then weight = fields[i + 1]
+            else has_more = true
+            end
+        end
+    end
+    if not state or fields[state + 1] ~= 'pending' or not tag or lane ~= in_lane then
+        -- An entry without its task: it is counted as repaired, and the pull goes on.
+        sw.strike_from_line(c, id, in_lane)
+        return false
+    end
+    if is_limited and not sw.has_gates(lane) then
+        move_to_its_lane(c, id)
+        return false
+    end
+    plan.bytes = plan.bytes + bytes
+    if plan.bytes > sw.REPLY_BYTES and plan.n > 0 then
+        plan.is_full = true
+        return false
+    end
+    if q.is_fair then
+        local value = fields[tag + 1]
+        sw.note_start(c, priority, fields[tag] == 'place' and sw.tag_in_place(q, value, priority) or tonumber(value),
+            tenant or '', weight)
+    end
+    local number = attempt and string.format('%.0f', tonumber(attempt) + 1) or '1'
+    local worker, to, deadline, lease_end, changes = plan.worker, 'running', nil, nil, nil
+    if plan.starts then
+        if q.timeout == (timeout_ms or q.default_timeout_ms) then
+            deadline, lease_end = q.deadline, q.lease_end
+        else
+            deadline, lease_end = sw.lease_ends(q, timeout_ms or q.default_timeout_ms)
+        end
+        if attempt then
+            changes = { 'attempt', number, 'worker', worker, 'started_at', q.now_text }
+        else
+            changes = plan.first_start
+        end
+    else
+        to, lease_end = 'assigned', plan.lease
+        plan.unstarted = plan.unstarted + 1
+        changes = { 'attempt', number, 'worker', worker, 'assigned_at', q.now_text }
+    end
+    local entry
+    if uses or batch or lane then
+        entry = sw.lease_entry(number, deadline or '0', uses, batch, lane)
+    else
+        entry = number .. ':' .. (deadline or '0')
+    end
+    sw.hand_out(c, worker, id, to, lease_end, entry, changes, number, batch, lane, priority)
+    if affinity then c.warm[affinity] = worker end
+    local assignment
+    if has_more then
+        assignment = sw.assignment(q, id, number, deadline, fields)
+    else
+        assignment = fields
+        n = reuse_as_assignment(id, fields, n, state, tag, at_lane)
+        if not timeout_ms then
+            fields[n + 1], fields[n + 2] = 'timeout_ms', q.default_timeout_text
+            n = n + 2
+        end
+        fields[n + 1], fields[n + 2] = 'deadline_at', deadline
+    end
+    if uses then sw.add_dependency_results(q, plan, assignment) end
+    plan.n = plan.n + 1
+    plan.assignments[plan.n] = assignment
+    plan.got = plan.got + 1
+    return true
+end
+
+-- An entry of a line without a pending task of that line.
+function sw.strike_from_line(c, id, lane)
+    local q = c.q
+    local line = sw.line_of(lane)
+    if lane and q.aging_ms == 0 then
+        -- Its priority is told by its score only.
+        local score = call('ZSCORE', q.prefix .. line, id)
+        if score then sw.count_stat('in_lanes_' .. sw.level_in(tonumber(score)), -1) end
+    end
+    sw.strike(line, id)
+end
+
+-- Assignments of an earlier pull that the worker has not started, or does not know of, as many as a reply carries.
+local function send_again(c, plan, held, sends_started)
+    local q, unstarted, over, size = c.q, 0, sw.planned_end_ids(plan.worker), #held
+    -- Not always from the first, so that what one reply cannot carry comes with another.
+    local start = math.floor(q.now_us / 1000) % math.max(1, size / 2) * 2
+    for k = 1, size, 2 do
+        local i = (start + k - 1) % size + 1
+        local attempt, deadline = sw.lease_of(held[i + 1])
+        local started = deadline ~= '0'
+        if not started then unstarted = unstarted + 1 end
+        if (not started or sends_started) and not over[held[i]] and plan.n < 100 and plan.bytes < sw.REPLY_BYTES then
+            local fields = call('HGETALL', q.task_prefix .. held[i])
+            if #fields == 0 then
+                sw.drop_lease(c, plan.worker, held[i], held[i + 1])
+            else
+                plan.bytes = plan.bytes + sw.bytes_of(fields)
+                local assignment = sw.assignment(q, held[i], attempt, started and deadline or nil, fields)
+                sw.add_dependency_results(q, plan, assignment)
+                plan.n = plan.n + 1
+                plan.assignments[plan.n] = assignment
+            end
+        end
+    end
+    plan.unstarted = unstarted
+end
+
+local NOTHING = {}
+
+-- The plan of the call that pulls; a call pulls once at most.
+--   state       of the worker (workers.lua); class; free: slots that it has left; starts: what it gets is started
+--   assignments, n, got (how many of them are new), unstarted, bytes, is_full: what it gets
+--   idle        it has room for more, and falls asleep
+--   room        of a class with capacity, what is left (a text) if it falls asleep
+--   reserved, raised, stale_lanes, empty_shapes, gated: what the chooser notes (chooser.lua, reservations.lua)
+local the_plan = { worker = false, state = false, class = false, assignments = false, unstarted = 0, got = 0, n = 0, bytes = 0,
+    starts = false, idle = false, is_full = false, lease = false, free = 0, first_start = false, reserved = false,
+    raised = false, stale_lanes = false, empty_shapes = false, gated = false, room = '' }
+
+-- The only line with work for the worker's class, and its lane (nil: `pending`); or nil if there are several, if the lane has limits
+-- or if there is a reservation.
+local function only_line(q, plan, has_amounts)
+    if not q.has_lanes then return 'pending', nil end
+    local class, shape = plan.class, ''
+    if has_amounts then
+        local shapes = call('ZRANGE', q.prefix .. 'work:' .. class, 0, 1)
+        if shapes[2] or shapes[1] and call('EXISTS', q.prefix .. 'reserved') == 1 then return nil end
+        shape = shapes[1]
+    end
+    local lanes = shape and call('ZRANGE', sw.work_key(q, class, shape), 0, 1) or NOTHING
+    local lane, serves_plain = lanes[1], sw.serves(class, '')
+    if not lane then return serves_plain and 'pending' or nil end
+    if lanes[2] or sw.has_gates(lane) or serves_plain and call('EXISTS', q.pending_key) == 1 then return nil end
+    return sw.line_of(lane), lane
+end
+
+-- Common case: hands out the first tasks of the only line with work. Returns whether that is all that the worker can get.
+--   seen   receives the ids that were looked at
+local function take_first(c, plan, line, lane, held, want, seen)
+    local q = c.q
+    local ids = call('ZRANGE', q.index_keys[line] or q.prefix .. line, 0, want)
+    sw.know(line)
+    local size = #ids
+    local most = size > want and want or size
+    local room = lane and held and sw.has_amounts(lane) and sw.room_left(plan.class, held, plan.worker)
+    for i = 1, most do
+        if room then
+            if not sw.has_room(room, lane) then return false end
+            sw.take_room(room, lane)
+        end
+        seen[ids[i]] = true
+        sw.plan_assignment(c, plan, ids[i], lane)
+        if plan.is_full then return true end
+    end
+    -- Some entries may have been no tasks: the next ones come from further behind.
+    if plan.got < most then return false end
+    plan.idle = plan.got < want
+    if lane and size <= want then
+        plan.raised, plan.stale_lanes, plan.empty_shapes = NOTHING, { lane }, NOTHING
+    end
+    if plan.idle and held and q.has_lanes and sw.has_amounts(plan.class) then
+        plan.room = sw.room_name(plan.class, held, plan.worker, plan)
+    end
+    return true
+end
+
+-- What `switchyard_pull`, and `switchyard_finish` with "pull", will hand out: collected in c and committed with it.
+--   state     of the worker
+--   head      max: how many tasks at most (0: none, and another worker is woken where work waits); start: "1" to start them
+--             at once; holding: how many attempts the worker knows of, so that those of a lost reply are sent again
+-- Returns the plan, which commit settles.
+function sw.plan_pull(c, worker, state, head)
+    local q, w = c.q, state
+    local ended = sw.planned_ends(worker)
+    local class, held, used = '', nil, nil
+    local has_amounts = false
+    if q.has_lanes then
+        class = sw.class_in(q, worker, w)
+        has_amounts = sw.has_amounts(class)
+    end
+    if has_amounts then
+        held = sw.leases_of(q, worker)
+        used = #held / 2 - ended
+    else
+        used = sw.busy_slots(q, worker) - ended
+    end
+    local free = w.slots - used
+    local most = head.max or 1
+    local want = free
+    if want > most then want = most elseif want < 0 then want = 0 end
+    local starts = head.start == '1'
+    local plan = the_plan
+    plan.worker, plan.state, plan.class, plan.assignments, plan.unstarted = worker, w, class, {}, w.unstarted
+    plan.got, plan.n, plan.bytes, plan.starts, plan.idle, plan.is_full, plan.free = 0, 0, 0, starts, false, false, free
+    plan.stale_lanes, plan.room = false, ''
+    c.pull = plan
+
+    local unknown = head.holding and used > head.holding
+    if plan.unstarted > 0 or unknown then
+        held = held or sw.leases_of(q, worker)
+        send_again(c, plan, held, unknown)
+    end
+
+    if want == 0 or q.paused or w.draining == 1 then
+        plan.idle = want > 0 and w.draining == 0
+        if most == 0 and not q.paused then
+            -- It was woken, and has no room: tasks of another partition took it. The wake-up is passed on.
+            sw.plan_gone(c, worker)
+            sw.plan_wake_for_work(c, 1)
+        end
+        if plan.idle and has_amounts then plan.room = sw.room_name(class, held, worker) end
+        return plan
+    end
+    if starts then
+        plan.first_start = { 'attempt', '1', 'worker', worker, 'started_at', q.now_text }
+    else
+        plan.lease = sw.digits(q.now + q.assign_timeout_ms)
+    end
+    local seen = {}
+    if not q.has_affinity and head.together ~= '1' then
+        local line, lane = only_line(q, plan, has_amounts)
+        if line and take_first(c, plan, line, lane, held, want, seen) then return plan end
+    end
+    return sw.plan_choices(c, plan, held, want, head.together == '1', seen)
+end
+
+-- The rest of a pull, where the first tasks of `pending` are not simply the next.
+--   seen   ids that the pull has looked at
+function sw.plan_choices(c, plan, held, want, together, seen)
+    local q = c.q
+    plan.raised, plan.stale_lanes, plan.empty_shapes, plan.gated = {}, {}, {}, {}
+    plan.reserved = NOTHING
+    local chooser = sw.chooser(c, plan, held, want, together)
+    while plan.got < want and not plan.is_full do
+        local id, lane = chooser.next()
+        if not id then break end
+        if not seen[id] then
+            seen[id] = true
+            if sw.plan_assignment(c, plan, id, lane) then chooser.took(lane) end
+        end
+    end
+    if chooser.finish then chooser.finish() end
+    for lane in pairs(plan.gated) do
+        if sw.note_gate(c, lane) then plan.stale_lanes[#plan.stale_lanes + 1] = lane end
+    end
+    plan.idle = plan.got < want and not plan.is_full
+    if plan.idle and q.has_lanes and sw.has_amounts(plan.class) then
+        plan.room = sw.room_name(plan.class, held, plan.worker, plan)
+    end
+    return plan
+end
+
+-- What is left of the capacity of a worker that falls asleep, as the name of its pool has it: '' if it is whole.
+--   plan   what it gets now, if it gets something
+function sw.room_name(class, held, worker, plan)
+    local lanes, over = {}, sw.planned_end_ids(worker)
+    for i = 1, #held, 2 do
+        local _, _, _, _, lane = sw.lease_of(held[i + 1])
+        if lane and not over[held[i]] then lanes[#lanes + 1] = lane end
+    end
+    if plan then
+        for _, lane in ipairs(sw.planned_lanes(worker)) do lanes[#lanes + 1] = lane end
+    end
+    local uses_some = false
+    for _, lane in ipairs(lanes) do uses_some = uses_some or sw.has_amounts(lane) end
+    return uses_some and sw.room_text(sw.room(class, lanes)) or ''
+end
+
+-- Writes the worker's side of a pull: when it last got work, and whether it sleeps now. Called by commit.
+function sw.commit_pull(c, plan)
+    local q, w, worker = c.q, plan.state, plan.worker
+    local key = q.attempts_prefix .. worker
+    if plan.stale_lanes then sw.commit_corrections(q, plan) end
+    local pool = w.asleep == 1 and sw.pool_of(plan.class, w.room)
+    local new_pool = plan.idle and sw.pool_of(plan.class, plan.room)
+    if pool and pool ~= new_pool then sw.leave_pool(q, pool, worker) end
+    if plan.idle then
+        -- Wake-ups sent before this pull have done their work.
+        call('DEL', q.prefix .. 'wake:' .. worker)
+        sw.sleep_in(q, new_pool, worker, plan.got > 0 and sw.now_us_text(q) or call('HGET', key, '@last') or '0')
+    elseif plan.is_full and call('EXISTS', q.prefix .. 'wake:' .. worker) == 0 then
+        -- There is more than a reply carries: it is to ask again at once.
+        call('LPUSH', q.prefix .. 'wake:' .. worker, '1')
+    end
+    local asleep = plan.idle and 1 or 0
+    if w.asleep ~= asleep or w.unstarted ~= plan.unstarted or w.room ~= plan.room and plan.idle then
+        sw.set_state(q, worker, w, { unstarted = plan.unstarted, asleep = asleep, room = plan.idle and plan.room or '',
+            class = sw.class_in(q, worker, w) })
+    end
+    plan.assignments = false
+end
+
+-- Checks the arguments that ask for tasks, which become numbers. Returns an error reply, or nil.
+function sw.check_pull(head)
+    local problem
+    if head.max then
+        head.max, problem = sw.count_of('max', head.max, 100)
+        if problem then return sw.bad(problem) end
+    end
+    if head.holding then
+        head.holding, problem = sw.count_of('holding', head.holding, sw.MAX_SLOTS)
+        if problem then return sw.bad(problem) end
+    end
+end

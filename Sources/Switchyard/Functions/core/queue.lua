@@ -1,0 +1,270 @@
+-- The queue that a call is about: its key prefix, Redis's clock (read once, because it is not frozen inside a function), and
+-- its configuration.
+
+-- Microseconds from 1970 to 2024-01-01, where the tags of tasks count from.
+local EPOCH_2024_US = 1704067200000000
+
+-- Width of a priority level in a score: 2^50 µs is 35.7 years, so that four levels and the time since 2024 fit the 53 bits of
+-- a double until 2059.
+local BAND = 1125899906842624
+
+sw.PRIORITIES = { 'critical', 'high', 'normal', 'low' }
+local LEVEL = { critical = 0, high = 1, normal = 2, low = 3 }
+sw.LEVEL = LEVEL
+
+-- Settings kept in the hash `config`, with the value that holds where a field is absent. Unit in the name.
+sw.DEFAULTS = {
+    max_queue_length = 500,
+    default_timeout_ms = 7200000,
+    default_max_retries = 2,
+    lease_ms = 15000,
+    heartbeat_ms = 5000,
+    assign_timeout_ms = 15000,
+    max_deliveries = 5,
+    retry_delay_ms = 1000,
+    retry_delay_max_ms = 300000,
+    retry_jitter_percent = 20,
+    retention_ms = 7200000,
+    max_finished = 0,
+    cleanup_interval_ms = 300000,
+    log_max_entries = 1000,
+    aging_ms = 0,
+    draining = 0,
+    reserve_after_ms = 10000,
+    partitions = 1,
+}
+
+-- Fields of `config` that are "1" while the queue uses something. The clean-up of a tick deletes those that no longer hold.
+local FLAGS = { paused = true, has_lanes = true, is_fair = true, has_affinity = true, has_holds = true,
+    has_schedules = true }
+
+-- Fields of the line `effective` that are neither settings nor flags.
+local UNLISTED = { instance = true, layout = true, classes_version = true }
+
+local function read_config(prefix)
+    local pairs_, fields = call('HGETALL', prefix .. 'config'), {}
+    for i = 1, #pairs_, 2 do fields[pairs_[i]] = pairs_[i + 1] end
+    return fields
+end
+
+-- Decimal digits without the cost of formatting: a number is cut into millions and two groups of three digits. The high part
+-- of a timestamp rarely changes, so its text is cached.
+local GROUPS, millions, millions_count = {}, {}, 0
+
+-- The numbers from 0 to 999 by their decimal digits.
+sw.COUNTS = {}
+
+-- `number` as text. It is rounded down; a negative one becomes 0. Lua itself prints 1.7e+12.
+local function digits(number)
+    if number < 1000000 then
+        if number < 0 then number = 0 end
+        return string.format('%.0f', math.floor(number))
+    end
+    local below = number % 1000000
+    local high = (number - below) / 1000000
+    local text = millions[high]
+    if not text then
+        if millions_count == 1000 then millions, millions_count = {}, 0 end
+        text = string.format('%.0f', high)
+        millions[high] = text
+        millions_count = millions_count + 1
+    end
+    local fraction = below % 1
+    if fraction > 0 then below = below - fraction end
+    local last = below % 1000
+    return text .. GROUPS[(below - last) / 1000] .. GROUPS[last]
+end
+sw.digits = digits
+
+-- Takes over the settings that the text `effective` of `config` says (false: it is absent; reads the fields themselves).
+local function apply(q, effective)
+    for name, value in pairs(sw.DEFAULTS) do q[name] = value end
+    for name in pairs(FLAGS) do q[name] = false end
+    local fields = {}
+    if effective then
+        for name, value in string.gmatch(effective, '([a-z_]+)=([^ ]+)') do fields[name] = value end
+    else
+        fields = read_config(q.prefix)
+    end
+    for name, value in pairs(fields) do
+        if FLAGS[name] then
+            q[name] = value == '1'
+        elseif sw.DEFAULTS[name] then
+            q[name] = tonumber(value) or sw.DEFAULTS[name]
+        end
+    end
+    q.effective, q.is_compiled, q.instance = effective, effective ~= false, fields.instance
+    -- Only a queue that exists can be of an earlier layout.
+    q.classes_version = tonumber(fields.classes_version or 0)
+    q.layout = q.instance and (tonumber(fields.layout) or 4) or LAYOUT
+    q.width = q.aging_ms > 0 and q.aging_ms * 1000 or BAND
+    q.is_plain = not (q.is_fair or q.aging_ms > 0)
+    q.lease_text, q.default_timeout_text = digits(q.lease_ms), digits(q.default_timeout_ms)
+end
+
+-- Writes fields of `config`, given as pairs, and the line `effective` that says all of them.
+function sw.set_config(q, ...)
+    sw.write_config(q)
+    call('HSET', q.config_key, ...)
+    local fields, words = read_config(q.prefix), {}
+    for name, value in pairs(fields) do
+        if UNLISTED[name] or FLAGS[name] or sw.DEFAULTS[name] then
+            words[#words + 1] = name .. '=' .. value
+        end
+    end
+    table.sort(words)
+    local effective = table.concat(words, ' ')
+    call('HSET', q.config_key, 'effective', effective)
+    apply(q, effective)
+end
+
+-- What is known of the queues of recent calls, by prefix: made once, and updated when the line `effective` changes.
+local queues, queue_count = {}, 0
+
+-- The indexes that every queue has: their keys are made once.
+local INDEXES = { 'pending', 'held', 'waiting', 'leases', 'finished', 'workers', 'idle', 'lanes', 'closed' }
+
+local function bad_keys(keys, prefix)
+    return sw.bad('key: expected the prefix of a queue such as switchyard:{default}:, and its config, found ' .. #keys
+        .. (prefix and ': ' .. sw.shown(prefix) or ''))
+end
+
+-- A queue, or a partition of one, seen for the first time. Returns it, or nil and an error reply.
+local function meet(keys)
+    local prefix, name, partition = keys[1], nil, nil
+    if prefix then name, partition = string.match(prefix, '^switchyard:{([A-Za-z0-9._:-]+)(/?%d*)}:$') end
+    if not name or #name > 200 or (partition ~= '' and not string.find(partition, '^/[1-9]%d?$')) then
+        return nil, bad_keys(keys, prefix)
+    end
+    if not GROUPS[0] then
+        for i = 0, 999 do
+            GROUPS[i] = string.format('%03d', i)
+            sw.COUNTS[string.format('%d', i)] = i
+        end
+    end
+    if queue_count == 1000 then queues, queue_count = {}, 0 end
+    local q = { name = name, prefix = prefix, task_prefix = prefix .. 'task:', attempts_prefix = prefix .. 'attempts:',
+        index_keys = {} }
+    for _, key in ipairs(INDEXES) do q.index_keys[key] = prefix .. key end
+    for _, key in ipairs({ 'config', 'pending', 'held', 'leases', 'finished', 'idle', 'idle_pools', 'stats', 'results',
+        'events', 'claims', 'lanes', 'closed' }) do
+        q[key .. '_key'] = prefix .. key
+    end
+    queues[prefix] = q
+    queue_count = queue_count + 1
+    return q
+end
+
+-- The queue of a call that only reads. Returns it, or nil and an error reply. Every setting is a field of it, a number; so is
+-- each of FLAGS. The table is the same in every call: what a call notes in it must be true for the next.
+function sw.open(keys)
+    local q, failure = queues[keys[1]], nil
+    if not q then
+        strict_call, pcall_redis = redis.call, redis.pcall
+        find, match, byte, sub = string.find, string.match, string.byte, string.sub
+        call = strict_call
+        q, failure = meet(keys)
+        if not q then return nil, failure end
+    end
+    if keys[2] and (keys[2] ~= q.config_key or keys[3]) then return nil, bad_keys(keys, keys[2]) end
+    call = strict_call
+    local time = call('TIME')
+    local seconds, below = time[1], time[2] + 0
+    local last = below % 1000
+    local ms = (below - last) / 1000
+    q.now_us = seconds * 1000000 + below
+    q.now = seconds * 1000 + ms
+    q.now_text = seconds .. GROUPS[ms]
+    q.below_ms = last
+    q.lease_end, q.timeout = nil, nil
+    call_number = call_number + 1
+    local effective = call('HGET', q.config_key, 'effective')
+    if effective ~= q.effective or not effective or q.unwritten then
+        q.unwritten = nil
+        apply(q, effective)
+    end
+    return q
+end
+
+-- The queue of a call that writes. Returns it, or nil and an error reply: also TRYAGAIN while the queue is being converted
+-- from an earlier layout, of which each such call does a step.
+function sw.enter(keys)
+    local q, failure = sw.open(keys)
+    if q and q.layout < LAYOUT and not sw.upgrade(q) then
+        return nil, redis.error_reply('TRYAGAIN queue ' .. q.name .. ' is being converted to layout ' .. LAYOUT)
+    end
+    return q, failure
+end
+
+-- Redis's clock in µs.
+function sw.now_us_text(q)
+    return q.now_text .. GROUPS[q.below_ms]
+end
+
+-- Fields of `config` that hold from now on in this call, and are written by sw.write_config once everything is checked.
+local function hold(q, ...)
+    q.unwritten = q.unwritten or {}
+    for i = 1, select('#', ...) do q.unwritten[#q.unwritten + 1] = (select(i, ...)) end
+end
+
+-- The queue's instance id, made once. An instance that is gone or has changed means that Redis lost the queue's data.
+function sw.ensure_instance(q)
+    if q.instance and q.is_compiled then return end
+    if not q.instance then q.instance = string.format('%.0f', q.now_us) end
+    q.layout, q.is_compiled = LAYOUT, true
+    hold(q, 'instance', q.instance, 'layout', LAYOUT)
+end
+
+-- From now on the queue uses something that a plain one does not pay for: one of FLAGS.
+function sw.ensure(q, flag)
+    if q[flag] then return end
+    q[flag] = true
+    if flag == 'is_fair' then q.is_plain = false end
+    hold(q, flag, '1')
+end
+
+-- Writes what ensure and ensure_instance have noted.
+function sw.write_config(q)
+    local unwritten = q.unwritten
+    if not unwritten then return end
+    q.unwritten = nil
+    sw.set_config(q, unpack(unwritten))
+    sw.begin_writing()
+    call('HSETNX', q.config_key, 'created_at', q.now_text)
+end
+
+-- Nothing of the queue uses `flag` any more.
+function sw.drop_flag(q, flag)
+    call('HDEL', q.config_key, flag)
+    sw.set_config(q, 'layout', LAYOUT)
+end
+
+-- A time as it stands in a tag: µs since 2024. `offset` keeps the order of tasks submitted in one call, which takes longer
+-- than that many microseconds.
+function sw.time_tag(q, offset)
+    return q.now_us - EPOCH_2024_US + offset
+end
+
+-- The score of a task in its line: its level, and its tag (when it was submitted first, or the turn of its tenant).
+function sw.place(q, priority, tag)
+    return digits(LEVEL[priority] * q.width + tag)
+end
+
+-- The tag in a score that a library before version 5 has written, under strict levels or under aging.
+function sw.tag_in_place(q, place, priority)
+    local number, level = tonumber(place) or 0, LEVEL[priority] or 2
+    if level == 0 then return number end
+    if number >= level * BAND then return number - level * BAND end
+    return number - level * q.aging_ms * 1000
+end
+
+-- The bounds of a level in a line, for ZCOUNT and ZRANGEBYSCORE; without meaning while there is aging.
+function sw.band(priority)
+    local low = LEVEL[priority] * BAND
+    return string.format('%.0f', low), string.format('(%.0f', low + BAND)
+end
+
+-- The level that a score belongs to; of some use even for a task whose hash is gone. Without meaning while there is aging.
+function sw.level_in(score)
+    return sw.PRIORITIES[math.min(4, math.floor(score / BAND) + 1)]
+end

@@ -1,0 +1,208 @@
+-- The slow pass that compares indexes, leases, limits, hashes and counters with each other, in bounded pieces, and repairs what
+-- disagrees. Nothing disagrees unless something else wrote to the queue's keys, or Redis lost some.
+
+-- The sections of a pass, in order. The cursor of a pass is a section, a rank and a lane.
+local SECTIONS = { 'pending', 'held', 'waiting', 'leases', 'finished', 'finished:failed', 'finished:timeout',
+    'finished:cancelled', 'lanes', 'workers', 'hashes', 'counts' }
+
+-- Lanes that the recount of a counter looks at; with more the counter is left alone.
+local LANES_COUNTED = 1000
+
+-- Removes the entries of `index` that do not belong there, and sees that the tasks stand where they belong. `lane`: of a line.
+-- Returns how many were repaired.
+local function check_entries(q, index, ids)
+    local repaired = 0
+    for _, id in ipairs(ids) do
+        local reply = pcall_redis('HMGET', q.task_prefix .. id, 'state', 'held_by', 'lane')
+        local state = not reply.err and sw.is_task(reply[1]) and reply[1]
+        local home = state and sw.index_of(state, reply[2], reply[3])
+        local side = state and sw.end_index(state)
+        if index ~= home and index ~= side then
+            call('ZREM', q.prefix .. index, id)
+            sw.add_to_stat(q, 'repaired', 1)
+            repaired = repaired + 1
+            if home and not call('ZSCORE', q.prefix .. home, id) then
+                sw.put_back(q, id)
+                sw.add_to_stat(q, 'repaired', -1)
+            end
+        end
+    end
+    return repaired
+end
+
+-- The live tasks that count against the key of a lane's concurrency limit.
+local function check_running(c, lane)
+    local q, concurrency = c.q, sw.parse_name(lane).concurrency
+    if not concurrency then return 0 end
+    local key, repaired = q.prefix .. 'running:' .. concurrency.key, 0
+    for _, id in ipairs(call('SRANDMEMBER', key, 100)) do
+        local v = call('HMGET', q.task_prefix .. id, 'state', 'concurrency_key')
+        if not (sw.LIVE[v[1]] and v[2] == concurrency.key) then
+            call('SREM', key, id)
+            repaired = repaired + 1
+        end
+    end
+    if repaired > 0 then
+        sw.add_to_stat(q, 'repaired', repaired)
+        c.freed[concurrency.key] = true
+    end
+    return repaired
+end
+
+-- A piece of the lines of lanes: of `lane`, from `rank` on. Returns the next rank and lane (nil: the end), and the repairs.
+local function check_lanes(q, rank, lane, limit)
+    local c = sw.changes(q)
+    c.is_written = true
+    local names = q.prefix .. 'lane_names'
+    if lane == '' then
+        lane = call('ZRANGEBYLEX', names, '-', '+', 'LIMIT', 0, 1)[1]
+        if not lane then return nil, nil, 0 end
+    end
+    local line = sw.line_of(lane)
+    local ids = call('ZRANGE', q.prefix .. line, rank, rank + limit - 1)
+    local repaired = check_entries(q, line, ids)
+    if #ids == limit then return rank + limit - repaired, lane, repaired end
+    repaired = repaired + check_running(c, lane)
+    if sw.check_lane(c, lane) then
+        repaired = repaired + 1
+        sw.add_to_stat(q, 'repaired', 1)
+    end
+    if sw.has(c, 'freed') then sw.reopen_lanes(c) end
+    rawset(c, 'is_general', true)
+    sw.commit(c)
+    local following = call('ZRANGEBYLEX', names, '(' .. lane, '+', 'LIMIT', 0, 1)[1]
+    return following and 0, following, repaired
+end
+
+-- The leases of the worker at `rank` against the tasks' hashes. Returns whether there was one, and the repairs.
+local function check_worker(q, rank)
+    local worker = call('ZRANGE', q.prefix .. 'workers', rank, rank)[1]
+    if not worker then return false, 0 end
+    local c, repaired = sw.changes(q), 0
+    local held = sw.leases_of(q, worker)
+    for i = 1, #held, 2 do
+        local attempt = sw.lease_of(held[i + 1])
+        local v = call('HMGET', q.task_prefix .. held[i], 'state', 'worker', 'attempt')
+        if not (sw.LIVE[v[1]] and v[2] == worker and v[3] == attempt) then
+            repaired = repaired + 1
+            if sw.LIVE[v[1]] then
+                call('HDEL', q.attempts_prefix .. worker, held[i])
+                sw.add_to_stat(q, 'repaired', 1)
+            else
+                sw.drop_lease(c, worker, held[i], held[i + 1])
+            end
+        end
+    end
+    sw.commit(c)
+    return true, repaired
+end
+
+-- A piece of the hashes of tasks: those that stand in no index. SCAN looks at a bounded piece of the keys of the server.
+-- Returns the next cursor of SCAN ("0": the end), and the repairs.
+local function check_hashes(q, cursor, limit)
+    local page = call('SCAN', cursor, 'MATCH', q.task_prefix .. '*', 'COUNT', limit, 'TYPE', 'hash')
+    local repaired = 0
+    for _, key in ipairs(page[2]) do
+        local id = sub(key, #q.task_prefix + 1)
+        local v = call('HMGET', key, 'state', 'held_by', 'lane')
+        if sw.is_task(v[1]) and sw.MAY[v[1]] and not call('ZSCORE', q.prefix .. sw.index_of(v[1], v[2], v[3]), id) then
+            sw.put_back(q, id)
+            repaired = repaired + 1
+        elseif v[1] == 'pending' and not v[2] and v[3] and not call('ZSCORE', q.prefix .. 'lane_names', v[3]) then
+            call('ZADD', q.prefix .. 'lane_names', 0, v[3])
+        end
+    end
+    return page[1], repaired
+end
+
+-- Sets a counter of `stats` to what was counted. Returns 1 if it was wrong, or 0.
+local function set_stat(q, name, count)
+    local reply = pcall_redis('HGET', q.stats_key, name)
+    local before = type(reply) == 'table' and 0 or tonumber(reply or 0)
+    if before == count then return 0 end
+    sw.add_to_stat(q, name, count - before)
+    sw.add_to_stat(q, 'repaired', 1)
+    return 1
+end
+
+-- Recounts the counters that can be counted at a bounded cost. Returns the repairs.
+local function check_counts(q)
+    local repaired = 0
+    local v = call('HMGET', q.stats_key, 'purged_completed', 'purged_failed', 'purged_timeout', 'purged_cancelled')
+    local completed = call('ZCARD', q.finished_key)
+    for i, state in ipairs({ 'failed', 'timeout', 'cancelled' }) do
+        local kept = call('ZCARD', q.prefix .. 'finished:' .. state)
+        completed = completed - kept
+        repaired = repaired + set_stat(q, state, kept + tonumber(v[i + 1] or 0))
+    end
+    repaired = repaired + set_stat(q, 'completed', completed + tonumber(v[1] or 0))
+    if call('ZCARD', q.prefix .. 'lane_names') <= LANES_COUNTED and q.aging_ms == 0 then
+        local counts, blocked = {}, 0
+        for _, lane in ipairs(call('ZRANGE', q.prefix .. 'lane_names', 0, -1)) do
+            local key = q.prefix .. sw.line_of(lane)
+            if call('ZSCORE', q.closed_key, lane) then blocked = blocked + call('ZCARD', key) end
+            for _, priority in ipairs(sw.PRIORITIES) do
+                local low, high = sw.band(priority)
+                counts[priority] = (counts[priority] or 0) + call('ZCOUNT', key, low, high)
+            end
+        end
+        for _, priority in ipairs(sw.PRIORITIES) do
+            repaired = repaired + set_stat(q, 'in_lanes_' .. priority, counts[priority] or 0)
+        end
+        repaired = repaired + set_stat(q, 'blocked', blocked)
+    end
+    if call('ZCARD', q.leases_key) <= 2000 then
+        local assigned = 0
+        for _, id in ipairs(call('ZRANGE', q.leases_key, 0, -1)) do
+            if call('HGET', q.task_prefix .. id, 'state') == 'assigned' then assigned = assigned + 1 end
+        end
+        repaired = repaired + set_stat(q, 'assigned', assigned)
+    end
+    if call('ZCARD', q.prefix .. 'workers') <= 1000 then
+        local slots = 0
+        for _, worker in ipairs(call('ZRANGE', q.prefix .. 'workers', 0, -1)) do
+            slots = slots + tonumber(call('HGET', q.prefix .. 'worker:' .. worker, 'slots') or 0)
+        end
+        repaired = repaired + set_stat(q, 'slots', slots)
+    end
+    local opening = 0
+    for _, work in ipairs(call('LRANGE', q.prefix .. 'batch_work', 0, 999)) do
+        local id = match(work, '^open ([^ ]+) .')
+        if id then
+            local counts = call('HMGET', q.prefix .. 'batch:' .. id, 'total', 'done')
+            opening = opening + tonumber(counts[1] or 0) - tonumber(counts[2] or 0)
+        end
+    end
+    return repaired + set_stat(q, 'opening', opening)
+end
+
+-- One piece of a pass, from `cursor` ('': its beginning) on, of about `limit` entries. Returns the next cursor ('': the end), and
+-- how many repairs it made.
+function sw.reconcile(q, cursor, limit)
+    local section, rank, lane = match(cursor, '^([^ ]+) (%d+) ?(.*)$')
+    local at = 1
+    for i, name in ipairs(SECTIONS) do
+        if name == section then at = i end
+    end
+    section, rank, lane = SECTIONS[at], tonumber(rank or 0), lane or ''
+    local repaired, next_rank, next_lane = 0, nil, nil
+    if section == 'lanes' then
+        next_rank, next_lane, repaired = check_lanes(q, rank, lane, limit)
+    elseif section == 'workers' then
+        local found
+        found, repaired = check_worker(q, rank)
+        next_rank = found and rank + 1 or nil
+    elseif section == 'hashes' then
+        local following
+        following, repaired = check_hashes(q, string.format('%.0f', rank), limit)
+        next_rank = following ~= '0' and tonumber(following) or nil
+    elseif section == 'counts' then
+        repaired = check_counts(q)
+    else
+        local ids = call('ZRANGE', q.prefix .. section, rank, rank + limit - 1)
+        repaired = check_entries(q, section, ids)
+        if #ids == limit then next_rank = rank + limit - repaired end
+    end
+    if next_rank then return section .. ' ' .. string.format('%.0f', next_rank) .. (next_lane and ' ' .. next_lane or ''), repaired end
+    return SECTIONS[at + 1] and SECTIONS[at + 1] .. ' 0' or '', repaired
+end

@@ -1,0 +1,103 @@
+-- Deleting tasks that have ended, with everything about them.
+
+-- For how long after its end a purged task leaves its attempt number behind, for a task that gets its id: at least two leases.
+-- A worker that was cut off may report that late, and its report must not pass for one of the new task.
+local TOMBSTONE_MS = 60000
+
+-- Whether dependents of the ended task still wait to hear of it: the ticks have not come so far.
+function sw.has_unsettled(q, id)
+    return q.has_holds and sw.has_dependents(q, id)
+end
+
+-- For how long (ms) the ended task still keeps its unique key; nil if it does not.
+local function keeps_key(q, id, unique_key)
+    local key = q.prefix .. 'unique:' .. unique_key
+    if pcall_redis('GET', key) ~= id then return nil end
+    local left = call('PTTL', key)
+    return left > 0 and left or nil
+end
+
+-- Leaves the attempt number of a deleted task behind, if a report of it may still come.
+local function leave_tombstone(q, id, attempt, finished_at)
+    local left = tonumber(finished_at or 0) + math.max(TOMBSTONE_MS, 2 * q.lease_ms) - q.now
+    if tonumber(attempt or 0) == 0 or left <= 0 then return end
+    call('HSET', q.task_prefix .. id, 'state', 'purged', 'attempt', attempt)
+    call('PEXPIRE', q.task_prefix .. id, sw.digits(left))
+end
+
+-- Deletes the ended tasks `ids`: hash, log, indexes, and their part in the counts; but not those whose dependents still wait, and
+-- not those that keep a unique key for longer, which are looked at again when that ends. `forced`: deletes these too.
+-- Returns how many.
+function sw.delete_ended(q, ids, forced)
+    local doomed, keys, purged, batches, stones, by_state = {}, {}, {}, {}, {}, {}
+    for _, id in ipairs(ids) do
+        local v = call('HMGET', q.task_prefix .. id, 'state', 'batch', 'attempt', 'finished_at', 'uses', 'unique_key')
+        local state = v[1]
+        local left = v[5] == '1' and v[6] and keeps_key(q, id, v[6])
+        if left and not forced then
+            call('ZADD', q.finished_key, sw.digits(q.now + left - q.retention_ms), id)
+        elseif not sw.is_task(state) or (sw.TERMINAL[state] and (forced or not sw.has_unsettled(q, id))) then
+            doomed[#doomed + 1] = id
+            keys[#keys + 1] = q.task_prefix .. id
+            keys[#keys + 1] = q.prefix .. 'log:' .. id
+            keys[#keys + 1] = q.prefix .. 'dependents:' .. id
+            if left then keys[#keys + 1] = q.prefix .. 'unique:' .. v[6] end
+            if sw.is_task(state) then
+                sw.count(purged, 'purged_' .. state, 1)
+                local index = sw.end_index(state)
+                if index then
+                    by_state[index] = by_state[index] or {}
+                    table.insert(by_state[index], id)
+                end
+                stones[#stones + 1] = { id, v[3], v[4] }
+            end
+            if v[2] then sw.count(batches, v[2], 1) end
+        end
+    end
+    if #doomed == 0 then return 0 end
+    call('ZREM', q.finished_key, unpack(doomed))
+    for index, list in pairs(by_state) do call('ZREM', q.prefix .. index, unpack(list)) end
+    call('UNLINK', unpack(keys))
+    for _, stone in ipairs(stones) do leave_tombstone(q, stone[1], stone[2], stone[3]) end
+    for name, by in pairs(purged) do sw.add_to_stat(q, name, by) end
+    for id, by in pairs(batches) do
+        local key = q.prefix .. 'batch:' .. id
+        if call('HEXISTS', key, 'total') == 1
+            and call('HINCRBY', key, 'purged', by) >= tonumber(call('HGET', key, 'total')) then
+            call('DEL', key, q.prefix .. 'members:' .. id)
+        end
+    end
+    return #doomed
+end
+
+-- Called by tick's clean-up: deletes up to `limit` ended tasks whose retention is over, or that are more than max_finished.
+-- Returns how many it looked at.
+function sw.delete_overdue(q, limit)
+    local overdue = call('ZRANGEBYSCORE', q.finished_key, '-inf', sw.digits(q.now - q.retention_ms), 'LIMIT', 0, limit)
+    if #overdue > 0 then
+        sw.delete_ended(q, overdue)
+        return #overdue
+    end
+    if q.max_finished == 0 then return 0 end
+    local excess = call('ZCARD', q.finished_key) - q.max_finished
+    if excess <= 0 then return 0 end
+    return sw.delete_ended(q, call('ZRANGE', q.finished_key, 0, math.min(excess, limit) - 1))
+end
+
+-- Called by tick's clean-up: forgets what the queue no longer uses, so that its calls cost what those of a plain queue cost.
+function sw.drop_unused_flags(q)
+    if q.has_lanes and call('EXISTS', q.lanes_key, q.closed_key, q.prefix .. 'class', q.prefix .. 'class_work') == 0 then
+        sw.drop_flag(q, 'has_lanes')
+        -- What it still has are lanes without work.
+        call('UNLINK', sw.work_key(q, '', ''))
+    end
+    if q.is_fair then
+        sw.forget_tenants(q)
+        if sw.length(q) == 0 then sw.end_fairness(q) end
+    end
+    if q.has_affinity and sw.length(q) == 0 then sw.drop_flag(q, 'has_affinity') end
+    if q.has_holds and call('EXISTS', q.prefix .. 'waiting', q.prefix .. 'cascade', q.prefix .. 'batch_work') == 0 then
+        sw.drop_flag(q, 'has_holds')
+    end
+    if q.has_schedules and call('EXISTS', q.prefix .. 'schedules') == 0 then sw.drop_flag(q, 'has_schedules') end
+end

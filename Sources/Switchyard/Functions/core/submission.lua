@@ -1,0 +1,316 @@
+-- New tasks: parsing what is said of them, and planning how they come into the queue. Used by every function that makes tasks:
+-- a submission, the opening of a staged batch, a schedule that fires, the follow-up of a batch.
+--
+-- The pairs of all tasks of a call are read in one loop into one flat list, in which each task's part is the beginning of its
+-- hash. Only a task with an option that concerns more than itself gets a table of its own (`specials`).
+
+local function integer(least, most)
+    return function(name, value) return sw.check_integer(name, value, least, most) end
+end
+
+local function decimal(least, most)
+    return function(name, value)
+        local number = find(value, '^%d+%.?%d*$') and #value <= 15 and tonumber(value)
+        if not number or number < least or number > most then
+            return name .. ': expected a number from ' .. least .. ' to ' .. most .. ', found ' .. sw.shown(value)
+        end
+    end
+end
+
+local function key(name, value) return sw.check_key(name, value) end
+
+local function any() end
+
+-- The arguments of a task that are stored under their name: any bytes, and those with a check (which returns nil, or the text
+-- of a BADREQUEST).
+local OPAQUE = { repo = true, target = true, args = true, mr = true, labels = true, command = true, env = true, cwd = true,
+    payload = true, traceparent = true, priority_reason = true, kind = true }
+local CHECKED = { timeout_ms = integer(1, 2592000000), max_retries = integer(0, 100) }
+
+-- Those that select a lane.
+local LANE = { requires = any, cpu = any, memory_mb = any, resources = any, concurrency_key = key,
+    concurrency_limit = integer(1, 1000000), rate_key = key, rate_per_second = decimal(0.0001, 100000),
+    rate_burst = integer(1, 1000000) }
+
+-- Those that concern more than the task. delay_ms is not stored as it is, and run_at only while it is in the future.
+local SPECIAL = { depends_on = any, run_anyway = integer(0, 1), affinity_key = key, group_key = key, fairness_key = key,
+    fairness_weight = decimal(0.001, 1000), unique_key = key, unique_for_ms = integer(1, 31536000000),
+    delay_ms = integer(0, 31536000000), run_at = integer(0, 99999999999999) }
+local NOT_STORED = { delay_ms = true, run_at = true }
+
+-- The tasks of the call: `all` is the flat list; of task i, `starts[i]` is the position of its key in it and `ends[i]` that of its
+-- last value. lanes: the lane, or false. specials: its options of LANE and SPECIAL by name, with `task` (the id), or false.
+-- Every call uses these again, and looks at no more entries than it has tasks.
+local ids, keys, starts, ends, lanes, specials, requests, all = {}, {}, {}, {}, {}, {}, {}, {}
+
+-- Positions in a task's part of `all`, after that of its key.
+local TAG_AT, PRIORITY_AT = 2, 4
+
+local function special_of(i)
+    local t = specials[i]
+    if not t then
+        t = { task = ids[i], at = i }
+        specials[i] = t
+    end
+    return t
+end
+
+local function append(at, name, value)
+    all[at + 1], all[at + 2] = name, value
+    return at + 2
+end
+
+-- Completes task `i`, whose part of the list ends at `at`: its lane, its batch and what its end concerns. Returns where the part
+-- ends now, or nil and what is wrong.
+local function close(q, i, at, batch)
+    local t = specials[i]
+    lanes[i] = false
+    if batch then at = append(at, 'batch', batch) end
+    if t then
+        if t.selects_lane then
+            local lane, problem = sw.lane_of(t)
+            if not lane then return nil, problem end
+            if lane ~= '' then
+                lanes[i] = lane
+                at = append(at, 'lane', lane)
+            end
+        end
+        if t.unique_key then t.uses = '1' elseif t.depends_on then t.uses = 'dependencies' end
+        if t.uses then at = append(at, 'uses', t.uses) end
+        local due = math.max(t.run_at and tonumber(t.run_at) or 0, t.delay_ms and q.now + tonumber(t.delay_ms) or 0)
+        if due > q.now then
+            t.due = sw.digits(due)
+            at = append(at, 'run_at', t.due)
+        end
+    end
+    ends[i] = at
+    return at
+end
+
+-- An argument that is no opaque bytes in the hash. Returns where the list ends now, or nil and what is wrong.
+local function read_argument(i, at, name, value)
+    if name == 'priority' then
+        return nil, 'priority: expected critical, high, normal or low, found ' .. sw.shown(value)
+    elseif name == 'payload' then
+        for k, piece in ipairs(sw.pieces_of(value)) do at = append(at, sw.piece_name(k), piece) end
+        return at
+    end
+    local check = CHECKED[name] or LANE[name] or SPECIAL[name]
+    -- Unknown names are ignored.
+    if not check then return at end
+    local problem = check(name, value)
+    if problem then return nil, problem end
+    if not CHECKED[name] then
+        local t = special_of(i)
+        t[name] = value
+        if LANE[name] then t.selects_lane = true end
+    end
+    if not NOT_STORED[name] then at = append(at, name, value) end
+    return at
+end
+
+local NO_HEAD = {}
+
+-- Reads the pairs of the call, before the first "task", by name. Returns them and the position of that "task".
+function sw.read_head(args)
+    if args[1] == 'task' then return NO_HEAD, 1 end
+    local head, i = {}, 1
+    while args[i] and args[i] ~= 'task' do
+        head[args[i]] = args[i + 1] or ''
+        i = i + 2
+    end
+    return head, i
+end
+
+-- Reads the tasks from position `first` of the arguments on, checks each by itself, and begins their hashes.
+-- Returns how many there are, and whether one is special; or nil and an error reply.
+function sw.read_tasks(q, args, first, batch)
+    local size = #args
+    if size % 2 == 1 then
+        return nil, sw.bad('arguments come in pairs of name and value, found ' .. size .. ' of them')
+    end
+    local prefix, now, most = q.task_prefix, q.now_text, sw.MAX_VALUE_BYTES
+    local at, n, id, bytes, total, has_special, seen, problem = 0, 0, nil, 0, 0, false, nil, nil
+    for i = first, size, 2 do
+        local name, value = args[i], args[i + 1]
+        if name == 'task' then
+            if n > 0 then
+                at, problem = close(q, n, at, batch)
+                if not at then return nil, sw.bad('task ' .. id .. ': ' .. problem) end
+                if specials[n] then has_special = true end
+            end
+            local wrong = sw.check_id(value)
+            if wrong then return nil, wrong end
+            if n == sw.MAX_TASKS_PER_CALL then return nil, sw.bad('task: at most ' .. n .. ' tasks in one call') end
+            if n > 0 then
+                seen = seen or { [id] = true }
+                if seen[value] then return nil, sw.bad('task: ' .. value .. ' is named twice in one call') end
+                seen[value] = true
+            end
+            n, id, total, bytes = n + 1, value, total + bytes, 0
+            local task_key = prefix .. value
+            ids[n], keys[n], starts[n], specials[n], requests[n] = value, task_key, at + 1, false, false
+            all[at + 1], all[at + 2], all[at + 3], all[at + 4], all[at + 5], all[at + 6], all[at + 7] =
+                task_key, 'tag', false, 'priority', 'normal', 'submitted_at', now
+            at = at + 7
+        else
+            local length = #value
+            bytes = bytes + length
+            if bytes > most then
+                return nil, sw.bad('task ' .. id .. ': a task holds at most ' .. most .. ' bytes, and this one is longer')
+            end
+            if OPAQUE[name] and (name ~= 'payload' or length <= SHORT_VALUE or length > IN_PIECES) then
+                all[at + 1], all[at + 2] = name, value
+                at = at + 2
+            elseif name == 'request' then
+                requests[n] = value
+                -- A token equal to the id is what a generated id needs, and is not worth its bytes.
+                if value ~= id then at = append(at, name, value) end
+            elseif name == 'priority' and sw.LEVEL[value] then
+                all[starts[n] + PRIORITY_AT] = value
+            else
+                at, problem = read_argument(n, at, name, value)
+                if not at then return nil, sw.bad('task ' .. id .. ': ' .. problem) end
+            end
+            if at - starts[n] > MOST_FIELDS then
+                return nil, sw.bad('task ' .. id .. ': a task has at most ' .. MOST_FIELDS / 2 .. ' arguments')
+            end
+        end
+    end
+    if n == 0 then return nil, sw.bad('task: missing') end
+    at, problem = close(q, n, at, batch)
+    if not at then return nil, sw.bad('task ' .. id .. ': ' .. problem) end
+    if specials[n] then has_special = true end
+    if total + bytes > sw.MAX_CALL_BYTES then
+        return nil, sw.bad('task: at most ' .. sw.MAX_CALL_BYTES .. ' bytes in one call, found ' .. total + bytes)
+    end
+    return n, has_special
+end
+
+-- The special tasks among the `n` that were read, in order.
+function sw.special_tasks(n)
+    local list = {}
+    for i = 1, n do
+        if specials[i] then list[#list + 1] = specials[i] end
+    end
+    return list
+end
+
+-- What was read of task `i`: id, key of its hash, lane (or false), options (or false), request token (or false).
+function sw.new_task(i)
+    return ids[i], keys[i], lanes[i], specials[i], requests[i]
+end
+
+-- How many of the `n` tasks that were read exist.
+function sw.count_existing(n)
+    return call('EXISTS', unpack(keys, 1, n))
+end
+
+-- Whether none of the `n` tasks that were read exists, nobody sleeps, nothing is held until a time and nothing is staged.
+function sw.is_all_clear(q, n)
+    keys[n + 1], keys[n + 2], keys[n + 3], keys[n + 4] = q.idle_key, q.held_key, q.idle_pools_key, q.claims_key
+    return call('EXISTS', unpack(keys, 1, n + 4)) == 0
+end
+
+-- Says an option of a special task anew, after it was read.
+function sw.set_field(t, name, value)
+    t[name] = value
+    for k = starts[t.at] + 7, ends[t.at], 2 do
+        if all[k] == name then all[k + 1] = value end
+    end
+end
+
+-- From now on the queue has what these `n` tasks use.
+function sw.ensure_uses(q, n)
+    for i = 1, n do
+        local t = specials[i]
+        if t then
+            if lanes[i] then sw.ensure(q, 'has_lanes') end
+            if t.fairness_key then sw.ensure(q, 'is_fair') end
+            if t.affinity_key then sw.ensure(q, 'has_affinity') end
+            if t.depends_on then sw.ensure(q, 'has_holds') end
+        end
+    end
+end
+
+-- Plans task `i` of those that were read. Returns whether it is ready to run.
+--   tag      its submission as a tag; ignored in a fair queue
+--   lived    the number of the last attempt of a purged task of its id, or nil
+--   awaited  tasks that came before it depend on it
+function sw.plan_task(c, i, batch, tag, lived, awaited)
+    local q, id, start, last, lane, t = c.q, ids[i], starts[i], ends[i], lanes[i], specials[i]
+    local priority = all[start + PRIORITY_AT]
+    if q.is_fair then tag = sw.start_tag(c, priority, t and t.fairness_key or '', t and t.fairness_weight) end
+    all[start + TAG_AT] = sw.digits(tag)
+    if t and t.unique_key then
+        c.takes[#c.takes + 1] = t.unique_key
+        c.takes[#c.takes + 1] = id
+    end
+    local waits = t and t.waits and #t.waits > 0
+    if not (t and (t.broken or t.due) or waits or lived or awaited) then
+        sw.add_to_line(c, id, sw.place(q, priority, tag), all, start, last, batch, lane, priority)
+        return true
+    end
+    local fields = { unpack(all, start + 1, last) }
+    local function add(name, value)
+        fields[#fields + 1] = name
+        fields[#fields + 1] = value
+    end
+    local new = { id = id, batch = batch, lane = lane, priority = priority, tag = tag, attempt = tonumber(lived or 0),
+        uses = t and t.uses, unique_key = t and t.unique_key }
+    if lived then
+        add('attempt', lived)
+        -- The tombstone, on which the task is written, would go after a while, and the task with it.
+        c.kept[#c.kept + 1] = keys[i]
+    end
+    if awaited and not new.uses then
+        new.uses = 'dependencies'
+        add('uses', new.uses)
+    end
+    if t and t.broken then
+        -- A dependency ended without success before this task came.
+        add('finished_at', q.now_text)
+        add('outcome', 'cancelled')
+        add('error_code', 'Cancelled')
+        add('error_message', 'its dependency ' .. t.broken)
+        sw.move(c, new, 'cancelled', fields)
+        return false
+    end
+    if waits then
+        add('deps_left', tostring(#t.waits))
+        sw.depend(c, id, t.waits)
+        sw.move(c, new, 'pending', fields, { held_by = 'dependencies' })
+        return false
+    end
+    if t and t.due then
+        sw.move(c, new, 'pending', fields, { held_by = 'schedule', due_at = t.due })
+        return false
+    end
+    sw.move(c, new, 'pending', fields)
+    return true
+end
+
+-- The number of the last attempt of a purged task with the id of task `i`, which the new one goes on from; or nil.
+function sw.lived_before(i)
+    local v = call('HMGET', keys[i], 'state', 'attempt')
+    return v[1] == 'purged' and v[2] or nil
+end
+
+-- Plans the task that `pairs_`, a list of names and values, describes: of a schedule, or a follow-up. Returns an error reply if
+-- it cannot be made, or nil; and whether it is made (not if an equal task is there).
+function sw.plan_one(c, pairs_)
+    local q = c.q
+    local n, has_special = sw.read_tasks(q, pairs_, 1)
+    if not n then return has_special, false end
+    local t = specials[1]
+    local problem = t and sw.check_dependencies(q, 1)
+    if problem then return sw.bad('task ' .. ids[1] .. ': ' .. problem), false end
+    if t and t.unique_key and sw.holder_of_key(q, t) then return nil, false end
+    local length = sw.length(q)
+    if length + 1 > q.max_queue_length then
+        return redis.error_reply('QUEUEFULL queue ' .. q.name .. ' holds ' .. length .. ' tasks, its limit'), false
+    end
+    sw.ensure_uses(q, n)
+    sw.plan_task(c, 1, nil, sw.time_tag(q, 0), sw.lived_before(1))
+    return nil, true
+end

@@ -1,0 +1,589 @@
+-- The change-set of a call, and the only writer of a task's state.
+--
+-- A call plans moves: (id, index it leaves, index it enters, score, lease, fields of its hash). A move is collected in flat
+-- lists by what it writes, so that commit needs one variadic command for each index, however many tasks moved. A plain task
+-- is a move and nothing else. What else follows from a move (limits, dependencies, unique keys, batches, tenants) is noted by
+-- the functions of features/, which are called only for a task that has such an option, and written by them in commit.
+--
+-- Commit checks, writes, publishes. Before its first write it checks the type of each index that this call has not read, and
+-- after it nothing can fail.
+
+local NONE = {}
+
+-- The moves, in three kinds that differ in how their hashes are written.
+-- Tasks that come into line: the list that has the key of the hash and its pairs, and their first and last position in it.
+local new_lists, new_firsts, new_lasts, n_new = {}, {}, {}, 0
+-- Tasks that complete, of which only the lease was read: id, result and exit code (or false).
+local done_ids, done_results, done_codes, n_done = {}, {}, {}, 0
+-- All others: id, new state, and further pairs of the hash.
+local ids, states, hashes, n_moves = {}, {}, {}, 0
+
+-- Fields to delete from hashes: key, and list of fields.
+local cleared, n_cleared = {}, 0
+
+-- Indexes by name: the ids that leave, and scores with ids that enter. `same`: how many of those stand there already, and only
+-- get another score. `known`: the number of the call that has read it.
+local indexes, n_indexes, touched, n_touched = {}, 0, {}, 0
+
+-- The hashes attempts:<worker> by worker: entries to delete, and to set.
+local leases, n_leases, touched_leases, n_touched_leases = {}, 0, {}, 0
+
+local stat_names, stat_counts, n_stats = {}, {}, 0
+local events, n_events, results, n_results = {}, 0, {}, 0
+
+local function index(name)
+    local o = indexes[name]
+    if not o then
+        local lane = name == 'pending' and '' or match(name, '^pending:(.*)$')
+        o = { name = name, lane = lane or false, rem = {}, n_rem = 0, add = {}, n_add = 0, same = 0, known = 0, touched = false }
+        indexes[name], n_indexes = o, n_indexes + 1
+    end
+    return o
+end
+
+local function touch_index(o)
+    o.touched = true
+    n_touched = n_touched + 1
+    touched[n_touched] = o
+end
+
+local function touch(name)
+    local o = indexes[name] or index(name)
+    if not o.touched then touch_index(o) end
+    return o
+end
+
+-- The indexes of most moves.
+local PENDING, LEASES, FINISHED
+
+-- Notes that this call has read index `name`, so its type is right.
+function sw.know(name)
+    local o = indexes[name] or index(name)
+    o.known = call_number
+end
+
+local function leave(name, id)
+    local o = touch(name)
+    local n = o.n_rem + 1
+    o.rem[n], o.n_rem = id, n
+end
+
+local function enter(name, score, id)
+    local o = touch(name)
+    local n = o.n_add
+    o.add[n + 1], o.add[n + 2], o.n_add = score, id, n + 2
+end
+
+local function lease_list(worker)
+    local o = leases[worker]
+    if not o then
+        o = { worker = worker, del = {}, n_del = 0, set = {}, n_set = 0, touched = false }
+        leases[worker], n_leases = o, n_leases + 1
+    end
+    if not o.touched then
+        o.touched = true
+        n_touched_leases = n_touched_leases + 1
+        touched_leases[n_touched_leases] = o
+    end
+    return o
+end
+
+-- Adds `by` to a counter of `stats`.
+function sw.count_stat(name, by)
+    for i = 1, n_stats do
+        if stat_names[i] == name then
+            stat_counts[i] = stat_counts[i] + by
+            return
+        end
+    end
+    n_stats = n_stats + 1
+    stat_names[n_stats], stat_counts[n_stats] = name, by
+end
+
+function sw.count(counters, name, by)
+    counters[name] = (counters[name] or 0) + by
+end
+
+function sw.tell_event(text)
+    n_events = n_events + 1
+    events[n_events] = text
+end
+
+local function tell_result(text)
+    n_results = n_results + 1
+    results[n_results] = text
+end
+
+-- Empties the lists. What stands behind their ends is of an earlier call.
+local function reset()
+    for i = 1, n_touched do
+        local o = touched[i]
+        o.n_rem, o.n_add, o.same, o.touched = 0, 0, 0, false
+    end
+    for i = 1, n_touched_leases do
+        local o = touched_leases[i]
+        o.n_del, o.n_set, o.touched = 0, 0, false
+    end
+    n_new, n_done, n_moves, n_cleared, n_touched, n_touched_leases, n_stats, n_events, n_results = 0, 0, 0, 0, 0, 0, 0, 0, 0
+    if n_indexes > 2000 or not PENDING then
+        indexes, n_indexes = {}, 0
+        PENDING, LEASES, FINISHED = index('pending'), index('leases'), index('finished')
+    end
+    if n_leases > 2000 then leases, n_leases = {}, 0 end
+end
+
+-- What the features note, each in a table that exists from its first use. A change-set without any is used again by the next
+-- call.
+local MADE_ON_USE = { __index = function(c, name)
+    local made = {}
+    rawset(c, name, made)
+    c.is_general = true
+    return made
+end }
+
+local change_set
+
+-- An empty change-set. There is one at a time.
+--   pull         what a worker gets (pull.lua), or false
+--   is_general   a feature has noted something
+--   is_written   the indexes are written
+-- The tables of the features, by the file that owns them: batches (batches.lua); ended, waiting, settled, cascade, depends
+-- (dependencies.lua); takes, gives (unique.lua); running, rates, closing, freed (limits.lua); tags (fairness.lua); warm
+-- (affinity.lua); reservations (reservations.lua); awake, wanted, gone (idle.lua); control, vanished (here).
+function sw.changes(q)
+    reset()
+    local c = change_set
+    if not c or c.is_general then
+        c = setmetatable({ q = q, pull = false, is_general = false, is_wake_planned = false, is_written = false,
+            gone_count = 0 }, MADE_ON_USE)
+        change_set = c
+    end
+    c.q, c.pull, c.is_wake_planned, c.is_written = q, false, false, false
+    return c
+end
+
+-- Whether a feature has made its table `name`.
+function sw.has(c, name) return rawget(c, name) ~= nil end
+
+local function refuse(id, from, to)
+    error('switchyard: task ' .. id .. ' cannot go from ' .. from .. ' to ' .. to)
+end
+
+-- A task of `lane` leaves its line, or comes into it (`by` −1 or 1).
+local function count_in_line(q, lane, priority, by)
+    if lane or q.aging_ms > 0 then sw.count_stat('in_lanes_' .. priority, by) end
+end
+
+-- Plans that a new task comes into its line.
+--   list   has at `first` the key of its hash, and behind it up to `last` the pairs of it, without the state
+function sw.add_to_line(c, id, place, list, first, last, batch, lane, priority)
+    local n = n_new + 1
+    new_lists[n], new_firsts[n], new_lasts[n], n_new = list, first, last, n
+    local o = PENDING
+    if lane then o = touch('pending:' .. lane) elseif not o.touched then touch_index(o) end
+    local k, add = o.n_add, o.add
+    add[k + 1], add[k + 2], o.n_add = place, id, k + 2
+    if lane or c.q.aging_ms > 0 then count_in_line(c.q, lane, priority, 1) end
+    if batch then sw.count_in_batch(c, batch, nil, 'pending') end
+    n_events = n_events + 1
+    events[n_events] = id .. ' pending 0'
+end
+
+-- Plans that `worker` takes a pending task out of its line: it starts, or (deadline '0') is assigned.
+--   fields   pairs of its hash, without the state
+--   entry    the lease, for attempts:<worker>
+function sw.hand_out(c, worker, id, to, lease_end, entry, fields, attempt, batch, lane, priority)
+    if not sw.MAY.pending[to] then refuse(id, 'pending', to) end
+    local n = n_moves + 1
+    ids[n], states[n], hashes[n], n_moves = id, to, fields, n
+    local o = PENDING
+    if lane then o = touch('pending:' .. lane) elseif not o.touched then touch_index(o) end
+    local k = o.n_rem + 1
+    o.rem[k], o.n_rem = id, k
+    o = LEASES
+    if not o.touched then touch_index(o) end
+    k = o.n_add
+    local list = o.add
+    list[k + 1], list[k + 2], o.n_add = lease_end, id, k + 2
+    o = leases[worker]
+    if not (o and o.touched) then o = lease_list(worker) end
+    k, list = o.n_set, o.set
+    list[k + 1], list[k + 2], o.n_set = id, entry, k + 2
+    if to == 'assigned' then sw.count_stat('assigned', 1) end
+    if lane or c.q.aging_ms > 0 then
+        count_in_line(c.q, lane, priority, -1)
+        if lane then sw.note_running(c, lane, id, true) end
+    end
+    if batch then sw.count_in_batch(c, batch, 'pending', to) end
+    n_events = n_events + 1
+    events[n_events] = id .. ' ' .. to .. ' ' .. attempt
+end
+
+-- Plans that a running task of `worker` completes. Its lease says enough: the hash need not be read.
+--   result, exit_code   or nil
+function sw.complete(c, worker, id, attempt, result, exit_code, batch, lane)
+    local n = n_done + 1
+    done_ids[n], done_results[n], done_codes[n], n_done = id, result or false, exit_code or false, n
+    local o = LEASES
+    if not o.touched then touch_index(o) end
+    local k = o.n_rem + 1
+    o.rem[k], o.n_rem = id, k
+    o = FINISHED
+    if not o.touched then touch_index(o) end
+    k = o.n_add
+    local list = o.add
+    list[k + 1], list[k + 2], o.n_add = c.q.now_text, id, k + 2
+    o = leases[worker]
+    if not (o and o.touched) then o = lease_list(worker) end
+    k = o.n_del + 1
+    o.del[k], o.n_del = id, k
+    if lane then sw.note_running(c, lane, id, false) end
+    if batch then sw.count_in_batch(c, batch, 'running', 'completed') end
+    n_results = n_results + 1
+    results[n_results] = id .. ' completed ' .. attempt
+end
+
+-- Plans any move of `task` (sw.read; or a new one, whose state is nil). Its fields then say what will be.
+--   fields   pairs of its hash, without state and held_by; the table is taken over
+--   opts     held_by, due_at (ms as text): what a pending task waits for; worker, attempt, deadline_at, lease_end (texts):
+--            its new lease; clear: list of fields to delete; priority, tag: where it will stand from now on
+function sw.move(c, task, to, fields, opts)
+    local q, id, from = c.q, task.id, task.state or 'none'
+    opts = opts or NONE
+    if not (sw.MAY[from] and sw.MAY[from][to]) then refuse(id, from, to) end
+    local n = n_moves + 1
+    ids[n], states[n], hashes[n], n_moves = id, to, fields, n
+    local clear = opts.clear
+    local old_index = from ~= 'none' and sw.index_of(from, task.held_by, task.lane)
+    if task.new_lane then
+        fields[#fields + 1] = 'lane'
+        fields[#fields + 1] = task.new_lane
+    end
+    local lane = task.new_lane or task.lane
+    local priority = opts.priority or task.priority
+    local held_by = opts.held_by
+    local new_index = sw.index_of(to, held_by, lane)
+    local is_line = to == 'pending' and not held_by
+    -- The clean-up of a tick may have dropped these while the last such tasks ran, or had ended.
+    if is_line and lane then sw.ensure(q, 'has_lanes') elseif held_by == 'dependencies' then sw.ensure(q, 'has_holds') end
+    if old_index == new_index then
+        local o = touch(new_index)
+        o.same = o.same + 1
+    elseif old_index then
+        leave(old_index, id)
+    end
+    local score
+    if to == 'pending' then
+        score = new_index == 'held' and opts.due_at or sw.place(q, priority, opts.tag or task.tag)
+    elseif sw.LIVE[to] then
+        score = opts.lease_end
+    else
+        score = q.now_text
+    end
+    enter(new_index, score, id)
+    if from == 'pending' and not task.held_by then count_in_line(q, task.lane, task.priority, -1) end
+    if is_line then count_in_line(q, lane, priority, 1) end
+    local end_from, end_to = sw.end_index(from), sw.end_index(to)
+    if end_from ~= end_to then
+        if end_from then leave(end_from, id) end
+        if end_to then enter(end_to, score, id) end
+    end
+    if from == 'assigned' then sw.count_stat('assigned', -1) end
+    if to == 'assigned' then sw.count_stat('assigned', 1) end
+    if sw.TERMINAL[from] then sw.count_stat(from, -1) end
+    if sw.TERMINAL[to] then sw.count_stat(to, 1) end
+
+    if sw.LIVE[to] then
+        local o = lease_list(opts.worker)
+        local k = o.n_set
+        o.set[k + 1], o.set[k + 2] = id, sw.lease_entry(opts.attempt, opts.deadline_at, task.uses, task.batch, lane)
+        o.n_set = k + 2
+        if lane and not sw.LIVE[from] then sw.note_running(c, lane, id, true) end
+    elseif sw.LIVE[from] then
+        local o = lease_list(task.worker)
+        local k = o.n_del + 1
+        o.del[k], o.n_del = id, k
+        if lane then sw.note_running(c, lane, id, false) end
+        c.lost_lease[task.worker] = true
+    end
+    if held_by then
+        fields[#fields + 1] = 'held_by'
+        fields[#fields + 1] = held_by
+        if new_index == 'held' then
+            fields[#fields + 1] = 'due_at'
+            fields[#fields + 1] = opts.due_at
+        end
+    end
+    if task.held_by and not held_by then
+        clear = clear or {}
+        clear[#clear + 1] = 'held_by'
+    end
+    if task.due_at and new_index ~= 'held' then
+        clear = clear or {}
+        clear[#clear + 1] = 'due_at'
+    end
+    if clear then
+        cleared[n_cleared + 1], cleared[n_cleared + 2] = q.task_prefix .. id, clear
+        n_cleared = n_cleared + 2
+    end
+    if task.batch and from ~= to then sw.count_in_batch(c, task.batch, from ~= 'none' and from or nil, to) end
+    local text = id .. ' ' .. to .. ' ' .. (opts.attempt or task.attempt or 0)
+    if sw.TERMINAL[to] then
+        if task.uses then sw.note_end(c, task, to) end
+        tell_result(text)
+    else
+        sw.tell_event(text)
+    end
+    task.state, task.held_by, task.lane, task.priority, task.new_lane = to, held_by, lane, priority, nil
+    task.due_at = new_index == 'held' and opts.due_at or nil
+    c.moved[id] = task
+end
+
+-- The state that this call has planned for a task, or nil if it does not move it.
+function sw.planned_state(c, id)
+    local task = rawget(c, 'moved') and c.moved[id]
+    return task and task.state
+end
+
+-- Takes `id` out of an index in which it has no business, and counts it as repaired.
+function sw.strike(index_name, id)
+    leave(index_name, id)
+    sw.count_stat('repaired', 1)
+end
+
+-- Plans to write further fields of a task that does not move: pairs.
+function sw.write_fields(c, id, fields)
+    c.rewritten[#c.rewritten + 1] = id
+    c.rewritten[#c.rewritten + 1] = fields
+end
+
+-- Tells a worker, over its control channel, to stop an attempt. Only a hint: its next heartbeat says it again.
+function sw.tell(c, worker, text)
+    c.control[#c.control + 1] = { worker, text }
+end
+
+-- How many ids this call takes out of `worker`'s leases.
+function sw.planned_ends(worker)
+    local o = leases[worker]
+    return o and o.touched and o.n_del or 0
+end
+
+-- The ids that this call takes out of `worker`'s leases, as a set.
+function sw.planned_end_ids(worker)
+    local o, set = leases[worker], {}
+    if o and o.touched then
+        for i = 1, o.n_del do set[o.del[i]] = true end
+    end
+    return set
+end
+
+-- The leases that this call gives to `worker`, in pairs of id and entry.
+function sw.planned_leases(worker)
+    local o = leases[worker]
+    return o and o.touched and { unpack(o.set, 1, o.n_set) } or {}
+end
+
+-- The lanes of the leases that this call gives to `worker`.
+function sw.planned_lanes(worker)
+    local o, found = leases[worker], {}
+    if o and o.touched then
+        for i = 2, o.n_set, 2 do
+            local _, _, _, _, lane = sw.lease_of(o.set[i])
+            if lane then found[#found + 1] = lane end
+        end
+    end
+    return found
+end
+
+-- For each line into which this call puts tasks: its lane ('': none), and how many tasks come.
+function sw.planned_lines()
+    local lines
+    for i = 1, n_touched do
+        local o = touched[i]
+        if o.lane and o.n_add > 0 then
+            lines = lines or {}
+            lines[o.lane] = o.n_add / 2 - o.same
+        end
+    end
+    return lines
+end
+
+-- The key of an index.
+local function key_of(q, name)
+    return q.index_keys[name] or q.prefix .. name
+end
+
+-- Checks the type of each index that will be written and was not read. One may be left to the first write, which changes
+-- nothing if it fails: returns it.
+local function check_types(q)
+    local unknown
+    for i = 1, n_touched do
+        local o = touched[i]
+        if o.known ~= call_number then
+            if unknown then call('ZCARD', key_of(q, unknown.name)) end
+            unknown = o
+        end
+    end
+    return unknown
+end
+
+local function write_index(q, o)
+    local key = key_of(q, o.name)
+    if o.n_rem > 0 then call('ZREM', key, unpack(o.rem, 1, o.n_rem)) end
+    if o.n_add > 0 then call('ZADD', key, unpack(o.add, 1, o.n_add)) end
+end
+
+-- `stats` holds counters only, which the reconciler can count again: one of a wrong type is replaced.
+local function add_to_stat(q, name, by)
+    if by == 0 then return end
+    local reply = pcall_redis('HINCRBY', q.stats_key, name, by)
+    if type(reply) == 'table' and reply.err then
+        call('DEL', q.stats_key)
+        call('HINCRBY', q.stats_key, name, by)
+    end
+end
+sw.add_to_stat = add_to_stat
+
+-- Writes the hash of a task that completes. Returns whether there was one: all but the state are new fields of the hash of a running
+-- task, and if the state is new too, the hash was gone.
+function sw.write_done(key, now, result, code)
+    if code then
+        if result then
+            return pcall_redis('HSET', key, 'state', 'completed', 'finished_at', now, 'exit_code', code, 'result', result) == 3
+        end
+        return pcall_redis('HSET', key, 'state', 'completed', 'finished_at', now, 'exit_code', code) == 2
+    elseif result then
+        return pcall_redis('HSET', key, 'state', 'completed', 'finished_at', now, 'result', result) == 2
+    end
+    return pcall_redis('HSET', key, 'state', 'completed', 'finished_at', now) == 1
+end
+
+-- Writes the hashes of all that moves. This is where a task's state is written. A hash that exists may have been replaced by
+-- something else since it was last read: then there is no such task, and nothing to be written.
+local function write_hashes(c)
+    local q = c.q
+    local prefix, now = q.task_prefix, q.now_text
+    for i = 1, n_new do
+        local list, first = new_lists[i], new_firsts[i]
+        pcall_redis('HSET', list[first], 'state', 'pending', unpack(list, first + 1, new_lasts[i]))
+    end
+    for i = 1, n_done do
+        local id = done_ids[i]
+        if not sw.write_done(prefix .. id, now, done_results[i], done_codes[i]) then c.vanished[id] = true end
+    end
+    for i = 1, n_moves do pcall_redis('HSET', prefix .. ids[i], 'state', states[i], unpack(hashes[i])) end
+    for i = 1, n_cleared, 2 do pcall_redis('HDEL', cleared[i], unpack(cleared[i + 1])) end
+end
+
+local function lines_of(list, n)
+    return n == 1 and list[1] or table.concat(list, '\n', 1, n)
+end
+
+-- The hash of a task was gone when it was written: what was written of it is removed again.
+function sw.remove_vanished(q, id)
+    call('UNLINK', q.task_prefix .. id)
+    call('ZREM', q.finished_key, id)
+    add_to_stat(q, 'completed', -1)
+    add_to_stat(q, 'repaired', 1)
+end
+
+-- Writes what the features have noted.
+local function commit_features(c)
+    if sw.has(c, 'rewritten') then
+        local list = c.rewritten
+        for i = 1, #list, 2 do pcall_redis('HSET', c.q.task_prefix .. list[i], unpack(list[i + 1])) end
+    end
+    for _, key in ipairs(rawget(c, 'kept') or NONE) do call('PERSIST', key) end
+    if sw.has(c, 'dropped') then sw.commit_dropped(c) end
+    if sw.has(c, 'batches') then sw.commit_batches(c) end
+    if sw.has(c, 'tags') then sw.commit_tags(c) end
+    if sw.has(c, 'warm') then sw.commit_affinity(c) end
+    if sw.has(c, 'undepends') then sw.commit_undepends(c) end
+    if sw.has(c, 'depends') then sw.commit_depends(c) end
+    if sw.has(c, 'settled') or sw.has(c, 'cascade') or sw.has(c, 'cascaded') then sw.commit_cascade(c) end
+    if sw.has(c, 'takes') or sw.has(c, 'gives') then sw.commit_unique(c) end
+    if sw.has(c, 'running') or sw.has(c, 'rates') then sw.commit_limits(c) end
+    if sw.has(c, 'reservations') then sw.commit_reservations(c) end
+end
+
+-- Puts lanes into the indexes of the classes, and takes them out, as their lines fill and empty.
+local function commit_lanes(c)
+    local q = c.q
+    for i = 1, n_touched do
+        local o = touched[i]
+        if o.lane and o.lane ~= '' then
+            local net = o.n_add / 2 - o.same - o.n_rem
+            if o.n_add > 0 then
+                local least = tonumber(o.add[1])
+                for k = 3, o.n_add, 2 do least = math.min(least, tonumber(o.add[k])) end
+                sw.lane_gained(c, o.lane, least, net)
+            else
+                sw.lane_lost(c, o.lane, net)
+            end
+        end
+    end
+end
+
+-- Writes the leases of the workers.
+local function write_leases(c)
+    local q, pull = c.q, c.pull
+    for i = 1, n_touched_leases do
+        local o = touched_leases[i]
+        local key = q.attempts_prefix .. o.worker
+        if o.n_del > 0 then call('HDEL', key, unpack(o.del, 1, o.n_del)) end
+        local n, set = o.n_set, o.set
+        if n > 0 then
+            if pull and pull.worker == o.worker then
+                set[n + 1], set[n + 2], n = '@last', sw.now_us_text(q), n + 2
+            end
+            call('HSET', key, unpack(set, 1, n))
+        end
+    end
+end
+
+-- What follows from the writes, in the order in which one needs the other.
+local function commit_general(c, has_lane)
+    commit_features(c)
+    if has_lane then commit_lanes(c) end
+    for id in pairs(rawget(c, 'vanished') or NONE) do sw.remove_vanished(c.q, id) end
+    if sw.has(c, 'closing') then sw.commit_closing(c) end
+    if sw.has(c, 'freed') then sw.reopen_lanes(c) end
+    if sw.has(c, 'lost_lease') then sw.wake_freed(c) end
+end
+
+-- Writes everything that was planned, and publishes last.
+function sw.commit(c)
+    local q = c.q
+    if c.is_general then
+        sw.follow_up(c, sw.TASKS_PER_STEP)
+        sw.plan_wake_for_lines(c)
+        sw.check_features(c)
+    end
+    local first = n_touched > 0 and check_types(q)
+    if first then write_index(q, first) end
+    if c.is_general or q.has_lanes then sw.begin_writing() end
+    if q.unwritten then sw.write_config(q) end
+    if n_done > 0 then add_to_stat(q, 'completed', n_done) end
+    for i = 1, n_stats do
+        if stat_counts[i] ~= 0 then add_to_stat(q, stat_names[i], stat_counts[i]) end
+    end
+    local has_lane = false
+    for i = 1, n_touched do
+        local o = touched[i]
+        if o ~= first then write_index(q, o) end
+        if o.lane and o.lane ~= '' then has_lane = true end
+    end
+    if n_touched_leases > 0 then write_leases(c) end
+    write_hashes(c)
+    c.is_written = true
+    if c.is_general then commit_general(c, has_lane) elseif has_lane then commit_lanes(c) end
+    if c.pull then sw.commit_pull(c, c.pull) end
+    if c.is_general and sw.has(c, 'awake') then sw.commit_wake(c) end
+    if n_results > 0 then call('PUBLISH', q.results_key, lines_of(results, n_results)) end
+    if n_events > 0 then call('PUBLISH', q.events_key, lines_of(events, n_events)) end
+    if not c.is_general then return end
+    for _, message in ipairs(rawget(c, 'control') or NONE) do
+        call('PUBLISH', q.prefix .. 'control:' .. message[1], message[2])
+    end
+    for _, id in ipairs(rawget(c, 'finished_batches') or NONE) do sw.start_follow_up(q, id) end
+end

@@ -1,0 +1,137 @@
+-- Workers: what is kept of each, and what becomes of its tasks when it goes.
+
+function sw.worker_not_found(worker)
+    return redis.error_reply('WORKERNOTFOUND worker ' .. worker
+        .. ' is not registered, or missed its heartbeats; call switchyard_register')
+end
+
+-- The functions keep the state of a worker in attempts:<worker>, under names that no task can have, so that the call of a busy
+-- worker reads and writes it along with its leases: `@state`, and `@last`, when it last got work (µs).
+--
+-- `@state` is a line such as "slots=4 draining=0 unstarted=0 asleep=1 nonce=x room=+cpu=2 class=gpu,+cpu=8": `room` is that of
+-- the pool in which it last fell asleep, and like `nonce` absent if there is none. Few lines differ, so they are cached.
+local states, state_count = {}, 0
+
+-- Pairs in attempts:<worker> that are not leases: @state and @last.
+local NOT_LEASES = 2
+
+function sw.worker_state(text)
+    local state = states[text]
+    if state then return state end
+    local slots, draining, unstarted, asleep, rest = match(text, '^slots=(%d+) draining=(%d+) unstarted=(%d+) asleep=(%d+)(.*)$')
+    rest = rest or ''
+    state = { slots = tonumber(slots or 1), draining = tonumber(draining or 0), unstarted = tonumber(unstarted or 0),
+        asleep = tonumber(asleep or 0), nonce = match(rest, ' nonce=([^ ]*)'), room = match(rest, ' room=([^ ]*)') or '',
+        class = match(rest, ' class=(.*)$') }
+    if state_count == 1000 then states, state_count = {}, 0 end
+    states[text] = state
+    state_count = state_count + 1
+    return state
+end
+
+function sw.state_text(slots, draining, unstarted, asleep, nonce, room, class)
+    return 'slots=' .. slots .. ' draining=' .. draining .. ' unstarted=' .. unstarted .. ' asleep=' .. asleep
+        .. (nonce and ' nonce=' .. nonce or '') .. (room ~= '' and ' room=' .. room or '') .. ' class=' .. class
+end
+
+-- The class in the worker's state. One that registered with the first libraries has it in the hash `class` only.
+function sw.class_in(q, worker, state)
+    return state.class or call('HGET', q.prefix .. 'class', worker) or ''
+end
+
+-- Writes the worker's state; `changes` has those of slots, draining, unstarted, asleep, nonce, room, class that change.
+function sw.set_state(q, worker, state, changes)
+    local function new(name) if changes[name] ~= nil then return changes[name] end return state[name] end
+    call('HSET', q.attempts_prefix .. worker, '@state', sw.state_text(new('slots'), new('draining'), new('unstarted'),
+        new('asleep'), new('nonce') or nil, new('room'), changes.class or sw.class_in(q, worker, state)))
+end
+
+-- The state of a registered worker, or nil and an error reply: also if the call is from a former process of the same id,
+-- which another registration has replaced.
+function sw.registered(worker, text, nonce)
+    if not text then return nil, sw.worker_not_found(worker) end
+    local state = sw.worker_state(text)
+    if nonce and state.nonce and nonce ~= state.nonce then
+        return nil, redis.error_reply('WORKERNOTFOUND worker ' .. worker
+            .. ' is another process now, which registered with its id: stop the work')
+    end
+    return state
+end
+
+-- An error reply if `nonce` is that of a former process of `worker`, or nil. Costs nothing without a nonce.
+function sw.check_nonce(q, worker, nonce)
+    if not nonce then return nil end
+    local text = call('HGET', q.attempts_prefix .. worker, '@state')
+    if not text then return nil end
+    local _, refused = sw.registered(worker, text, nonce)
+    return refused
+end
+
+-- How many leases a worker has.
+function sw.busy_slots(q, worker)
+    return math.max(0, call('HLEN', q.attempts_prefix .. worker) - NOT_LEASES)
+end
+
+-- Ends the attempts that `worker` still holds, at most `limit` of them.
+--   how    left (it deregistered: what it had not started goes back to its line, uncounted), lost (it missed its heartbeats),
+--          or replaced (another process has registered with its id)
+--   seen   ids of tasks that the call has moved already, to which it adds
+-- Returns how many attempts it ended, and whether those were all.
+function sw.plan_end_of_worker(c, worker, limit, how, seen)
+    local held = sw.leases_of(c.q, worker)
+    local ended = 0
+    local why = how == 'left' and 'left' or how == 'replaced' and 'was replaced by another process' or 'missed its heartbeats'
+    for i = 1, #held, 2 do
+        if ended == limit then return ended, false end
+        local id = held[i]
+        local task = not seen[id] and sw.read(c.q, id)
+        if task and sw.LIVE[task.state] and task.worker == worker then
+            seen[id] = true
+            if how == 'left' and task.state == 'assigned' then
+                sw.return_assignment(c, task, false)
+            else
+                sw.lose_attempt(c, task, why)
+            end
+            ended = ended + 1
+        elseif not seen[id] and not task then
+            sw.drop_lease(c, worker, id, held[i + 1])
+        end
+    end
+    return ended, true
+end
+
+-- The worker sleeps no more.
+local function wake_up(q, worker, state)
+    if state.asleep == 1 then
+        sw.leave_pool(q, sw.pool_of(sw.class_in(q, worker, state), state.room), worker)
+    end
+end
+sw.leave_sleep = wake_up
+
+-- The worker takes no more work. The caller tells it.
+function sw.drain_worker(q, worker)
+    call('HSET', q.prefix .. 'worker:' .. worker, 'draining', '1')
+    local text = call('HGET', q.attempts_prefix .. worker, '@state')
+    if text then
+        local state = sw.worker_state(text)
+        wake_up(q, worker, state)
+        sw.set_state(q, worker, state, { draining = 1, asleep = 0 })
+    end
+    if q.has_lanes then sw.unreserve_worker(q, worker) end
+end
+
+-- A worker has deregistered, and holds more than the call has ended: the next ticks end the rest.
+function sw.let_leave(q, worker)
+    sw.drain_worker(q, worker)
+    call('HSET', q.prefix .. 'worker:' .. worker, 'leaves', '1')
+    call('ZADD', q.prefix .. 'workers', '0', worker)
+end
+
+function sw.forget_worker(q, worker, slots)
+    local text = call('HGET', q.attempts_prefix .. worker, '@state')
+    if text then wake_up(q, worker, sw.worker_state(text)) end
+    call('DEL', q.prefix .. 'worker:' .. worker, q.prefix .. 'wake:' .. worker, q.attempts_prefix .. worker)
+    call('ZREM', q.prefix .. 'workers', worker)
+    sw.add_to_stat(q, 'slots', -slots)
+    if q.has_lanes then sw.leave_class(q, worker) end
+end

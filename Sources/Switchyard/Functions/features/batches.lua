@@ -1,0 +1,152 @@
+-- Batches: many tasks followed, and cancelled, as one. `batch:<id>` counts them by state, `members:<id>` lists them in order.
+-- A batch of more tasks than one call may carry is staged first (staging.lua).
+
+-- `n` more tasks of a batch (nil: one) are in state `to`, and no more in state `from` (nil: they are new).
+function sw.count_in_batch(c, batch, from, to, n)
+    local b = c.batches[batch]
+    if not b then
+        b = {}
+        c.batches[batch] = b
+    end
+    if from then sw.count(b, from, -(n or 1)) end
+    if to then sw.count(b, to, n or 1) end
+end
+
+-- Called by commit before its first write: a batch whose hash is gone is not counted, and one of a wrong type is an error.
+function sw.check_features(c)
+    if not sw.has(c, 'batches') then return end
+    for id in pairs(c.batches) do
+        local is_new = sw.has(c, 'new_batches') and c.new_batches[id]
+        if not is_new and call('HEXISTS', c.q.prefix .. 'batch:' .. id, 'total') == 0 then c.batches[id] = nil end
+    end
+end
+
+-- Called by commit: adds to the counts, and notes the moment when every task of a batch has ended.
+function sw.commit_batches(c)
+    local q = c.q
+    for id, new in pairs(rawget(c, 'new_batches') or {}) do
+        sw.create_batch(q, id, new.ids, new.on_complete, new.request)
+    end
+    for id, counters in pairs(c.batches) do
+        local key, has_ended, is_open, is_again = q.prefix .. 'batch:' .. id, false, false, false
+        for state, by in pairs(counters) do
+            if by ~= 0 then
+                local count = call('HINCRBY', key, state, by)
+                if sw.TERMINAL[state] then
+                    if by > 0 then has_ended = true else is_again = true end
+                elseif count > 0 then
+                    is_open = true
+                end
+            end
+        end
+        if is_again then call('HDEL', key, 'finished_at') end
+        if has_ended and not is_open then
+            local v = call('HMGET', key, 'total', 'completed', 'failed', 'timeout', 'cancelled', 'finished_at')
+            local ended = 0
+            for i = 2, 5 do ended = ended + tonumber(v[i] or 0) end
+            if ended == tonumber(v[1] or -1) and not v[6] then
+                call('HSET', key, 'finished_at', q.now_text)
+                c.finished_batches[#c.finished_batches + 1] = id
+                sw.tell_event('batch:' .. id .. ' finished ' .. ended)
+            end
+        end
+    end
+end
+
+-- Plans the hash of a new batch of the tasks `ids`.
+--   request   by which a repeated submission of it is known
+function sw.plan_batch(c, batch, ids, on_complete, request)
+    c.new_batches[batch] = { ids = ids, on_complete = on_complete, request = request }
+    c.batches[batch] = c.batches[batch] or {}
+end
+
+-- Creates the hash of a batch. Without tasks, because all were there before, it has ended at once.
+function sw.create_batch(q, batch, ids, on_complete, request)
+    local key = q.prefix .. 'batch:' .. batch
+    local fields = { 'total', #ids, 'submitted_at', q.now_text }
+    local function add(name, value)
+        fields[#fields + 1] = name
+        fields[#fields + 1] = value
+    end
+    if on_complete then add('on_complete', on_complete) end
+    if request then add('request', request) end
+    if #ids == 0 then add('finished_at', q.now_text) end
+    call('DEL', q.prefix .. 'members:' .. batch)
+    call('HSET', key, unpack(fields))
+    if #ids > 0 then
+        call('RPUSH', q.prefix .. 'members:' .. batch, unpack(ids))
+    else
+        -- No last task of it will take it away.
+        call('PEXPIRE', key, sw.digits(math.max(1, q.retention_ms)))
+    end
+end
+
+-- Steps of batches that go on over several calls: the list `batch_work` holds "open <id> <stage>" and "cancel <id>"; how far each
+-- has come is the field `done` or `cancel_done` of its hash, for a batch that is being opened can be cancelled.
+local DONE = { open = 'done', cancel = 'cancel_done' }
+
+function sw.begin_batch_work(q, kind, id, more)
+    call('HSET', q.prefix .. 'batch:' .. id, DONE[kind], '0')
+    sw.derived('RPUSH', q.prefix .. 'batch_work', kind .. ' ' .. id .. (more and ' ' .. more or ''))
+end
+
+-- Cancels what has not ended of a batch.
+function sw.cancel_batch(q, id, reason)
+    call('HSET', q.prefix .. 'batch:' .. id, 'cancel_reason', reason)
+    sw.begin_batch_work(q, 'cancel', id)
+end
+
+local function step_cancel(q, id, limit)
+    local key = q.prefix .. 'batch:' .. id
+    local v = call('HMGET', key, 'cancel_done', 'cancel_reason')
+    local done = tonumber(v[1] or 0)
+    local ids = call('LRANGE', q.prefix .. 'members:' .. id, done, done + limit - 1)
+    local c = sw.changes(q)
+    for _, task_id in ipairs(ids) do
+        local task = sw.read(q, task_id)
+        if task and task.batch == id and not sw.TERMINAL[task.state] and not sw.planned_state(c, task_id) then
+            sw.cancel_task(c, task, v[2] or 'its batch was cancelled')
+        end
+    end
+    if #ids < limit then
+        call('LPOP', q.prefix .. 'batch_work')
+        call('HDEL', key, 'cancel_done')
+    else
+        call('HSET', key, 'cancel_done', done + #ids)
+    end
+    sw.follow_up(c, limit - #ids)
+    sw.commit(c)
+    return #ids
+end
+
+-- One step of the first batch at work, of up to `limit` tasks. Returns how many it moved; nil: there is none at work.
+function sw.step_batches(q, limit)
+    local work = call('LINDEX', q.prefix .. 'batch_work', 0)
+    if not work then return nil end
+    local kind, id, stage = match(work, '^(%a+) ([^ ]+) ?(.*)$')
+    if kind and call('EXISTS', q.prefix .. 'batch:' .. id) == 1 then
+        -- An entry without a stage is of a library before version 5, and upgrade.lua has done its work.
+        if kind == 'open' and stage ~= '' then return sw.step_open(q, id, stage, limit) end
+        if kind == 'cancel' then return step_cancel(q, id, limit) end
+    end
+    call('LPOP', q.prefix .. 'batch_work')
+    return 0
+end
+
+-- Every task of batch `id` has ended: its follow-up task (on_complete) comes into line, once.
+function sw.start_follow_up(q, id)
+    local key = q.prefix .. 'batch:' .. id
+    local text = call('HGET', key, 'on_complete')
+    if not text then return end
+    call('HDEL', key, 'on_complete')
+    local n = sw.read_tasks(q, cjson.decode(text), 1)
+    if not n then return end
+    local follow_up, task_key = sw.new_task(1)
+    if sw.is_task(call('HGET', task_key, 'state')) then return end
+    call('HSET', key, 'follow_up', follow_up)
+    sw.ensure_uses(q, n)
+    local c = sw.changes(q)
+    sw.plan_task(c, 1, nil, sw.time_tag(q, 0), sw.lived_before(1))
+    rawset(c, 'is_general', true)
+    sw.commit(c)
+end

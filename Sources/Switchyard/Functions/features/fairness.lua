@@ -1,0 +1,126 @@
+-- Fairness: within a level, the tenants of a queue (fairness_key) share by their weights, whoever submitted first or most.
+--
+-- This is start-time fair queueing (P. Goyal, H. M. Vin, H. Cheng: Start-Time Fair Queueing, SIGCOMM 1996). The start tag of a
+-- task is the later of the virtual time and the finish tag of its tenant's task before; its finish tag lies a quantum divided
+-- by the weight after that; virtual time is at least the start tag of the task that started last. The tag takes the place of
+-- the submission time in the task's score. A tenant that comes back after an hour starts at the virtual time: it gets its
+-- share from then on, and no arrears. Tasks without a key are one tenant of weight 1, once a queue has a tenant.
+--
+-- Tenants that come once would all start at the same virtual time, and for ever before the second task of another. So a task
+-- whose tenant has nothing else in line moves virtual time on: by a quantum divided by the number of such tenants, so that
+-- together they get the share of one tenant for each of them that is in line at a time. They are served in the order of their
+-- coming, and others between them.
+--
+--   tenants:<priority>        finish tags of the tenants with tasks in line
+--   past_tenants:<priority>   finish tags of those whose tasks have all started, until virtual time has passed them
+--   virtual_time              by priority
+
+-- The virtual length of a task of weight 1, in µs of a tag: small, so that tags stay below 2^50; a task of weight 1000 has a
+-- length of its own.
+local QUANTUM = 2000
+
+-- Tenants whose finish tag is past that one call removes.
+local REMOVED_AT_ONCE = 100
+
+local function length_of(weight)
+    return math.max(2, math.floor(QUANTUM / tonumber(weight or 1)))
+end
+
+-- What the call knows of a level: v; finish: the finish tags that it gives; new: the tenants that it brings into line; past: the
+-- finish tags of tenants whose last task it starts.
+local function level_of(c, priority)
+    local level = c.tags[priority]
+    if not level then
+        local v = call('HGET', c.q.prefix .. 'virtual_time', priority)
+        level = { finish = {}, v = tonumber(v or nil) or sw.time_tag(c.q, 0), key = c.q.prefix .. 'tenants:' .. priority,
+            past_key = c.q.prefix .. 'past_tenants:' .. priority, new = {}, past = {}, has_moved = not v }
+        c.tags[priority] = level
+    end
+    return level
+end
+
+-- How many tenants have no more than one task beyond the virtual time in line, with those of this call.
+local function count_single(level)
+    local most = level.v + QUANTUM
+    local count = call('ZCOUNT', level.key, '-inf', sw.digits(most))
+    for tenant in pairs(level.new) do
+        if level.finish[tenant] <= most then count = count + 1 end
+    end
+    return count
+end
+
+-- The start tag of a new task of a tenant.
+function sw.start_tag(c, priority, tenant, weight)
+    local level = level_of(c, priority)
+    local finish, is_in_line = level.finish[tenant], true
+    if not finish then
+        finish = call('ZSCORE', level.key, tenant)
+        if not finish then
+            is_in_line = false
+            finish = call('ZSCORE', level.past_key, tenant)
+        end
+    end
+    finish = tonumber(finish or 0)
+    local start, length = math.max(level.v, finish), length_of(weight)
+    local single = not is_in_line and finish <= level.v and 1 + count_single(level)
+    level.finish[tenant] = start + length
+    if not is_in_line then level.new[tenant] = true end
+    if single then
+        level.v = level.v + math.max(1, math.floor(math.min(QUANTUM / single, length - 1)))
+        level.has_moved = true
+    end
+    return start
+end
+
+-- A task of a tenant starts: virtual time goes on to its tag, and if it was the last of its tenant, that has none in line now.
+function sw.note_start(c, priority, tag, tenant, weight)
+    local level = level_of(c, priority)
+    if tag > level.v then level.v, level.has_moved = tag, true end
+    local finish = not level.past[tenant] and call('ZSCORE', level.key, tenant)
+    if finish and tag + length_of(weight) >= tonumber(finish) then level.past[tenant] = finish end
+end
+
+-- Called by commit.
+function sw.commit_tags(c)
+    for priority, level in pairs(c.tags) do
+        local add, come, gone, past = {}, {}, {}, {}
+        for tenant, finish in pairs(level.finish) do
+            add[#add + 1] = sw.digits(finish)
+            add[#add + 1] = tenant
+            if level.new[tenant] then come[#come + 1] = tenant end
+        end
+        for tenant, finish in pairs(level.past) do
+            gone[#gone + 1] = tenant
+            past[#past + 1] = finish
+            past[#past + 1] = tenant
+        end
+        if #gone > 0 then
+            sw.derived('ZREM', level.key, unpack(gone))
+            sw.derived('ZADD', level.past_key, unpack(past))
+        end
+        if #add > 0 then sw.derived('ZADD', level.key, unpack(add)) end
+        if #come > 0 then sw.derived('ZREM', level.past_key, unpack(come)) end
+        if level.has_moved then sw.derived('HSET', c.q.prefix .. 'virtual_time', priority, sw.digits(level.v)) end
+    end
+end
+
+-- Called by tick: forgets tenants whose finish tag is past, which says no more than that they may start now.
+function sw.forget_tenants(q)
+    for _, priority in ipairs(sw.PRIORITIES) do
+        local v = call('HGET', q.prefix .. 'virtual_time', priority)
+        for _, name in ipairs({ 'tenants:', 'past_tenants:' }) do
+            local key = q.prefix .. name .. priority
+            local past = v and call('ZRANGEBYSCORE', key, '-inf', v, 'LIMIT', 0, REMOVED_AT_ONCE) or {}
+            if #past > 0 then call('ZREM', key, unpack(past)) end
+        end
+    end
+end
+
+-- Called by tick when no task is pending: the queue has no tenants any more.
+function sw.end_fairness(q)
+    sw.drop_flag(q, 'is_fair')
+    call('UNLINK', q.prefix .. 'virtual_time')
+    for _, priority in ipairs(sw.PRIORITIES) do
+        call('UNLINK', q.prefix .. 'tenants:' .. priority, q.prefix .. 'past_tenants:' .. priority)
+    end
+end

@@ -1,0 +1,73 @@
+import Foundation
+import Switchyard
+
+/// The text of the function library that tests load in place of the one they were built with, so that a changed library is
+/// tried without building anything. The environment says which:
+///
+/// - `SWITCHYARD_TEST_LIBRARY`: the file that holds it.
+/// - `SWITCHYARD_TEST_MUTATION`: a mutation to apply, by its name in `Tests/Mutations/*.json`, or as a JSON object with `file`,
+///   `find` and `replace`.
+public enum TestLibrary {
+    /// Nil if the environment asks for nothing.
+    public static func text() throws -> String? {
+        let environment = ProcessInfo.processInfo.environment
+        var text = FunctionLibrary.source
+        if let path = environment["SWITCHYARD_TEST_LIBRARY"] {
+            text = try String(contentsOfFile: path, encoding: .utf8)
+        } else if environment["SWITCHYARD_TEST_MUTATION"] == nil {
+            return nil
+        }
+        if let mutation = environment["SWITCHYARD_TEST_MUTATION"] {
+            text = try LibraryMutation(mutation).applied(to: text)
+        }
+        return text
+    }
+}
+
+/// A fault that is put into one place of the function library, to see whether a test finds it.
+struct LibraryMutation: Decodable {
+    /// Absent from one that the environment gives as a JSON object.
+    let name: String?
+    /// The file's path below `Functions/`.
+    let file: String
+    /// What is replaced: it must occur once in the file.
+    let find: String
+    let replace: String
+
+    struct DoesNotApply: Error, CustomStringConvertible {
+        let description: String
+    }
+
+    /// - Parameter text: a name, or a JSON object.
+    init(_ text: String) throws {
+        if text.hasPrefix("{") {
+            self = try JSONDecoder().decode(LibraryMutation.self, from: Data(text.utf8))
+            return
+        }
+        let folder = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "../../Tests/Mutations").standardized
+        let files = try FileManager.default.contentsOfDirectory(at: folder, includingPropertiesForKeys: nil)
+        for file in files where file.pathExtension == "json" {
+            let mutations = try JSONDecoder().decode([LibraryMutation].self, from: Data(contentsOf: file))
+            if let mutation = mutations.first(where: { $0.name == text }) {
+                self = mutation
+                return
+            }
+        }
+        throw DoesNotApply(description: "mutation \(text): there is none of this name in \(folder.path)")
+    }
+
+    /// The library's text with the mutation in it. A comment with the path of each file precedes its part of the text.
+    func applied(to library: String) throws -> String {
+        guard let header = library.range(of: "\n-- ==== \(file) ====\n", options: .literal) else {
+            throw DoesNotApply(description: "mutation \(name ?? ""): the library has no file \(file)")
+        }
+        let rest = header.upperBound..<library.endIndex
+        let end = library.range(of: "\n-- ==== ", options: .literal, range: rest)?.lowerBound ?? library.endIndex
+        let parts = library[header.upperBound..<end].components(separatedBy: find)
+        guard parts.count == 2 else {
+            throw DoesNotApply(
+                description: "mutation \(name ?? ""): expected once in \(file), found \(parts.count - 1) times: \(find)")
+        }
+        return library[..<header.upperBound] + parts.joined(separator: replace) + library[end...]
+    }
+}

@@ -1,0 +1,42 @@
+import Switchyard
+
+/// Workers that come and go.
+extension ModelQueue {
+    /// - Parameter nonce: nil if its process says none.
+    mutating func register(_ id: String, slots: Int, className: String, nonce: String? = nil) {
+        var worker = workers[id] ?? ModelWorker(id: id, slots: slots, className: className, expires: 0)
+        if let nonce, let former = worker.nonce, nonce != former {
+            // Another process: what the former one held is lost, and nobody tells this one to drain.
+            for task in held(by: id) { loseAttempt(task.id) }
+            workers[id]?.isAsleep = false
+            endCall()
+            worker.draining = false
+        }
+        worker.slots = slots
+        worker.className = className
+        worker.nonce = nonce ?? worker.nonce
+        worker.expires = now + settings.lease
+        worker.isAsleep = false
+        workers[id] = worker
+    }
+
+    mutating func heartbeat(_ id: String) {
+        workers[id]?.expires = now + settings.lease
+        for task in held(by: id) where task.state == .running {
+            tasks[task.id]?.leaseEnds = min(now + settings.lease, (task.startedAt ?? 0) + task.timeout)
+        }
+    }
+
+    mutating func drain(_ id: String) {
+        workers[id]?.draining = true
+        workers[id]?.isAsleep = false
+    }
+
+    mutating func deregister(_ id: String) {
+        for task in held(by: id) {
+            if task.state == .assigned { returnAssignment(task.id, counted: false) } else { loseAttempt(task.id) }
+        }
+        workers[id] = nil
+        endCall()
+    }
+}

@@ -1,0 +1,42 @@
+import NIOCore
+import RedisClient
+import Switchyard
+import SwitchyardTesting
+
+/// What Redis alone knows of a fair queue: virtual time, and the tags of tasks that have come into line with their batch.
+extension ModelRun {
+    var isFair: Bool { model.settings.isFair }
+
+    mutating func adoptTenants() async throws {
+        guard isFair else { return }
+        let flag = try await queue.raw("HGET", "{}config", "is_fair").string == "1"
+        let times = try await queue.raw("HGETALL", "{}virtual_time").pairs
+        var levels: [TaskPriority: Double] = [:]
+        for priority in TaskPriority.allCases {
+            levels[priority] = times[priority.rawValue]?.string.flatMap(Double.init)
+            let before = model.tenants.virtualTime[priority]
+            if let before, let after = levels[priority], model.tenants.isFair, after < before {
+                throw Disagreement(sentences: ["the virtual time of \(priority) went from \(before) back to \(after)"])
+            }
+        }
+        model.tenants.adopt(isFair: flag, levels)
+        guard !model.unplaced.isEmpty else { return }
+        let tags = try await tags(of: model.unplaced)
+        for id in model.unplaced {
+            guard var task = model.tasks[id], let tag = tags[id] else { continue }
+            // One that was moved to another level since has been placed there.
+            try expectNothing(model.tenants.place(task, tag: tag, before: nil, after: nil))
+            task.tag = tag
+            model.tasks[id] = task
+        }
+        model.unplaced = []
+    }
+
+    /// Virtual time is never before the tag of a task that has started.
+    func compareVirtualTime(started ids: [String]) throws {
+        for id in ids where model.tenants.isFair {
+            guard let task = model.tasks[id], let time = model.tenants.virtualTime[task.priority] else { continue }
+            try expect(time >= task.tag, "task \(id) with tag \(task.tag) has started at the virtual time \(time)")
+        }
+    }
+}

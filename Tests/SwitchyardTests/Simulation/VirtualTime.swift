@@ -1,0 +1,51 @@
+import Foundation
+import RedisClient
+import Switchyard
+import SwitchyardTesting
+
+/// A Redis whose functions read the time from a key, so that a test moves it: an hour passes in seconds.
+///
+/// Only the functions do. What Redis itself expires goes by its own clock, so the virtual time lies in the future.
+struct VirtualTime: Sendable {
+    private static let key = "switchyard-clock"
+
+    /// µs since 1970 at the beginning: 2040-01-01, before the end of what places in line can hold.
+    static let start: Int64 = 2_208_988_800_000_000
+
+    struct LibraryHasNoClock: Error, CustomStringConvertible {
+        let count: Int
+        var description: String {
+            "the library is expected to read the clock by call('TIME') in one place, and has \(count)"
+        }
+    }
+
+    /// The library, or the text in the file that `SWITCHYARD_TEST_LIBRARY` names, reading the clock from the key.
+    /// - Throws: ``LibraryHasNoClock``
+    static func library() throws -> String {
+        var text = FunctionLibrary.source
+        if let path = ProcessInfo.processInfo.environment["SWITCHYARD_TEST_LIBRARY"] {
+            text = try String(contentsOfFile: path, encoding: .utf8)
+        }
+        let pattern = /(?:redis\.)?call\('TIME'\)/
+        let count = text.matches(of: pattern).count
+        guard count == 1 else { throw LibraryHasNoClock(count: count) }
+        // As TIME replies: seconds, and the µs of the second.
+        let clock = """
+            (function(us) return { string.sub(us, 1, -7), tostring(tonumber(string.sub(us, -6))) } end)\
+            (redis.call('GET', '\(key)'))
+            """
+        // A version that nobody replaces.
+        return text.replacing(pattern, with: clock).replacing(/local VERSION = \d+/, with: "local VERSION = 1000000")
+    }
+
+    /// Replaces the library of a server by one that reads the time from the key.
+    static func begin(on redis: TestRedis) async throws {
+        _ = try await redis.client.send(set(to: 0))
+        _ = try await redis.client.send(RedisCommand("FUNCTION", "LOAD", "REPLACE", .string(library())))
+    }
+
+    /// The command that sets the time, in ms since the beginning.
+    static func set(to milliseconds: Int) -> RedisCommand {
+        RedisCommand("SET", .string(key), .string("\(start + Int64(milliseconds) * 1000)"))
+    }
+}
