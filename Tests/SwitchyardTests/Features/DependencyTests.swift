@@ -213,4 +213,19 @@ struct DependencyTests {
             #expect(try await queue.runAll("w") == ["b"])
         }
     }
+
+    @Test(arguments: [true, false])
+    func aReportThatAlsoPullsLetsTheDependentRun(isThereBefore: Bool) async throws {
+        try await TestQueue.run { queue in
+            try await queue.register("w", slots: 9)
+            try await queue.submit([("first", [:]), ("other", [:])])
+            if isThereBefore { try await queue.submit([("dependent", ["depends_on": "first"])]) }
+            #expect(try await queue.take("w") == ["first"])
+            if !isThereBefore { try await queue.submit([("dependent", ["depends_on": "first"])]) }
+            let reply = try await queue.call(
+                "finish", "worker", "w", "pull", "1", "start", "1", "task", "first", "attempt", "1", "outcome", "completed")
+            #expect(reply[1]?.assignments.map(\.id) == ["other"])
+            #expect(try await queue.take("w") == ["dependent"])
+        }
+    }
 }

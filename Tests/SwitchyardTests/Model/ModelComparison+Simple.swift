@@ -42,7 +42,8 @@ extension ModelRun {
             for (name, value) in right where pairs[name]?.string != value {
                 if name == "retry_count", value == nil, pairs[name]?.string == "0" { continue }
                 throw Disagreement(sentences: [
-                    "task \(id) was handed out with \(name) \(pairs[name]?.string ?? "absent"), expected \(value ?? "absent")"
+                    "task \(id) was handed out with \(name) \(pairs[name]?.string ?? "absent")",
+                    "expected is \(value ?? "absent")",
                 ])
             }
             try expect(pairs.count * 2 == assignment.array?.count, "task \(id) was handed out with a name twice")

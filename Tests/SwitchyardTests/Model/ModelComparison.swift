@@ -7,7 +7,8 @@ import SwitchyardTesting
 extension ModelRun {
     private static let fields =
         [
-            "state", "held_by", "attempt", "worker", "retry_count", "deliveries", "deps_left", "tag", "priority", "lane",
+            "state", "held_by", "attempt", "worker", "retry_count", "deliveries", "deps_left", "tag", "priority",
+            "lane",
             "batch", "request", "result", "exit_code", "outcome", "payload",
         ] + (2...9).map { "payload.\($0)" }
 
@@ -22,7 +23,8 @@ extension ModelRun {
         ] + pieces(of: task.payload)
     }
 
-    /// As it stands in the hash, in the first of nine fields or in several of them: a payload that is not short, and not long.
+    /// As it stands in the hash, in the first of nine fields or in several of them: a payload that is not short, and
+    /// not long.
     private func pieces(of payload: String?) -> [String?] {
         var pieces: [String?] = [payload]
         if let payload, payload.count > ModelSettings.shortValue, payload.count <= 512 {
@@ -123,7 +125,8 @@ extension ModelRun {
 
     private func stageDifferences(_ snapshot: Snapshot) -> [String] {
         let found = Set(snapshot.sortedSet("stages").keys)
-        return found == Set(model.stages.keys) ? [] : ["staged are \(found.sorted()), expected \(model.stages.keys.sorted())"]
+        return found == Set(model.stages.keys)
+            ? [] : ["staged are \(found.sorted()), expected \(model.stages.keys.sorted())"]
     }
 
     /// The lanes that are closed, against their limits.

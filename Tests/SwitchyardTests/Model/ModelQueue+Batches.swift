@@ -14,7 +14,8 @@ struct ModelBatchWork {
 }
 
 extension ModelQueue {
-    /// Cancels what there is of a batch; the work of batches is done in its order, a step by this call and the rest by ticks.
+    /// Cancels what there is of a batch; the work of batches is done in its order, a step by this call and the rest by
+    /// ticks.
     mutating func cancelBatch(_ batch: String) {
         batchWork.append(ModelBatchWork(kind: .cancel, batch: batch))
         stepBatches(limit: 25)

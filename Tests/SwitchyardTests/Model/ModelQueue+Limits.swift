@@ -9,7 +9,8 @@ extension ModelQueue {
         (rates[rate.key] ?? -.infinity) - Double(rate.burst - 1) * rate.interval
     }
 
-    /// Whether its limits let a task of this lane start now. Redis rounds a turn up to a microsecond, and has its own clock.
+    /// Whether its limits let a task of this lane start now. Redis rounds a turn up to a microsecond, and has its own
+    /// clock.
     func isOpen(_ task: ModelTask) -> Bool {
         if let limit = task.concurrency, running(limit.key) >= limit.limit { return false }
         if let rate = task.rate, due(rate) > Double(now) + 1 { return false }

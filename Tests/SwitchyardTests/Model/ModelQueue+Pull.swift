@@ -1,11 +1,12 @@
 import Switchyard
 
-/// Who is next: exactly, where the order is defined. Of equally urgent tasks of different lanes any may be next; and what a
-/// reservation keeps back is for Redis to say, as far as it may.
+/// Who is next: exactly, where the order is defined. Of equally urgent tasks of different lanes any may be next; and
+/// what a reservation keeps back is for Redis to say, as far as it may.
 extension ModelQueue {
     /// A pull as Redis has answered it.
     struct PullReply {
-        /// Assignments that the worker has not started, in any order, or does not know of; and then the new ones in their order.
+        /// Assignments that the worker has not started, in any order, or does not know of; and then the new ones in
+        /// their order.
         var ids: [String]
         var view = ModelView()
     }
@@ -49,11 +50,11 @@ extension ModelQueue {
         var room = room(of: worker)
         var reservations = reservations(of: worker, room, view)
         for id in new {
-            let heads = heads(for: worker, room, view)
+            let heads = heads(for: worker, room)
             guard let task = tasks[id], let head = heads.first(where: { $0.id == id }) else {
-                return "\(id) is not the first of its line, or may not be taken; next may be \(heads.map(\.id))"
+                return "\(id) is not next: \(tasks[id].map { "\($0)" } ?? "unknown"); next may be \(heads.map(\.id))"
             }
-            let passed = heads.filter { place($0) < place(head) && !mayPass($0, reservations) }
+            let passed = heads.filter { place($0) < place(head) && !mayPass($0, reservations, view) }
             if let better = passed.first { return "\(id) was pulled before \(better.id)" }
             var behind = room
             behind.take(task, until: Double(now + task.timeout))
@@ -71,22 +72,21 @@ extension ModelQueue {
                 }
                 let at = behind.time(for: needs(of: reservation.lane), now: Double(now))
                 if reservation.isOpen, at > reservation.at + 1 {
-                    return """
-                        \(id) delays the first of \(reservation.lane) from \(reservation.at) to \(at), now \(now): reserved were \
-                        \(view.reserved), are \(view.reservedAfter); left is \(room)
-                        """
+                    return "\(id) delays the first of \(reservation.lane) from \(reservation.at) to \(at), now \(now)"
                 }
             }
         }
         guard new.count < want else { return nil }
-        let left = heads(for: worker, room, view).filter { !mayPass($0, reservations) }
+        let left = heads(for: worker, room).filter { !mayPass($0, reservations, view) }
         if let first = left.first { return "\(first.id) was not pulled, and could be" }
         return nil
     }
 
-    /// Whether a reservation may keep a task back.
-    private func mayPass(_ task: ModelTask, _ reservations: [ModelReservation]) -> Bool {
-        reservations.contains { $0.lane != task.lane && place(task) > $0.place }
+    /// Whether a task may be passed over: a reservation keeps it back, or its lane is closed until the next tick,
+    /// though its rate is due; a class that has not seen the lane closed still finds it.
+    private func mayPass(_ task: ModelTask, _ reservations: [ModelReservation], _ view: ModelView) -> Bool {
+        view.closedByRate.contains(task.lane)
+            || reservations.contains { $0.lane != task.lane && place(task) > $0.place }
     }
 
     private func needs(of lane: String) -> String {
@@ -106,16 +106,16 @@ extension ModelQueue {
     }
 
     /// The first of each lane from which the worker may take a task now.
-    private func heads(for worker: ModelWorker, _ room: ModelRoom, _ view: ModelView) -> [ModelTask] {
+    private func heads(for worker: ModelWorker, _ room: ModelRoom) -> [ModelTask] {
         var first: [String: ModelTask] = [:]
         for task in tasks.values where task.isInLine {
             let lane = task.lane
             if let other = first[lane], isBefore(other, task) { continue }
             first[lane] = task
         }
-        return first.filter { lane, task in
-            !view.closedByRate.contains(lane) && ModelMatch.serves(worker.className, task.needs)
-                && ModelMatch.fits(task.needs, in: room.amounts) && isOpen(task)
+        return first.filter { _, task in
+            ModelMatch.serves(worker.className, task.needs) && ModelMatch.fits(task.needs, in: room.amounts)
+                && isOpen(task)
         }.values.sorted(by: isBefore)
     }
 

@@ -38,7 +38,8 @@ extension ModelQueue {
         (tasks[id]?.dependencies ?? []).filter { tasks[$0]?.state.isTerminal == false || again.contains($0) }
     }
 
-    /// Whether each of its dependencies has succeeded or still may; one that is gone matters only to a task that never ran.
+    /// Whether each of its dependencies has succeeded or still may; one that is gone matters only to a task that never
+    /// ran.
     private func mayRun(_ id: String, again: [String]) -> Bool {
         guard let task = tasks[id], !task.runAnyway else { return true }
         return task.dependencies.allSatisfy { other in

@@ -52,7 +52,8 @@ extension ModelQueue {
         return nil
     }
 
-    /// What an opening call does after that: steps of batches in their order, until this one is in line or `limit` is reached.
+    /// What an opening call does after that: steps of batches in their order, until this one is in line or `limit` is
+    /// reached.
     /// - Returns: how many of its tasks are not in line yet.
     mutating func goOnOpening(_ batch: String, limit: Int) -> Int {
         var left = limit

@@ -99,7 +99,8 @@ extension ModelQueue {
     /// A new task comes into the queue.
     /// - Parameters:
     ///   - tag: where Redis put it.
-    ///   - isNow: its tag is the time of this call, later than that of the task before by no more than the run has taken.
+    ///   - isNow: its tag is the time of this call, later than that of the task before by no more than the run has
+    /// taken.
     /// - Returns: what is wrong with its tag, or nil.
     mutating func enter(
         _ new: ModelTask, _ wait: Wait, tag found: Double, isNow: Bool, before: [TaskPriority: Double] = [:]
@@ -147,8 +148,8 @@ extension ModelQueue {
         }
     }
 
-    /// The answer to a submission of which something is there already: the same again if it is a repetition, an error if
-    /// it is not.
+    /// The answer to a submission of which something is there already: the same again if it is a repetition, an error
+    /// if it is not.
     private func answerIfKnown(_ submission: [ModelTask]) -> Answer? {
         if submission.contains(where: { task in batchWork.contains { $0.unopened.contains { $0.id == task.id } } }) {
             return .refused("TASKEXISTS")

@@ -9,8 +9,8 @@ struct ModelView {
     var reservedAfter: [String: String] = [:]
 }
 
-/// The reservations that bind a worker in one pull: EASY backfill. Tasks of other lanes that are less urgent than the reserved one
-/// may be passed over; one that is taken does not delay it.
+/// The reservations that bind a worker in one pull: EASY backfill. Tasks of other lanes that are less urgent than the
+/// reserved one may be passed over; one that is taken does not delay it.
 struct ModelReservation {
     let lane: String
     let place: Double
@@ -70,7 +70,8 @@ extension ModelQueue {
         }
         for lane in new.sorted() {
             guard let worker = workers[reserved[lane] ?? ""], let first = line(lane).first else {
-                found.append("lane \(lane) has reserved \(reserved[lane] ?? "nobody"), and there is no such worker or task")
+                found.append(
+                    "lane \(lane) has reserved \(reserved[lane] ?? "nobody"), and there is no such worker or task")
                 continue
             }
             if !ModelMatch.serves(worker.className, first.needs) || worker.draining {

@@ -19,7 +19,8 @@ extension ModelRun {
     /// Keys that an empty queue may have: what it is and has counted, and what goes by itself after a time.
     private static let lasting = ["config", "stats", "rate:", "affinity:", "task:"]
 
-    /// Cancels and deletes all, and lets the workers go. Nothing is left then, and the queue costs what a plain one costs.
+    /// Cancels and deletes all, and lets the workers go. Nothing is left then, and the queue costs what a plain one
+    /// costs.
     mutating func empty() async throws {
         try await call("configure", ["paused", "0"])
         for id in model.workers.keys.sorted() { try await call("deregister", ["worker", .string(id)]) }

@@ -3,8 +3,8 @@ import RedisClient
 import Switchyard
 import SwitchyardTesting
 
-/// A queue with nothing but priorities, retries and batches, where the functions take their short cuts. By turns it is full,
-/// so that workers find the next task with each report, and empty, so that they sleep.
+/// A queue with nothing but priorities, retries and batches, where the functions take their short cuts. By turns it is
+/// full, so that workers find the next task with each report, and empty, so that they sleep.
 extension ModelRun {
     static let simpleWorkers: Workers = [
         "w0": (1, [], ""), "w1": (1, [], ""), "w2": (1, [], ""), "w3": (1, [], ""), "w4": (1, [], ""),
@@ -73,7 +73,8 @@ extension ModelRun {
         model.settings.retryDelay = delay
     }
 
-    /// An ended task stands first in line, where it has no business. Whoever comes across it strikes it, and gets the next.
+    /// An ended task stands first in line, where it has no business. Whoever comes across it strikes it, and gets the
+    /// next.
     private mutating func strayIntoLine() async throws {
         let ended = ids { $0.state.isTerminal }
         // One that nobody has tried looks most like those that belong there.

@@ -83,7 +83,8 @@ extension ModelRun {
         return arguments
     }
 
-    /// What is there already, once more: who got no answer repeats itself with the same token; anybody else has a conflict.
+    /// What is there already, once more: who got no answer repeats itself with the same token; anybody else has a
+    /// conflict.
     private mutating func submitAgain(_ known: [String]) async throws {
         var tasks: [ModelTask] = []
         var arguments: [RedisArgument] = []

@@ -73,7 +73,8 @@ extension ModelRun {
         if chance(60) {
             let near = model.tasks[id]?.dependencies ?? []
             let waiting = ids { $0.dependencies.contains(id) }
-            let others = (0..<3).map { _ in pick(ended) } + near + waiting + (chance(20) ? ids { _ in true }.suffix(2) : [])
+            let others =
+                (0..<3).map { _ in pick(ended) } + near + waiting + (chance(20) ? ids { _ in true }.suffix(2) : [])
             some += others.filter { _ in chance(60) }
             some = Array(Set(some)).sorted().shuffled(using: &generator)
         }

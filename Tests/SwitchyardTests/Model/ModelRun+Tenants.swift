@@ -3,7 +3,8 @@ import RedisClient
 import Switchyard
 import SwitchyardTesting
 
-/// What Redis alone knows of a fair queue: virtual time, and the tags of tasks that have come into line with their batch.
+/// What Redis alone knows of a fair queue: virtual time, and the tags of tasks that have come into line with their
+/// batch.
 extension ModelRun {
     var isFair: Bool { model.settings.isFair }
 

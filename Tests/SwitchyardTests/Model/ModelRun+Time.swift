@@ -58,7 +58,8 @@ extension ModelRun {
     mutating func changeSettings() async throws {
         switch pick([0, 1, 2, 3, 4]) {
         case 0: try await set("max_queue_length", pick([25, 50, 50, 60])) { $0.maxQueueLength = $1 }
-        case 1: try await set("max_finished", pick([0, 0, 5, 20])) { $0.maxFinished = $1 }
+        case 1:
+            try await set("max_finished", pick([0, 0, 5, 20])) { $0.maxFinished = $1 }
             if model.settings.maxFinished > 0 { model.hasLimitedEnded = true }
         case 2: try await set("reserve_after_ms", pick([900_000, 2_100_000])) { $0.reserveAfter = $1 }
         case 3: try await set("max_deliveries", pick([2, 3, 4])) { $0.maxDeliveries = $1 }
@@ -79,7 +80,8 @@ extension ModelRun {
         let aging = model.settings.aging == 0 ? 1_200_000 : 0
         let code = try await refusal("configure", ["aging_ms", .integer(Int64(aging))])
         try expect(
-            code == (isEmpty ? nil : "BADREQUEST"), "aging was changed with \(code ?? "ok"), the queue empty: \(isEmpty)")
+            code == (isEmpty ? nil : "BADREQUEST"),
+            "aging was changed with \(code ?? "ok"), the queue empty: \(isEmpty)")
         if isEmpty { model.settings.aging = aging }
         done[isEmpty ? "aging changed" : "aging refused", default: 0] += 1
     }

@@ -6,7 +6,7 @@ import SwitchyardTesting
 /// Workers that come, ask for work, and go.
 extension ModelRun {
     typealias Workers = [String: (slots: Int, arguments: [RedisArgument], className: String)]
-    var kinds: Workers { isSimple ? Self.simpleWorkers : Self.mixedWorkers }
+    var kinds: Workers { crowd ?? (isSimple ? Self.simpleWorkers : Self.mixedWorkers) }
     private static let mixedWorkers: Workers = [
         "w0": (2, [], ""),
         "w1": (3, ["labels", "os=linux,gpu", "cpu", "4"], "gpu,os=linux,+cpu=4"),
@@ -17,7 +17,7 @@ extension ModelRun {
     ]
 
     mutating func worker() -> String {
-        pick(isSimple ? kinds.keys.sorted() : ["w0", "w1", "w2", "w2", "w3", "w4", "w5"])
+        pick(isSimple || crowd != nil ? kinds.keys.sorted() : ["w0", "w1", "w2", "w2", "w3", "w4", "w5"])
     }
 
     /// Workers that were lost, or have not been there yet.
@@ -57,9 +57,12 @@ extension ModelRun {
 
     mutating func pull() async throws {
         let id = worker()
-        guard let worker = model.workers[id] else { return }
         let most = pick([1, 1, 2, 5])
-        let start = chance(60)
+        try await pull(by: id, max: most, start: chance(60))
+    }
+
+    mutating func pull(by id: String, max most: Int, start: Bool) async throws {
+        guard let worker = model.workers[id] else { return }
         var arguments: [RedisArgument] = ["worker", .string(id), "max", .integer(Int64(most))]
         if start { arguments += ["start", "1"] }
         if let nonce = worker.nonce, chance(30) { arguments += ["nonce", .string(nonce)] }

@@ -26,6 +26,8 @@ struct ModelRun {
 
     /// Whether the queue has only what a plain one has.
     var isSimple = false
+    /// Other workers than the usual ones.
+    var crowd: Workers?
     /// Whether most tenants come once.
     var hasOneTimeTenants = false
     /// What was reported last, by whom: who gets no answer says it again.
@@ -94,6 +96,12 @@ struct ModelRun {
         } catch let error as RedisError {
             return error.code
         }
+    }
+
+    /// What another run has done counts as done by this one.
+    mutating func take(from other: ModelRun) {
+        trace = other.trace
+        done.merge(other.done) { $0 + $1 }
     }
 
     func expect(_ condition: Bool, _ sentence: @autoclosure () -> String) throws {

@@ -16,8 +16,8 @@ struct ModelSettings {
     var retention = 31_536_000_000
     /// 0: no limit.
     var maxFinished = 0
-    /// What the server says to be short, in bytes: a longer payload stands in its task's hash in pieces, unless it is longer than
-    /// 512.
+    /// What the server says to be short, in bytes: a longer payload stands in its task's hash in pieces, unless it is
+    /// longer than 512.
     static let shortValue = 64
     static let defaultTimeout = 7_200_000
     /// How long a stage waits for its next part.

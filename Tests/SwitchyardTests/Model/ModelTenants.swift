@@ -1,7 +1,7 @@
 import Switchyard
 
-/// Start-time fair queueing (features/fairness.lua). How far a tenant that has nothing in line moves virtual time on is for Redis
-/// to say; what must hold of the tags, whatever that is, is checked.
+/// Start-time fair queueing (features/fairness.lua). How far a tenant that has nothing in line moves virtual time on
+/// is for Redis to say; what must hold of the tags, whatever that is, is checked.
 struct ModelTenants {
     /// Whether the queue has had a tenant since it was last empty; of Redis, like the virtual times.
     var isFair = false
@@ -41,7 +41,9 @@ struct ModelTenants {
 
     /// What is wrong with the finish tags of a level; those that virtual time has passed may have been forgotten.
     func differences(_ priority: TaskPriority, _ kept: [String: Double]) -> [String] {
-        guard isFair else { return kept.isEmpty ? [] : ["the queue is not fair, and knows the tenants \(kept.keys.sorted())"] }
+        guard isFair else {
+            return kept.isEmpty ? [] : ["the queue is not fair, and knows the tenants \(kept.keys.sorted())"]
+        }
         let right = finishTags[priority] ?? [:]
         return Set(kept.keys).union(right.keys).sorted().compactMap { tenant in
             guard let finish = right[tenant] else { return "tenant \(tenant) is unknown to the model" }

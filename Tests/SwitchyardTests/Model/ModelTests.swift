@@ -4,19 +4,30 @@ import SwitchyardTesting
 import Testing
 
 /// Thousands of random operations on a queue on real Redis, and on a plain model of it in memory: after each one,
-/// every task that it changed is as the model says, after ten every task that has not ended, and after forty everything, with
-/// all keys. Each pull gives exactly what the model would. At the end the queue is emptied, and nothing is left of it.
+/// every task that it changed is as the model says, after ten every task that has not ended, and after forty
+/// everything, with all keys. Each pull gives exactly what the model would. At the end the queue is emptied, and
+/// nothing is left of it.
 ///
-/// `SWITCHYARD_TEST_SEED` repeats a run, `SWITCHYARD_TEST_KIND` chooses a kind, and `SWITCHYARD_TEST_STEPS` makes a run as long.
+/// `SWITCHYARD_TEST_SEED` repeats a run, `SWITCHYARD_TEST_KIND` chooses a kind, and `SWITCHYARD_TEST_STEPS` makes a
+/// run as long.
 @Suite("The model")
 struct ModelTests {
     enum Kind: String, CaseIterable, CustomTestStringConvertible {
-        /// `simple` has a queue in which the functions take their short cuts; `once` has tenants that come once.
-        case plain, fair, aging, anotherSeed, simple, once
+        /// `simple` has a queue in which the functions take their short cuts; `once` has tenants that come once;
+        /// `crowd` has a hundred workers and a thousand lanes; `damage` loses keys, which the reconciler repairs.
+        case plain, fair, aging, anotherSeed, simple, once, crowd, damage
         var testDescription: String { rawValue }
         /// All; scripts/plant-bugs runs only the kind that meets its bug.
         static var wanted: [Kind] {
             ProcessInfo.processInfo.environment["SWITCHYARD_TEST_KIND"].flatMap(Kind.init).map { [$0] } ?? allCases
+        }
+
+        var steps: Int {
+            switch self {
+            case .simple: 5200
+            case .crowd: 1200
+            default: 2600
+            }
         }
 
         var settings: ModelSettings {
@@ -27,6 +38,7 @@ struct ModelTests {
                 settings.maxQueueLength = 12
                 settings.retention = 3_600_000
             }
+            if self == .crowd { settings.maxQueueLength = 3000 }
             return settings
         }
     }
@@ -34,7 +46,7 @@ struct ModelTests {
     /// What a run must have done, so that it means something.
     static let mixed = [
         "submit ok", "submit QUEUEFULL", "pull", "finish", "tick", "cancel_batch", "deregister", "stage ok", "open ok",
-        "open TASKEXISTS", "open again", "retry pending", "retry INVALIDSTATE", "abandon_batch", "purge",
+        "retry pending", "retry INVALIDSTATE", "abandon_batch", "purge",
     ]
     static let simple = [
         "submit new", "submit repeated", "submit QUEUEFULL", "submit TASKEXISTS", "submit BADREQUEST", "pull",
@@ -42,23 +54,28 @@ struct ModelTests {
         "deregister", "drain",
     ]
 
+    static let environment = ProcessInfo.processInfo.environment
+
+    /// What a run of a kind must have done.
+    static func needed(_ kind: Kind) -> [String] {
+        switch kind {
+        case .simple: simple
+        case .crowd: ["submit ok", "woken", "pull", "finish", "tick"]
+        case .damage: ["reconcile"]
+        case .plain, .fair, .aging, .anotherSeed, .once: mixed
+        }
+    }
+
     @Test(arguments: Kind.wanted)
     func agreesWithTheQueueAfterEachOperation(kind: Kind) async throws {
-        let environment = ProcessInfo.processInfo.environment
-        let seed = environment["SWITCHYARD_TEST_SEED"].flatMap(UInt64.init) ?? UInt64.random(in: 0...UInt64(UInt32.max))
-        let steps = environment["SWITCHYARD_TEST_STEPS"].flatMap(Int.init) ?? (kind == .simple ? 5200 : 2600)
+        let given = Self.environment["SWITCHYARD_TEST_SEED"].flatMap(UInt64.init)
+        let seed = given ?? UInt64.random(in: 0...UInt64(UInt32.max))
+        let steps = Self.environment["SWITCHYARD_TEST_STEPS"].flatMap(Int.init) ?? kind.steps
         let arguments = ["--hash-max-listpack-value", "\(ModelSettings.shortValue)"]
         try await TestRedis.run(arguments: arguments) { redis in
-            let queue = try await TestQueue(on: redis, settings: kind.settings.values)
-            var run = ModelRun(
-                queue: queue, model: ModelQueue(settings: kind.settings),
-                generator: SeededGenerator(seed: kind == .anotherSeed ? ~seed : seed))
-            run.isSimple = kind == .simple
-            run.hasOneTimeTenants = kind == .once
+            var run = try await Self.makeRun(kind, seed, on: redis)
             do {
-                if kind.settings.isFair { try await run.makeFair() }
-                try await run.run(steps: steps)
-                try await run.empty()
+                try await Self.go(kind, &run, steps)
             } catch {
                 Issue.record(
                     """
@@ -68,10 +85,48 @@ struct ModelTests {
                     """)
                 return
             }
-            guard steps >= 2600 else { return }
-            for operation in run.isSimple ? Self.simple : Self.mixed {
+            guard steps >= kind.steps else { return }
+            for operation in Self.needed(kind) {
                 #expect(run.done[operation] != nil, "seed \(seed): never did \(operation): \(run.done)")
             }
+        }
+    }
+
+    private static func makeRun(_ kind: Kind, _ seed: UInt64, on redis: TestRedis) async throws -> ModelRun {
+        let queue = try await TestQueue(on: redis, settings: kind.settings.values)
+        var run = ModelRun(
+            queue: queue, model: ModelQueue(settings: kind.settings),
+            generator: SeededGenerator(seed: kind == .anotherSeed ? ~seed : seed))
+        run.isSimple = kind == .simple
+        run.hasOneTimeTenants = kind == .once
+        return run
+    }
+
+    private static func go(_ kind: Kind, _ run: inout ModelRun, _ steps: Int) async throws {
+        switch kind {
+        case .crowd:
+            var crowd = ModelCrowd(run: run)
+            defer { run = crowd.run }
+            try await crowd.start()
+            for step in 1...steps {
+                try await crowd.step(step)
+                if step % 500 == 0 { try await crowd.run.compareAll() }
+            }
+            try await crowd.run.empty()
+        case .damage:
+            // The model knows nothing of damage: each round has a queue of its own.
+            for round in 0..<UInt64(max(1, steps / 200)) {
+                let other = try await makeRun(kind, run.generator.next() &+ round, on: run.queue.redis)
+                var damage = ModelDamage(run: other)
+                defer { run.take(from: damage.run) }
+                try await damage.run.run(steps: 160)
+                try await damage.damage(8)
+                try await damage.repair()
+            }
+        case .plain, .fair, .aging, .anotherSeed, .simple, .once:
+            if kind.settings.isFair { try await run.makeFair() }
+            try await run.run(steps: steps)
+            try await run.empty()
         }
     }
 }

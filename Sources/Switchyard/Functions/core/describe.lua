@@ -8,7 +8,10 @@ function sw.put_back(q, id)
     local v = call('HMGET', q.task_prefix .. id, 'due_at', 'finished_at')
     local score
     if index == 'held' then score = v[1] or q.now_text
-    elseif index == 'leases' then score = q.lease_text and sw.digits(q.now + q.lease_ms)
+    elseif index == 'leases' then
+        score = q.now + (task.state == 'assigned' and q.assign_timeout_ms or q.lease_ms)
+        if task.state == 'running' then score = math.min(score, tonumber(task.started_at or q.now) + task.timeout_ms) end
+        score = sw.digits(score)
     elseif index == 'finished' then score = v[2] or q.now_text
     else score = sw.place(q, task.priority or 'normal', task.tag) end
     if call('ZADD', q.prefix .. index, 'NX', score, id) == 0 then return end

@@ -8,6 +8,27 @@ local SECTIONS = { 'pending', 'held', 'waiting', 'leases', 'finished', 'finished
 -- Lanes that the recount of a counter looks at; with more the counter is left alone.
 local LANES_COUNTED = 1000
 
+-- A live task against the leases of its worker and the set of its concurrency key: puts back what is missing there. Returns how
+-- many were repaired.
+local function check_live(q, id)
+    local task, repaired = sw.read(q, id), 0
+    local key = q.attempts_prefix .. task.worker
+    local text = call('HGET', key, '@state')
+    if text and call('HEXISTS', key, id) == 0 then
+        local deadline = task.state == 'running' and sw.digits(tonumber(task.started_at) + task.timeout_ms) or '0'
+        call('HSET', key, id, sw.lease_entry(task.attempt, deadline, task.uses, task.batch, task.lane))
+        local state = sw.worker_state(text)
+        if deadline == '0' then sw.set_state(q, task.worker, state, { unstarted = state.unstarted + 1 }) end
+        repaired = 1
+    end
+    local concurrency = task.lane and sw.parse_name(task.lane).concurrency
+    if concurrency then
+        repaired = repaired + sw.derived('SADD', q.prefix .. 'running:' .. concurrency.key, id)
+    end
+    if repaired > 0 then sw.add_to_stat(q, 'repaired', repaired) end
+    return repaired
+end
+
 -- Removes the entries of `index` that do not belong there, and sees that the tasks stand where they belong. `lane`: of a line.
 -- Returns how many were repaired.
 local function check_entries(q, index, ids)
@@ -25,6 +46,8 @@ local function check_entries(q, index, ids)
                 sw.put_back(q, id)
                 sw.add_to_stat(q, 'repaired', -1)
             end
+        elseif index == 'leases' then
+            repaired = repaired + check_live(q, id)
         end
     end
     return repaired

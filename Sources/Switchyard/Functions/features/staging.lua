@@ -32,6 +32,12 @@ local function break_stage(q, token, what)
     call('HSET', q.prefix .. 'stage:' .. token, 'broken', what .. ' was submitted by another call')
 end
 
+-- Called by a retry, which takes a unique key: a closed stage that claims it gives way.
+function sw.break_claim(q, unique_key)
+    local token = match(call('HGET', q.claims_key, 'unique ' .. unique_key) or '', '^([^ ]+) ')
+    if token and is_closed(q, token) then break_stage(q, token, 'unique_key ' .. unique_key) end
+end
+
 -- The claims of other stages on the ids and unique keys of the `n` tasks that were read. Returns, by index, what an opened stage
 -- has: `ids` (true), `keys` (the id of the task with the key); and the list of closed stages that a submission breaks, each with
 -- what it takes of them.

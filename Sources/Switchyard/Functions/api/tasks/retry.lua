@@ -96,6 +96,9 @@ local function retry(keys, args)
     if not head then return tasks end
     if #tasks == 0 then return sw.bad('task: missing') end
     local found, refused = choose(q, tasks)
+    for _, task in pairs(found) do
+        if task.unique_key then sw.break_claim(q, task.unique_key) end
+    end
     local c = sw.changes(q)
     local replies = {}
     for i, t in ipairs(tasks) do
