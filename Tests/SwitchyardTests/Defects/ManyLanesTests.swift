@@ -123,4 +123,15 @@ struct ManyLanesTests {
             }
         }
     }
+
+    @Test(arguments: [9, 20, 100])
+    func areAllLookedAtByAPullThatHasRoom(lanes: Int) async throws {
+        try await TestQueue.run { queue in
+            try await queue.register("w", slots: 100, ["labels": "gpu"])
+            let ids = (0..<lanes).map { "t\($0)" }
+            // Each alone in its lane.
+            try await queue.submit(ids.map { ($0, ["requires": "gpu,x!=\($0)"]) })
+            #expect(try await queue.take("w", max: 100) == ids)
+        }
+    }
 }

@@ -175,4 +175,16 @@ struct StagingTests {
             #expect(try await queue.stats().pending == count)
         }
     }
+
+    @Test(arguments: [false, true])
+    func aDependencyThatIsGoneAtTheOpeningIsOneThatDidNotSucceed(isPurged: Bool) async throws {
+        try await TestQueue.run { queue in
+            try await queue.submit("x")
+            try await stage(queue, [("t", ["depends_on": "x"]), ("anyway", ["depends_on": "x", "run_anyway": "1"])])
+            try await queue.call("cancel", "task", "x")
+            if isPurged { try await queue.call("purge", "task", "x") }
+            try await open(queue)
+            #expect(try await states(queue, ["t", "anyway"]) == ["cancelled", "pending"])
+        }
+    }
 }

@@ -17,7 +17,7 @@ struct ModelTests {
         /// `crowd` has a hundred workers and a thousand lanes; `damage` loses keys, which the reconciler repairs.
         case plain, fair, aging, anotherSeed, simple, once, crowd, damage
         var testDescription: String { rawValue }
-        /// All; scripts/plant-bugs runs only the kind that meets its bug.
+        /// All; scripts/mutate runs only the kind that finds its fault.
         static var wanted: [Kind] {
             ProcessInfo.processInfo.environment["SWITCHYARD_TEST_KIND"].flatMap(Kind.init).map { [$0] } ?? allCases
         }

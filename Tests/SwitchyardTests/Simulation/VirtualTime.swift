@@ -19,13 +19,10 @@ struct VirtualTime: Sendable {
         }
     }
 
-    /// The library, or the text in the file that `SWITCHYARD_TEST_LIBRARY` names, reading the clock from the key.
+    /// The library, or the one that the environment names (``TestLibrary``), reading the clock from the key.
     /// - Throws: ``LibraryHasNoClock``
     static func library() throws -> String {
-        var text = FunctionLibrary.source
-        if let path = ProcessInfo.processInfo.environment["SWITCHYARD_TEST_LIBRARY"] {
-            text = try String(contentsOfFile: path, encoding: .utf8)
-        }
+        let text = try TestLibrary.text() ?? FunctionLibrary.source
         let pattern = /(?:redis\.)?call\('TIME'\)/
         let count = text.matches(of: pattern).count
         guard count == 1 else { throw LibraryHasNoClock(count: count) }

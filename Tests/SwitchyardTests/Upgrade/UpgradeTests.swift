@@ -226,4 +226,15 @@ struct UpgradeTests {
             }
         }
     }
+
+    @Test func aTenantGoesOnBehindItsTasks() async throws {
+        try await TestQueue.run { queue in
+            try await Self.dumps[0].load(into: queue)
+            let finish = Double(try await queue.raw("HGET", "{}fair:critical", "f:tenant-c").string ?? "") ?? 0
+            try await queue.tickUntilDone()
+            try await queue.submit("new", priority: .critical, ["fairness_key": "tenant-c"])
+            let tag = Double(try await queue.field("tag", of: "new") ?? "") ?? 0
+            #expect(finish > 0 && tag >= finish)
+        }
+    }
 }
