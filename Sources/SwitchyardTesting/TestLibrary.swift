@@ -44,7 +44,8 @@ struct LibraryMutation: Decodable {
             self = try JSONDecoder().decode(LibraryMutation.self, from: Data(text.utf8))
             return
         }
-        let folder = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "../../Tests/Mutations").standardized
+        let folder = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "../../Tests/Mutations")
+            .standardized
         let files = try FileManager.default.contentsOfDirectory(at: folder, includingPropertiesForKeys: nil)
         for file in files where file.pathExtension == "json" {
             let mutations = try JSONDecoder().decode([LibraryMutation].self, from: Data(contentsOf: file))
@@ -66,7 +67,8 @@ struct LibraryMutation: Decodable {
         let parts = library[header.upperBound..<end].components(separatedBy: find)
         guard parts.count == 2 else {
             throw DoesNotApply(
-                description: "mutation \(name ?? ""): expected once in \(file), found \(parts.count - 1) times: \(find)")
+                description: "mutation \(name ?? ""): expected once in \(file), found \(parts.count - 1) times: \(find)"
+            )
         }
         return library[..<header.upperBound] + parts.joined(separator: replace) + library[end...]
     }

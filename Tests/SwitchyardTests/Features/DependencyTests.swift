@@ -223,7 +223,8 @@ struct DependencyTests {
             #expect(try await queue.take("w") == ["first"])
             if !isThereBefore { try await queue.submit([("dependent", ["depends_on": "first"])]) }
             let reply = try await queue.call(
-                "finish", "worker", "w", "pull", "1", "start", "1", "task", "first", "attempt", "1", "outcome", "completed")
+                "finish", "worker", "w", "pull", "1", "start", "1", "task", "first", "attempt", "1", "outcome",
+                "completed")
             #expect(reply[1]?.assignments.map(\.id) == ["other"])
             #expect(try await queue.take("w") == ["dependent"])
         }

@@ -27,7 +27,8 @@ struct ReservedWorkerTests {
     @Test func isNotTakenFromAMoreUrgentTask() async throws {
         try await TestQueue.run(settings: Self.settings) { queue in
             for (worker, limit) in [("late", "7200000"), ("soon", "60000")] {
-                try await queue.register(worker, slots: 8, worker == "soon" ? ["cpu": "8", "labels": "gpu"] : ["cpu": "8"])
+                try await queue.register(
+                    worker, slots: 8, worker == "soon" ? ["cpu": "8", "labels": "gpu"] : ["cpu": "8"])
                 try await queue.submit("on-" + worker, ["cpu": "4", "timeout_ms": limit])
                 #expect(try await queue.take(worker) == ["on-" + worker])
             }

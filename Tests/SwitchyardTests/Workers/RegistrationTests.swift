@@ -1,0 +1,34 @@
+import SwitchyardTesting
+import Testing
+
+@Suite("Registration")
+struct RegistrationTests {
+    @Test func itsTimeIsThatOfTheFirst() async throws {
+        try await TestQueue.run { queue in
+            try await queue.register("w")
+            let first = try await queue.raw("HGET", "{}worker:w", "registered_at").string
+            #expect(first != nil)
+            try await queue.register("w", slots: 2)
+            #expect(try await queue.raw("HGET", "{}worker:w", "registered_at").string == first)
+        }
+    }
+
+    @Test func aWorkerThatComesBackWhileItLeavesIsOneThatStays() async throws {
+        try await TestQueue.run(settings: ["default_max_retries": 9]) { queue in
+            try await queue.register("w", slots: 60)
+            try await queue.submit((0..<60).map { ("t\($0)", [:]) })
+            #expect(try await queue.take("w", max: 60).count == 60)
+            // More than one call ends.
+            try await queue.call("deregister", "worker", "w")
+            #expect(try await queue.raw("HGET", "{}worker:w", "leaves").string == "1")
+            try await queue.register("w", slots: 60)
+            try await queue.call("heartbeat", "worker", "w")
+            #expect(try await queue.raw("HGET", "{}worker:w", "leaves").string == nil)
+            #expect(try await queue.take("w").count == 1)
+            // It is lost now, and did not leave.
+            try await queue.age(by: .seconds(61))
+            #expect(try await queue.call("tick", "limit", "100").pairs["lost_workers"]?.int == 1)
+            try await queue.tickUntilDone()
+        }
+    }
+}
