@@ -7,7 +7,9 @@ import PackagePlugin
 struct EmbedFunctions: BuildToolPlugin {
     func createBuildCommands(context: PluginContext, target: any Target) throws -> [Command] {
         let functions = target.directoryURL.appending(path: "Functions")
-        let sources = try ["core", "fast", "features", "api"].flatMap { try luaFiles(in: functions.appending(path: $0)) }
+        let sources = try ["core", "fast", "features", "api"].flatMap {
+            try luaFiles(in: functions.appending(path: $0))
+        }
         let output = context.pluginWorkDirectoryURL.appending(path: "FunctionLibrarySource.swift")
         return [
             .buildCommand(
@@ -21,7 +23,8 @@ struct EmbedFunctions: BuildToolPlugin {
 
     /// The Lua files below a folder, by their paths; `_library.lua` comes first, because its names sort before letters.
     private func luaFiles(in folder: URL) throws -> [URL] {
-        let files = FileManager.default.enumerator(at: folder, includingPropertiesForKeys: nil)?.compactMap { $0 as? URL }
+        let files = FileManager.default.enumerator(at: folder, includingPropertiesForKeys: nil)?
+            .compactMap { $0 as? URL }
         guard let files else { throw FunctionsError(description: "\(folder.path) cannot be read") }
         return files.filter { $0.pathExtension == "lua" }.sorted { $0.path < $1.path }
     }

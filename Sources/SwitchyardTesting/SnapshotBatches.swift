@@ -61,14 +61,14 @@ extension Snapshot {
         return found
     }
 
-    /// How many tasks of a batch have not come into line yet.
+    /// How many tasks of a batch have not entered the queue yet.
     func stillOpening(_ batch: String) -> Int {
         let fields = hash("batch:" + batch)
         guard fields["stage"] != nil else { return 0 }
         return (Int(fields["total"] ?? "") ?? 0) - (Int(fields["done"] ?? "") ?? 0)
     }
 
-    /// Whether `id` is a task of an opened batch that has not come into line yet.
+    /// Whether `id` is a task of an opened batch that has not entered the queue yet.
     private func isComingIntoLine(_ id: String) -> Bool {
         guard let token = hash("claims")[id] else { return false }
         return contents["stage:" + token] == nil

@@ -131,7 +131,7 @@ extension Snapshot {
         return found
     }
 
-    /// The counts of each batch against its tasks. Those that have not come into line yet are counted as pending.
+    /// The counts of each batch against its tasks. Those that have not entered the queue yet are counted as pending.
     var batchViolations: [String] {
         let tasksOfBatch = Dictionary(grouping: taskIDs.filter { task($0)["batch"] != nil }) { task($0)["batch"] ?? "" }
         return ids("batch:").flatMap { id -> [String] in

@@ -70,7 +70,9 @@ public enum SchedulerError: Error, Sendable, Equatable {
                 message: "Redis has no memory left for new tasks (maxmemory); those it has are still served",
                 redisAway: true)
         default:
-            let transient: Set = ["LOADING", "BUSY", "MASTERDOWN", "READONLY", "MISCONF", "NOREPLICAS", "CLUSTERDOWN", "TRYAGAIN"]
+            let transient: Set = [
+                "LOADING", "BUSY", "MASTERDOWN", "READONLY", "MISCONF", "NOREPLICAS", "CLUSTERDOWN", "TRYAGAIN",
+            ]
             self = .internal(message: error.description, redisAway: transient.contains(error.code))
         }
     }

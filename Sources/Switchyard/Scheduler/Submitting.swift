@@ -50,7 +50,7 @@ extension SchedulerHandle {
     }
 
     /// Adds all the tasks, or none, and therefore in one partition of the queue. More than ``tasksPerCall`` are brought in
-    /// parts that nobody sees before the last has arrived; they come into line in steps.
+    /// parts that nobody sees before the last has arrived; they enter the queue in steps.
     /// - Parameters:
     ///   - batch: an id under which they are followed as one; nil for none, or a random one where one is needed: it is
     ///     in the tasks that are answered.
@@ -161,7 +161,7 @@ extension QueueFunctions {
                 let added = try await submit(part.map { tasks[$0] }, head: head, batch: batch)
                 for (index, submission) in zip(part, added) { submissions[index] = submission }
             }
-            // Of a repetition everything is there already; else its tasks come into line by these calls.
+            // Of a repetition everything is there already; else its tasks enter the queue by these calls.
             if submissions.values.contains(where: { !$0.isRepetition }) {
                 while let left = try await call("open_batch", name).int, left > 0 {}
             }

@@ -12,7 +12,7 @@ struct StagingTests {
         try await queue.submit(tasks, call: ["batch": batch, "stage": "1", "on_complete": followUp])
     }
 
-    /// Opens a staged batch, and brings all its tasks into line.
+    /// Opens a staged batch, and adds all its tasks to the queue.
     private func open(_ queue: TestQueue, batch: String = "B") async throws {
         for _ in 0..<20 where try await queue.call("open_batch", "batch", .string(batch)).int ?? 0 == 0 { break }
         try await queue.tickUntilDone()

@@ -98,16 +98,20 @@ private struct RandomPlainCalls {
             if chance(30) { call += ["request", pick(["t\(nextID)", "token"])] }
             if chance(20) { call += ["timeout_ms", pick(["60000", "1", "0", "x"])] }
             if chance(10) { call += ["max_retries", pick(["0", "101"])] }
-            if chance(4) { call += [pick(["requires", "unique_key", "delay_ms", "depends_on", "unknown"]), pick(["1", "t1"])] }
+            if chance(4) {
+                call += [pick(["requires", "unique_key", "delay_ms", "depends_on", "unknown"]), pick(["1", "t1"])]
+            }
         }
         return call
     }
 
     private mutating func report() -> [String] {
-        var call = ["finish", "worker", worker(), "pull", pick(["1", "1", "1", "0", "2"]), "start", pick(["1", "1", "0"])]
+        var call = ["finish", "worker", worker()]
+        call += ["pull", pick(["1", "1", "1", "0", "2"]), "start", pick(["1", "1", "0"])]
         if chance(30) { call += ["holding", pick(["0", "1", "2"])] }
         let attempt = pick(["1", "1", "1", "2"])
-        call += ["task", someID(), "attempt", attempt, "outcome", pick(["completed", "completed", "completed", "failed"])]
+        let outcome = pick(["completed", "completed", "completed", "failed"])
+        call += ["task", someID(), "attempt", attempt, "outcome", outcome]
         if chance(50) { call += ["exit_code", pick(["0", "1", "-9", "255", "99999", "x"])] }
         if chance(50) { call += ["result", String(repeating: "r", count: pick([0, 100, 2000]))] }
         return call

@@ -1,11 +1,11 @@
 import Switchyard
 
-/// A batch that comes into line, or is cancelled, in steps.
+/// A batch that enters the queue, or is cancelled, in steps.
 struct ModelBatchWork {
     enum Kind { case open, cancel }
     let kind: Kind
     let batch: String
-    /// Of one that is opened: the tasks that have not come into line.
+    /// Of one that is opened: the tasks that have not entered the queue.
     var unopened: [ModelTask] = []
     /// The tag of the next of them.
     var tag = 0.0

@@ -7,7 +7,7 @@ extension ModelQueue {
         workers.values.filter(\.isAsleep).sorted { ($0.lastWork, $0.id) < ($1.lastWork, $1.id) }
     }
 
-    /// As many as tasks came into line. Returns how many.
+    /// As many as tasks entered the queue. Returns how many.
     mutating func wake(for count: Int) -> Int {
         guard !isPaused, count > 0 else { return 0 }
         let woken = sleepers.prefix(count)

@@ -30,7 +30,7 @@ extension ModelQueue {
         }
     }
 
-    /// Opens a stage; nothing comes into line yet. Returns an error's code, or nil.
+    /// Opens a stage; nothing enters the queue yet. Returns an error's code, or nil.
     mutating func open(_ token: String, tag: Double?) -> String? {
         guard let stage = stages[token] else { return "TASKNOTFOUND" }
         if stage.isBroken {

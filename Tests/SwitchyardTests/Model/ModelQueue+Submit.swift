@@ -19,7 +19,7 @@ extension ModelQueue {
     }
 
     /// - Parameters:
-    ///   - stage: the token under which the tasks are staged; nil: they come into line.
+    ///   - stage: the token under which the tasks are staged; nil: they enter the queue.
     ///   - before: the virtual times before the call; those of `tenants` are as after it.
     ///   - tags: where Redis put each new task; the model checks that this is right.
     mutating func submit(
@@ -73,7 +73,7 @@ extension ModelQueue {
         case others([String])
     }
 
-    /// - Parameter staged: tasks that will come into line with these.
+    /// - Parameter staged: tasks that will enter the queue with these.
     func waits(of fresh: [ModelTask], staged: Set<String>) -> [String: Wait] {
         var waits: [String: Wait] = [:]
         for task in inDependencyOrder(fresh) {

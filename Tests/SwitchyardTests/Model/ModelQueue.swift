@@ -22,10 +22,10 @@ struct ModelQueue {
     /// What purged tasks leave behind: the number of the last attempt, and until when.
     var tombstones: [String: (attempt: Int, expires: Int)] = [:]
     var tenants = ModelTenants()
-    /// Tasks of a fair queue that have come into line with their batch: only Redis knows their tags yet.
+    /// Tasks of a fair queue that have entered the queue with their batch: only Redis knows their tags yet.
     var unplaced: [String] = []
     var stages: [String: ModelStage] = [:]
-    /// Batches that come into line, or are cancelled, in steps; in their order.
+    /// Batches that enter the queue, or are cancelled, in steps; in their order.
     var batchWork: [ModelBatchWork] = []
     /// The tasks of a batch in their order, also those that are gone.
     var members: [String: [String]] = [:]

@@ -3,7 +3,7 @@ import RedisClient
 import Switchyard
 import SwitchyardTesting
 
-/// What Redis alone knows of a fair queue: virtual time, and the tags of tasks that have come into line with their
+/// What Redis alone knows of a fair queue: virtual time, and the tags of tasks that have entered the queue with their
 /// batch.
 extension ModelRun {
     var isFair: Bool { model.settings.isFair }

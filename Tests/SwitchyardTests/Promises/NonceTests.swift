@@ -138,7 +138,8 @@ struct NonceTests {
             #expect(try await queue.take("w") == ["t"])
             try await expectRefusal("WORKERNOTFOUND") {
                 try await queue.call(
-                    "finish", "worker", "w", "nonce", "old", "pull", "1", "start", "1", "task", "t", "attempt", "1", "outcome",
+                    "finish", "worker", "w", "nonce", "old", "pull", "1", "start", "1", "task", "t", "attempt", "1",
+                    "outcome",
                     "completed")
             }
             #expect(try await queue.states(of: ["t", "next"]) == ["running", "pending"])

@@ -34,7 +34,8 @@ struct SimulationTests {
         #expect(figures.faults == [], "seed \(seed)")
         #expect(figures.utilisation >= 0.95 * figures.oracleUtilisation, "seed \(seed)")
         #expect(Double(figures.idleLooks) <= 0.001 * Double(figures.looks), "seed \(seed): \(figures.idleExamples)")
-        // A reserved worker that sleeps looks again when it is woken, and by the next tick: some looks find it between these.
+        // A reserved worker that sleeps looks again when it is woken, and by the next tick: some looks find it between
+        // these.
         #expect(figures.idleReservedLooks <= figures.reservedLooks / 20, "seed \(seed): \(figures.idleExamples)")
     }
 
@@ -43,6 +44,9 @@ struct SimulationTests {
         check(figures)
         #expect(figures.worstShare <= 0.02 && figures.sharedLevels >= 3, "seed \(seed)")
         #expect(figures.bigNeverStarted == [], "seed \(seed)")
+        withKnownIssue("a reservation does not always keep its time", isIntermittent: true) {
+            #expect(figures.bigStarts.filter { $0.late > 0 }.map(\.late) == [], "seed \(seed)")
+        }
         let means = TaskPriority.allCases.map(figures.meanWait)
         #expect(means == means.sorted(), "seed \(seed): \(means)")
     }

@@ -1,4 +1,4 @@
--- Sleeping workers, and who is woken for what comes into line. A worker sleeps when it has pulled in vain; a woken one leaves
+-- Sleeping workers, and who is woken for what enters the queue. A worker sleeps when it has pulled in vain; a woken one leaves
 -- its pool until it has pulled in vain again. A wake-up is a hint: it carries nothing, and a tick makes up for a lost one.
 --
 -- A pool is the sleeping workers of one class with the same room left: `idle` of those without labels and capacity,
@@ -117,7 +117,7 @@ local function wake_for_lane(c, lane, n)
     return n - left
 end
 
--- Plans to wake workers for tasks that come into line: lane ('': none) → how many. Returns how many workers.
+-- Plans to wake workers for tasks that enter the queue: lane ('': none) → how many. Returns how many workers.
 function sw.plan_wake(c, lines)
     rawset(c, 'is_wake_planned', true)
     local q = c.q

@@ -4,10 +4,10 @@
 -- Each class has an index of the lanes with work that it serves, by shape (what their tasks ask of a worker's resources):
 --   work:<class>           shapes, only of a class with capacity
 --   work:<class>/<shape>   lanes
--- Their scores are lower bounds of the score of the first task. A bound is lowered when a more urgent task comes into line, and
+-- Their scores are lower bounds of the score of the first task. A bound is lowered when a more urgent task enters the queue, and
 -- raised, or the entry removed, by the pull that looks at it (chooser.lua), so that no call touches all classes of a lane
--- except the one that makes its head more urgent. The score of a lane in `lanes` is the highest of its bounds: a task that comes
--- into line behind it changes no bound.
+-- except the one that makes its head more urgent. The score of a lane in `lanes` is the highest of its bounds: a task
+-- that stands behind it changes no bound.
 --
 -- All of this can be made again from the lines, so a key of a wrong type is replaced.
 

@@ -11,7 +11,7 @@
 local NONE = {}
 
 -- The moves, in three kinds that differ in how their hashes are written.
--- Tasks that come into line: the list that has the key of the hash and its pairs, and their first and last position in it.
+-- Tasks that enter the queue: the list that has the key of the hash and its pairs, and their first and last position in it.
 local new_lists, new_firsts, new_lasts, n_new = {}, {}, {}, 0
 -- Tasks that complete, of which only the lease was read: id, result and exit code (or false).
 local done_ids, done_results, done_codes, n_done = {}, {}, {}, 0

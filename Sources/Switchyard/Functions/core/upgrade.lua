@@ -86,7 +86,7 @@ local function unhold(q, id)
     return true
 end
 
--- A task of a batch that came in parts: of an opened batch it comes into line; of one that was not opened it is deleted, for its
+-- A task of a batch that came in parts: of an opened batch it enters the queue; of one that was not opened it is deleted, for its
 -- submission was not answered.
 local function unstage(q, id)
     local task = sw.read(q, id)

@@ -133,7 +133,7 @@ function sw.step_batches(q, limit)
     return 0
 end
 
--- Every task of batch `id` has ended: its follow-up task (on_complete) comes into line, once.
+-- Every task of batch `id` has ended: its follow-up task (on_complete) enters the queue, once.
 function sw.start_follow_up(q, id)
     local key = q.prefix .. 'batch:' .. id
     local text = call('HGET', key, 'on_complete')

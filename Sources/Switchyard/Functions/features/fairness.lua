@@ -26,7 +26,7 @@ local function length_of(weight)
     return math.max(2, math.floor(QUANTUM / tonumber(weight or 1)))
 end
 
--- What the call knows of a level: v; finish: the finish tags that it gives; new: the tenants that it brings into line; past: the
+-- What the call knows of a level: v; finish: the finish tags that it gives; new: the tenants that it adds; past: the
 -- finish tags of tenants whose last task it starts.
 local function level_of(c, priority)
     local level = c.tags[priority]

@@ -1,6 +1,6 @@
 -- Staging: a batch of more tasks than one call may carry comes in parts. A stage is a namespace of its own, which no look-up
 -- sees: until the batch is opened its tasks exist for nobody, and take no place in the queue. The call that opens it makes the
--- batch visible at once, and its tasks come into line in bounded steps, by the caller's further calls and by ticks.
+-- batch visible at once, and its tasks enter the queue in bounded steps, by the caller's further calls and by ticks.
 --
 --   stages                   stages by the time when they are deleted if nobody opens them
 --   stage:<token>            batch, total, on_complete, request; broken: why it cannot be opened;
@@ -200,7 +200,7 @@ local function break_orphans(q, token, ids, n)
     end
 end
 
--- Brings up to `limit` tasks of an opened batch into line. Returns how many.
+-- Adds up to `limit` tasks of an opened batch to the queue. Returns how many.
 function sw.step_open(q, batch, token, limit)
     local key = q.prefix .. 'batch:' .. batch
     local v = call('HMGET', key, 'done', 'total', 'opened_at_tag')

@@ -1,11 +1,11 @@
--- switchyard_open_batch: makes a staged batch one that everybody sees. Its tasks come into line in bounded steps: by this call,
+-- switchyard_open_batch: makes a staged batch one that everybody sees. Its tasks enter the queue in bounded steps: by this call,
 -- by calling it again, and by ticks.
 --
 -- Transition  none → pending, or → cancelled if a dependency has ended without success
 -- Keys        1: the queue's prefix, 2: its config
 -- Arguments   batch (id), stage (the token under which it was staged; default: the batch's id), limit (1 to 500, default 100:
---             tasks that this call brings into line)
--- Reply       how many of its tasks have not come into line yet. Call it until it returns 0
+--             tasks that this call adds to the queue)
+-- Reply       how many of its tasks have not entered the queue yet. Call it until it returns 0
 -- Errors      BADREQUEST, TASKNOTFOUND (it was not opened in time), TASKEXISTS (another call took one of its ids or unique keys),
 --             QUEUEFULL (counted)
 local function open_batch(keys, args)

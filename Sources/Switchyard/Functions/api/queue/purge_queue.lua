@@ -34,7 +34,7 @@ local function purge_queue(keys, args)
         sw.commit(c)
         return done
     end
-    -- What is still to come into line is cancelled when it has.
+    -- What has still to enter the queue is cancelled once it is there.
     done = sw.step_batches(q, left)
     if done then return math.max(1, done) end
     local stage = call('ZRANGE', q.prefix .. 'stages', 0, 0)[1]

@@ -2,7 +2,7 @@
 --
 -- Keys        1: the queue's prefix, 2: its config
 -- Arguments   none
--- Reply       pairs: pending (in line, and no limit holds it), held, waiting (for dependencies, or to come into line with its
+-- Reply       pairs: pending (in line, and no limit holds it), held, waiting (for dependencies, or to enter the queue with its
 --             batch), blocked (by a limit), assigned, running, completed, failed, timeout, cancelled (tasks by their latest end,
 --             also those since deleted), finished (ended and not yet deleted), workers, idle_workers, slots, unroutable (in line,
 --             and no registered worker could run it), queue_full_errors, retries, lost, repaired, oldest_pending_at (ms since 1970,
