@@ -124,6 +124,29 @@ struct ManyLanesTests {
         }
     }
 
+    /// A pull looks at no more than some of them; the worker is told to ask again.
+    @Test(arguments: [150, 450, 1000])
+    func thatAnotherClassHasEmptiedHideNoTask(lanes: Int) async throws {
+        try await TestQueue.run(settings: ["max_queue_length": 5000]) { queue in
+            try await queue.register("a", slots: 1000, ["labels": "zone=a"])
+            try await queue.register("b", ["labels": "zone=b"])
+            try await submit(queue, (0..<lanes).map { ("t\($0)", ["concurrency_key": "k\($0)"]) })
+            var taken = 0
+            for _ in 0..<100 where taken < lanes { taken += try await queue.take("a", max: 100).count }
+            #expect(taken == lanes)
+            try await queue.submit("last", priority: .low, ["requires": "zone=b"])
+            var got: [String] = []
+            for _ in 0..<20 where got.isEmpty {
+                got = try await queue.take("b")
+                if !got.isEmpty { break }
+                #expect(try await queue.raw("LLEN", "{}wake:b").int == 1, "nothing, and no wake-up")
+                try await queue.raw("DEL", "{}wake:b")
+            }
+            #expect(got == ["last"])
+            try await queue.purgeAll()
+        }
+    }
+
     @Test(arguments: [9, 20, 100])
     func areAllLookedAtByAPullThatHasRoom(lanes: Int) async throws {
         try await TestQueue.run { queue in

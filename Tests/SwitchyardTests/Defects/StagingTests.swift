@@ -176,6 +176,25 @@ struct StagingTests {
         }
     }
 
+    @Test(arguments: [false, true], [2, 5, 60])
+    func aDependencyThatIsGoneAtTheOpeningCancelsItsWholeChain(isInParts: Bool, length: Int) async throws {
+        try await TestQueue.run { queue in
+            try await queue.submit("x")
+            let chain = (1...length).map { ("t\($0)", ["depends_on": $0 == 1 ? "x" : "t\($0 - 1)"]) }
+            if isInParts {
+                try await stage(queue, Array(chain.prefix(1)))
+                try await stage(queue, Array(chain.dropFirst()))
+            } else {
+                try await stage(queue, chain)
+            }
+            try await queue.call("cancel", "task", "x")
+            try await queue.call("purge", "task", "x")
+            try await open(queue)
+            #expect(try await states(queue, chain.map(\.0)) == chain.map { _ in "cancelled" })
+            try await queue.snapshot()
+        }
+    }
+
     @Test(arguments: [false, true])
     func aDependencyThatIsGoneAtTheOpeningIsOneThatDidNotSucceed(isPurged: Bool) async throws {
         try await TestQueue.run { queue in

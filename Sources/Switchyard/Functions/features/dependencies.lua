@@ -59,7 +59,7 @@ end
 
 -- Checks depends_on of the `n` tasks that were read, and finds out what each still waits for: t.dependencies (ids),
 -- t.waits (those that have not ended), t.broken (text about one that ended without success). Returns what is wrong, or nil.
---   known   of a staged batch: the state of a task that does not exist yet, if it is one of its own
+--   known   of a staged batch: the state of a task that does not exist yet, if it is one of its own; "gone": it did not succeed
 function sw.check_dependencies(q, n, known)
     local tasks, by_id, own, same, count = sw.special_tasks(n), {}, {}, {}, 0
     for i = 1, n do own[sw.new_task(i)] = true end
@@ -99,7 +99,7 @@ function sw.check_dependencies(q, n, known)
             end
             states[id] = state
             if state ~= 'completed' then
-                if not sw.TERMINAL[state] then
+                if state ~= 'gone' and not sw.TERMINAL[state] then
                     t.waits[#t.waits + 1] = id
                 elseif t.run_anyway ~= '1' then
                     t.broken = t.broken or id .. ' is ' .. state

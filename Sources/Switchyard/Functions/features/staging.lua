@@ -181,23 +181,9 @@ local function read_part(q, token, ids)
 end
 
 -- Finds out what each of the `n` tasks that were read waits for. What a task depended on when it was staged, and that is gone now,
--- ended in a way that is not known: the task is not run.
-local function break_orphans(q, token, ids, n)
-    local own = {}
-    for i = 1, n do own[ids[i]] = true end
-    local tasks = sw.special_tasks(n)
+-- ended in a way that is not known: the task is not run, nor what depends on it.
+local function find_dependencies(q, token, n)
     sw.check_dependencies(q, n, function(id) return call('HGET', q.claims_key, id) == token and 'pending' or 'gone' end)
-    for _, t in ipairs(tasks) do
-        for k = #(t.waits or {}), 1, -1 do
-            local id = t.waits[k]
-            local is_there = own[id] or call('HGET', q.claims_key, id) == token
-                or sw.is_task(call('HGET', q.task_prefix .. id, 'state'))
-            if not is_there then
-                if t.run_anyway ~= '1' then t.broken = id .. ' is gone' end
-                table.remove(t.waits, k)
-            end
-        end
-    end
 end
 
 -- Adds up to `limit` tasks of an opened batch to the queue. Returns how many.
@@ -211,7 +197,7 @@ function sw.step_open(q, batch, token, limit)
     if n > 0 then
         local count, refused = sw.read_tasks(q, args, 1, batch)
         if count then
-            break_orphans(q, token, ids, n)
+            find_dependencies(q, token, n)
             sw.ensure_uses(q, n)
             for i = 1, n do
                 sw.count_in_batch(c, batch, 'pending', nil)
