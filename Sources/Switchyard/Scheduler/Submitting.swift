@@ -150,20 +150,33 @@ extension QueueFunctions {
     fileprivate func submitInParts(
         _ tasks: [QueuedTask], head: [RedisArgument], followUp: [RedisArgument], batch: String
     ) async throws -> [SchedulerHandle.Submission] {
-        let order = try DependencyOrder.order(of: tasks)
+        let parts = Self.parts(of: try DependencyOrder.order(of: tasks), tasks)
+        do {
+            return try await stageAndOpen(tasks, parts, head: head, followUp: followUp, batch: batch)
+        } catch SchedulerError.taskNotFound {
+            // Half a minute went by between two parts, and a tick has deleted what came before.
+            return try await stageAndOpen(tasks, parts, head: head, followUp: followUp, batch: batch)
+        }
+    }
+
+    private func stageAndOpen(
+        _ tasks: [QueuedTask], _ parts: [[Int]], head: [RedisArgument], followUp: [RedisArgument], batch: String
+    ) async throws -> [SchedulerHandle.Submission] {
         let stage = Self.stageToken(of: tasks)
         let name: [RedisArgument] = ["batch", .string(batch), "stage", .string(stage)]
         var submissions: [Int: SchedulerHandle.Submission] = [:]
         submissions.reserveCapacity(tasks.count)
         do {
-            for (number, part) in Self.parts(of: order, tasks).enumerated() {
-                let head = head + ["stage", .string(stage)] + (number == 0 ? followUp : [])
+            for (number, part) in parts.enumerated() {
+                let head =
+                    head + ["stage", .string(stage), "part", .integer(Int64(number))] + (number == 0 ? followUp : [])
                 let added = try await submit(part.map { tasks[$0] }, head: head, batch: batch)
                 for (index, submission) in zip(part, added) { submissions[index] = submission }
             }
             // Of a repetition everything is there already; else its tasks enter the queue by these calls.
             if submissions.values.contains(where: { !$0.isRepetition }) {
-                while let left = try await call("open_batch", name).int, left > 0 {}
+                let open = name + ["parts", .integer(Int64(parts.count))]
+                while let left = try await call("open_batch", open).int, left > 0 {}
             }
         } catch {
             await abandon(name)

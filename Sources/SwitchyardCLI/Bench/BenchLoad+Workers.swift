@@ -45,7 +45,7 @@ extension BenchLoad {
         try await each(holders) { holder in
             let pulled = try await holder.link.pull(max: perCall, holding: 0)
             guard !pulled.isEmpty else { throw Self.nothingFound }
-            holder.reports = pulled.map(Self.report)
+            holder.reports = pulled.map { report($0.id, attempt: $0.attempt) }
         }
     }
 
@@ -55,7 +55,7 @@ extension BenchLoad {
             let reply = try await holder.link.functions.call(
                 "pull",
                 ["worker", .string(holder.link.worker), "max", .integer(Int64(perCall)), "start", "0", "holding", "0"])
-            holder.reports = (reply.array ?? []).compactMap(Self.report)
+            holder.reports = (reply.array ?? []).compactMap(report)
             guard !holder.reports.isEmpty else { throw Self.nothingFound }
         }
     }
@@ -93,25 +93,30 @@ extension BenchLoad {
                 for state in answer.states { _ = try state.get() }
                 guard !answer.assignments.isEmpty || unpulled <= 0 else { throw Self.nothingFound }
                 unpulled -= answer.assignments.count
-                held = answer.assignments.map(Self.report)
+                held = answer.assignments.map { report($0.id, attempt: $0.attempt) }
             }
         }
     }
 
     private static let nothingFound = Failure(.error, "bench: a pull found nothing where tasks were left")
 
-    private static func report(_ assignment: WorkerProtocol.Assignment) -> WorkerProtocol.Report {
-        .init(taskID: assignment.id, attempt: assignment.attempt, outcome: .completed)
+    private func report(_ id: String, attempt: Int) -> WorkerProtocol.Report {
+        var report = WorkerProtocol.Report(taskID: id, attempt: attempt, outcome: .completed)
+        if reportsResults {
+            report.exitCode = 0
+            report.result = Self.result
+        }
+        return report
     }
 
     /// From an assignment as the function answers it: pairs of name and value.
-    private static func report(_ assignment: RESPValue) -> WorkerProtocol.Report? {
+    private func report(_ assignment: RESPValue) -> WorkerProtocol.Report? {
         let pairs = assignment.array ?? []
         func value(_ name: String) -> RESPValue? {
             stride(from: 0, to: pairs.count - 1, by: 2).first { pairs[$0].string == name }.map { pairs[$0 + 1] }
         }
         guard let id = value("task")?.string, let attempt = value("attempt")?.int else { return nil }
-        return .init(taskID: id, attempt: Int(attempt), outcome: .completed)
+        return report(id, attempt: Int(attempt))
     }
 
     private func each(

@@ -17,11 +17,15 @@ struct BenchLoad: Sendable {
     let logger: Logger
     /// What its tasks ask for.
     var option = BenchOption.none
+    /// Reports carry what a command worker's do: an exit code, and a result of ``resultBytes`` bytes.
+    var reportsResults = true
 
     /// So that the first call of every worker finds what it asks for.
     var fewestTasks: Int { callers * perCall }
 
     static let payloadBytes = 200
+    static let resultBytes = 100
+    static let result = ByteBuffer(string: #"{"out":""# + String(repeating: "x", count: resultBytes - 10) + #""}"#)
     /// What every task carries, to be passed through untouched: JSON, as it must be over HTTP.
     static let payload = #"{"x":""# + String(repeating: "x", count: payloadBytes - 8) + #""}"#
     static let request: BuildRequest = {

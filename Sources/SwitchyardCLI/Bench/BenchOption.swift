@@ -2,11 +2,12 @@ import Switchyard
 
 /// What a task of the benchmark asks for beyond what every task has.
 enum BenchOption: String, CaseIterable, Sendable {
-    case none, requirements, resources, batch, dependencies, fairness, concurrency, unique
+    case none, classes, requirements, resources, batch, dependencies, fairness, concurrency, unique
 
     var title: String {
         switch self {
         case .none: "plain"
+        case .classes: "plain, by workers with labels"
         case .requirements: "requires a label"
         case .resources: "takes a core"
         case .batch: "of a batch of 100"
@@ -23,7 +24,7 @@ enum BenchOption: String, CaseIterable, Sendable {
     /// - Parameter before: a task that was submitted before this one, if there is any.
     func ask(for task: inout QueuedTask, after before: String?) {
         switch self {
-        case .none, .batch: break
+        case .none, .classes, .batch: break
         case .requirements: task.scheduling.requires = ["os=linux"]
         case .resources: task.scheduling.resources.cpu = 1
         case .dependencies: task.scheduling.dependsOn = before.map { [$0] } ?? []
@@ -39,7 +40,7 @@ enum BenchOption: String, CaseIterable, Sendable {
     /// A worker that has what is asked for.
     func registration(slots: Int) -> WorkerProtocol.Registration {
         var registration = WorkerProtocol.Registration(slots: slots)
-        if self == .requirements { registration.labels = ["os=linux"] }
+        if self == .requirements || self == .classes { registration.labels = ["os=linux"] }
         if self == .resources { registration.resources.cpu = Double(slots) }
         return registration
     }

@@ -76,6 +76,7 @@ struct BenchSuite: Sendable {
             "runs": .integer(Int64(plan.runs)), "tasks": .integer(Int64(plan.tasks)),
             "drain_tasks": .integer(Int64(plan.drainTasks)),
             "payload_bytes": .integer(Int64(BenchLoad.payloadBytes)),
+            "result_bytes": .integer(Int64(BenchLoad.resultBytes)),
         ]
     }
 

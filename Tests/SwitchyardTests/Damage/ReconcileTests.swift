@@ -65,6 +65,58 @@ struct ReconcileTests {
         }
     }
 
+    /// Class "" exists always, and where all workers have labels nobody pulls with it, nor with a class whose workers are busy.
+    @Test(arguments: [1, 5, 130])
+    func lanesWithoutWorkLeaveTheIndexesOfClassesThatDoNotPull(count: Int) async throws {
+        try await TestQueue.run { queue in
+            try await queue.register("idle", slots: 4, ["labels": "gpu", "cpu": "8"])
+            try await queue.register("w", slots: 200, ["labels": "os=linux"])
+            for n in 0..<count {
+                var options = ["concurrency_limit": "1", "concurrency_key": "k\(n)"]
+                if n % 3 == 0 { options["cpu"] = "0.\(n % 5 + 1)" }
+                try await queue.submit([("t\(n)", options)])
+            }
+            for n in 0..<count { try await queue.call("cancel", "task", "t\(n)") }
+            func inIndexes() async throws -> [String] {
+                try await queue.snapshot().contents.keys.filter { $0.hasPrefix("work:") }.sorted()
+            }
+            #expect(try await inIndexes() != [])
+            #expect(try await queue.reconcileAll(limit: 7) == 0)
+            #expect(try await inIndexes() == [])
+            // What has work stays.
+            try await queue.submit([("last", ["concurrency_key": "k0", "concurrency_limit": "1"])])
+            let before = try await queue.snapshot()
+            #expect(try await queue.reconcileAll(limit: 1) == 0)
+            #expect(try await queue.snapshot().changes(since: before) == [])
+        }
+    }
+
+    @Test(arguments: [0, 60000])
+    func countersOfLanesAreCountedAgain(aging: Int) async throws {
+        try await TestQueue.run(settings: ["aging_ms": aging]) { queue in
+            for (n, priority) in ["critical", "high", "low", "low", "normal"].enumerated() {
+                try await queue.submit([
+                    ("a\(n)", ["priority": priority, "requires": "gpu"]), ("b\(n)", ["priority": priority]),
+                ])
+            }
+            let limited = ["concurrency_key": "k", "concurrency_limit": "1", "priority": "critical"]
+            try await queue.submit([("c0", limited), ("c1", limited), ("c2", limited)])
+            try await queue.register("w", slots: 2)
+            #expect(try await queue.take("w", max: 2) == ["b0", "c0"])
+            let before = try await queue.snapshot()
+            #expect(try await queue.reconcileAll() == 0)
+            let names = ["in_lanes_critical", "in_lanes_high", "in_lanes_normal", "in_lanes_low", "blocked"]
+            for name in names {
+                for value in ["0", "-3", "77"] where before.hash("stats")[name] ?? "0" != value {
+                    try await queue.raw("HSET", "{}stats", name, value)
+                    #expect(try await queue.reconcileAll(limit: 3) == 1, "\(name) \(value)")
+                    let after = try await queue.snapshot()
+                    #expect(after.changes(since: before, ignoring: ["stats repaired"]) == [], "\(name) \(value)")
+                }
+            }
+        }
+    }
+
     @Test func aGhostInLineIsNoReasonToStandStill() async throws {
         try await TestQueue.run { queue in
             _ = try await queue.worker("w")

@@ -1,4 +1,5 @@
 import RedisClient
+import Switchyard
 import SwitchyardTesting
 import Testing
 
@@ -174,6 +175,52 @@ struct StageTakeoverTests {
             // Everything that it claimed is free.
             #expect(try await queue.submit(upload.ids.map { ($0, ["unique_key": "k" + $0.dropFirst()]) }) == upload.ids)
             #expect(try await queue.number("pending") == count * 3)
+        }
+    }
+
+    @Test(arguments: [1, 2, 3])
+    func isNotOpenedWithoutAPartThatWasDeleted(late: Int) async throws {
+        try await TestQueue.run { queue in
+            let upload = upload("s", 40, size: 10)
+            func stage(_ part: Int) async throws {
+                try await queue.submit(upload.parts[part], call: ["batch": "B", "stage": "s", "part": "\(part)"])
+            }
+            func open() async throws {
+                try await queue.call("open_batch", "batch", "B", "stage", "s", "parts", "4")
+            }
+            for part in 0..<late { try await stage(part) }
+            try await queue.pass(.seconds(31), heartbeats: [])
+            try await queue.tickUntilDone()
+            for part in late..<4 { try await stage(part) }
+            try await expectRefusal("TASKNOTFOUND") { try await open() }
+            try await expectRefusal("TASKNOTFOUND") { try await queue.call("batch", "batch", "B") }
+            #expect(try await queue.number("pending") == 0)
+            // Its parts come again, some of them twice, in any order.
+            for part in [2, 0, 2, 3, 1, 0] { try await stage(part) }
+            try await open()
+            try await queue.tickUntilDone()
+            #expect(try await queue.number("pending") == 40)
+        }
+    }
+
+    @Test func aBatchOfTheHandleComesAgainWhenItsFirstPartsWereDeleted() async throws {
+        try await TestQueue.run(settings: ["max_queue_length": 2000]) { queue in
+            let tasks = (0..<1200).map { QueuedTask(BuildRequest(), id: "t\($0)") }
+            // What is there of the stage is deleted once, wherever the submission has come to.
+            let deleting = Task {
+                while try await queue.number("pending") == 0 {
+                    if try await queue.raw("EXISTS", "{}stages").int == 1 {
+                        try await queue.pass(.seconds(31), heartbeats: [])
+                        try await queue.tickUntilDone()
+                        return
+                    }
+                }
+            }
+            let added = try await queue.handle.addTasks(tasks, batch: "B")
+            try await deleting.value
+            #expect(added.count == 1200)
+            try await queue.tickUntilDone()
+            #expect(try await queue.number("pending") == 1200)
         }
     }
 

@@ -3,10 +3,13 @@
 
 -- The sections of a pass, in order. The cursor of a pass is a section, a rank and a lane.
 local SECTIONS = { 'pending', 'held', 'waiting', 'leases', 'finished', 'finished:failed', 'finished:timeout',
-    'finished:cancelled', 'lanes', 'workers', 'hashes', 'counts' }
+    'finished:cancelled', 'lanes', 'work', 'workers', 'hashes', 'counts' }
 
 -- Lanes that the recount of a counter looks at; with more the counter is left alone.
 local LANES_COUNTED = 1000
+
+-- Tasks and leases of which the recount of a counter reads the hash.
+local TASKS_COUNTED = 2000
 
 -- A live task against the leases of its worker and the set of its concurrency key: puts back what is missing there. Returns how
 -- many were repaired.
@@ -97,6 +100,33 @@ local function check_lanes(q, rank, lane, limit)
     return following and 0, following, repaired
 end
 
+-- A piece of the index of the class at `rank`: takes out lanes without work, which else only a pull of that class takes out, and
+-- it may be long until there is one. `at`: the rank of a shape and of a lane in it. Returns the next rank and `at` (nil: the end).
+local function check_work(q, rank, at, limit)
+    local classes = sw.classes_of(q)
+    local class = classes[rank + 1]
+    if not class then return nil, nil end
+    local nth, from = match(at, '^(%d+) (%d+)$')
+    nth, from = tonumber(nth or 0), tonumber(from or 0)
+    local has_amounts = sw.has_amounts(class)
+    local shape = nth == 0 and ''
+    if has_amounts then shape = sw.derived('ZRANGE', q.prefix .. 'work:' .. class, nth, nth)[1] end
+    if not shape then return rank + 1, '' end
+    local key = sw.work_key(q, class, shape)
+    local lanes = sw.derived('ZRANGE', key, from, from + limit - 1)
+    local bounds, gone = #lanes > 0 and sw.derived('ZMSCORE', q.lanes_key, unpack(lanes)) or {}, {}
+    for i, lane in ipairs(lanes) do
+        if not bounds[i] then gone[#gone + 1] = lane end
+    end
+    if #gone > 0 then call('ZREM', key, unpack(gone)) end
+    if #lanes == limit then return rank, nth .. ' ' .. string.format('%.0f', from + limit - #gone) end
+    if has_amounts and call('EXISTS', key) == 0 then
+        call('ZREM', q.prefix .. 'work:' .. class, shape)
+        nth = nth - 1
+    end
+    return rank, string.format('%.0f', nth + 1) .. ' 0'
+end
+
 -- The leases of the worker at `rank` against the tasks' hashes. Returns whether there was one, and the repairs.
 local function check_worker(q, rank)
     local worker = call('ZRANGE', q.prefix .. 'workers', rank, rank)[1]
@@ -148,6 +178,38 @@ local function set_stat(q, name, count)
     return 1
 end
 
+-- Recounts the tasks in the lines of lanes by priority, and those in closed lanes. With aging `pending` counts too, and scores do
+-- not tell the priority. Returns the repairs.
+local function check_lines(q)
+    local lines, counts, blocked, total, repaired = {}, {}, 0, 0, 0
+    if q.aging_ms > 0 then lines[1] = q.pending_key end
+    for _, lane in ipairs(call('ZRANGE', q.prefix .. 'lane_names', 0, -1)) do
+        local key = q.prefix .. sw.line_of(lane)
+        lines[#lines + 1] = key
+        if call('ZSCORE', q.closed_key, lane) then blocked = blocked + call('ZCARD', key) end
+    end
+    repaired = set_stat(q, 'blocked', blocked)
+    for _, key in ipairs(lines) do total = total + call('ZCARD', key) end
+    if q.aging_ms > 0 and total > TASKS_COUNTED then return repaired end
+    for _, key in ipairs(lines) do
+        if q.aging_ms > 0 then
+            for _, id in ipairs(call('ZRANGE', key, 0, -1)) do
+                local priority = pcall_redis('HGET', q.task_prefix .. id, 'priority')
+                if sw.LEVEL[priority] then counts[priority] = (counts[priority] or 0) + 1 end
+            end
+        else
+            for _, priority in ipairs(sw.PRIORITIES) do
+                local low, high = sw.band(priority)
+                counts[priority] = (counts[priority] or 0) + call('ZCOUNT', key, low, high)
+            end
+        end
+    end
+    for _, priority in ipairs(sw.PRIORITIES) do
+        repaired = repaired + set_stat(q, 'in_lanes_' .. priority, counts[priority] or 0)
+    end
+    return repaired
+end
+
 -- Recounts the counters that can be counted at a bounded cost. Returns the repairs.
 local function check_counts(q)
     local repaired = 0
@@ -159,22 +221,8 @@ local function check_counts(q)
         repaired = repaired + set_stat(q, state, kept + tonumber(v[i + 1] or 0))
     end
     repaired = repaired + set_stat(q, 'completed', completed + tonumber(v[1] or 0))
-    if call('ZCARD', q.prefix .. 'lane_names') <= LANES_COUNTED and q.aging_ms == 0 then
-        local counts, blocked = {}, 0
-        for _, lane in ipairs(call('ZRANGE', q.prefix .. 'lane_names', 0, -1)) do
-            local key = q.prefix .. sw.line_of(lane)
-            if call('ZSCORE', q.closed_key, lane) then blocked = blocked + call('ZCARD', key) end
-            for _, priority in ipairs(sw.PRIORITIES) do
-                local low, high = sw.band(priority)
-                counts[priority] = (counts[priority] or 0) + call('ZCOUNT', key, low, high)
-            end
-        end
-        for _, priority in ipairs(sw.PRIORITIES) do
-            repaired = repaired + set_stat(q, 'in_lanes_' .. priority, counts[priority] or 0)
-        end
-        repaired = repaired + set_stat(q, 'blocked', blocked)
-    end
-    if call('ZCARD', q.leases_key) <= 2000 then
+    if call('ZCARD', q.prefix .. 'lane_names') <= LANES_COUNTED then repaired = repaired + check_lines(q) end
+    if call('ZCARD', q.leases_key) <= TASKS_COUNTED then
         local assigned = 0
         for _, id in ipairs(call('ZRANGE', q.leases_key, 0, -1)) do
             if call('HGET', q.task_prefix .. id, 'state') == 'assigned' then assigned = assigned + 1 end
@@ -211,6 +259,8 @@ function sw.reconcile(q, cursor, limit)
     local repaired, next_rank, next_lane = 0, nil, nil
     if section == 'lanes' then
         next_rank, next_lane, repaired = check_lanes(q, rank, lane, limit)
+    elseif section == 'work' then
+        next_rank, next_lane = check_work(q, rank, lane, limit)
     elseif section == 'workers' then
         local found
         found, repaired = check_worker(q, rank)

@@ -259,7 +259,6 @@ function sw.plan_task(c, i, batch, tag, lived, awaited)
     local new = { id = id, batch = batch, lane = lane, priority = priority, tag = tag, attempt = tonumber(lived or 0),
         uses = t and t.uses, unique_key = t and t.unique_key }
     if lived then
-        add('attempt', lived)
         -- The tombstone, on which the task is written, would go after a while, and the task with it.
         c.kept[#c.kept + 1] = keys[i]
     end

@@ -92,8 +92,8 @@ local function unstage(q, id)
     local task = sw.read(q, id)
     call('ZREM', q.prefix .. 'staged', id)
     if not task or task.held_by ~= 'batch' then return true end
-    local v = call('HMGET', q.prefix .. 'batch:' .. (task.batch or ''), 'total', 'staged')
-    if not v[1] or v[2] == '1' then
+    local v = call('HMGET', q.prefix .. 'batch:' .. (task.batch or ''), 'total')
+    if not v[1] then
         local unique_key = task.unique_key
         if unique_key and call('GET', q.prefix .. 'unique:' .. unique_key) == id then call('DEL', q.prefix .. 'unique:' .. unique_key) end
         call('UNLINK', q.task_prefix .. id, q.prefix .. 'dependents:' .. id)

@@ -3,8 +3,8 @@
 -- batch visible at once, and its tasks enter the queue in bounded steps, by the caller's further calls and by ticks.
 --
 --   stages                   stages by the time when they are deleted if nobody opens them
---   stage:<token>            batch, total, on_complete, request; broken: why it cannot be opened;
---                            dropping: it is being deleted
+--   stage:<token>            batch, total, on_complete; broken: why it cannot be opened; dropping: it is being deleted;
+--                            part:<number>: this part has come; parts: how many have
 --   stage_members:<token>    ids, in order
 --   stage_task:<token>/<id>  the arguments of a task
 --   claims                   id → token, and "unique <key>" → "<token> <id>". Until the batch is opened a claim gives way: another
@@ -88,6 +88,7 @@ function sw.stage(q, token, head, args, first, skipped)
     sw.write_config(q)
     sw.derived('HSET', key, 'batch', head.batch)
     if head.on_complete then call('HSET', key, 'on_complete', head.on_complete) end
+    if head.part and call('HSETNX', key, 'part:' .. head.part, '1') == 1 then call('HINCRBY', key, 'parts', 1) end
     sw.derived('ZADD', q.prefix .. 'stages', sw.digits(q.now + STAGED_MS), token)
     local i, at, size, count = 0, first, #args, 0
     while at <= size do
@@ -121,10 +122,12 @@ function sw.refuse_broken(q, token, batch, why)
 end
 
 -- Opens the stage: makes its batch. Returns an error reply, or nil.
-function sw.open_stage(q, token, batch)
+--   parts   how many parts it must have (a text), or nil
+function sw.open_stage(q, token, batch, parts)
     local key = q.prefix .. 'stage:' .. token
-    local v = call('HMGET', key, 'total', 'broken', 'on_complete', 'batch', 'dropping')
-    if v[4] ~= batch or v[5] and not v[2] then
+    local v = call('HMGET', key, 'total', 'broken', 'on_complete', 'batch', 'dropping', 'parts')
+    -- Parts that came too long before the last one may have been deleted.
+    if v[4] ~= batch or v[5] and not v[2] or parts and tonumber(parts) ~= tonumber(v[6] or 0) and not v[2] then
         return redis.error_reply('TASKNOTFOUND batch ' .. batch .. ' does not exist, or was not opened in time')
     end
     if v[2] then return sw.refuse_broken(q, token, batch, v[2]) end

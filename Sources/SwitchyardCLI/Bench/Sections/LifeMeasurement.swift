@@ -35,7 +35,22 @@ struct LifeMeasurement: Sendable {
             ]
             functions += Self.functions(runs, perCall, name)
         }
-        return lives + functions + (try await byWorkers())
+        return lives + (try await withoutResults()) + functions + (try await byWorkers())
+    }
+
+    /// The life whose reports say only that a task has completed.
+    private func withoutResults() async throws -> [Figure] {
+        var figures: [Figure] = []
+        for (perCall, name) in Self.sizes {
+            var load = try context.load(perCall: perCall)
+            load.reportsResults = false
+            let label = "whole life without results, \(Self.size(perCall))"
+            let lives = try await context.runs(label) { [load] isWarmUp in
+                try await load.life(context.share(of: context.plan.tasks / 4, isWarmUp: isWarmUp)).whole
+            }
+            figures.append(Self.figure(["redis_us_per_task_without_results", name], label, lives))
+        }
+        return figures
     }
 
     private static func functions(_ runs: [Run], _ perCall: Int, _ size: String) -> [Figure] {

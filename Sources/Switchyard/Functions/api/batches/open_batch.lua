@@ -3,10 +3,10 @@
 --
 -- Transition  none → pending, or → cancelled if a dependency has ended without success
 -- Keys        1: the queue's prefix, 2: its config
--- Arguments   batch (id), stage (the token under which it was staged; default: the batch's id), limit (1 to 500, default 100:
---             tasks that this call adds to the queue)
+-- Arguments   batch (id), stage (the token under which it was staged; default: the batch's id), parts (how many parts it must
+--             have, if they were numbered), limit (1 to 500, default 100: tasks that this call adds to the queue)
 -- Reply       how many of its tasks have not entered the queue yet. Call it until it returns 0
--- Errors      BADREQUEST, TASKNOTFOUND (it was not opened in time), TASKEXISTS (another call took one of its ids or unique keys),
+-- Errors      BADREQUEST, TASKNOTFOUND (it was not opened in time, or a part of it is not there), TASKEXISTS (another call took one of its ids or unique keys),
 --             QUEUEFULL (counted)
 local function open_batch(keys, args)
     local q, failure = sw.enter_checked(keys)
@@ -15,11 +15,12 @@ local function open_batch(keys, args)
     if not head then return tasks end
     if not sw.is_name(head.batch) then return sw.bad('batch: missing, or no id: ' .. sw.shown(head.batch or '')) end
     local problem = head.limit and sw.check_integer('limit', head.limit, 1, 500)
+        or head.parts and sw.check_integer('parts', head.parts, 1, 1000000)
     if problem then return sw.bad(problem) end
     local key, token = q.prefix .. 'batch:' .. head.batch, sw.stage_token(head.stage or '1', head.batch)
     if not sw.is_name(token) then return sw.bad('stage: no token: ' .. sw.shown(token)) end
     if call('EXISTS', q.prefix .. 'stage:' .. token) == 1 then
-        local refused = sw.open_stage(q, token, head.batch)
+        local refused = sw.open_stage(q, token, head.batch, head.parts)
         if refused then return refused end
         if call('HGET', key, 'total') == '0' then sw.start_follow_up(q, head.batch) end
     elseif call('EXISTS', key) == 0 then

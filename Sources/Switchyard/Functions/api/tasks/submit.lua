@@ -4,7 +4,7 @@
 --             dependency has ended without success
 -- Keys        1: the queue's prefix, 2: its config
 -- Arguments   of the call: batch (id: the tasks are followed as one), stage (a token, or "1" for the batch's id: these are a part
---             of a batch that switchyard_open_batch will open), on_complete (a task that runs once when the batch has ended: a
+--             of a batch that switchyard_open_batch will open), part (the number of this part), on_complete (a task that runs once when the batch has ended: a
 --             JSON list of names and values), if_no_workers ("reject"), position ("1": reply with positions)
 --             of each task: task (id), priority (critical|high|normal|low), priority_reason, timeout_ms,
 --             max_retries, delay_ms, run_at (ms since 1970), request (a token: a submission that is repeated with
@@ -59,6 +59,8 @@ local function check_batch(q, head)
     if head.stage and not sw.is_name(head.stage) then
         return sw.bad('stage: expected 1 to 200 characters of A-Z a-z 0-9 . _ : -, found ' .. sw.shown(head.stage))
     end
+    local wrong = head.part and sw.check_integer('part', head.part, 0, 1000000)
+    if wrong then return sw.bad(wrong) end
     if not head.on_complete then return nil end
     local pairs_, problem = sw.check_template('on_complete', head.on_complete)
     if not pairs_ then return sw.bad(problem) end
