@@ -48,7 +48,7 @@ extension TestQueue {
     private static func unit(of index: String) -> Int {
         switch index.prefix(while: { $0 != ":" }) {
         case "idle", "idle_pools", "lane_names", "unserved", "dependents": 0
-        case "pending", "waiting", "lanes", "work", "tenants", "past_tenants": 1000
+        case "pending", "waiting", "lanes", "work", "serves", "tenants", "past_tenants": 1000
         default: 1
         }
     }

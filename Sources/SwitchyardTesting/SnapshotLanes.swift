@@ -80,8 +80,8 @@ extension Snapshot {
         return found
     }
 
-    /// Each class finds each open lane that it serves, at a place not behind the lane's first task; also the class ""
-    /// of workers without labels and capacity. What it finds besides is right but for lanes that have no task any more.
+    /// Each class finds each open lane that it serves, in a group and at a bound not behind the lane's first task; also the class
+    /// "" of workers without labels and capacity. What it finds besides are groups and lanes that have no task any more.
     var workViolations: [String] {
         var found: [String] = []
         let classes = Set(hash("classes").keys).union([""])
@@ -89,38 +89,39 @@ extension Snapshot {
         let appearing = Set(steps.filter { $0.hasPrefix("add ") }.map { String($0.dropFirst(4)) })
         let going = Set(steps.filter { $0.hasPrefix("gone ") }.map { String($0.dropFirst(5)) })
         let parsed = Dictionary(uniqueKeysWithValues: laneNames.map { ($0, LaneName($0)) })
+        let work = sortedSet("work")
+        var groupsOfLane: [String: [String]] = [:]
+        for group in ids("work:").sorted() {
+            let lanes = sortedSet("work:" + group)
+            let least = lanes.values.min() ?? 0
+            if work[group] == nil || work[group]! > least {
+                found.append("group \(group) is in work at \(work[group] ?? -1), its first lane is at \(least)")
+            }
+            let shape = String(group[group.index(after: group.firstIndex(of: "/") ?? group.startIndex)...])
+            for lane in lanes.keys.sorted() {
+                groupsOfLane[lane, default: []].append(group)
+                if LaneName(lane).shape != shape { found.append("group \(group) has lane \(lane), of another shape") }
+            }
+        }
         for name in classes.subtracting(appearing).sorted() {
             let workers = LaneName(name)
+            let groups = sortedSet("serves:" + name)
             for lane in sortedSet("lanes").keys.sorted() {
                 guard let asked = parsed[lane], workers.serves(asked),
                     let first = sortedSet("pending:" + lane).values.min()
                 else { continue }
-                let bound = sortedSet("work:\(name)/\(asked.shape)")[lane]
-                if bound == nil || bound! > first {
-                    found.append("class “\(name)” finds lane \(lane) at \(bound ?? -1), its first is at \(first)")
+                let isFound = groupsOfLane[lane, default: []].contains { group in
+                    sortedSet("work:" + group)[lane]! <= first && groups[group].map { $0 <= first } == true
                 }
-                guard !workers.amounts.isEmpty else { continue }
-                let shape = sortedSet("work:" + name)[asked.shape]
-                if shape == nil || shape! > first {
-                    found.append("class “\(name)” finds “\(asked.shape)” at \(shape ?? -1), a task at \(first)")
-                }
+                if !isFound { found.append("class “\(name)” does not find lane \(lane), whose first task is at \(first)") }
             }
         }
-        for key in ids("work:") {
-            let parts = key.split(separator: "/", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
-            let workers = LaneName(parts[0])
-            if !classes.contains(parts[0]), !going.contains(parts[0]) {
-                found.append("work:\(key) is of a class without workers")
+        for name in ids("serves:").sorted() {
+            if !classes.contains(name), !going.contains(name) {
+                found.append("serves:\(name) is of a class without workers")
             }
-            guard parts.count == 2 else {
-                if workers.amounts.isEmpty { found.append("work:\(key) is of a class without capacity") }
-                continue
-            }
-            for lane in sortedSet("work:" + key).keys.sorted() {
-                let asked = LaneName(lane)
-                if asked.shape != parts[1] || !workers.serves(asked) {
-                    found.append("work:\(key) has lane \(lane), which is of another shape or not served")
-                }
+            for (group, bound) in sortedSet("serves:" + name) where work[group].map({ $0 < bound }) == true {
+                found.append("class “\(name)” finds group \(group) at \(bound), which is behind \(work[group] ?? -1)")
             }
         }
         if steps.isEmpty { found += unservedViolations(parsed) }

@@ -42,7 +42,7 @@ extension Snapshot {
                 (.sortedSet, "leases", false), (.sortedSet, "finished", false), (.sortedSet, "workers", false),
                 (.sortedSet, "idle", _), (.sortedSet, "idle_pools", false), (.sortedSet, "lanes", false),
                 (.sortedSet, "closed", false), (.sortedSet, "lane_names", false), (.sortedSet, "unserved", false),
-                (.sortedSet, "work", true), (.sortedSet, "tenants", true), (.sortedSet, "past_tenants", true),
+                (.sortedSet, "work", _), (.sortedSet, "serves", true), (.sortedSet, "tenants", true), (.sortedSet, "past_tenants", true),
                 (.sortedSet, "dependents", true),
                 (.sortedSet, "schedules", false), (.sortedSet, "stages", false), (.set, "running", true),
                 (.set, "waiters", true), (.set, "reopening", false), (.list, "wake", true), (.list, "cascade", false),

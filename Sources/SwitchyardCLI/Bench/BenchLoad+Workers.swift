@@ -91,11 +91,22 @@ extension BenchLoad {
             while !held.isEmpty {
                 let answer = try await holder.link.finish(held, pull: max(0, min(held.count, unpulled)), holding: 0)
                 for state in answer.states { _ = try state.get() }
-                guard !answer.assignments.isEmpty || unpulled <= 0 else { throw Self.nothingFound }
-                unpulled -= answer.assignments.count
-                held = answer.assignments.map { report($0.id, attempt: $0.attempt) }
+                var assignments = answer.assignments
+                if assignments.isEmpty, unpulled > 0 { assignments = try await pullLater(unpulled, holder) }
+                unpulled -= assignments.count
+                held = assignments.map { report($0.id, attempt: $0.attempt) }
             }
         }
+    }
+
+    /// What is left may wait for tasks that other workers hold: at the end of a chain, for another chain.
+    private func pullLater(_ unpulled: Int, _ holder: Holder) async throws -> [WorkerProtocol.Assignment] {
+        for _ in 0..<5000 {
+            let pulled = try await holder.link.pull(max: min(perCall, unpulled), holding: 0)
+            if !pulled.isEmpty { return pulled }
+            try await Task.sleep(for: .milliseconds(1))
+        }
+        throw Self.nothingFound
     }
 
     private static let nothingFound = Failure(.error, "bench: a pull found nothing where tasks were left")

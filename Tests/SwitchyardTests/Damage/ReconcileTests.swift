@@ -78,7 +78,7 @@ struct ReconcileTests {
             }
             for n in 0..<count { try await queue.call("cancel", "task", "t\(n)") }
             func inIndexes() async throws -> [String] {
-                try await queue.snapshot().contents.keys.filter { $0.hasPrefix("work:") }.sorted()
+                try await queue.snapshot().contents.keys.filter { $0 == "work" || $0.hasPrefix("work:") || $0.hasPrefix("serves:") }.sorted()
             }
             #expect(try await inIndexes() != [])
             #expect(try await queue.reconcileAll(limit: 7) == 0)
@@ -103,6 +103,8 @@ struct ReconcileTests {
             try await queue.submit([("c0", limited), ("c1", limited), ("c2", limited)])
             try await queue.register("w", slots: 2)
             #expect(try await queue.take("w", max: 2) == ["b0", "c0"])
+            // Groups of lanes without work go.
+            #expect(try await queue.reconcileAll() == 0)
             let before = try await queue.snapshot()
             #expect(try await queue.reconcileAll() == 0)
             let names = ["in_lanes_critical", "in_lanes_high", "in_lanes_normal", "in_lanes_low", "blocked"]
@@ -114,6 +116,32 @@ struct ReconcileTests {
                     #expect(after.changes(since: before, ignoring: ["stats repaired"]) == [], "\(name) \(value)")
                 }
             }
+        }
+    }
+
+    /// It is not known how the task that is gone has ended.
+    @Test(arguments: [1, 3, 60], ["pending", "leases", "none"])
+    func whoeverWaitsForATaskThatIsGoneIsCancelled(count: Int, index: String) async throws {
+        try await TestQueue.run { queue in
+            try await queue.register("w", slots: 100)
+            try await queue.submit([("gone", [:]), ("kept", ["priority": "low"])])
+            if index == "leases" { #expect(try await queue.take("w") == ["gone"]) }
+            try await queue.submit((0..<count).map { ("t\($0)", ["depends_on": "kept,gone"]) })
+            try await queue.submit([
+                ("anyway", ["depends_on": "gone", "run_anyway": "1"]), ("next", ["depends_on": "t0"]),
+                ("free", ["depends_on": "kept"]),
+            ])
+            try await queue.raw("DEL", "{}task:gone")
+            // An index that lost it too says nothing of it.
+            if index == "none" { try await queue.raw("ZREM", "{}pending", "gone") }
+            _ = try await queue.reconcileAll()
+            try await queue.tickUntilDone()
+            let ids = (0..<count).map { "t\($0)" } + ["next"]
+            #expect(try await queue.states(of: ids) == ids.map { _ in "cancelled" })
+            let why = try await queue.call("get", "task", "t0")[0]?.pairs["error_message"]?.string
+            #expect(why == "its dependency gone is gone")
+            #expect(try await queue.runAll("w", holding: 100) == ["anyway", "kept", "free"])
+            #expect(try await queue.reconcileAll() == 0)
         }
     }
 

@@ -8,6 +8,10 @@ import Testing
 struct SnapshotTests {
     private static let far = "9007199254740991"
 
+    /// What the names of groups begin with: of the lanes that only class "gpu,+cpu=4" serves, and of those that all do.
+    private static let ofGPU = "442d40fcfa66"
+    private static let ofAll = "332f2d8cddea"
+
     static let tasks: [[String]] = [
         ["ZREM", "{}pending", "p"], ["ZADD", "{}pending", "1", "p"], ["ZADD", "{}held", "1", "p"],
         ["ZADD", "{}finished", "1", "ghost"], ["HSET", "{}task:p", "state", "running"],
@@ -35,10 +39,12 @@ struct SnapshotTests {
         ["ZADD", "{}closed", "0", "~api=0.1/1"], ["ZADD", "{}lanes", "1", "@k=1"], ["SREM", "{}waiters:k", "@k=1"],
         ["SADD", "{}waiters:k", "gpu"], ["SADD", "{}running:k", "p"], ["SREM", "{}running:k", "k1"],
         ["HINCRBY", "{}stats", "in_lanes_normal", "1"], ["HINCRBY", "{}stats", "blocked", "1"],
-        ["ZREM", "{}work:gpu,+cpu=4/", "gpu"], ["ZADD", "{}work:gpu,+cpu=4/", far, "gpu"],
-        ["ZADD", "{}work:gpu,+cpu=4/", "1", "windows"], ["ZADD", "{}work:gpu,+cpu=4/", "1", "gpu,+cpu=2"],
-        ["ZREM", "{}work:gpu,+cpu=4", "+cpu=2"], ["ZADD", "{}work:gpu,+cpu=4", far, "+cpu=2"],
-        ["ZADD", "{}work:none/", "1", "gpu"], ["ZREM", "{}work:/", "color!=red"], ["ZREM", "{}unserved", "windows"],
+        ["ZREM", "{}work:\(ofGPU)/", "gpu"], ["ZADD", "{}work:\(ofGPU)/", far, "gpu"],
+        ["ZADD", "{}work:\(ofGPU)/", "1", "gpu,+cpu=2"], ["ZREM", "{}work:\(ofGPU)/+cpu=2", "gpu,+cpu=2"],
+        ["ZREM", "{}work", "\(ofGPU)/"], ["ZADD", "{}work", far, "\(ofGPU)/"],
+        ["ZREM", "{}serves:gpu,+cpu=4", "\(ofGPU)/+cpu=2"], ["ZADD", "{}serves:gpu,+cpu=4", far, "\(ofGPU)/+cpu=2"],
+        ["ZADD", "{}serves:none", "1", "x/"], ["ZREM", "{}work:\(ofAll)/", "color!=red"],
+        ["ZREM", "{}serves:", "\(ofAll)/"], ["ZREM", "{}unserved", "windows"],
         ["ZADD", "{}unserved", "0", "gpu"], ["ZADD", "{}unserved", "0", "none"],
     ]
 

@@ -157,4 +157,126 @@ struct ManyLanesTests {
             #expect(try await queue.take("w", max: 100) == ids)
         }
     }
+
+    // MARK: Classes that come and go
+
+    private func finishClassSteps(_ queue: TestQueue) async throws {
+        for _ in 0..<100 where try await queue.raw("EXISTS", "{}class_work").int == 1 { try await queue.tick() }
+        #expect(try await queue.raw("EXISTS", "{}class_work").int == 0)
+    }
+
+    /// Each lane is served by other classes, so that it is in a group of its own.
+    @Test(arguments: [7, 9, 40, 300])
+    func ofGroupsOfTheirOwnAreAllLookedAt(lanes: Int) async throws {
+        try await TestQueue.run { queue in
+            for n in 0..<lanes { try await queue.register("w\(n)", ["labels": "zone=z\(n)"]) }
+            try await queue.register("all", slots: 1000, ["labels": "gpu,zone=none"])
+            try await finishClassSteps(queue)
+            let ids = (0..<lanes).map { "t\($0)" }
+            try await submit(queue, (0..<lanes).map { (ids[$0], ["requires": "zone!=z\($0)"]) })
+            var got: [String] = []
+            for _ in 0..<10 where got.count < lanes { got += try await queue.take("all", max: 100) }
+            #expect(got == ids)
+            // Nobody else finds anything, and the next task is found by all that serve it.
+            #expect(try await queue.take("w3") == [])
+            try await queue.submit([("next", ["requires": "zone!=z3"])])
+            #expect(try await queue.take("w3") == [])
+            // It looks at no more than some of the groups that are empty now, and is told to ask again.
+            var next: [String] = []
+            for _ in 0..<3 where next.isEmpty { next = try await queue.take("w5") }
+            #expect(next == ["next"])
+        }
+    }
+
+    /// The group that its lanes had when it was last there has work, and all others know of it.
+    @Test(arguments: [1, 149, 150, 151, 400])
+    func areFoundByAClassThatComesBack(lanes: Int) async throws {
+        try await TestQueue.run(settings: ["max_queue_length": 5000]) { queue in
+            let gpu = ["labels": "gpu,os=linux"]
+            try await queue.register("other", ["labels": "os=linux"])
+            try await queue.register("a", slots: 1000, gpu)
+            try await submit(queue, (0..<lanes).map { ("t\($0)", ["requires": "os=linux,x!=\($0)"]) })
+            for _ in 0..<3 {
+                try await queue.call("deregister", "worker", "a")
+                // It comes back when some of the lanes have changed their group, or all, or none.
+                if lanes > 150 { try await queue.tick() } else { try await finishClassSteps(queue) }
+                try await queue.register("a", slots: 1000, gpu)
+            }
+            try await finishClassSteps(queue)
+            var got: [String] = []
+            for _ in 0..<10 where got.count < lanes { got += try await queue.take("a", max: 100) }
+            #expect(got == (0..<lanes).map { "t\($0)" })
+            try await queue.purgeAll()
+        }
+    }
+
+    /// Several classes appear while lanes are still being moved: those that were left behind are found, and move.
+    @Test(arguments: [200, 700])
+    func areFoundWhileManyClassesAppear(lanes: Int) async throws {
+        try await TestQueue.run(settings: ["max_queue_length": 5000]) { queue in
+            try await queue.register("first", slots: 1000, ["labels": "gpu"])
+            try await submit(queue, (0..<lanes).map { ("t\($0)", ["requires": "gpu,x!=\($0)"]) })
+            for n in 0..<5 { try await queue.register("c\(n)", slots: 1000, ["labels": "gpu,host=h\(n)"]) }
+            #expect(try await queue.take("first", max: 3) == ["t0", "t1", "t2"])
+            try await queue.submit([("urgent", ["requires": "gpu,x!=\(lanes - 1)", "priority": "critical"])])
+            try await queue.call("deregister", "worker", "c1")
+            #expect(try await queue.take("first", max: 1) == ["urgent"])
+            try await finishClassSteps(queue)
+            try await queue.register("late", slots: 1000, ["labels": "gpu,host=late"])
+            try await finishClassSteps(queue)
+            var got: [String] = []
+            for n in 0..<200 where got.count < lanes - 3 {
+                got += try await queue.take(["c0", "c2", "c3", "c4", "late"][n % 5], max: n % 90 + 10)
+            }
+            #expect(got == (3..<lanes).map { "t\($0)" })
+            // What is left of the groups goes.
+            #expect(try await queue.reconcileAll() == 0)
+            let left = try await queue.snapshot().contents.keys.filter { $0.hasPrefix("work:") || $0.hasPrefix("serves:") }
+            #expect(left == [])
+            try await queue.purgeAll()
+        }
+    }
+
+    /// Workers of few classes come and go while tasks are submitted, taken and cancelled; the lanes are few, so that all meet.
+    @Test(arguments: 1...6)
+    func areConsistentWhileWorkersComeAndGo(seed: UInt64) async throws {
+        var random = SeededGenerator(seed: seed)
+        try await TestQueue.run(settings: ["max_queue_length": 5000]) { queue in
+            let labels = ["gpu", "gpu,os=linux", "os=linux", "os=mac", "gpu,os=mac,host=a", ""]
+            let capacities = ["", "2", "8"]
+            let needs = ["gpu", "os=linux", "os!=mac", "gpu,os=linux|mac", "host=a", "", "os!=linux"]
+            var next = 0
+            for step in 0..<250 {
+                let worker = "w\(Int.random(in: 0..<8, using: &random))"
+                switch Int.random(in: 0..<10, using: &random) {
+                case 0...1:
+                    var options = ["labels": labels.randomElement(using: &random)!]
+                    let cpu = capacities.randomElement(using: &random)!
+                    if !cpu.isEmpty { options["cpu"] = cpu }
+                    try await queue.register(worker, slots: 5, options)
+                case 2: _ = try? await queue.call("deregister", "worker", .string(worker))
+                case 3...6:
+                    var options = ["requires": needs.randomElement(using: &random)!]
+                    if Bool.random(using: &random) { options["cpu"] = "\(Int.random(in: 1...4, using: &random))" }
+                    if Int.random(in: 0..<4, using: &random) == 0 { options["concurrency_key"] = "k\(step % 3)" }
+                    options["priority"] = ["low", "normal", "high"].randomElement(using: &random)!
+                    try await queue.submit([("t\(next)", options.filter { !$0.value.isEmpty })])
+                    next += 1
+                case 7...8:
+                    for id in try await queue.pulled(worker) { try await queue.end(id) }
+                default: try await queue.tick(cleanup: true)
+                }
+                try await queue.snapshot()
+            }
+            try await finishClassSteps(queue)
+            #expect(try await queue.reconcileAll(limit: 3) == 0)
+        }
+    }
+}
+
+extension TestQueue {
+    /// What the worker gets; nothing if it is not registered.
+    fileprivate func pulled(_ worker: String) async throws -> [String] {
+        do { return try await take(worker, max: 2) } catch { return [] }
+    }
 }

@@ -54,6 +54,12 @@ extension ModelRun {
         guard code == nil else { return }
         let right = model.goOnOpening(batch, limit: limit)
         try expect(left == right, "open_batch answered \(left ?? -1), expected \(right)")
+        try await settle()
+    }
+
+    /// A step of few tasks leaves the dependents of what it has ended to the ticks.
+    private mutating func settle() async throws {
+        if try await queue.raw("EXISTS", "{}cascade").int == 1 { try await tick() }
     }
 
     private mutating func goOn(_ batch: String) async throws {
@@ -62,6 +68,7 @@ extension ModelRun {
         let right = model.goOnOpening(batch, limit: limit)
         try expect(reply.int == Int64(right), "open_batch answered \(reply), expected \(right)")
         done["open again", default: 0] += 1
+        try await settle()
     }
 
     private mutating func abandon(_ token: String, _ batch: String) async throws {

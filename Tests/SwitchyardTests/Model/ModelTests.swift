@@ -8,8 +8,8 @@ import Testing
 /// everything, with all keys. Each pull gives exactly what the model would. At the end the queue is emptied, and
 /// nothing is left of it.
 ///
-/// `SWITCHYARD_TEST_SEED` repeats a run, `SWITCHYARD_TEST_KIND` chooses a kind, and `SWITCHYARD_TEST_STEPS` makes a
-/// run as long.
+/// `SWITCHYARD_TEST_SEED` repeats a run, `SWITCHYARD_TEST_KIND` chooses a kind, `SWITCHYARD_TEST_STEPS` makes a
+/// run as long, and `SWITCHYARD_TEST_TRACE` says how many of its last operations are printed.
 @Suite("The model")
 struct ModelTests {
     enum Kind: String, CaseIterable, CustomTestStringConvertible {
@@ -80,7 +80,7 @@ struct ModelTests {
                 Issue.record(
                     """
                     SWITCHYARD_TEST_SEED=\(seed), \(kind.rawValue), last operations:
-                    \(run.trace.suffix(15).joined(separator: "\n"))
+                    \(run.trace.suffix(Self.environment["SWITCHYARD_TEST_TRACE"].flatMap(Int.init) ?? 15).joined(separator: "\n"))
                     \(error)
                     """)
                 return

@@ -66,6 +66,28 @@ struct MaxFinishedTests {
         }
     }
 
+    /// It was kept beyond the limit for its unique key; when that ends there is no limit any more.
+    @Test func aTaskThatWasKeptForItsKeyHasItsRetentionWhenTheLimitIsLifted() async throws {
+        try await TestQueue.run(settings: ["retention_ms": 600_000]) { queue in
+            try await queue.register("w")
+            try await queue.submit([("keyed", ["unique_key": "k", "unique_for_ms": "20000"])])
+            #expect(try await queue.take("w") == ["keyed"])
+            try await queue.end("keyed")
+            try await end(3, queue)
+            try await queue.call("configure", "max_finished", "1")
+            try await queue.tickUntilDone(cleanup: true)
+            try await queue.tickUntilDone(cleanup: true)
+            #expect(try await queue.states(of: ["keyed", "t0", "t1", "t2"]) == ["completed", nil, nil, nil])
+            try await queue.call("configure", "max_finished", "0")
+            try await queue.pass(.seconds(300), heartbeats: ["w"])
+            try await queue.tickUntilDone(cleanup: true)
+            #expect(try await queue.states(of: ["keyed"]) == ["completed"])
+            try await queue.pass(.seconds(302), heartbeats: ["w"])
+            try await queue.tickUntilDone(cleanup: true)
+            #expect(try await queue.states(of: ["keyed"]) == [nil])
+        }
+    }
+
     @Test func theRetentionByTimeHoldsBesideIt() async throws {
         try await TestQueue.run(settings: ["retention_ms": 60_000]) { queue in
             try await queue.register("w")

@@ -224,6 +224,29 @@ struct StageTakeoverTests {
         }
     }
 
+    /// What a schedule makes takes an id or a unique key like any other submission.
+    @Test(arguments: [["id": "s.1000"], ["key": "k"]], [false, true])
+    func aScheduleThatFiresMeetsItsClaims(claimed: [String: String], isOpen: Bool) async throws {
+        try await TestQueue.run { queue in
+            try await queue.call(
+                "schedule", "schedule", "s", "cron", "* * * * *", "template", #"["task","x","unique_key","k"]"#, "next",
+                "1000")
+            let task = (claimed["id"] ?? "t", claimed["key"].map { ["unique_key": $0] } ?? [:])
+            try await queue.submit([("first", [:]), task], call: ["batch": "B", "stage": "1"])
+            if isOpen { #expect(try await queue.call("open_batch", "batch", "B", "limit", "1").int == 1) }
+            let fired = try await queue.call("fire", "schedule", "s", "due", "1000", "next", "2000")
+            #expect(fired.string == (isOpen ? nil : "s.1000"))
+            if isOpen {
+                try await queue.tickUntilDone()
+                #expect(try await queue.number("pending") == 2)
+            } else {
+                try await expectRefusal("TASKEXISTS") { try await queue.call("open_batch", "batch", "B") }
+                try await queue.tickUntilDone()
+                #expect(try await queue.number("pending") == 1)
+            }
+        }
+    }
+
     @Test(arguments: tokens, [1, 99, 100, 250])
     func isGoneWhenItIsAbandoned(token: String, count: Int) async throws {
         try await TestQueue.run(settings: ["max_queue_length": 1000]) { queue in

@@ -4,8 +4,9 @@
 -- A chooser has next(), which returns a task's id and lane, or nil; took(lane), to be called when the task was taken; and
 -- fits(lane), for those that look ahead: what they keep back may not fit any more when its turn comes.
 
--- Lanes of a shape that are read at once. They come in the order of their first tasks, so a worker rarely needs more.
-local LANES_AT_ONCE = 8
+-- Lanes of a group, and groups of a class, that are read at once, at first and at most. They come in the order of their first
+-- tasks, so a worker rarely needs more.
+local FIRST_READ, LARGEST_READ = 8, 256
 
 -- Limit on what one pull looks at: lanes that turn out to be empty, closed or less urgent than their bound, and tasks that
 -- cannot be handed out. The next pull goes on, for each look corrects an index.
@@ -40,31 +41,33 @@ local function take(q, source)
     return id
 end
 
--- The lanes of one shape, most urgent first, read as needed. `bound`: no lane that is still to come is more urgent; false at the
--- end.
-local function new_cursor(q, class, shape, bound)
-    return { key = sw.work_key(q, class, shape), shape = shape, bound = bound, lanes = false, at = 1, from = 0 }
+-- The members of an index, most urgent first, read as needed. `bound`: none that is still to come is more urgent; false at the end.
+local function new_cursor(key)
+    return { key = key, bound = -math.huge, members = false, at = 1, from = 0, size = FIRST_READ }
 end
 
-local function read_lanes(cursor)
-    cursor.lanes = call('ZRANGE', cursor.key, cursor.from, cursor.from + LANES_AT_ONCE - 1, 'WITHSCORES')
+local function read(cursor)
+    cursor.members = call('ZRANGE', cursor.key, cursor.from, cursor.from + cursor.size - 1, 'WITHSCORES')
     cursor.at = 1
-    cursor.from = cursor.from + #cursor.lanes / 2
-    cursor.bound = cursor.lanes[2] and tonumber(cursor.lanes[2]) or false
+    cursor.from = cursor.from + cursor.size
+    cursor.has_more = #cursor.members == cursor.size * 2
+    cursor.size = math.min(cursor.size * 2, LARGEST_READ)
+    cursor.bound = cursor.members[2] and tonumber(cursor.members[2]) or false
+    return cursor
 end
 
--- The next lane of the cursor and its bound.
-local function next_lane(cursor)
-    local lane, bound = cursor.lanes[cursor.at], cursor.lanes[cursor.at + 1]
+-- The next member of the cursor, and its bound.
+local function advance(cursor)
+    local member, bound = cursor.members[cursor.at], cursor.members[cursor.at + 1]
     cursor.at = cursor.at + 2
-    if cursor.lanes[cursor.at] then
-        cursor.bound = tonumber(cursor.lanes[cursor.at + 1])
-    elseif #cursor.lanes == LANES_AT_ONCE * 2 then
-        read_lanes(cursor)
+    if cursor.members[cursor.at] then
+        cursor.bound = tonumber(cursor.members[cursor.at + 1])
+    elseif cursor.has_more then
+        read(cursor)
     else
         cursor.bound = false
     end
-    return lane, tonumber(bound)
+    return member, tonumber(bound)
 end
 
 -- What is left of a worker's capacity beside the attempts that it goes on holding.
@@ -105,43 +108,45 @@ local function lane_chooser(c, plan, held, want)
     local q, worker, class = c.q, plan.worker, plan.class
     local has_amounts = sw.has_amounts(class)
     local room = has_amounts and sw.room_left(class, held, worker) or {}
-    local cursors, sources = {}, {}
-    if has_amounts then
-        -- Of the shapes that do not fit, the most urgent may deserve a reservation; no other is looked at.
-        local shapes = call('ZRANGE', q.prefix .. 'work:' .. class, 0, -1, 'WITHSCORES')
-        local has_misfit = false
-        for i = 1, #shapes, 2 do
-            local fits = sw.has_room(room, shapes[i])
-            if fits or not has_misfit then
-                cursors[#cursors + 1] = new_cursor(q, class, shapes[i], tonumber(shapes[i + 1]))
-            end
-            has_misfit = has_misfit or not fits
-        end
-    else
-        cursors[1] = new_cursor(q, class, '', 0)
-        read_lanes(cursors[1])
-    end
+    local groups, cursors, sources, seen = read(new_cursor(sw.serves_key(q, class))), {}, {}, {}
     if sw.serves(class, '') then
         sources[1] = new_source(q, '', want)
         sources[1].line = 'pending'
         fill(q, sources[1])
     end
     local reservation = has_amounts and sw.reservation_of(c, plan, room, held) or nil
-    local looks, has_considered = 0, false
+    local looks, has_misfit = 0, false
 
-    -- Opens the next lane of a cursor as a source, and returns it; or nil. A lane that has no task any more, or whose gate is
-    -- closed, leaves the index of the class.
+    -- Opens the next group of the class. Of those that do not fit, the most urgent may deserve a reservation; no other is looked
+    -- at.
+    local function open_group()
+        local group, bound = advance(groups)
+        local cursor = new_cursor(sw.work_key(q, group))
+        cursor.group, cursor.shape = group, sw.shape_of(group)
+        local fits = sw.has_room(room, cursor.shape)
+        if not fits and has_misfit then return end
+        looks = looks + 1
+        has_misfit = has_misfit or not fits
+        read(cursor)
+        if not cursor.bound or cursor.bound > bound then plan.stale_groups[group] = true end
+        cursors[#cursors + 1] = cursor
+    end
+
+    -- Opens the next lane of a group as a source, and returns it; or nil.
     local function open_lane(cursor)
-        if not cursor.lanes then read_lanes(cursor) end
-        if not cursor.bound then
-            plan.empty_shapes[#plan.empty_shapes + 1] = cursor.shape
-            return nil
-        end
-        local lane, bound = next_lane(cursor)
+        local lane, bound = advance(cursor)
+        if seen[lane] then return nil end
+        seen[lane] = true
+        if sw.group_of(q, lane) ~= cursor.group then plan.strays[lane] = cursor.group end
         local source = new_source(q, lane, want, bound, cursor)
         fill(q, source)
-        if not source.score or sw.has_gates(lane) and (c.closing[lane] or sw.note_gate(c, lane)) then
+        if not source.score then
             plan.stale_lanes[#plan.stale_lanes + 1] = lane
+            plan.stale_groups[cursor.group] = true
+            return nil
+        end
+        if sw.has_gates(lane) and (c.closing[lane] or sw.note_gate(c, lane)) then
+            plan.stale_groups[cursor.group] = true
             return nil
         end
         sources[#sources + 1] = source
@@ -149,6 +154,7 @@ local function lane_chooser(c, plan, held, want)
     end
 
     -- The most urgent task of a shape that does not fit now: its worker may be reserved for it.
+    local has_considered = false
     local function consider(cursor)
         cursor.is_skipped = true
         if has_considered then return end
@@ -179,8 +185,12 @@ local function lane_chooser(c, plan, held, want)
                     least = cursor
                 end
             end
-            if not least or best and best.score <= least.bound then return best end
-            if sw.has_room(room, least.shape) then
+            if groups.bound and not (least and least.bound <= groups.bound) then
+                if best and best.score <= groups.bound then return best end
+                open_group()
+            elseif not least or best and best.score <= least.bound then
+                return best
+            elseif sw.has_room(room, least.shape) then
                 looks = looks + 1
                 local opened = open_lane(least)
                 if opened and (not best or opened.score < best.score) then best = opened end
@@ -200,7 +210,6 @@ local function lane_chooser(c, plan, held, want)
             if lane and not sw.has_room(room, lane) then
                 source.score = false
             elseif lane and sw.has_gates(lane) and sw.note_gate(c, lane) then
-                plan.stale_lanes[#plan.stale_lanes + 1] = lane
                 source.score = false
             elseif reservation and not sw.may_pass(c, reservation, source) then
                 source.score = false
@@ -219,7 +228,7 @@ local function lane_chooser(c, plan, held, want)
         end
         if has_amounts then sw.note_taken(c, plan, reservation, lane) end
     end
-    -- Called when the pull is planned: raises the bounds of the lanes whose order in the index is no longer right.
+    -- Called when the pull is planned: raises the bounds of the lanes that it took tasks of, where their order matters.
     --   looks_ahead   not every task that was chosen was taken: the first one that is left is to be read again
     function chooser.finish(looks_ahead)
         local lanes_seen = 0
@@ -229,18 +238,21 @@ local function lane_chooser(c, plan, held, want)
         for i = 1, #cursors do
             if cursors[i].bound then lanes_seen = lanes_seen + 1 end
         end
+        if groups.bound then lanes_seen = lanes_seen + 1 end
         for i = 1, #sources do
             local source = sources[i]
             if source.cursor then
-                if looks_ahead or not source.ids[source.at] then
+                if looks_ahead then
                     plan.stale_lanes[#plan.stale_lanes + 1] = source.lane
-                elseif lanes_seen > 1 then
+                elseif lanes_seen > 1 and source.ids[source.at] then
                     local score = tonumber(source.ids[source.at + 1])
                     if score > source.bound then
                         source.score = score
                         plan.raised[#plan.raised + 1] = source
                     end
                 end
+                -- The order within its group, and the bound of that, may be another now.
+                if looks_ahead or lanes_seen > 1 then plan.stale_groups[source.cursor.group] = true end
             end
         end
     end
@@ -260,46 +272,51 @@ function sw.chooser(c, plan, held, want, together)
     return chooser
 end
 
--- Called by commit: corrects the index of the worker's class by what the pull has seen.
+-- Called by commit: corrects the bounds of lanes and groups by what the pull has seen.
 function sw.commit_corrections(q, plan)
-    local class, add, rem = plan.class, {}, {}
-    local function note(lists, shape, ...)
-        local list = lists[shape]
+    local lists = {}
+    local function raise(lane, score)
+        local group = sw.group_of(q, lane)
+        if not group then return end
+        local list = lists[group]
         if not list then
             list = {}
-            lists[shape] = list
+            lists[group] = list
+            plan.stale_groups[group] = true
         end
-        for k = 1, select('#', ...) do list[#list + 1] = (select(k, ...)) end
+        list[#list + 1] = score
+        list[#list + 1] = lane
     end
-    for _, source in ipairs(plan.raised) do note(add, source.cursor.shape, sw.digits(source.score), source.lane) end
+    for lane, group in pairs(plan.strays) do sw.correct_group(q, lane, group) end
+    for _, source in ipairs(plan.raised) do
+        -- A call that also puts tasks into the line may have put one before it.
+        if sw.enters_line(source.lane) then
+            plan.stale_lanes[#plan.stale_lanes + 1] = source.lane
+        else
+            raise(source.lane, sw.digits(source.score))
+        end
+    end
     for _, lane in ipairs(plan.stale_lanes) do
-        local shape = sw.parse_name(lane).shape
-        if sw.derived('ZSCORE', q.lanes_key, lane) then
-            local first = call('ZRANGE', q.prefix .. sw.line_of(lane), 0, 0, 'WITHSCORES')
-            if first[1] then note(add, shape, first[2], lane) end
-        else
-            note(rem, shape, lane)
+        local first = call('ZRANGE', q.prefix .. sw.line_of(lane), 0, 0, 'WITHSCORES')
+        if not first[1] then
+            sw.forget_lane(q, lane)
+        elseif sw.derived('ZSCORE', q.lanes_key, lane) then
+            raise(lane, first[2])
         end
     end
-    local shapes = {}
-    for shape, list in pairs(add) do
-        sw.derived('ZADD', sw.work_key(q, class, shape), unpack(list))
-        -- No bound of a class is above that in `lanes` (lane_index.lua).
+    for group, list in pairs(lists) do
+        sw.derived('ZADD', sw.work_key(q, group), 'XX', unpack(list))
         sw.derived('ZADD', q.lanes_key, 'XX', 'GT', unpack(list))
-        shapes[shape] = true
     end
-    for shape, list in pairs(rem) do
-        sw.derived('ZREM', sw.work_key(q, class, shape), unpack(list))
-        shapes[shape] = true
-    end
-    for _, shape in ipairs(plan.empty_shapes) do shapes[shape] = true end
-    if not sw.has_amounts(class) then return end
-    for shape in pairs(shapes) do
-        local first = sw.derived('ZRANGE', sw.work_key(q, class, shape), 0, 0, 'WITHSCORES')
+    for group in pairs(plan.stale_groups) do
+        local first = sw.derived('ZRANGE', sw.work_key(q, group), 0, 0, 'WITHSCORES')
         if first[1] then
-            sw.derived('ZADD', q.prefix .. 'work:' .. class, first[2], shape)
+            sw.derived('ZADD', sw.serves_key(q, plan.class), first[2], group)
+            -- No class has a higher bound of the group than `work` (lane_index.lua).
+            sw.derived('ZADD', q.prefix .. 'work', 'XX', 'GT', first[2], group)
         else
-            sw.derived('ZREM', q.prefix .. 'work:' .. class, shape)
+            sw.derived('ZREM', sw.serves_key(q, plan.class), group)
+            sw.derived('ZREM', q.prefix .. 'work', group)
         end
     end
 end

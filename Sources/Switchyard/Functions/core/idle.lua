@@ -145,10 +145,9 @@ end
 local function count_work(q, pool)
     local class, room = parts_of(pool)
     local left, count = sw.parse_name(room).amounts, 0
-    local shapes = sw.has_amounts(class) and call('ZRANGE', q.prefix .. 'work:' .. class, 0, 99) or { '' }
-    for _, shape in ipairs(shapes) do
-        if sw.has_room(left, shape) then
-            for _, lane in ipairs(call('ZRANGE', sw.work_key(q, class, shape), 0, 3)) do
+    for _, group in ipairs(call('ZRANGE', sw.serves_key(q, class), 0, 99)) do
+        if sw.has_room(left, sw.shape_of(group)) then
+            for _, lane in ipairs(call('ZRANGE', sw.work_key(q, group), 0, 3)) do
                 count = count + call('ZCARD', q.prefix .. sw.line_of(lane))
                 if count >= WAKES_PER_POOL then return WAKES_PER_POOL end
             end

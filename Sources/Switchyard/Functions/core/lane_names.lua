@@ -227,7 +227,20 @@ local function is_wanted(only, needs)
 end
 
 -- Whether workers of `class` could ever run tasks of `lane` ('': those without a lane): they have the labels, and an empty one
--- has the room.
+-- has the room. Not cached.
+function sw.could_serve(class, lane)
+    local worker, task = parse(class), parse(lane)
+    if worker.only and not is_wanted(worker.only, task.needs) then return false end
+    for _, need in ipairs(task.needs) do
+        if not satisfied(need, worker.labels) then return false end
+    end
+    for resource, amount in pairs(task.amounts) do
+        if amount > (worker.amounts[resource] or 0) then return false end
+    end
+    return true
+end
+
+-- The same, cached.
 function sw.serves(class, lane)
     local lanes = matched[class]
     if not lanes then
@@ -237,13 +250,7 @@ function sw.serves(class, lane)
     end
     local known = lanes[lane]
     if known ~= nil then return known end
-    local worker, task = parse(class), parse(lane)
-    local serves = not worker.only or is_wanted(worker.only, task.needs)
-    for _, need in ipairs(task.needs) do serves = serves and satisfied(need, worker.labels) end
-    for resource, amount in pairs(task.amounts) do
-        serves = serves and amount <= (worker.amounts[resource] or 0)
-    end
-    return remember(lanes, lane, serves)
+    return remember(lanes, lane, sw.could_serve(class, lane))
 end
 
 -- Whether workers of `class` have capacity for tasks that ask for resources.

@@ -38,7 +38,12 @@ function sw.plan_assignment(c, plan, id, in_lane)
     local fields = call('HGETALL', q.task_prefix .. id)
     local n, bytes, has_more, is_limited = #fields, 0, not plan.starts, false
     local state, tag, timeout_ms, batch, at_lane, lane, priority, uses, attempt, affinity, tenant, weight
-    for i = 1, n, 2 do
+    local first = 1
+    -- A small hash has its fields in the order in which they were written.
+    if fields[1] == 'state' and fields[3] == 'tag' and fields[5] == 'priority' then
+        state, tag, priority, first = 1, 3, fields[6], 7
+    end
+    for i = first, n, 2 do
         local part = PART[fields[i]]
         if part then
             if part == STATE then state = i
@@ -167,22 +172,20 @@ local NOTHING = {}
 --   assignments, n, got (how many of them are new), unstarted, bytes, is_full: what it gets
 --   idle        it has room for more, and falls asleep
 --   room        of a class with capacity, what is left (a text) if it falls asleep
---   reserved, raised, stale_lanes, empty_shapes, gated: what the chooser notes (chooser.lua, reservations.lua)
+--   reserved, raised, stale_lanes, stale_groups, strays, gated: what the chooser notes (chooser.lua, reservations.lua)
 local the_plan = { worker = false, state = false, class = false, assignments = false, unstarted = 0, got = 0, n = 0, bytes = 0,
     starts = false, idle = false, is_full = false, lease = false, free = 0, first_start = false, reserved = false,
-    raised = false, stale_lanes = false, empty_shapes = false, gated = false, room = '' }
+    raised = false, stale_lanes = false, stale_groups = false, strays = false, gated = false, room = '' }
 
 -- The only line with work for the worker's class, and its lane (nil: `pending`); or nil if there are several, if the lane has limits
 -- or if there is a reservation.
 local function only_line(q, plan, has_amounts)
     if not q.has_lanes then return 'pending', nil end
-    local class, shape = plan.class, ''
-    if has_amounts then
-        local shapes = call('ZRANGE', q.prefix .. 'work:' .. class, 0, 1)
-        if shapes[2] or shapes[1] and call('EXISTS', q.prefix .. 'reserved') == 1 then return nil end
-        shape = shapes[1]
-    end
-    local lanes = shape and call('ZRANGE', sw.work_key(q, class, shape), 0, 1) or NOTHING
+    local class = plan.class
+    local groups = call('ZRANGE', sw.serves_key(q, class), 0, 1)
+    local group = groups[1]
+    if groups[2] or group and has_amounts and call('EXISTS', q.prefix .. 'reserved') == 1 then return nil end
+    local lanes = group and call('ZRANGE', sw.work_key(q, group), 0, 1) or NOTHING
     local lane, serves_plain = lanes[1], sw.serves(class, '')
     if not lane then return serves_plain and 'pending' or nil end
     if lanes[2] or sw.has_gates(lane) or serves_plain and call('EXISTS', q.pending_key) == 1 then return nil end
@@ -210,9 +213,6 @@ local function take_first(c, plan, line, lane, held, want, seen)
     -- Some entries may have been no tasks: the next ones come from further behind.
     if plan.got < most then return false end
     plan.idle = plan.got < want
-    if lane and size <= want then
-        plan.raised, plan.stale_lanes, plan.empty_shapes = NOTHING, { lane }, NOTHING
-    end
     if plan.idle and held and q.has_lanes and sw.has_amounts(plan.class) then
         plan.room = sw.room_name(plan.class, held, plan.worker, plan)
     end
@@ -247,7 +247,7 @@ function sw.plan_pull(c, worker, state, head)
     local plan = the_plan
     plan.worker, plan.state, plan.class, plan.assignments, plan.unstarted = worker, w, class, {}, w.unstarted
     plan.got, plan.n, plan.bytes, plan.starts, plan.idle, plan.is_full, plan.free = 0, 0, 0, starts, false, false, free
-    plan.stale_lanes, plan.room = false, ''
+    plan.stale_groups, plan.room = false, ''
     c.pull = plan
 
     local unknown = head.holding and used > head.holding
@@ -283,7 +283,7 @@ end
 --   seen   ids that the pull has looked at
 function sw.plan_choices(c, plan, held, want, together, seen)
     local q = c.q
-    plan.raised, plan.stale_lanes, plan.empty_shapes, plan.gated = {}, {}, {}, {}
+    plan.raised, plan.stale_lanes, plan.stale_groups, plan.strays, plan.gated = {}, {}, {}, {}, {}
     plan.reserved = NOTHING
     local chooser = sw.chooser(c, plan, held, want, together)
     while plan.got < want and not plan.is_full do
@@ -296,7 +296,7 @@ function sw.plan_choices(c, plan, held, want, together, seen)
     end
     if chooser.finish then chooser.finish() end
     for lane in pairs(plan.gated) do
-        if sw.note_gate(c, lane) then plan.stale_lanes[#plan.stale_lanes + 1] = lane end
+        sw.note_gate(c, lane)
     end
     plan.idle = plan.got < want and not plan.is_full
     if plan.idle and q.has_lanes and sw.has_amounts(plan.class) then
@@ -325,7 +325,7 @@ end
 function sw.commit_pull(c, plan)
     local q, w, worker = c.q, plan.state, plan.worker
     local key = q.attempts_prefix .. worker
-    if plan.stale_lanes then sw.commit_corrections(q, plan) end
+    if plan.stale_groups then sw.commit_corrections(q, plan) end
     local pool = w.asleep == 1 and sw.pool_of(plan.class, w.room)
     local new_pool = plan.idle and sw.pool_of(plan.class, plan.room)
     if pool and pool ~= new_pool then sw.leave_pool(q, pool, worker) end

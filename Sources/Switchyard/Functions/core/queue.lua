@@ -54,26 +54,36 @@ local GROUPS, millions, millions_count = {}, {}, 0
 -- The numbers from 0 to 999 by their decimal digits.
 sw.COUNTS = {}
 
--- `number` as text. It is rounded down; a negative one becomes 0. Lua itself prints 1.7e+12.
-local function digits(number)
-    if number < 1000000 then
-        if number < 0 then number = 0 end
-        return string.format('%.0f', math.floor(number))
+-- Makes a function that returns a number as text. The number is rounded down; a negative one becomes 0. Lua itself prints 1.7e+12.
+-- The function remembers all but the last three digits of the last number: those of the tasks of a call are close together.
+local function new_digits()
+    local known, text
+    return function(number)
+        local last = number % 1000
+        local high = number - last
+        if high == known then
+            local group = GROUPS[last]
+            if group then return text .. group end
+        end
+        if number < 1000000 then
+            if number < 0 then number = 0 end
+            return string.format('%.0f', math.floor(number))
+        end
+        local below = high % 1000000
+        local million = (high - below) / 1000000
+        local first = millions[million]
+        if not first then
+            if millions_count == 1000 then millions, millions_count = {}, 0 end
+            first = string.format('%.0f', million)
+            millions[million] = first
+            millions_count = millions_count + 1
+        end
+        known, text = high, first .. GROUPS[below / 1000]
+        return text .. GROUPS[last - last % 1]
     end
-    local below = number % 1000000
-    local high = (number - below) / 1000000
-    local text = millions[high]
-    if not text then
-        if millions_count == 1000 then millions, millions_count = {}, 0 end
-        text = string.format('%.0f', high)
-        millions[high] = text
-        millions_count = millions_count + 1
-    end
-    local fraction = below % 1
-    if fraction > 0 then below = below - fraction end
-    local last = below % 1000
-    return text .. GROUPS[(below - last) / 1000] .. GROUPS[last]
 end
+
+local digits, place_digits = new_digits(), new_digits()
 sw.digits = digits
 
 -- Takes over the settings that the text `effective` of `config` says (false: it is absent; reads the fields themselves).
@@ -247,7 +257,7 @@ end
 
 -- The score of a task in its line: its level, and its tag (when it was submitted first, or the turn of its tenant).
 function sw.place(q, priority, tag)
-    return digits(LEVEL[priority] * q.width + tag)
+    return place_digits(LEVEL[priority] * q.width + tag)
 end
 
 -- The tag in a score that a library before version 5 has written, under strict levels or under aging.

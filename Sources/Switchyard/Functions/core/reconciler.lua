@@ -3,7 +3,7 @@
 
 -- The sections of a pass, in order. The cursor of a pass is a section, a rank and a lane.
 local SECTIONS = { 'pending', 'held', 'waiting', 'leases', 'finished', 'finished:failed', 'finished:timeout',
-    'finished:cancelled', 'lanes', 'work', 'workers', 'hashes', 'counts' }
+    'finished:cancelled', 'lanes', 'work', 'serves', 'workers', 'hashes', 'counts' }
 
 -- Lanes that the recount of a counter looks at; with more the counter is left alone.
 local LANES_COUNTED = 1000
@@ -45,12 +45,15 @@ local function check_entries(q, index, ids)
             call('ZREM', q.prefix .. index, id)
             sw.add_to_stat(q, 'repaired', 1)
             repaired = repaired + 1
+            if not state then sw.note_gone(q, id) end
             if home and not call('ZSCORE', q.prefix .. home, id) then
                 sw.put_back(q, id)
                 sw.add_to_stat(q, 'repaired', -1)
             end
         elseif index == 'leases' then
             repaired = repaired + check_live(q, id)
+        elseif index == 'waiting' then
+            sw.check_awaited(q, id)
         end
     end
     return repaired
@@ -100,31 +103,29 @@ local function check_lanes(q, rank, lane, limit)
     return following and 0, following, repaired
 end
 
--- A piece of the index of the class at `rank`: takes out lanes without work, which else only a pull of that class takes out, and
--- it may be long until there is one. `at`: the rank of a shape and of a lane in it. Returns the next rank and `at` (nil: the end).
-local function check_work(q, rank, at, limit)
-    local classes = sw.classes_of(q)
-    local class = classes[rank + 1]
+-- A piece of the group of lanes at `rank`, from `from` on. Returns the next rank and `from` (nil: the end).
+local function check_group(q, rank, from, limit)
+    local group = sw.derived('ZRANGE', q.prefix .. 'work', rank, rank)[1]
+    if not group then return nil, nil end
+    local following = sw.check_group(q, group, tonumber(match(from, '^%d+$') or 0), limit)
+    if following then return rank, string.format('%.0f', following) end
+    return sw.derived('ZSCORE', q.prefix .. 'work', group) and rank + 1 or rank, ''
+end
+
+-- A piece of the groups of the class at `rank`, from `from` on: those without lanes go, which only a pull of that class takes out
+-- else, and it may be long until there is one. Returns the next rank and `from` (nil: the end).
+local function check_class(q, rank, from, limit)
+    local class = sw.classes_of(q)[rank + 1]
     if not class then return nil, nil end
-    local nth, from = match(at, '^(%d+) (%d+)$')
-    nth, from = tonumber(nth or 0), tonumber(from or 0)
-    local has_amounts = sw.has_amounts(class)
-    local shape = nth == 0 and ''
-    if has_amounts then shape = sw.derived('ZRANGE', q.prefix .. 'work:' .. class, nth, nth)[1] end
-    if not shape then return rank + 1, '' end
-    local key = sw.work_key(q, class, shape)
-    local lanes = sw.derived('ZRANGE', key, from, from + limit - 1)
-    local bounds, gone = #lanes > 0 and sw.derived('ZMSCORE', q.lanes_key, unpack(lanes)) or {}, {}
-    for i, lane in ipairs(lanes) do
-        if not bounds[i] then gone[#gone + 1] = lane end
+    local key, gone = sw.serves_key(q, class), {}
+    from = tonumber(match(from, '^%d+$') or 0)
+    local groups = sw.derived('ZRANGE', key, from, from + limit - 1)
+    for _, group in ipairs(groups) do
+        if not sw.derived('ZSCORE', q.prefix .. 'work', group) then gone[#gone + 1] = group end
     end
     if #gone > 0 then call('ZREM', key, unpack(gone)) end
-    if #lanes == limit then return rank, nth .. ' ' .. string.format('%.0f', from + limit - #gone) end
-    if has_amounts and call('EXISTS', key) == 0 then
-        call('ZREM', q.prefix .. 'work:' .. class, shape)
-        nth = nth - 1
-    end
-    return rank, string.format('%.0f', nth + 1) .. ' 0'
+    if #groups == limit then return rank, string.format('%.0f', from + limit - #gone) end
+    return rank + 1, ''
 end
 
 -- The leases of the worker at `rank` against the tasks' hashes. Returns whether there was one, and the repairs.
@@ -143,6 +144,7 @@ local function check_worker(q, rank)
                 sw.add_to_stat(q, 'repaired', 1)
             else
                 sw.drop_lease(c, worker, held[i], held[i + 1])
+                sw.note_gone(q, held[i])
             end
         end
     end
@@ -260,7 +262,9 @@ function sw.reconcile(q, cursor, limit)
     if section == 'lanes' then
         next_rank, next_lane, repaired = check_lanes(q, rank, lane, limit)
     elseif section == 'work' then
-        next_rank, next_lane = check_work(q, rank, lane, limit)
+        next_rank, next_lane = check_group(q, rank, lane, limit)
+    elseif section == 'serves' then
+        next_rank, next_lane = check_class(q, rank, lane, limit)
     elseif section == 'workers' then
         local found
         found, repaired = check_worker(q, rank)
@@ -272,6 +276,8 @@ function sw.reconcile(q, cursor, limit)
     elseif section == 'counts' then
         repaired = check_counts(q)
     else
+        -- A task may depend on a thousand others.
+        if section == 'waiting' then limit = math.min(limit, 10) end
         local ids = call('ZRANGE', q.prefix .. section, rank, rank + limit - 1)
         repaired = check_entries(q, section, ids)
         if #ids == limit then next_rank = rank + limit - repaired end

@@ -26,16 +26,17 @@ local function leave_tombstone(q, id, attempt, finished_at)
 end
 
 -- Deletes the ended tasks `ids`: hash, log, indexes, and their part in the counts; but not those whose dependents still wait, and
--- not those that keep a unique key for longer, which are looked at again when that ends. `forced`: deletes these too.
--- Returns how many.
-function sw.delete_ended(q, ids, forced)
+-- not those that keep a unique key for longer, which are looked at again later. Returns how many.
+--   forced      deletes these too
+--   is_excess   their retention is not over: those are looked at again after the others, not when the key ends
+function sw.delete_ended(q, ids, forced, is_excess)
     local doomed, keys, purged, batches, stones, by_state = {}, {}, {}, {}, {}, {}
     for _, id in ipairs(ids) do
         local v = call('HMGET', q.task_prefix .. id, 'state', 'batch', 'attempt', 'finished_at', 'uses', 'unique_key')
         local state = v[1]
         local left = v[5] == '1' and v[6] and keeps_key(q, id, v[6])
         if left and not forced then
-            call('ZADD', q.finished_key, sw.digits(q.now + left - q.retention_ms), id)
+            call('ZADD', q.finished_key, is_excess and q.now_text or sw.digits(q.now + left - q.retention_ms), id)
         elseif not sw.is_task(state) or (sw.TERMINAL[state] and (forced or not sw.has_unsettled(q, id))) then
             doomed[#doomed + 1] = id
             keys[#keys + 1] = q.task_prefix .. id
@@ -81,15 +82,13 @@ function sw.delete_overdue(q, limit)
     if q.max_finished == 0 then return 0 end
     local excess = call('ZCARD', q.finished_key) - q.max_finished
     if excess <= 0 then return 0 end
-    return sw.delete_ended(q, call('ZRANGE', q.finished_key, 0, math.min(excess, limit) - 1))
+    return sw.delete_ended(q, call('ZRANGE', q.finished_key, 0, math.min(excess, limit) - 1), false, true)
 end
 
 -- Called by tick's clean-up: forgets what the queue no longer uses, so that its calls cost what those of a plain queue cost.
 function sw.drop_unused_flags(q)
     if q.has_lanes and call('EXISTS', q.lanes_key, q.closed_key, q.prefix .. 'class', q.prefix .. 'class_work') == 0 then
-        sw.drop_flag(q, 'has_lanes')
-        -- What it still has are lanes without work.
-        call('UNLINK', sw.work_key(q, '', ''))
+        if sw.drop_groups(q) then sw.drop_flag(q, 'has_lanes') end
     end
     if q.is_fair then
         sw.forget_tenants(q)

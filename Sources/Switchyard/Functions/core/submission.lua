@@ -46,6 +46,10 @@ local ids, keys, starts, ends, lanes, specials, requests, all = {}, {}, {}, {}, 
 -- Positions in a task's part of `all`, after that of its key.
 local TAG_AT, PRIORITY_AT = 2, 4
 
+-- Looked up once instead of for each task.
+local check_id, place, digits, LEVEL = sw.check_id, sw.place, sw.digits, sw.LEVEL
+local most_tasks, most_bytes = sw.MAX_TASKS_PER_CALL, sw.MAX_VALUE_BYTES
+
 local function special_of(i)
     local t = specials[i]
     if not t then
@@ -60,11 +64,15 @@ local function append(at, name, value)
     return at + 2
 end
 
--- Completes task `i`, whose part of the list ends at `at`: its lane, its batch and what its end concerns. Returns where the part
--- ends now, or nil and what is wrong.
-local function close(q, i, at, batch)
+-- Completes task `i`, whose part of the list ends at `at` and whose values have `bytes`: its lane, its batch and what its end
+-- concerns. Returns where the part ends now, or nil and what is wrong.
+local function close(q, i, at, batch, bytes)
     local t = specials[i]
     lanes[i] = false
+    if bytes > most_bytes then
+        return nil, 'a task holds at most ' .. most_bytes .. ' bytes, and this one is longer'
+    end
+    if at - starts[i] > MOST_FIELDS then return nil, 'a task has at most ' .. MOST_FIELDS / 2 .. ' arguments' end
     if batch then at = append(at, 'batch', batch) end
     if t then
         if t.selects_lane then
@@ -129,19 +137,20 @@ function sw.read_tasks(q, args, first, batch)
     if size % 2 == 1 then
         return nil, sw.bad('arguments come in pairs of name and value, found ' .. size .. ' of them')
     end
-    local prefix, now, most = q.task_prefix, q.now_text, sw.MAX_VALUE_BYTES
+    -- What the loop uses for each pair is local, where Lua finds it soonest.
+    local all, starts, opaque, prefix, now = all, starts, OPAQUE, q.task_prefix, q.now_text
     local at, n, id, bytes, total, has_special, seen, problem = 0, 0, nil, 0, 0, false, nil, nil
     for i = first, size, 2 do
         local name, value = args[i], args[i + 1]
         if name == 'task' then
             if n > 0 then
-                at, problem = close(q, n, at, batch)
+                at, problem = close(q, n, at, batch, bytes)
                 if not at then return nil, sw.bad('task ' .. id .. ': ' .. problem) end
                 if specials[n] then has_special = true end
             end
-            local wrong = sw.check_id(value)
+            local wrong = check_id(value)
             if wrong then return nil, wrong end
-            if n == sw.MAX_TASKS_PER_CALL then return nil, sw.bad('task: at most ' .. n .. ' tasks in one call') end
+            if n == most_tasks then return nil, sw.bad('task: at most ' .. n .. ' tasks in one call') end
             if n > 0 then
                 seen = seen or { [id] = true }
                 if seen[value] then return nil, sw.bad('task: ' .. value .. ' is named twice in one call') end
@@ -156,29 +165,23 @@ function sw.read_tasks(q, args, first, batch)
         else
             local length = #value
             bytes = bytes + length
-            if bytes > most then
-                return nil, sw.bad('task ' .. id .. ': a task holds at most ' .. most .. ' bytes, and this one is longer')
-            end
-            if OPAQUE[name] and (name ~= 'payload' or length <= SHORT_VALUE or length > IN_PIECES) then
+            if opaque[name] and (name ~= 'payload' or length <= SHORT_VALUE or length > IN_PIECES) then
                 all[at + 1], all[at + 2] = name, value
                 at = at + 2
             elseif name == 'request' then
                 requests[n] = value
                 -- A token equal to the id is what a generated id needs, and is not worth its bytes.
                 if value ~= id then at = append(at, name, value) end
-            elseif name == 'priority' and sw.LEVEL[value] then
+            elseif name == 'priority' and LEVEL[value] then
                 all[starts[n] + PRIORITY_AT] = value
             else
                 at, problem = read_argument(n, at, name, value)
                 if not at then return nil, sw.bad('task ' .. id .. ': ' .. problem) end
             end
-            if at - starts[n] > MOST_FIELDS then
-                return nil, sw.bad('task ' .. id .. ': a task has at most ' .. MOST_FIELDS / 2 .. ' arguments')
-            end
         end
     end
     if n == 0 then return nil, sw.bad('task: missing') end
-    at, problem = close(q, n, at, batch)
+    at, problem = close(q, n, at, batch, bytes)
     if not at then return nil, sw.bad('task ' .. id .. ': ' .. problem) end
     if specials[n] then has_special = true end
     if total + bytes > sw.MAX_CALL_BYTES then
@@ -200,6 +203,9 @@ end
 function sw.new_task(i)
     return ids[i], keys[i], lanes[i], specials[i], requests[i]
 end
+
+-- The ids of the tasks that were read: a list that every call uses again.
+sw.new_ids = ids
 
 -- How many of the `n` tasks that were read exist.
 function sw.count_existing(n)
@@ -241,14 +247,14 @@ function sw.plan_task(c, i, batch, tag, lived, awaited)
     local q, id, start, last, lane, t = c.q, ids[i], starts[i], ends[i], lanes[i], specials[i]
     local priority = all[start + PRIORITY_AT]
     if q.is_fair then tag = sw.start_tag(c, priority, t and t.fairness_key or '', t and t.fairness_weight) end
-    all[start + TAG_AT] = sw.digits(tag)
+    all[start + TAG_AT] = digits(tag)
     if t and t.unique_key then
         c.takes[#c.takes + 1] = t.unique_key
         c.takes[#c.takes + 1] = id
     end
     local waits = t and t.waits and #t.waits > 0
     if not (t and (t.broken or t.due) or waits or lived or awaited) then
-        sw.add_to_line(c, id, sw.place(q, priority, tag), all, start, last, batch, lane, priority)
+        sw.add_to_line(c, id, place(q, priority, tag), all, start, last, batch, lane, priority)
         return true
     end
     local fields = { unpack(all, start + 1, last) }
@@ -305,11 +311,14 @@ function sw.plan_one(c, pairs_)
     local problem = t and sw.check_dependencies(q, 1)
     if problem then return sw.bad('task ' .. ids[1] .. ': ' .. problem), false end
     if t and t.unique_key and sw.holder_of_key(q, t) then return nil, false end
+    local claims = call('EXISTS', q.claims_key) == 1 and sw.read_claims(q, 1)
+    if claims and (claims.ids[1] or claims.keys[1]) then return nil, false end
     local length = sw.length(q)
     if length + 1 > q.max_queue_length then
         return redis.error_reply('QUEUEFULL queue ' .. q.name .. ' holds ' .. length .. ' tasks, its limit'), false
     end
     sw.ensure_uses(q, n)
+    for _, entry in ipairs(claims and claims.breaks or {}) do c.breaks[#c.breaks + 1] = entry end
     sw.plan_task(c, 1, nil, sw.time_tag(q, 0), sw.lived_before(1))
     return nil, true
 end

@@ -29,7 +29,11 @@ local indexes, n_indexes, touched, n_touched = {}, 0, {}, 0
 local leases, n_leases, touched_leases, n_touched_leases = {}, 0, {}, 0
 
 local stat_names, stat_counts, n_stats = {}, {}, 0
+
+-- What is published, a text for each. Of most moves the texts differ by the id only, and are made at once: tasks that enter the
+-- queue, that start for the first time, and that complete at the first attempt.
 local events, n_events, results, n_results = {}, 0, {}, 0
+local entered, n_entered, started, n_started, completed, n_completed = {}, 0, {}, 0, {}, 0
 
 local function index(name)
     local o = indexes[name]
@@ -125,6 +129,7 @@ local function reset()
         o.n_del, o.n_set, o.touched = 0, 0, false
     end
     n_new, n_done, n_moves, n_cleared, n_touched, n_touched_leases, n_stats, n_events, n_results = 0, 0, 0, 0, 0, 0, 0, 0, 0
+    n_entered, n_started, n_completed = 0, 0, 0
     if n_indexes > 2000 or not PENDING then
         indexes, n_indexes = {}, 0
         PENDING, LEASES, FINISHED = index('pending'), index('leases'), index('finished')
@@ -165,6 +170,8 @@ end
 -- Whether a feature has made its table `name`.
 function sw.has(c, name) return rawget(c, name) ~= nil end
 
+local MAY_BEGIN = sw.MAY.pending
+
 local function refuse(id, from, to)
     error('switchyard: task ' .. id .. ' cannot go from ' .. from .. ' to ' .. to)
 end
@@ -185,15 +192,15 @@ function sw.add_to_line(c, id, place, list, first, last, batch, lane, priority)
     add[k + 1], add[k + 2], o.n_add = place, id, k + 2
     if lane or c.q.aging_ms > 0 then count_in_line(c.q, lane, priority, 1) end
     if batch then sw.count_in_batch(c, batch, nil, 'pending') end
-    n_events = n_events + 1
-    events[n_events] = id .. ' pending 0'
+    n_entered = n_entered + 1
+    entered[n_entered] = id
 end
 
 -- Plans that `worker` takes a pending task out of its line: it starts, or (deadline '0') is assigned.
 --   fields   pairs of its hash, without the state
 --   entry    the lease, for attempts:<worker>
 function sw.hand_out(c, worker, id, to, lease_end, entry, fields, attempt, batch, lane, priority)
-    if not sw.MAY.pending[to] then refuse(id, 'pending', to) end
+    if not MAY_BEGIN[to] then refuse(id, 'pending', to) end
     local n = n_moves + 1
     ids[n], states[n], hashes[n], n_moves = id, to, fields, n
     local o = PENDING
@@ -215,8 +222,12 @@ function sw.hand_out(c, worker, id, to, lease_end, entry, fields, attempt, batch
         if lane then sw.note_running(c, lane, id, true) end
     end
     if batch then sw.count_in_batch(c, batch, 'pending', to) end
-    n_events = n_events + 1
-    events[n_events] = id .. ' ' .. to .. ' ' .. attempt
+    if attempt == '1' and to == 'running' then
+        n_started = n_started + 1
+        started[n_started] = id
+    else
+        sw.tell_event(id .. ' ' .. to .. ' ' .. attempt)
+    end
 end
 
 -- Plans that a running task of `worker` completes. Its lease says enough: the hash need not be read.
@@ -239,8 +250,12 @@ function sw.complete(c, worker, id, attempt, result, exit_code, batch, lane)
     o.del[k], o.n_del = id, k
     if lane then sw.note_running(c, lane, id, false) end
     if batch then sw.count_in_batch(c, batch, 'running', 'completed') end
-    n_results = n_results + 1
-    results[n_results] = id .. ' completed ' .. attempt
+    if attempt == '1' then
+        n_completed = n_completed + 1
+        completed[n_completed] = id
+    else
+        tell_result(id .. ' completed ' .. attempt)
+    end
 end
 
 -- Plans any move of `task` (sw.read; or a new one, whose state is nil). Its fields then say what will be.
@@ -395,6 +410,12 @@ function sw.planned_lanes(worker)
     return found
 end
 
+-- Whether this call puts tasks into the line of `lane`.
+function sw.enters_line(lane)
+    local o = indexes['pending:' .. lane]
+    return o and o.touched and o.n_add > 0
+end
+
 -- For each line into which this call puts tasks: its lane ('': none), and how many tasks come.
 function sw.planned_lines()
     local lines
@@ -446,7 +467,7 @@ sw.add_to_stat = add_to_stat
 
 -- Writes the hash of a task that completes. Returns whether there was one: all but the state are new fields of the hash of a running
 -- task, and if the state is new too, the hash was gone.
-function sw.write_done(key, now, result, code)
+local function write_done(key, now, result, code)
     if code then
         if result then
             return pcall_redis('HSET', key, 'state', 'completed', 'finished_at', now, 'exit_code', code, 'result', result) == 3
@@ -457,6 +478,8 @@ function sw.write_done(key, now, result, code)
     end
     return pcall_redis('HSET', key, 'state', 'completed', 'finished_at', now) == 1
 end
+
+sw.write_done = write_done
 
 -- Writes the hashes of all that moves. This is where a task's state is written. A hash that exists may have been replaced by
 -- something else since it was last read: then there is no such task, and nothing to be written.
@@ -469,14 +492,22 @@ local function write_hashes(c)
     end
     for i = 1, n_done do
         local id = done_ids[i]
-        if not sw.write_done(prefix .. id, now, done_results[i], done_codes[i]) then c.vanished[id] = true end
+        if not write_done(prefix .. id, now, done_results[i], done_codes[i]) then c.vanished[id] = true end
     end
     for i = 1, n_moves do pcall_redis('HSET', prefix .. ids[i], 'state', states[i], unpack(hashes[i])) end
     for i = 1, n_cleared, 2 do pcall_redis('HDEL', cleared[i], unpack(cleared[i + 1])) end
 end
 
-local function lines_of(list, n)
-    return n == 1 and list[1] or table.concat(list, '\n', 1, n)
+-- Publishes what was noted, a line for each task.
+local function publish(channel, list, n)
+    if n > 0 then call('PUBLISH', channel, n == 1 and list[1] or table.concat(list, '\n', 1, n)) end
+end
+
+-- Appends to the texts of `list` those of tasks whose texts differ by the id only, as one text. Returns its new length.
+local function add_texts(list, n, ids, count, rest)
+    if count == 0 then return n end
+    list[n + 1] = (count == 1 and ids[1] or table.concat(ids, rest .. '\n', 1, count)) .. rest
+    return n + 1
 end
 
 -- The hash of a task was gone when it was written: what was written of it is removed again.
@@ -494,6 +525,7 @@ local function commit_features(c)
         for i = 1, #list, 2 do pcall_redis('HSET', c.q.task_prefix .. list[i], unpack(list[i + 1])) end
     end
     for _, key in ipairs(rawget(c, 'kept') or NONE) do call('PERSIST', key) end
+    if sw.has(c, 'breaks') then sw.break_stages(c.q, c) end
     if sw.has(c, 'dropped') then sw.commit_dropped(c) end
     if sw.has(c, 'batches') then sw.commit_batches(c) end
     if sw.has(c, 'tags') then sw.commit_tags(c) end
@@ -579,8 +611,9 @@ function sw.commit(c)
     if c.is_general then commit_general(c, has_lane) elseif has_lane then commit_lanes(c) end
     if c.pull then sw.commit_pull(c, c.pull) end
     if c.is_general and sw.has(c, 'awake') then sw.commit_wake(c) end
-    if n_results > 0 then call('PUBLISH', q.results_key, lines_of(results, n_results)) end
-    if n_events > 0 then call('PUBLISH', q.events_key, lines_of(events, n_events)) end
+    publish(q.results_key, results, add_texts(results, n_results, completed, n_completed, ' completed 1'))
+    local n = add_texts(events, n_events, entered, n_entered, ' pending 0')
+    publish(q.events_key, events, add_texts(events, n, started, n_started, ' running 1'))
     if not c.is_general then return end
     for _, message in ipairs(rawget(c, 'control') or NONE) do
         call('PUBLISH', q.prefix .. 'control:' .. message[1], message[2])

@@ -227,6 +227,31 @@ function sw.release(c, task, fields)
     sw.move(c, task, 'pending', fields, opts)
 end
 
+-- Whether there is no task `id`, and none about to enter the queue with its batch: `state` is what its hash says.
+function sw.is_gone(q, id, state)
+    return not sw.is_task(state) and call('HEXISTS', q.claims_key, id) == 0
+end
+
+-- Called by the reconciler: the hash of task `id` is gone. Those that depend on it hear of it by ticks.
+function sw.note_gone(q, id)
+    if not sw.has_dependents(q, id) or not sw.is_gone(q, id, call('HGET', q.task_prefix .. id, 'state')) then return end
+    sw.ensure(q, 'has_holds')
+    sw.write_config(q)
+    sw.derived('RPUSH', q.prefix .. 'cascade', id)
+end
+
+-- Called by the reconciler: sees whether one of the tasks that `id` waits for is gone.
+function sw.check_awaited(q, id)
+    local others, keys = {}, {}
+    for other in string.gmatch(call('HGET', q.task_prefix .. id, 'depends_on') or '', '[^,]+') do
+        others[#others + 1], keys[#keys + 1] = other, q.task_prefix .. other
+    end
+    if #keys == 0 or call('EXISTS', unpack(keys)) == #keys then return end
+    for _, other in ipairs(others) do
+        if call('ZSCORE', q.prefix .. 'dependents:' .. other, id) then sw.note_gone(q, other) end
+    end
+end
+
 -- Called by tick: goes on with ended tasks whose dependents were too many for one call, up to `budget` of these; one that has
 -- none left counts as one. Returns how many.
 function sw.plan_cascade(c, budget)
@@ -234,7 +259,11 @@ function sw.plan_cascade(c, budget)
     while left > 0 and n < #ids do
         n = n + 1
         local state, settled = call('HGET', c.q.task_prefix .. ids[n], 'state'), 0
-        if sw.TERMINAL[state] then settled = settle_task(c, ids[n], state, left) end
+        if sw.TERMINAL[state] then
+            settled = settle_task(c, ids[n], state, left)
+        elseif sw.is_gone(c.q, ids[n], state) then
+            settled = settle_task(c, ids[n], 'gone', left)
+        end
         left = left - math.max(settled, 1)
     end
     if n > 0 then c.cascaded[1] = n end

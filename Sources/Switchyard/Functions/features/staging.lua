@@ -71,7 +71,7 @@ function sw.read_claims(q, n, own)
     return found
 end
 
--- Called by the submission that takes what closed stages claim, when everything is checked.
+-- Called by the submission that takes what closed stages claim, when everything is checked; and by commit, for one task.
 function sw.break_stages(q, claims)
     for _, entry in ipairs(claims.breaks) do break_stage(q, entry[1], entry[2]) end
 end

@@ -35,20 +35,6 @@ local function add_workers(q, rank, by_class)
     return #workers == WORKERS_PER_PAGE and rank + WORKERS_PER_PAGE or nil
 end
 
--- The classes to match with lanes: those of registered workers, and the expected one.
-local function names_of(q, expected)
-    local names = {}
-    for _, class in ipairs(sw.classes_of(q)) do
-        if class ~= '' or call('ZCARD', q.prefix .. 'workers') > call('HLEN', q.prefix .. 'class') then
-            names[#names + 1] = class
-        end
-        if class == expected then expected = nil end
-    end
-    if expected then names[#names + 1] = expected end
-    table.sort(names)
-    return names
-end
-
 local function demand(keys, args)
     local q, failure = sw.open(keys)
     if not q then return failure end
@@ -64,12 +50,17 @@ local function demand(keys, args)
         local following = add_workers(q, tonumber(at), by_class)
         if following then return { lanes, by_class, 'workers ' .. following } end
     end
-    local names, c = names_of(q, head.class), sw.changes(q)
+    local c, classes, expected = sw.changes(q), sw.classes_of(q), head.class
+    local has_plain = call('ZCARD', q.prefix .. 'workers') > call('HLEN', q.prefix .. 'class')
+    for _, class in ipairs(classes) do
+        if class == expected and (class ~= '' or has_plain) then expected = nil end
+    end
     local function add(lane, count)
         local entry = { lane == '' and '' or sw.parse_name(lane).base, count }
-        for _, name in ipairs(names) do
-            if sw.serves(name, lane) then entry[#entry + 1] = name end
+        for _, class in ipairs(sw.audience_of(q, lane)) do
+            if class ~= '' or has_plain then entry[#entry + 1] = class end
         end
+        if expected and sw.could_serve(expected, lane) then entry[#entry + 1] = expected end
         lanes[#lanes + 1] = entry
     end
     if section == 'workers' then
@@ -77,7 +68,7 @@ local function demand(keys, args)
         at = ''
     end
     if not q.has_lanes then return { lanes, by_class, '' } end
-    local limit = math.max(1, math.floor(PAIRS_PER_PAGE / math.max(1, #names)))
+    local limit = math.max(1, math.floor(PAIRS_PER_PAGE / #classes))
     local found = call('ZRANGEBYLEX', q.prefix .. 'lane_names', at == '' and '-' or '(' .. at, '+', 'LIMIT', 0, limit)
     for _, lane in ipairs(found) do
         local count = call('ZCARD', q.prefix .. sw.line_of(lane))

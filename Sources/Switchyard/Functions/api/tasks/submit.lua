@@ -21,7 +21,7 @@
 --             nothing is written, except that QUEUEFULL is counted
 
 -- The replies are rows that every call uses again: they are read out before the next begins.
-local rows = {}
+local rows, new_ids = {}, sw.new_ids
 
 local function row(i, id, state, woken, position, kind)
     local reply = rows[i]
@@ -161,11 +161,12 @@ end
 local function add(q, head, n, has_special, lived, is_busy, is_new)
     if has_special then sw.ensure_uses(q, n) end
     local c, added, tag, woken = sw.changes(q), head.batch and {}, sw.time_tag(q, 0), 0
+    local plan_task, ready = sw.plan_task, ready
     for i = 1, n do
         ready[i] = false
         if not is_new or is_new(i) then
             if added then added[#added + 1] = (sw.new_task(i)) end
-            ready[i] = sw.plan_task(c, i, head.batch, tag + i - 1, lived[i])
+            ready[i] = plan_task(c, i, head.batch, tag + i - 1, lived[i])
         end
     end
     if not is_busy then
@@ -181,7 +182,14 @@ local function add(q, head, n, has_special, lived, is_busy, is_new)
     return woken
 end
 
-local function reply_to(q, head, n, woken, repeated)
+local function reply_to(q, head, n, has_special, woken, repeated)
+    if not has_special and repeated == NONE_REPEATED and not head.is_repeated and head.position ~= '1' and not head.stage then
+        for i = 1, n do
+            replies[i] = row(i, new_ids[i], 'pending', i <= woken and 'woken' or 'queued', -1, 'new')
+        end
+        replies[n + 1] = nil
+        return replies
+    end
     local rank = 0
     for i = 1, n do
         local id, _, lane, t = sw.new_task(i)
@@ -284,7 +292,7 @@ local function submit(keys, args)
         end
         woken = add(q, head, n, has_special, lived, is_busy, is_new)
     end
-    return reply_to(q, head, n, woken, repeated)
+    return reply_to(q, head, n, has_special, woken, repeated)
 end
 
 redis.register_function{ function_name = 'switchyard_submit', callback = submit }
