@@ -25,7 +25,7 @@ enum ExitStatus: Int32, Sendable, CaseIterable {
     init(code: String, isAway: Bool) {
         self =
             switch code {
-            case "QueueFull": .queueFull
+            case "QueueFull", "QueueDraining": .queueFull
             case "TaskNotFound", "WorkerNotFound": .notFound
             case "TaskExists", "InvalidStateTransition": .conflict
             case "NoWorkers": .noWorkers

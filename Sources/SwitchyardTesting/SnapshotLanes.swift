@@ -113,7 +113,9 @@ extension Snapshot {
                 let isFound = groupsOfLane[lane, default: []].contains { group in
                     sortedSet("work:" + group)[lane]! <= first && groups[group].map { $0 <= first } == true
                 }
-                if !isFound { found.append("class “\(name)” does not find lane \(lane), whose first task is at \(first)") }
+                if !isFound {
+                    found.append("class “\(name)” does not find lane \(lane), whose first task is at \(first)")
+                }
             }
         }
         for name in ids("serves:").sorted() {

@@ -14,7 +14,7 @@ import Testing
         #expect(drained["draining"] == true)
         #expect(drained["paused"] == false)
         let refused = try await world.ask(.POST, "/scheduler/task?queue=\(queue)", json: "{}")
-        refused.expectProblem(429, code: "QueueFull")
+        refused.expectProblem(409, code: "QueueDraining")
         #expect(refused["message"].string?.contains("draining") == true)
         #expect(try await world.worker(queue).pull(max: 1, holding: 0).count == 1)
         _ = try await world.ask(.POST, "/scheduler/queue/\(queue)/pause")

@@ -5,6 +5,7 @@ import RedisClient
 /// worker or the field, what was expected and what was found.
 public enum SchedulerError: Error, Sendable, Equatable {
     case queueFull(message: String)
+    case queueDraining(message: String)
     case taskNotFound(message: String)
     case taskExists(message: String)
     case noWorkers(message: String)
@@ -20,6 +21,7 @@ public enum SchedulerError: Error, Sendable, Equatable {
     public var code: String {
         switch self {
         case .queueFull: "QueueFull"
+        case .queueDraining: "QueueDraining"
         case .taskNotFound: "TaskNotFound"
         case .taskExists: "TaskExists"
         case .noWorkers: "NoWorkers"
@@ -32,7 +34,7 @@ public enum SchedulerError: Error, Sendable, Equatable {
 
     public var message: String {
         switch self {
-        case .queueFull(let message), .taskNotFound(let message), .taskExists(let message),
+        case .queueFull(let message), .queueDraining(let message), .taskNotFound(let message), .taskExists(let message),
             .noWorkers(let message), .workerNotFound(let message), .invalidStateTransition(let message, _),
             .invalidInput(_, let message), .internal(let message, _):
             message
@@ -58,6 +60,7 @@ public enum SchedulerError: Error, Sendable, Equatable {
         let text = String(error.message.drop { $0 != " " }.dropFirst())
         switch error.code {
         case "QUEUEFULL": self = .queueFull(message: text)
+        case "QUEUEDRAINING": self = .queueDraining(message: text)
         case "TASKNOTFOUND": self = .taskNotFound(message: text)
         case "TASKEXISTS": self = .taskExists(message: text)
         case "NOWORKERS": self = .noWorkers(message: text)

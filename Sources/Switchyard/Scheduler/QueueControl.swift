@@ -42,7 +42,7 @@ extension SchedulerHandle {
 
     /// Gives out no more tasks; those that run go on.
     public func pause() async throws { try await configure([("paused", 1)]) }
-    /// Takes no more tasks; those that it has are given out. New ones are refused with `queueFull`.
+    /// Takes no more tasks; those that it has are given out. New ones are refused with `queueDraining`.
     public func drain() async throws { try await configure([("draining", 1)]) }
     /// Gives out and takes tasks again.
     public func resume() async throws { try await configure([("paused", 0), ("draining", 0)]) }

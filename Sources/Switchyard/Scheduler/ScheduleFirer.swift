@@ -50,7 +50,7 @@ struct ScheduleFirer {
             try await fire(schedule, due: due, now: now)
         } catch let error as SchedulerError {
             switch error {
-            case .queueFull, .internal(_, redisAway: true): throw error
+            case .queueFull, .queueDraining, .internal(_, redisAway: true): throw error
             default: break
             }
             log(.error, "a schedule cannot fire, and is put off for an hour", schedule.id, error.message)

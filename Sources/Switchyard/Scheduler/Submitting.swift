@@ -40,7 +40,7 @@ extension SchedulerHandle {
     }
 
     /// Adds a task. Repeating it after a lost reply adds it once.
-    /// - Throws: `queueFull`, `taskExists`, `noWorkers`, `invalidInput`.
+    /// - Throws: `queueFull`, `queueDraining`, `taskExists`, `noWorkers`, `invalidInput`.
     public func addTask(_ task: QueuedTask, rejectIfNoWorkers: Bool = false) async throws -> Submission {
         let added = try await addTasks([task], rejectIfNoWorkers: rejectIfNoWorkers, wantsPosition: true)
         guard let submission = added.first else {

@@ -74,7 +74,7 @@ extension API {
         } catch SchedulerError.taskExists(let message) where identity != nil {
             throw Problem(
                 .conflict, code: "TaskExists",
-                "\(message), submitted by another request: an Idempotency-Key belongs to one request body",
+                "\(message), submitted by another request (one with another Idempotency-Key)",
                 field: "Idempotency-Key")
         } catch SchedulerError.queueFull(let message) {
             var problem = Problem(.queueFull(message: message))

@@ -37,7 +37,7 @@ struct Problem: Error {
             switch error {
             case .queueFull: .tooManyRequests
             case .taskNotFound, .workerNotFound: .notFound
-            case .taskExists, .invalidStateTransition: .conflict
+            case .queueDraining, .taskExists, .invalidStateTransition: .conflict
             case .noWorkers: .serviceUnavailable
             case .invalidInput: .badRequest
             case .internal(_, let redisAway): redisAway ? .serviceUnavailable : .internalServerError
@@ -57,6 +57,7 @@ struct Problem: Error {
     private var title: String {
         switch code {
         case "QueueFull": "The queue is full"
+        case "QueueDraining": "The queue takes no new tasks"
         case "TaskNotFound": "There is no such task"
         case "TaskExists": "The task exists already"
         case "NoWorkers": "There is no worker"

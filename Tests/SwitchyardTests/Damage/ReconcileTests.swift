@@ -78,7 +78,9 @@ struct ReconcileTests {
             }
             for n in 0..<count { try await queue.call("cancel", "task", "t\(n)") }
             func inIndexes() async throws -> [String] {
-                try await queue.snapshot().contents.keys.filter { $0 == "work" || $0.hasPrefix("work:") || $0.hasPrefix("serves:") }.sorted()
+                try await queue.snapshot().contents.keys.filter { name in
+                    name == "work" || name.hasPrefix("work:") || name.hasPrefix("serves:")
+                }.sorted()
             }
             #expect(try await inIndexes() != [])
             #expect(try await queue.reconcileAll(limit: 7) == 0)

@@ -46,7 +46,7 @@ import Testing
         try await TestQueue.run { queue in
             for id in 0..<250 { try await queue.submit("t\(id)") }
             try await queue.handle.drain()
-            try await expectError("QueueFull") { _ = try await queue.handle.addTask(QueuedTask(BuildRequest())) }
+            try await expectError("QueueDraining") { _ = try await queue.handle.addTask(QueuedTask(BuildRequest())) }
             _ = try await queue.worker("w", slots: 2)
             #expect(try await queue.pull("w", max: 2).count == 2)
             try await expectError("BadRequest") { try await queue.handle.purgeQueue(confirm: "other") }

@@ -115,7 +115,7 @@ struct WholeQueueTests {
             try await queue.handle.resume()
             for part in queue.parts { #expect(try await part.pull("w").count == 1) }
             try await queue.handle.drain()
-            try await expectError("QueueFull") { _ = try await queue.handle.addTask(QueuedTask(BuildRequest())) }
+            try await expectError("QueueDraining") { _ = try await queue.handle.addTask(QueuedTask(BuildRequest())) }
             try await queue.handle.purgeQueue(confirm: queue.name)
             #expect(try await queue.handle.listTasks().tasks.isEmpty)
             try await queue.handle.configure([("aging_ms", 1000)])

@@ -6,7 +6,7 @@
 -- Arguments   schedule (id), due (ms since 1970: the time that it was due), next (the time after that), skip ("1": only
 --             set the next time, because the due one was missed)
 -- Reply       the id of the new task; or null when none was made: no longer due, skipped, or its unique_key is taken
--- Errors      BADREQUEST, QUEUEFULL (the schedule stays due)
+-- Errors      BADREQUEST, QUEUEFULL, QUEUEDRAINING (the schedule stays due)
 local function fire(keys, args)
     local q, failure = sw.enter_checked(keys)
     if not q then return failure end
@@ -22,7 +22,7 @@ local function fire(keys, args)
     local c, made = sw.changes(q), false
     if head.skip ~= '1' and not sw.is_task(call('HGET', q.task_prefix .. id, 'state')) then
         if q.draining == 1 then
-            return redis.error_reply('QUEUEFULL queue ' .. q.name .. ' is draining: it takes no new tasks')
+            return redis.error_reply('QUEUEDRAINING queue ' .. q.name .. ' is draining: it takes no new tasks')
         end
         local template = call('HGET', q.prefix .. 'schedule:' .. head.schedule, 'template')
         if not template then

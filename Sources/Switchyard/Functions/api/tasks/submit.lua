@@ -17,7 +17,7 @@
 --             group_key; and unique_key with unique_for_ms
 -- Reply       for each task, in order: {id, state, "woken" or "queued", position in line from 0 or -1,
 --             "new", "repeated" or "unique": then the id is that of the equal task that was there before}
--- Errors      BADREQUEST, TASKEXISTS, QUEUEFULL (names the limit), NOWORKERS, TASKNOTFOUND (a stage that is being deleted);
+-- Errors      BADREQUEST, TASKEXISTS, QUEUEFULL (names the limit), QUEUEDRAINING, NOWORKERS, TASKNOTFOUND (a stage that is being deleted);
 --             nothing is written, except that QUEUEFULL is counted
 
 -- The replies are rows that every call uses again: they are read out before the next begins.
@@ -274,7 +274,7 @@ local function submit(keys, args)
     end
     if fresh > 0 then
         if q.draining == 1 then
-            return redis.error_reply('QUEUEFULL queue ' .. q.name .. ' is draining: it takes no new tasks')
+            return redis.error_reply('QUEUEDRAINING queue ' .. q.name .. ' is draining: it takes no new tasks')
         end
         local wrong = has_special and sw.check_dependencies(q, n, token and sw.is_staged(q, token))
         if wrong then return sw.bad(wrong) end
