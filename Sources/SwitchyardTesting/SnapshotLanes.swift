@@ -126,6 +126,12 @@ extension Snapshot {
                 found.append("class “\(name)” finds group \(group) at \(bound), which is behind \(work[group] ?? -1)")
             }
         }
+        // Where classes have come and gone, a lane may have been left behind in a group that is not its own any more.
+        if hash("config")["classes_version"] == nil {
+            for (lane, groups) in groupsOfLane where sortedSet("lanes")[lane] == nil {
+                found.append("groups \(groups) have lane \(lane), which is not open")
+            }
+        }
         if steps.isEmpty { found += unservedViolations(parsed) }
         return found
     }

@@ -7,7 +7,8 @@ import Testing
 
 @Suite struct ExitStatusTests {
     @Test(arguments: [
-        ("QueueFull", 429, 6), ("QueueDraining", 409, 6), ("TaskNotFound", 404, 5), ("TaskExists", 409, 8), ("NoWorkers", 503, 7),
+        ("QueueFull", 429, 6), ("QueueDraining", 409, 6), ("TaskNotFound", 404, 5), ("TaskExists", 409, 8),
+        ("NoWorkers", 503, 7),
         ("WorkerNotFound", 404, 5), ("InvalidStateTransition", 409, 8), ("Internal", 500, 1), ("Internal", 503, 69),
         ("BadRequest", 400, 64), ("BadRequest", 413, 64), ("MethodNotAllowed", 405, 64), ("NotFound", 404, 5),
     ])

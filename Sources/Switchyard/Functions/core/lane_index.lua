@@ -307,14 +307,9 @@ local function change_group(q, lane, class, is_add)
     if is_add then derived('ZREM', q.prefix .. 'unserved', lane) else note_unserved(q, lane) end
     local bound = derived('ZSCORE', q.lanes_key, lane)
     if not bound then return end
-    local audience = audience_of(q, lane)
-    local former = group_in(changed(q, audience, class, not is_add), lane)
+    local former = group_in(changed(q, audience_of(q, lane), class, not is_add), lane)
     if former then derived('ZREM', sw.work_key(q, former), lane) end
     add_to_group(q, lane, bound)
-    -- The group may be known to all others from a time when workers of this class were there.
-    if not is_add then return end
-    local group = group_in(audience, lane)
-    derived('ZADD', sw.serves_key(q, class), 'LT', derived('ZSCORE', q.prefix .. 'work', group), group)
 end
 
 -- Called by a pull that found `lane` in `group`, which is not its group any more.
@@ -324,8 +319,8 @@ function sw.correct_group(q, lane, group)
     if bound then add_to_group(q, lane, bound) end
 end
 
--- Forgets the groups of a class that has gone, as far as one step goes: should it come back, it is to be told of them. Lanes that
--- were left behind in one move. Returns whether all are forgotten.
+-- Forgets the groups of a class that has gone, as far as one step goes. They leave `work`, so that a lane that enters one tells all
+-- of its classes, also this one when it comes back. Lanes that were left behind in one move. Returns whether all are forgotten.
 local function forget_groups_of(q, class)
     local key = sw.serves_key(q, class)
     local groups, left = derived('ZRANGE', key, 0, LANES_PER_STEP - 1), LANES_PER_STEP

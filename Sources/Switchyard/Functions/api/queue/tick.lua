@@ -104,7 +104,7 @@ local function step(q, left)
 end
 
 local function tick(keys, args)
-    local q, failure = sw.enter_checked(keys)
+    local q, failure = sw.enter(keys)
     if not q then return failure end
     local head, tasks = sw.parse(args)
     if not head then return tasks end
