@@ -11,7 +11,7 @@ struct QueueFeatureTests {
             try await queue.register("w")
             try await queue.submit("a")
             try await queue.call("configure", "draining", "1")
-            try await expectRefusal("QUEUEFULL") { try await queue.submit("b") }
+            try await expectRefusal("QUEUEDRAINING") { try await queue.submit("b") }
             #expect(try await queue.runAll("w") == ["a"])
             try await queue.call("configure", "draining", "0")
             try await queue.submit("b")

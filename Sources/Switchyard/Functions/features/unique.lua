@@ -1,13 +1,17 @@
 -- Unique tasks: while a task with a unique_key has not ended (and for unique_for_ms after it has completed), an equal
 -- submission returns that task instead of building it twice. `unique:<key>` is its id.
 
--- The task that already has the key of `t`, as id and state; or nil.
-function sw.holder_of_key(q, t)
-    local id = call('GET', q.prefix .. 'unique:' .. t.unique_key)
+-- The task `id`, which a unique key names (false: none), as id and state; or nil if it holds the key no more.
+function sw.holder(q, id)
     local state = id and call('HGET', q.task_prefix .. id, 'state')
     if not sw.is_task(state) then return nil end
     if sw.TERMINAL[state] and state ~= 'completed' then return nil end
     return id, state
+end
+
+-- The task that already has the key of `t`, as id and state; or nil.
+function sw.holder_of_key(q, t)
+    return sw.holder(q, call('GET', q.prefix .. 'unique:' .. t.unique_key))
 end
 
 -- Called by commit.
@@ -15,15 +19,16 @@ end
 --   c.gives   { key, id, unique_for_ms or nil }: keys to give up, at once or later
 function sw.commit_unique(c)
     local prefix = c.q.prefix .. 'unique:'
-    local takes = rawget(c, 'takes') or {}
-    for i = 1, #takes, 2 do call('SET', prefix .. takes[i], takes[i + 1]) end
-    for _, entry in ipairs(rawget(c, 'gives') or {}) do
-        if pcall_redis('GET', prefix .. entry[1]) == entry[2] then
-            if entry[3] then
-                call('PEXPIRE', prefix .. entry[1], entry[3])
-            else
-                call('DEL', prefix .. entry[1])
-            end
+    local takes, gives, pairs_, keys, gone = rawget(c, 'takes') or {}, rawget(c, 'gives') or {}, {}, {}, {}
+    for i = 1, #takes, 2 do pairs_[i], pairs_[i + 1] = prefix .. takes[i], takes[i + 1] end
+    if #pairs_ > 0 then call('MSET', unpack(pairs_)) end
+    if #gives == 0 then return end
+    for i, entry in ipairs(gives) do keys[i] = prefix .. entry[1] end
+    local holders = call('MGET', unpack(keys))
+    for i, entry in ipairs(gives) do
+        if holders[i] == entry[2] then
+            if entry[3] then call('PEXPIRE', keys[i], entry[3]) else gone[#gone + 1] = keys[i] end
         end
     end
+    if #gone > 0 then call('DEL', unpack(gone)) end
 end

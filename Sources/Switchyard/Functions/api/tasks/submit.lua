@@ -104,15 +104,20 @@ end
 
 -- Finds the tasks whose unique_key is taken: t.same_as, t.same_state. Returns how many.
 local function find_equals(q, n, repeated, claims)
-    local taken, count = {}, 0
+    local taken, count, asked, keys = {}, 0, {}, {}
     for i = 1, n do
-        local id, _, _, t = sw.new_task(i)
+        local _, _, _, t = sw.new_task(i)
         if t and t.unique_key and not repeated[i] then
-            t.same_as, t.same_state = taken[t.unique_key] or claims.keys[i], 'pending'
-            if not t.same_as then t.same_as, t.same_state = sw.holder_of_key(q, t) end
-            if t.same_as == id then t.same_as = nil end
-            if t.same_as then count = count + 1 else taken[t.unique_key] = id end
+            asked[#asked + 1], keys[#keys + 1] = t, q.prefix .. 'unique:' .. t.unique_key
         end
+    end
+    if #asked == 0 then return 0 end
+    local holders = call('MGET', unpack(keys))
+    for k, t in ipairs(asked) do
+        t.same_as, t.same_state = taken[t.unique_key] or claims.keys[t.at], 'pending'
+        if not t.same_as then t.same_as, t.same_state = sw.holder(q, holders[k]) end
+        if t.same_as == t.task then t.same_as = nil end
+        if t.same_as then count = count + 1 else taken[t.unique_key] = t.task end
     end
     return count
 end
