@@ -1,4 +1,3 @@
-import Crypto
 import Foundation
 import NIOCore
 import RedisClient
@@ -188,15 +187,13 @@ extension QueueFunctions {
     /// The name of a stage is derived from what is staged, so that the same submission, made again after its replica died,
     /// takes over what stands there.
     private static func stageToken(of tasks: [QueuedTask]) -> String {
-        var hash = SHA256()
+        var digest = ContentDigest()
         for task in tasks {
             var content = task
             content.requestToken = nil
-            for argument in content.submission { hash.update(data: Data("\(argument)\n".utf8)) }
+            for argument in content.submission { digest.update("\(argument)\n") }
         }
-        return hash.finalize().prefix(16).map { byte in
-            String(byte >> 4, radix: 16) + String(byte & 15, radix: 16)
-        }.joined()
+        return digest.hex
     }
 
     /// The tasks in `order`, cut into parts that one call takes.

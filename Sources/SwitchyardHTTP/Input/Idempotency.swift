@@ -1,4 +1,3 @@
-import Crypto
 import Foundation
 import HTTPTypes
 import Hummingbird
@@ -20,8 +19,8 @@ struct Idempotency {
         guard (1...255).contains(key.utf8.count), key.utf8.allSatisfy({ (0x20...0x7E).contains($0) }) else {
             throw Problem.badRequest(field, "expected 1 to 255 printable ASCII characters, found \(Name.shown(key))")
         }
-        keyDigest = Self.digest("\(queue)\n\(key)")
-        token = Self.digest("\(key)\n\(body.canonical.text)")
+        keyDigest = ContentDigest("\(queue)\n\(key)").hex
+        token = ContentDigest("\(key)\n\(body.canonical.text)").hex
     }
 
     func taskID(_ index: Int?) -> String {
@@ -29,13 +28,6 @@ struct Idempotency {
         return index == 0 ? "idem-\(keyDigest)" : "idem-\(keyDigest)-\(index)"
     }
     var batchID: String { "idem-\(keyDigest)" }
-
-    /// 128 bits in hexadecimal.
-    private static func digest(_ text: String) -> String {
-        SHA256.hash(data: Data(text.utf8)).prefix(16).map { byte in
-            String(byte >> 4, radix: 16) + String(byte & 15, radix: 16)
-        }.joined()
-    }
 }
 
 /// The W3C trace context of a request, if it has a valid one. An invalid one is dropped, as that standard asks.

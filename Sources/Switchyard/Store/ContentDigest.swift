@@ -1,0 +1,100 @@
+/// SHA-256 (FIPS 180-4) of bytes that come in pieces, cut to 128 bits: a name for a content.
+///
+/// It names what a client sends again: the tasks of an idempotency key, the parts of a batch. It keeps no secret. The library that
+/// has it (swift-crypto) builds BoringSSL, a third of the time that a fresh clone takes.
+package struct ContentDigest {
+    private static let constants: [UInt32] = [
+        0x428a_2f98, 0x7137_4491, 0xb5c0_fbcf, 0xe9b5_dba5, 0x3956_c25b, 0x59f1_11f1, 0x923f_82a4, 0xab1c_5ed5,
+        0xd807_aa98, 0x1283_5b01, 0x2431_85be, 0x550c_7dc3, 0x72be_5d74, 0x80de_b1fe, 0x9bdc_06a7, 0xc19b_f174,
+        0xe49b_69c1, 0xefbe_4786, 0x0fc1_9dc6, 0x240c_a1cc, 0x2de9_2c6f, 0x4a74_84aa, 0x5cb0_a9dc, 0x76f9_88da,
+        0x983e_5152, 0xa831_c66d, 0xb003_27c8, 0xbf59_7fc7, 0xc6e0_0bf3, 0xd5a7_9147, 0x06ca_6351, 0x1429_2967,
+        0x27b7_0a85, 0x2e1b_2138, 0x4d2c_6dfc, 0x5338_0d13, 0x650a_7354, 0x766a_0abb, 0x81c2_c92e, 0x9272_2c85,
+        0xa2bf_e8a1, 0xa81a_664b, 0xc24b_8b70, 0xc76c_51a3, 0xd192_e819, 0xd699_0624, 0xf40e_3585, 0x106a_a070,
+        0x19a4_c116, 0x1e37_6c08, 0x2748_774c, 0x34b0_bcb5, 0x391c_0cb3, 0x4ed8_aa4a, 0x5b9c_ca4f, 0x682e_6ff3,
+        0x748f_82ee, 0x78a5_636f, 0x84c8_7814, 0x8cc7_0208, 0x90be_fffa, 0xa450_6ceb, 0xbef9_a3f7, 0xc671_78f2,
+    ]
+
+    private var state: [UInt32] = [
+        0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19,
+    ]
+    /// Bytes that do not fill a block of 64 yet.
+    private var rest: [UInt8] = []
+    private var length: UInt64 = 0
+    private var schedule = [UInt32](repeating: 0, count: 64)
+
+    package init() {}
+
+    /// Of one text.
+    package init(_ text: String) { update(text) }
+
+    package mutating func update(_ text: String) {
+        var text = text
+        text.withUTF8 { bytes in
+            var at = 0
+            while at < bytes.count, !rest.isEmpty || bytes.count - at < 64 {
+                append(bytes[at])
+                at += 1
+            }
+            // Whole blocks are not copied.
+            while bytes.count - at >= 64 {
+                compress(bytes[at..<(at + 64)])
+                length &+= 64
+                at += 64
+            }
+            for byte in bytes[at...] { append(byte) }
+        }
+    }
+
+    /// 32 hexadecimal digits. Further updates do not change what was returned.
+    package var hex: String {
+        var last = self
+        let bits = length * 8
+        last.append(0x80)
+        while last.rest.count != 56 { last.append(0) }
+        for shift in stride(from: 56, through: 0, by: -8) { last.append(UInt8(truncatingIfNeeded: bits >> shift)) }
+        return last.state.prefix(4).map { word in
+            let digits = String(word, radix: 16)
+            return String(repeating: "0", count: 8 - digits.count) + digits
+        }.joined()
+    }
+
+    private mutating func append(_ byte: UInt8) {
+        rest.append(byte)
+        length &+= 1
+        guard rest.count == 64 else { return }
+        let block = rest
+        block.withUnsafeBufferPointer { compress($0[...]) }
+        rest.removeAll(keepingCapacity: true)
+    }
+
+    /// - Parameter block: 64 bytes.
+    private mutating func compress(_ block: Slice<UnsafeBufferPointer<UInt8>>) {
+        for index in 0..<16 {
+            let at = block.startIndex + 4 * index
+            schedule[index] =
+                UInt32(block[at]) << 24 | UInt32(block[at + 1]) << 16 | UInt32(block[at + 2]) << 8
+                | UInt32(block[at + 3])
+        }
+        for index in 16..<64 {
+            let early = schedule[index - 15]
+            let late = schedule[index - 2]
+            let first = Self.rotate(early, 7) ^ Self.rotate(early, 18) ^ (early >> 3)
+            let second = Self.rotate(late, 17) ^ Self.rotate(late, 19) ^ (late >> 10)
+            schedule[index] = schedule[index - 16] &+ first &+ schedule[index - 7] &+ second
+        }
+        var (a, b, c, d) = (state[0], state[1], state[2], state[3])
+        var (e, f, g, h) = (state[4], state[5], state[6], state[7])
+        for index in 0..<64 {
+            let mixed = Self.rotate(e, 6) ^ Self.rotate(e, 11) ^ Self.rotate(e, 25)
+            let chosen = (e & f) ^ (~e & g)
+            let one = h &+ mixed &+ chosen &+ Self.constants[index] &+ schedule[index]
+            let turned = Self.rotate(a, 2) ^ Self.rotate(a, 13) ^ Self.rotate(a, 22)
+            let majority = (a & b) ^ (a & c) ^ (b & c)
+            (h, g, f, e) = (g, f, e, d &+ one)
+            (d, c, b, a) = (c, b, a, one &+ turned &+ majority)
+        }
+        for (index, word) in [a, b, c, d, e, f, g, h].enumerated() { state[index] &+= word }
+    }
+
+    private static func rotate(_ word: UInt32, _ by: UInt32) -> UInt32 { word >> by | word << (32 - by) }
+}
