@@ -74,7 +74,7 @@ public struct SchedulerHandle: Sendable {
     /// - Throws: `taskNotFound`, `invalidStateTransition` (it has ended).
     @discardableResult
     public func cancelTask(_ id: String, reason: String? = nil) async throws -> QueuedTask {
-        try await act("cancel", on: id, reason.map { ["reason", .string($0)] } ?? [], repetitionSays: "is cancelled")
+        try await act("cancel", on: id, reason.map { ["reason", .string($0)] } ?? []) { $0?.state == .cancelled }
         return try await getTask(id)
     }
 
@@ -82,7 +82,7 @@ public struct SchedulerHandle: Sendable {
     /// - Throws: `taskNotFound`, `invalidStateTransition` (it completed, or has not ended).
     @discardableResult
     public func retryTask(_ id: String) async throws -> QueuedTask {
-        try await act("retry", on: id, repetitionSays: "is pending")
+        try await act("retry", on: id) { $0?.state.isTerminal == false }
         return try await getTask(id)
     }
 
@@ -91,7 +91,7 @@ public struct SchedulerHandle: Sendable {
     /// - Throws: `taskNotFound`, `invalidStateTransition` (it is not pending).
     @discardableResult
     public func changePriority(_ id: String, to priority: TaskPriority) async throws -> QueuedTask {
-        try await act("prioritize", on: id, ["priority", .string(priority.rawValue)], repetitionSays: "")
+        try await act("prioritize", on: id, ["priority", .string(priority.rawValue)]) { $0?.priority == priority }
         return try await getTask(id)
     }
 
@@ -109,7 +109,7 @@ public struct SchedulerHandle: Sendable {
     /// Deletes a task that has ended, with its log.
     /// - Throws: `taskNotFound`, `invalidStateTransition` (it has not ended).
     public func purgeTask(_ id: String) async throws {
-        try await act("purge", on: id, repetitionSays: "")
+        try await act("purge", on: id) { $0 == nil }
     }
 
     /// Asks a worker to take no more work.
@@ -129,17 +129,26 @@ public struct SchedulerHandle: Sendable {
         if let refusal = refusals.first ?? nil, refusals.allSatisfy({ $0 != nil }) { throw refusal }
     }
 
-    /// Calls a function about one task, in the partition that has it. When an earlier try's reply was lost and the task is
-    /// now as this call would have left it, the call has succeeded.
+    /// Calls a function about one task, in the partition that has it. When an earlier try's reply was lost, a refusal may be of
+    /// what that try has done: then the task tells.
+    /// - Parameter isDone: whether the task (nil: there is none) is as the call leaves it.
     private func act(
-        _ function: String, on id: String, _ head: [RedisArgument] = [], repetitionSays done: String
+        _ function: String, on id: String, _ head: [RedisArgument] = [], isDone: (QueuedTask?) -> Bool
     ) async throws {
         let arguments = head + ["task", .string(try Name.validate(id, field: "task_id"))]
         try await find(id) { functions in
             let (reply, repeated) = try await functions.callNotingRepeats(function, arguments)
             guard let error = reply.array?.first?.error else { return }
-            if repeated, error.message.contains(done) || done.isEmpty { return }
+            if repeated, isDone(try await taskIfAny(id)) { return }
             throw SchedulerError(error)
+        }
+    }
+
+    private func taskIfAny(_ id: String) async throws -> QueuedTask? {
+        do {
+            return try await getTask(id)
+        } catch SchedulerError.taskNotFound {
+            return nil
         }
     }
 }
