@@ -24,8 +24,8 @@ local function derived(command, key, ...)
 end
 sw.derived = derived
 
--- Lanes, and pairs of a lane and a class that are decided, in one step for a class that has appeared or gone.
-local LANES_PER_STEP, PAIRS_PER_STEP = 150, 5000
+-- Lanes, and pairs of a lane and a class that are decided or written, in one step for a class that has appeared or gone.
+local LANES_PER_STEP, PAIRS_PER_STEP = 150, 2000
 
 -- What is remembered of a queue's audiences is begun anew when there is so much of it.
 local LANES_REMEMBERED, CHANGES_REMEMBERED = 5000, 500
@@ -83,6 +83,7 @@ local function changed(q, audience, class, is_more)
         end
         if is_more then list[#list + 1] = class end
         table.sort(list)
+        pairs_decided = pairs_decided + #list
         found = audience_of_list(q, list)
         audience[memo] = found
     end
@@ -153,6 +154,7 @@ local function add_to_group(q, lane, score, is_sure)
     if not group then return end
     derived('ZADD', sw.work_key(q, group), 'LT', score, lane)
     if derived('ZADD', q.prefix .. 'work', 'LT', 'CH', score, group) == 1 or is_sure then
+        pairs_decided = pairs_decided + #audience.classes
         for _, class in ipairs(audience.classes) do derived('ZADD', sw.serves_key(q, class), 'LT', score, group) end
     end
 end
