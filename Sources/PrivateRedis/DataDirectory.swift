@@ -136,6 +136,7 @@ struct DataDirectory: Sendable {
 
     /// Removes temporary directories of ours whose owner was killed and could not: their lock is free.
     private static func sweep() {
+        // A /tmp that cannot be read holds nothing that we could remove; the server starts all the same.
         let names = (try? FileManager.default.contentsOfDirectory(atPath: "/tmp")) ?? []
         for path in names.map({ "/tmp/" + $0 }) where path.hasPrefix(temporaryPrefix) {
             var status = stat()

@@ -175,6 +175,7 @@ extension RedisConfiguration {
     /// address itself.
     fileprivate var tlsHostname: String? {
         guard case .tcp(let host, _) = endpoint else { return nil }
+        // What is no address is a name: that is the question, and no error.
         let isAddress = (try? SocketAddress(ipAddress: host, port: 0)) != nil
         return isAddress ? nil : host
     }

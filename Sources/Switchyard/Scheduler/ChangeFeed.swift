@@ -58,6 +58,7 @@ final class ChangeFeed: Sendable {
         await withTaskGroup(of: Void.self) { group in
             group.addTask { await self.relayMessages() }
             group.addTask {
+                // The sleep fails only when the task is cancelled.
                 while (try? await Task.sleep(for: .seconds(1))) != nil { self.wake { _ in true } }
             }
         }

@@ -63,7 +63,8 @@ struct QueueReplica: Sendable {
                 awaySince = awaySince ?? began
                 health.failed(queue: functions.keys.place, error: error, logger: logger)
             }
-            // Spread, so that replicas which started together do not tick together.
+            // Spread, so that replicas which started together do not tick together. Fails only when the task is cancelled,
+            // which the loop sees.
             try? await Task.sleep(for: pause * Double.random(in: 0.9...1))
         }
     }
@@ -184,6 +185,7 @@ struct QueueReplica: Sendable {
 
     private func reconcile() async {
         var cursor = ""
+        // The sleep fails only when the task is cancelled.
         while (try? await Task.sleep(for: Self.reconcileInterval)) != nil {
             do {
                 let reply = try await functions.call("reconcile", ["cursor", .string(cursor)])

@@ -15,17 +15,20 @@ struct LostReplyTests {
                 var configuration = redis.client.configuration
                 configuration.commandTimeout = .milliseconds(150)
                 let client = RedisClient(configuration)
+                let probe = RedisClient(configuration)
                 let handle = try SchedulerHandle(queue: queue.name, client: client)
                 _ = try await handle.getStats()
                 let busy = """
                     local t = redis.call('TIME')
-                    repeat local n = redis.call('TIME') until (n[1] - t[1]) * 1e6 + n[2] - t[2] > 400000
+                    repeat local n = redis.call('TIME') until (n[1] - t[1]) * 1e6 + n[2] - t[2] > 1000000
                     """
                 async let sleeping = redis.client.send(RedisCommand("EVAL", .string(busy), "0"))
-                try await Task.sleep(for: .milliseconds(50))
+                // It is at it when somebody else gets no answer in time.
+                #expect(try await eventually { (try? await probe.send(RedisCommand("PING"))) == nil })
                 try await body(handle, queue)
                 _ = try await sleeping
                 await client.shutdown()
+                await probe.shutdown()
             }
         }
     }

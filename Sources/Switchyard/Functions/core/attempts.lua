@@ -1,7 +1,7 @@
 -- How an attempt ends without success: its record, its retry or its final state.
 
--- A number in [-percent, +percent] / 100 drawn from the clock, the id and the attempt: math.random has the same seed in each
--- call. The hash is that of D. J. Bernstein, times 33.
+-- A number in [-percent, +percent] / 100 drawn from the clock, the id and the attempt: math.random has the same seed
+-- in each call. The hash is that of D. J. Bernstein, times 33.
 local function jitter(q, task, percent)
     local hash = q.now_us % 1000003 + task.attempt * 104729
     for i = 1, #task.id do hash = (hash * 33 + byte(task.id, i)) % 1000003 end
@@ -88,10 +88,10 @@ function sw.return_assignment(c, task, counted)
     sw.move(c, task, 'pending', { name, record, 'deliveries', tostring(deliveries) }, { clear = sw.latest_fields(task) })
 end
 
--- The worker of a live attempt vanished, or let its lease lapse. An attempt never started goes back to its line; one that
--- ran uses up a retry, without a backoff the first time: that a worker died says nothing of the task yet. Both are
--- deliveries that came to nothing: after `max_deliveries` of them the task fails whatever retries are left, for it may be
--- what kills its workers.
+-- The worker of a live attempt vanished, or let its lease lapse. An attempt never started goes back to its line; one
+-- that ran uses up a retry, without a backoff the first time: that a worker died says nothing of the task yet. Both
+-- are deliveries that came to nothing: after `max_deliveries` of them the task fails whatever retries are left, for
+-- it may be what kills its workers.
 function sw.lose_attempt(c, task, why)
     sw.count_stat('lost', 1)
     if task.state == 'assigned' then return sw.return_assignment(c, task, true) end

@@ -1,15 +1,16 @@
--- Which tasks a worker gets, in which order: of all lanes that its class serves and that fit its room, the most urgent and
--- longest waiting first. Smaller tasks go before one that does not fit (backfill), as far as reservations.lua allows.
+-- Which tasks a worker gets, in which order: of all lanes that its class serves and that fit its room, the most
+-- urgent and longest waiting first. Smaller tasks go before one that does not fit (backfill), as far as
+-- reservations.lua allows.
 --
--- A chooser has next(), which returns a task's id and lane, or nil; took(lane), to be called when the task was taken; and
--- fits(lane), for those that look ahead: what they keep back may not fit any more when its turn comes.
+-- A chooser has next(), which returns a task's id and lane, or nil; took(lane), to be called when the task was taken;
+-- and fits(lane), for those that look ahead: what they keep back may not fit any more when its turn comes.
 
--- Lanes of a group, and groups of a class, that are read at once, at first and at most. They come in the order of their first
--- tasks, so a worker rarely needs more.
+-- Lanes of a group, and groups of a class, that are read at once, at first and at most. They come in the order of
+-- their first tasks, so a worker rarely needs more.
 local FIRST_READ, LARGEST_READ = 8, 256
 
--- Limit on what one pull looks at: lanes that turn out to be empty, closed or less urgent than their bound, and tasks that
--- cannot be handed out. The next pull goes on, for each look corrects an index.
+-- Limit on what one pull looks at: lanes that turn out to be empty, closed or less urgent than their bound, and tasks
+-- that cannot be handed out. The next pull goes on, for each look corrects an index.
 local LOOKS = 200
 
 -- The line of a lane ('': none) as a source of tasks: `score` is that of its next task, false at the end of the line.
@@ -41,7 +42,8 @@ local function take(q, source)
     return id
 end
 
--- The members of an index, most urgent first, read as needed. `bound`: none that is still to come is more urgent; false at the end.
+-- The members of an index, most urgent first, read as needed. `bound`: none that is still to come is more urgent;
+-- false at the end.
 local function new_cursor(key)
     return { key = key, bound = -math.huge, members = false, at = 1, from = 0, size = FIRST_READ }
 end
@@ -117,8 +119,8 @@ local function lane_chooser(c, plan, held, want)
     local reservation = has_amounts and sw.reservation_of(c, plan, room, held) or nil
     local looks, has_misfit = 0, false
 
-    -- Opens the next group of the class. Of those that do not fit, the most urgent may deserve a reservation; no other is looked
-    -- at.
+    -- Opens the next group of the class. Of those that do not fit, the most urgent may deserve a reservation; no
+    -- other is looked at.
     local function open_group()
         local group, bound = advance(groups)
         local cursor = new_cursor(sw.work_key(q, group))

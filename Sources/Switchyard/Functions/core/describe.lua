@@ -25,8 +25,8 @@ function sw.put_back(q, id)
     end
 end
 
--- The pairs of the task's hash and of its place in the indexes, or nil. A task that stands in no index is put back, unless the
--- caller only reads.
+-- The pairs of the task's hash and of its place in the indexes, or nil. A task that stands in no index is put back,
+-- unless the caller only reads.
 function sw.describe(q, id, only_reads)
     local fields = call('HGETALL', q.task_prefix .. id)
     if #fields == 0 then return nil end

@@ -1,10 +1,11 @@
--- Sleeping workers, and who is woken for what enters the queue. A worker sleeps when it has pulled in vain; a woken one leaves
--- its pool until it has pulled in vain again. A wake-up is a hint: it carries nothing, and a tick makes up for a lost one.
+-- Sleeping workers, and who is woken for what enters the queue. A worker sleeps when it has pulled in vain; a woken
+-- one leaves its pool until it has pulled in vain again. A wake-up is a hint: it carries nothing, and a tick makes up
+-- for a lost one.
 --
 -- A pool is the sleeping workers of one class with the same room left: `idle` of those without labels and capacity,
--- `idle:<class>` and `idle:<class> <room>` of the others, each by when its workers last got work. `idle_pools` has the pools
--- in the order in which they are woken: the least endowed first, so that generic work leaves scarce workers free, and among
--- equally endowed ones the pool whose worker has slept longest.
+-- `idle:<class>` and `idle:<class> <room>` of the others, each by when its workers last got work. `idle_pools` has
+-- the pools in the order in which they are woken: the least endowed first, so that generic work leaves scarce workers
+-- free, and among equally endowed ones the pool whose worker has slept longest.
 
 -- Of a pool's score, the part below the endowment: ms since 2024 of its longest sleeper, until 2058.
 local ENDOWMENT = 1099511627776
@@ -91,7 +92,8 @@ local function wake_from(c, pool, wanted)
     return found
 end
 
--- Calls `visit` with each pool other than that of plain workers, in the order in which they are woken, until it returns true.
+-- Calls `visit` with each pool other than that of plain workers, in the order in which they are woken, until it
+-- returns true.
 local function each_pool(q, visit)
     local from = 0
     while true do

@@ -1,15 +1,16 @@
--- The names of lanes and classes, and which class serves which lane. A lane is the pending tasks with the same requirements,
--- the same resources and the same limits; a class is the workers with the same labels and the same capacity. Whether a class
--- serves a lane is decided once for each pair and cached, so matching costs by their few kinds, not by tasks or workers (the
--- idea is Nomad's computed node class). Tasks without any of these are in no lane and stand in `pending`.
+-- The names of lanes and classes, and which class serves which lane. A lane is the pending tasks with the same
+-- requirements, the same resources and the same limits; a class is the workers with the same labels and the same
+-- capacity. Whether a class serves a lane is decided once for each pair and cached, so matching costs by their few
+-- kinds, not by tasks or workers (the idea is Nomad's computed node class). Tasks without any of these are in no lane
+-- and stand in `pending`.
 --
 -- The name of a lane, and of a class, is its own description, in canonical order:
 --   lane   gpu,os=linux,zone!=eu,arch=arm|x86,+cpu=2,+memory_mb=4096,@deploy=1,~api=10/5
 --   class  gpu,os=linux,zone=us,+cpu=8,+memory_mb=32768,!gpu
--- A requirement is a label that must be there (gpu), have a value (os=linux), have one of several (arch=arm|x86), or not
--- have it (zone!=eu). A resource begins with +; an amount is a decimal number. The rest are the gates of the lane: @key=limit
--- lets so many tasks of the key run at once, ~key=rate/burst lets so many start in a second (limits.lua). In a class, !label
--- restricts its workers to tasks that require one of these labels.
+-- A requirement is a label that must be there (gpu), have a value (os=linux), have one of several (arch=arm|x86), or
+-- not have it (zone!=eu). A resource begins with +; an amount is a decimal number. The rest are the gates of the
+-- lane: @key=limit lets so many tasks of the key run at once, ~key=rate/burst lets so many start in a second
+-- (limits.lua). In a class, !label restricts its workers to tasks that require one of these labels.
 
 -- Cached results of pure functions of names. The caches are emptied all at once when there are many entries.
 local parsed, matched, named, remembered = {}, {}, {}, 0
@@ -27,7 +28,8 @@ end
 
 local WORD = '^[A-Za-z0-9._:-]+$'
 
--- The tokens of a list, sorted and without repetition; or nil and what is wrong. `check` returns what is wrong with one.
+-- The tokens of a list, sorted and without repetition; or nil and what is wrong. `check` returns what is wrong with
+-- one.
 local function canonical(name, text, check)
     local tokens, seen = {}, {}
     if #text > 1000 then return nil, name .. ': at most 1000 bytes, found ' .. #text end
@@ -127,8 +129,8 @@ local function gate_tokens(t)
     return tokens
 end
 
--- The lane of a task, from its arguments requires, cpu, memory_mb, resources, concurrency_key, concurrency_limit, rate_key,
--- rate_per_second, rate_burst. '' asks for nothing. Or nil and what is wrong.
+-- The lane of a task, from its arguments requires, cpu, memory_mb, resources, concurrency_key, concurrency_limit,
+-- rate_key, rate_per_second, rate_burst. '' asks for nothing. Or nil and what is wrong.
 function sw.lane_of(t)
     local is_limited = t.concurrency_key or t.rate_key
     if not (t.requires or t.cpu or t.memory_mb or t.resources or is_limited) then return '' end
@@ -163,9 +165,9 @@ function sw.class_of(head)
     return class
 end
 
--- A name taken apart: labels (label → value, or true), needs (those of a lane: key, values, negated), amounts (resource →
--- number), shape (the tokens of its amounts), base (the name without gates), concurrency (key, limit), rate (key, interval in
--- µs, burst), only (a set of labels).
+-- A name taken apart: labels (label → value, or true), needs (those of a lane: key, values, negated), amounts
+-- (resource → number), shape (the tokens of its amounts), base (the name without gates), concurrency (key, limit),
+-- rate (key, interval in µs, burst), only (a set of labels).
 function parse(name)
     local known = parsed[name]
     if known then return known end
@@ -226,8 +228,8 @@ local function is_wanted(only, needs)
     return false
 end
 
--- Whether workers of `class` could ever run tasks of `lane` ('': those without a lane): they have the labels, and an empty one
--- has the room. Not cached.
+-- Whether workers of `class` could ever run tasks of `lane` ('': those without a lane): they have the labels, and an
+-- empty one has the room. Not cached.
 function sw.could_serve(class, lane)
     local worker, task = parse(class), parse(lane)
     if worker.only and not is_wanted(worker.only, task.needs) then return false end

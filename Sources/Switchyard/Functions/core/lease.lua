@@ -1,7 +1,7 @@
 -- Leases: how attempts:<worker> says which attempts a worker holds, and when a lease ends.
 --
--- An entry is the attempt, its deadline in ms (0: not started), a mark if the end of the task concerns more than the task
--- ("+": tasks may depend on it; "*": its hash must be read), its batch after "@", its lane after a space.
+-- An entry is the attempt, its deadline in ms (0: not started), a mark if the end of the task concerns more than the
+-- task ("+": tasks may depend on it; "*": its hash must be read), its batch after "@", its lane after a space.
 
 function sw.lease_entry(attempt, deadline, uses, batch, lane)
     return attempt .. ':' .. deadline .. (uses and (uses == 'dependencies' and '+' or '*') or '')
@@ -11,8 +11,8 @@ end
 -- Entries are often equal, for tasks started in the same millisecond: what they say is cached.
 local attempts, deadlines, marks, batches, lanes, count = {}, {}, {}, {}, {}, 0
 
--- Returns attempt and deadline as texts, the mark ("" if none), the batch and the lane (false if none); or nil if there is no
--- such entry.
+-- Returns attempt and deadline as texts, the mark ("" if none), the batch and the lane (false if none); or nil if
+-- there is no such entry.
 function sw.lease_of(entry)
     if not entry then return nil end
     local attempt = attempts[entry]
@@ -27,8 +27,8 @@ function sw.lease_of(entry)
     return attempt, deadline, mark, batch, lane
 end
 
--- The deadline of an attempt that starts now, and the end of its lease, as texts in ms. Most tasks of a call have the same
--- time limit, so the texts are made once.
+-- The deadline of an attempt that starts now, and the end of its lease, as texts in ms. Most tasks of a call have the
+-- same time limit, so the texts are made once.
 function sw.lease_ends(q, timeout_ms)
     if q.timeout ~= timeout_ms then
         q.timeout, q.deadline = timeout_ms, sw.digits(q.now + timeout_ms)

@@ -1,5 +1,6 @@
--- Payloads in pieces: `payload`, `payload.2`, `payload.3`, …, each no longer than SHORT_VALUE, for then the hash of a task with a
--- payload of some hundred bytes stays small, also on a Redis with default settings: 610 bytes instead of 1,090.
+-- Payloads in pieces: `payload`, `payload.2`, `payload.3`, …, each no longer than SHORT_VALUE, for then the hash of a
+-- task with a payload of some hundred bytes stays small, also on a Redis with default settings: 610 bytes instead of
+-- 1,090.
 
 function sw.piece_name(i)
     return i == 1 and 'payload' or 'payload.' .. i

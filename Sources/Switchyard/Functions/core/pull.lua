@@ -8,8 +8,8 @@ local PART = { state = STATE, tag = TAG, place = TAG, priority = PRIORITY, paylo
     concurrency_key = LIMITED, rate_key = LIMITED, ['payload.2'] = MORE, held_by = MORE, retry_count = MORE,
     fairness_key = TENANT, fairness_weight = WEIGHT }
 
--- Makes of a pending task's hash, as HGETALL returned it, the assignment of its first attempt, in place: the pairs at `state`
--- and `tag`, which no worker needs, make room for task and attempt, and the pair at `lane` is removed.
+-- Makes of a pending task's hash, as HGETALL returned it, the assignment of its first attempt, in place: the pairs at
+-- `state` and `tag`, which no worker needs, make room for task and attempt, and the pair at `lane` is removed.
 local function reuse_as_assignment(id, fields, n, state, tag, lane)
     if lane then
         fields[lane], fields[lane + 1] = fields[n - 1], fields[n]
@@ -32,7 +32,8 @@ local function move_to_its_lane(c, id)
     if task.new_lane then sw.move(c, task, 'pending', {}) end
 end
 
--- Hands one pending task of the line of `in_lane` (nil: without a lane) to the worker of `plan`. Returns whether it did.
+-- Hands one pending task of the line of `in_lane` (nil: without a lane) to the worker of `plan`. Returns whether it
+-- did.
 function sw.plan_assignment(c, plan, id, in_lane)
     local q = c.q
     local fields = call('HGETALL', q.task_prefix .. id)
@@ -177,8 +178,8 @@ local the_plan = { worker = false, state = false, class = false, assignments = f
     starts = false, idle = false, is_full = false, lease = false, free = 0, first_start = false, reserved = false,
     raised = false, stale_lanes = false, stale_groups = false, strays = false, gated = false, room = '' }
 
--- The only line with work for the worker's class, and its lane (nil: `pending`); or nil if there are several, if the lane has limits
--- or if there is a reservation.
+-- The only line with work for the worker's class, and its lane (nil: `pending`); or nil if there are several, if the
+-- lane has limits or if there is a reservation.
 local function only_line(q, plan, has_amounts)
     if not q.has_lanes then return 'pending', nil end
     local class = plan.class
@@ -192,7 +193,8 @@ local function only_line(q, plan, has_amounts)
     return sw.line_of(lane), lane
 end
 
--- Common case: hands out the first tasks of the only line with work. Returns whether that is all that the worker can get.
+-- Common case: hands out the first tasks of the only line with work. Returns whether that is all that the worker can
+-- get.
 --   seen   receives the ids that were looked at
 local function take_first(c, plan, line, lane, held, want, seen)
     local q = c.q

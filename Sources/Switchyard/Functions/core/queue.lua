@@ -1,11 +1,11 @@
--- The queue that a call is about: its key prefix, Redis's clock (read once, because it is not frozen inside a function), and
--- its configuration.
+-- The queue that a call is about: its key prefix, Redis's clock (read once, because it is not frozen inside a
+-- function), and its configuration.
 
 -- Microseconds from 1970 to 2024-01-01, where the tags of tasks count from.
 local EPOCH_2024_US = 1704067200000000
 
--- Width of a priority level in a score: 2^50 µs is 35.7 years, so that four levels and the time since 2024 fit the 53 bits of
--- a double until 2059.
+-- Width of a priority level in a score: 2^50 µs is 35.7 years, so that four levels and the time since 2024 fit the 53
+-- bits of a double until 2059.
 local BAND = 1125899906842624
 
 sw.PRIORITIES = { 'critical', 'high', 'normal', 'low' }
@@ -34,7 +34,8 @@ sw.DEFAULTS = {
     partitions = 1,
 }
 
--- Fields of `config` that are "1" while the queue uses something. The clean-up of a tick deletes those that no longer hold.
+-- Fields of `config` that are "1" while the queue uses something. The clean-up of a tick deletes those that no longer
+-- hold.
 local FLAGS = { paused = true, has_lanes = true, is_fair = true, has_affinity = true, has_holds = true,
     has_schedules = true }
 
@@ -47,15 +48,16 @@ local function read_config(prefix)
     return fields
 end
 
--- Decimal digits without the cost of formatting: a number is cut into millions and two groups of three digits. The high part
--- of a timestamp rarely changes, so its text is cached.
+-- Decimal digits without the cost of formatting: a number is cut into millions and two groups of three digits. The
+-- high part of a timestamp rarely changes, so its text is cached.
 local GROUPS, millions, millions_count = {}, {}, 0
 
 -- The numbers from 0 to 999 by their decimal digits.
 sw.COUNTS = {}
 
--- Makes a function that returns a number as text. The number is rounded down; a negative one becomes 0. Lua itself prints 1.7e+12.
--- The function remembers all but the last three digits of the last number: those of the tasks of a call are close together.
+-- Makes a function that returns a number as text. The number is rounded down; a negative one becomes 0. Lua itself
+-- prints 1.7e+12. The function remembers all but the last three digits of the last number: those of the tasks of a
+-- call are close together.
 local function new_digits()
     local known, text
     return function(number)
@@ -86,7 +88,8 @@ end
 local digits, place_digits = new_digits(), new_digits()
 sw.digits = digits
 
--- Takes over the settings that the text `effective` of `config` says (false: it is absent; reads the fields themselves).
+-- Takes over the settings that the text `effective` of `config` says (false: it is absent; reads the fields
+-- themselves).
 local function apply(q, effective)
     for name, value in pairs(sw.DEFAULTS) do q[name] = value end
     for name in pairs(FLAGS) do q[name] = false end
@@ -165,8 +168,9 @@ local function meet(keys)
     return q
 end
 
--- The queue of a call that only reads. Returns it, or nil and an error reply. Every setting is a field of it, a number; so is
--- each of FLAGS. The table is the same in every call: what a call notes in it must be true for the next.
+-- The queue of a call that only reads. Returns it, or nil and an error reply. Every setting is a field of it, a
+-- number; so is each of FLAGS. The table is the same in every call: what a call notes in it must be true for the
+-- next.
 function sw.open(keys)
     local q, failure = queues[keys[1]], nil
     if not q then
@@ -196,8 +200,8 @@ function sw.open(keys)
     return q
 end
 
--- The queue of a call that writes. Returns it, or nil and an error reply: also TRYAGAIN while the queue is being converted
--- from an earlier layout, of which each such call does a step.
+-- The queue of a call that writes. Returns it, or nil and an error reply: also TRYAGAIN while the queue is being
+-- converted from an earlier layout, of which each such call does a step.
 function sw.enter(keys)
     local q, failure = sw.open(keys)
     if q and q.layout < LAYOUT and not sw.upgrade(q) then
@@ -249,8 +253,8 @@ function sw.drop_flag(q, flag)
     sw.set_config(q, 'layout', LAYOUT)
 end
 
--- A time as it stands in a tag: µs since 2024. `offset` keeps the order of tasks submitted in one call, which takes longer
--- than that many microseconds.
+-- A time as it stands in a tag: µs since 2024. `offset` keeps the order of tasks submitted in one call, which takes
+-- longer than that many microseconds.
 function sw.time_tag(q, offset)
     return q.now_us - EPOCH_2024_US + offset
 end
@@ -274,7 +278,8 @@ function sw.band(priority)
     return string.format('%.0f', low), string.format('(%.0f', low + BAND)
 end
 
--- The level that a score belongs to; of some use even for a task whose hash is gone. Without meaning while there is aging.
+-- The level that a score belongs to; of some use even for a task whose hash is gone. Without meaning while there is
+-- aging.
 function sw.level_in(score)
     return sw.PRIORITIES[math.min(4, math.floor(score / BAND) + 1)]
 end

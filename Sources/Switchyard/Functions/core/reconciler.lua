@@ -1,5 +1,5 @@
--- The slow pass that compares indexes, leases, limits, hashes and counters with each other, in bounded pieces, and repairs what
--- disagrees. Nothing disagrees unless something else wrote to the queue's keys, or Redis lost some.
+-- The slow pass that compares indexes, leases, limits, hashes and counters with each other, in bounded pieces, and
+-- repairs what disagrees. Nothing disagrees unless something else wrote to the queue's keys, or Redis lost some.
 
 -- The sections of a pass, in order. The cursor of a pass is a section, a rank and a lane.
 local SECTIONS = { 'pending', 'held', 'waiting', 'leases', 'finished', 'finished:failed', 'finished:timeout',
@@ -11,8 +11,8 @@ local LANES_COUNTED = 1000
 -- Tasks and leases of which the recount of a counter reads the hash.
 local TASKS_COUNTED = 2000
 
--- A live task against the leases of its worker and the set of its concurrency key: puts back what is missing there. Returns how
--- many were repaired.
+-- A live task against the leases of its worker and the set of its concurrency key: puts back what is missing there.
+-- Returns how many were repaired.
 local function check_live(q, id)
     local task, repaired = sw.read(q, id), 0
     local key = q.attempts_prefix .. task.worker
@@ -32,8 +32,8 @@ local function check_live(q, id)
     return repaired
 end
 
--- Removes the entries of `index` that do not belong there, and sees that the tasks stand where they belong. `lane`: of a line.
--- Returns how many were repaired.
+-- Removes the entries of `index` that do not belong there, and sees that the tasks stand where they belong. `lane`:
+-- of a line. Returns how many were repaired.
 local function check_entries(q, index, ids)
     local repaired = 0
     for _, id in ipairs(ids) do
@@ -78,7 +78,8 @@ local function check_running(c, lane)
     return repaired
 end
 
--- A piece of the lines of lanes: of `lane`, from `rank` on. Returns the next rank and lane (nil: the end), and the repairs.
+-- A piece of the lines of lanes: of `lane`, from `rank` on. Returns the next rank and lane (nil: the end), and the
+-- repairs.
 local function check_lanes(q, rank, lane, limit)
     local c = sw.changes(q)
     c.is_written = true
@@ -112,8 +113,8 @@ local function check_group(q, rank, from, limit)
     return sw.derived('ZSCORE', q.prefix .. 'work', group) and rank + 1 or rank, ''
 end
 
--- A piece of the groups of the class at `rank`, from `from` on: those without lanes go, which only a pull of that class takes out
--- else, and it may be long until there is one. Returns the next rank and `from` (nil: the end).
+-- A piece of the groups of the class at `rank`, from `from` on: those without lanes go, which only a pull of that
+-- class takes out else, and it may be long until there is one. Returns the next rank and `from` (nil: the end).
 local function check_class(q, rank, from, limit)
     local class = sw.classes_of(q)[rank + 1]
     if not class then return nil, nil end
@@ -152,8 +153,8 @@ local function check_worker(q, rank)
     return true, repaired
 end
 
--- A piece of the hashes of tasks: those that stand in no index. SCAN looks at a bounded piece of the keys of the server.
--- Returns the next cursor of SCAN ("0": the end), and the repairs.
+-- A piece of the hashes of tasks: those that stand in no index. SCAN looks at a bounded piece of the keys of the
+-- server. Returns the next cursor of SCAN ("0": the end), and the repairs.
 local function check_hashes(q, cursor, limit)
     local page = call('SCAN', cursor, 'MATCH', q.task_prefix .. '*', 'COUNT', limit, 'TYPE', 'hash')
     local repaired = 0
@@ -180,8 +181,8 @@ local function set_stat(q, name, count)
     return 1
 end
 
--- Recounts the tasks in the lines of lanes by priority, and those in closed lanes. With aging `pending` counts too, and scores do
--- not tell the priority. Returns the repairs.
+-- Recounts the tasks in the lines of lanes by priority, and those in closed lanes. With aging `pending` counts too,
+-- and scores do not tell the priority. Returns the repairs.
 local function check_lines(q)
     local lines, counts, blocked, total, repaired = {}, {}, 0, 0, 0
     if q.aging_ms > 0 then lines[1] = q.pending_key end
@@ -249,8 +250,8 @@ local function check_counts(q)
     return repaired + set_stat(q, 'opening', opening)
 end
 
--- One piece of a pass, from `cursor` ('': its beginning) on, of about `limit` entries. Returns the next cursor ('': the end), and
--- how many repairs it made.
+-- One piece of a pass, from `cursor` ('': its beginning) on, of about `limit` entries. Returns the next cursor ('':
+-- the end), and how many repairs it made.
 function sw.reconcile(q, cursor, limit)
     local section, rank, lane = match(cursor, '^([^ ]+) (%d+) ?(.*)$')
     local at = 1

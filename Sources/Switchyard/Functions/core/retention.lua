@@ -1,7 +1,7 @@
 -- Deleting tasks that have ended, with everything about them.
 
--- For how long after its end a purged task leaves its attempt number behind, for a task that gets its id: at least two leases.
--- A worker that was cut off may report that late, and its report must not pass for one of the new task.
+-- For how long after its end a purged task leaves its attempt number behind, for a task that gets its id: at least
+-- two leases. A worker that was cut off may report that late, and its report must not pass for one of the new task.
 local TOMBSTONE_MS = 60000
 
 -- Whether dependents of the ended task still wait to hear of it: the ticks have not come so far.
@@ -25,8 +25,8 @@ local function leave_tombstone(q, id, attempt, finished_at)
     call('PEXPIRE', q.task_prefix .. id, sw.digits(left))
 end
 
--- Deletes the ended tasks `ids`: hash, log, indexes, and their part in the counts; but not those whose dependents still wait, and
--- not those that keep a unique key for longer, which are looked at again later. Returns how many.
+-- Deletes the ended tasks `ids`: hash, log, indexes, and their part in the counts; but not those whose dependents
+-- still wait, and not those that keep a unique key for longer, which are looked at again later. Returns how many.
 --   forced      deletes these too
 --   is_excess   their retention is not over: those are looked at again after the others, not when the key ends
 function sw.delete_ended(q, ids, forced, is_excess)
@@ -71,8 +71,8 @@ function sw.delete_ended(q, ids, forced, is_excess)
     return #doomed
 end
 
--- Called by tick's clean-up: deletes up to `limit` ended tasks whose retention is over, or that are more than max_finished.
--- Returns how many it looked at.
+-- Called by tick's clean-up: deletes up to `limit` ended tasks whose retention is over, or that are more than
+-- max_finished. Returns how many it looked at.
 function sw.delete_overdue(q, limit)
     local overdue = call('ZRANGEBYSCORE', q.finished_key, '-inf', sw.digits(q.now - q.retention_ms), 'LIMIT', 0, limit)
     if #overdue > 0 then
@@ -85,7 +85,8 @@ function sw.delete_overdue(q, limit)
     return sw.delete_ended(q, call('ZRANGE', q.finished_key, 0, math.min(excess, limit) - 1), false, true)
 end
 
--- Called by tick's clean-up: forgets what the queue no longer uses, so that its calls cost what those of a plain queue cost.
+-- Called by tick's clean-up: forgets what the queue no longer uses, so that its calls cost what those of a plain
+-- queue cost.
 function sw.drop_unused_flags(q)
     if q.has_lanes and call('EXISTS', q.lanes_key, q.closed_key, q.prefix .. 'class', q.prefix .. 'class_work') == 0 then
         if sw.drop_groups(q) then sw.drop_flag(q, 'has_lanes') end

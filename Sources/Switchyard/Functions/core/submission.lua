@@ -1,8 +1,9 @@
--- New tasks: parsing what is said of them, and planning how they come into the queue. Used by every function that makes tasks:
--- a submission, the opening of a staged batch, a schedule that fires, the follow-up of a batch.
+-- New tasks: parsing what is said of them, and planning how they come into the queue. Used by every function that
+-- makes tasks: a submission, the opening of a staged batch, a schedule that fires, the follow-up of a batch.
 --
--- The pairs of all tasks of a call are read in one loop into one flat list, in which each task's part is the beginning of its
--- hash. Only a task with an option that concerns more than itself gets a table of its own (`specials`).
+-- The pairs of all tasks of a call are read in one loop into one flat list, in which each task's part is the
+-- beginning of its hash. Only a task with an option that concerns more than itself gets a table of its own
+-- (`specials`).
 
 local function integer(least, most)
     return function(name, value) return sw.check_integer(name, value, least, most) end
@@ -21,8 +22,8 @@ local function key(name, value) return sw.check_key(name, value) end
 
 local function any() end
 
--- The arguments of a task that are stored under their name: any bytes, and those with a check (which returns nil, or the text
--- of a BADREQUEST).
+-- The arguments of a task that are stored under their name: any bytes, and those with a check (which returns nil, or
+-- the text of a BADREQUEST).
 local OPAQUE = { repo = true, target = true, args = true, mr = true, labels = true, command = true, env = true, cwd = true,
     payload = true, traceparent = true, priority_reason = true, kind = true }
 local CHECKED = { timeout_ms = integer(1, 2592000000), max_retries = integer(0, 100) }
@@ -38,9 +39,9 @@ local SPECIAL = { depends_on = any, run_anyway = integer(0, 1), affinity_key = k
     delay_ms = integer(0, 31536000000), run_at = integer(0, 99999999999999) }
 local NOT_STORED = { delay_ms = true, run_at = true }
 
--- The tasks of the call: `all` is the flat list; of task i, `starts[i]` is the position of its key in it and `ends[i]` that of its
--- last value. lanes: the lane, or false. specials: its options of LANE and SPECIAL by name, with `task` (the id), or false.
--- Every call uses these again, and looks at no more entries than it has tasks.
+-- The tasks of the call: `all` is the flat list; of task i, `starts[i]` is the position of its key in it and
+-- `ends[i]` that of its last value. lanes: the lane, or false. specials: its options of LANE and SPECIAL by name,
+-- with `task` (the id), or false. Every call uses these again, and looks at no more entries than it has tasks.
 local ids, keys, starts, ends, lanes, specials, requests, all = {}, {}, {}, {}, {}, {}, {}, {}
 
 -- Positions in a task's part of `all`, after that of its key.
@@ -64,8 +65,8 @@ local function append(at, name, value)
     return at + 2
 end
 
--- Completes task `i`, whose part of the list ends at `at` and whose values have `bytes`: its lane, its batch and what its end
--- concerns. Returns where the part ends now, or nil and what is wrong.
+-- Completes task `i`, whose part of the list ends at `at` and whose values have `bytes`: its lane, its batch and what
+-- its end concerns. Returns where the part ends now, or nil and what is wrong.
 local function close(q, i, at, batch, bytes)
     local t = specials[i]
     lanes[i] = false
@@ -212,7 +213,8 @@ function sw.count_existing(n)
     return call('EXISTS', unpack(keys, 1, n))
 end
 
--- Whether none of the `n` tasks that were read exists, nobody sleeps, nothing is held until a time and nothing is staged.
+-- Whether none of the `n` tasks that were read exists, nobody sleeps, nothing is held until a time and nothing is
+-- staged.
 function sw.is_all_clear(q, n)
     keys[n + 1], keys[n + 2], keys[n + 3], keys[n + 4] = q.idle_key, q.held_key, q.idle_pools_key, q.claims_key
     return call('EXISTS', unpack(keys, 1, n + 4)) == 0
@@ -301,8 +303,8 @@ function sw.lived_before(i)
     return v[1] == 'purged' and v[2] or nil
 end
 
--- Plans the task that `pairs_`, a list of names and values, describes: of a schedule, or a follow-up. Returns an error reply if
--- it cannot be made, or nil; and whether it is made (not if an equal task is there).
+-- Plans the task that `pairs_`, a list of names and values, describes: of a schedule, or a follow-up. Returns an
+-- error reply if it cannot be made, or nil; and whether it is made (not if an equal task is there).
 function sw.plan_one(c, pairs_)
     local q = c.q
     local n, has_special = sw.read_tasks(q, pairs_, 1)

@@ -1,8 +1,8 @@
--- Reading a task's hash. What a transition needs is read in one call; absent counters are 0, and a limit that was not given
--- is the queue's default at that moment.
+-- Reading a task's hash. What a transition needs is read in one call; absent counters are 0, and a limit that was not
+-- given is the queue's default at that moment.
 
--- Whether a hash of this state is that of a task. A purged task leaves a tombstone, so that the attempt numbers of its id go on
--- (retention.lua).
+-- Whether a hash of this state is that of a task. A purged task leaves a tombstone, so that the attempt numbers of
+-- its id go on (retention.lua).
 function sw.is_task(state)
     return state and state ~= 'purged'
 end
@@ -27,11 +27,12 @@ function sw.read(q, id)
     return task
 end
 
--- The field `uses` of a task says that its end concerns more than the task: "1" if it has a unique key, "dependencies" if it
--- depends on others or others depend on it. Libraries before version 5 also wrote "1" for limits.
+-- The field `uses` of a task says that its end concerns more than the task: "1" if it has a unique key,
+-- "dependencies" if it depends on others or others depend on it. Libraries before version 5 also wrote "1" for
+-- limits.
 
--- Adds the unique key of a task with uses "1". A task with limits that an earlier library has made gets the lane that its
--- limits now have.
+-- Adds the unique key of a task with uses "1". A task with limits that an earlier library has made gets the lane that
+-- its limits now have.
 function sw.read_unique(q, task)
     local v = call('HMGET', q.task_prefix .. task.id, 'unique_key', 'unique_for_ms', 'concurrency_key', 'rate_key')
     task.unique_key, task.unique_for_ms = v[1] or nil, v[2] or nil

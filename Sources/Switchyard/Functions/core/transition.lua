@@ -1,17 +1,18 @@
 -- The change-set of a call, and the only writer of a task's state.
 --
--- A call plans moves: (id, index it leaves, index it enters, score, lease, fields of its hash). A move is collected in flat
--- lists by what it writes, so that commit needs one variadic command for each index, however many tasks moved. A plain task
--- is a move and nothing else. What else follows from a move (limits, dependencies, unique keys, batches, tenants) is noted by
--- the functions of features/, which are called only for a task that has such an option, and written by them in commit.
+-- A call plans moves: (id, index it leaves, index it enters, score, lease, fields of its hash). A move is collected
+-- in flat lists by what it writes, so that commit needs one variadic command for each index, however many tasks
+-- moved. A plain task is a move and nothing else. What else follows from a move (limits, dependencies, unique keys,
+-- batches, tenants) is noted by the functions of features/, which are called only for a task that has such an option,
+-- and written by them in commit.
 --
--- Commit checks, writes, publishes. Before its first write it checks the type of each index that this call has not read, and
--- after it nothing can fail.
+-- Commit checks, writes, publishes. Before its first write it checks the type of each index that this call has not
+-- read, and after it nothing can fail.
 
 local NONE = {}
 
--- The moves, in three kinds that differ in how their hashes are written.
--- Tasks that enter the queue: the list that has the key of the hash and its pairs, and their first and last position in it.
+-- The moves, in three kinds that differ in how their hashes are written. Tasks that enter the queue: the list that
+-- has the key of the hash and its pairs, and their first and last position in it.
 local new_lists, new_firsts, new_lasts, n_new = {}, {}, {}, 0
 -- Tasks that complete, of which only the lease was read: id, result and exit code (or false).
 local done_ids, done_results, done_codes, n_done = {}, {}, {}, 0
@@ -21,8 +22,8 @@ local ids, states, hashes, n_moves = {}, {}, {}, 0
 -- Fields to delete from hashes: key, and list of fields.
 local cleared, n_cleared = {}, 0
 
--- Indexes by name: the ids that leave, and scores with ids that enter. `same`: how many of those stand there already, and only
--- get another score. `known`: the number of the call that has read it.
+-- Indexes by name: the ids that leave, and scores with ids that enter. `same`: how many of those stand there already,
+-- and only get another score. `known`: the number of the call that has read it.
 local indexes, n_indexes, touched, n_touched = {}, 0, {}, 0
 
 -- The hashes attempts:<worker> by worker: entries to delete, and to set.
@@ -30,8 +31,8 @@ local leases, n_leases, touched_leases, n_touched_leases = {}, 0, {}, 0
 
 local stat_names, stat_counts, n_stats = {}, {}, 0
 
--- What is published, a text for each. Of most moves the texts differ by the id only, and are made at once: tasks that enter the
--- queue, that start for the first time, and that complete at the first attempt.
+-- What is published, a text for each. Of most moves the texts differ by the id only, and are made at once: tasks that
+-- enter the queue, that start for the first time, and that complete at the first attempt.
 local events, n_events, results, n_results = {}, 0, {}, 0
 local entered, n_entered, started, n_started, completed, n_completed = {}, 0, {}, 0, {}, 0
 
@@ -137,8 +138,8 @@ local function reset()
     if n_leases > 2000 then leases, n_leases = {}, 0 end
 end
 
--- What the features note, each in a table that exists from its first use. A change-set without any is used again by the next
--- call.
+-- What the features note, each in a table that exists from its first use. A change-set without any is used again by
+-- the next call.
 local MADE_ON_USE = { __index = function(c, name)
     local made = {}
     rawset(c, name, made)
@@ -152,9 +153,10 @@ local change_set
 --   pull         what a worker gets (pull.lua), or false
 --   is_general   a feature has noted something
 --   is_written   the indexes are written
--- The tables of the features, by the file that owns them: batches (batches.lua); ended, waiting, settled, cascade, depends
--- (dependencies.lua); takes, gives (unique.lua); running, rates, closing, freed (limits.lua); tags (fairness.lua); warm
--- (affinity.lua); reservations (reservations.lua); awake, wanted, gone (idle.lua); control, vanished (here).
+-- The tables of the features, by the file that owns them: batches (batches.lua); ended, waiting, settled, cascade,
+-- depends (dependencies.lua); takes, gives (unique.lua); running, rates, closing, freed (limits.lua); tags
+-- (fairness.lua); warm (affinity.lua); reservations (reservations.lua); awake, wanted, gone (idle.lua); control,
+-- vanished (here).
 function sw.changes(q)
     reset()
     local c = change_set
@@ -434,8 +436,8 @@ local function key_of(q, name)
     return q.index_keys[name] or q.prefix .. name
 end
 
--- Checks the type of each index that will be written and was not read. One may be left to the first write, which changes
--- nothing if it fails: returns it.
+-- Checks the type of each index that will be written and was not read. One may be left to the first write, which
+-- changes nothing if it fails: returns it.
 local function check_types(q)
     local unknown
     for i = 1, n_touched do
@@ -465,8 +467,8 @@ local function add_to_stat(q, name, by)
 end
 sw.add_to_stat = add_to_stat
 
--- Writes the hash of a task that completes. Returns whether there was one: all but the state are new fields of the hash of a running
--- task, and if the state is new too, the hash was gone.
+-- Writes the hash of a task that completes. Returns whether there was one: all but the state are new fields of the
+-- hash of a running task, and if the state is new too, the hash was gone.
 local function write_done(key, now, result, code)
     if code then
         if result then
@@ -481,8 +483,8 @@ end
 
 sw.write_done = write_done
 
--- Writes the hashes of all that moves. This is where a task's state is written. A hash that exists may have been replaced by
--- something else since it was last read: then there is no such task, and nothing to be written.
+-- Writes the hashes of all that moves. This is where a task's state is written. A hash that exists may have been
+-- replaced by something else since it was last read: then there is no such task, and nothing to be written.
 local function write_hashes(c)
     local q = c.q
     local prefix, now = q.task_prefix, q.now_text

@@ -1,7 +1,7 @@
--- The types of the queue's keys. Redis does not roll back: a function that meets a key of a wrong type after its first write would
--- leave half of a transition. The functions that are called for each task know most types from what they read (transition.lua);
--- the others check them all before they begin. Once a call has written, a key that turns out to have a wrong type holds nothing
--- of ours any more: it is deleted, and the call goes on as if it was empty.
+-- The types of the queue's keys. Redis does not roll back: a function that meets a key of a wrong type after its
+-- first write would leave half of a transition. The functions that are called for each task know most types from what
+-- they read (transition.lua); the others check them all before they begin. Once a call has written, a key that turns
+-- out to have a wrong type holds nothing of ours any more: it is deleted, and the call goes on as if it was empty.
 
 local TYPES = {
     zset = { 'pending', 'held', 'waiting', 'leases', 'finished', 'finished:failed', 'finished:timeout', 'finished:cancelled',

@@ -1,6 +1,7 @@
--- Takes over a queue that a library before version 5 (layout 4) has worked on, in bounded steps: each call that writes does one,
--- until there is nothing left. What costs nothing to leave is converted when it is next used: the place of a task becomes a tag
--- (tasks.lua), and a task with limits goes to the lane of its limits when it is looked at (pull.lua).
+-- Takes over a queue that a library before version 5 (layout 4) has worked on, in bounded steps: each call that
+-- writes does one, until there is nothing left. What costs nothing to leave is converted when it is next used: the
+-- place of a task becomes a tag (tasks.lua), and a task with limits goes to the lane of its limits when it is looked
+-- at (pull.lua).
 
 local STEP = 25
 
@@ -33,8 +34,8 @@ local function convert_dependents(q, id)
     return count
 end
 
--- Goes through an index of layout 4, from where the last step has come to, and calls `visit` with each id. Returns whether the
--- end is reached.
+-- Goes through an index of layout 4, from where the last step has come to, and calls `visit` with each id. Returns
+-- whether the end is reached.
 local function walk(q, index, visit)
     local field = 'upgraded_' .. index
     local from = tonumber(call('HGET', q.config_key, field) or 0)
@@ -86,8 +87,8 @@ local function unhold(q, id)
     return true
 end
 
--- A task of a batch that came in parts: of an opened batch it enters the queue; of one that was not opened it is deleted, for its
--- submission was not answered.
+-- A task of a batch that came in parts: of an opened batch it enters the queue; of one that was not opened it is
+-- deleted, for its submission was not answered.
 local function unstage(q, id)
     local task = sw.read(q, id)
     call('ZREM', q.prefix .. 'staged', id)

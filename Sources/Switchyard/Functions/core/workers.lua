@@ -5,11 +5,12 @@ function sw.worker_not_found(worker)
         .. ' is not registered, or missed its heartbeats; call switchyard_register')
 end
 
--- The functions keep the state of a worker in attempts:<worker>, under names that no task can have, so that the call of a busy
--- worker reads and writes it along with its leases: `@state`, and `@last`, when it last got work (µs).
+-- The functions keep the state of a worker in attempts:<worker>, under names that no task can have, so that the call
+-- of a busy worker reads and writes it along with its leases: `@state`, and `@last`, when it last got work (µs).
 --
--- `@state` is a line such as "slots=4 draining=0 unstarted=0 asleep=1 nonce=x room=+cpu=2 class=gpu,+cpu=8": `room` is that of
--- the pool in which it last fell asleep, and like `nonce` absent if there is none. Few lines differ, so they are cached.
+-- `@state` is a line such as "slots=4 draining=0 unstarted=0 asleep=1 nonce=x room=+cpu=2 class=gpu,+cpu=8": `room`
+-- is that of the pool in which it last fell asleep, and like `nonce` absent if there is none. Few lines differ, so
+-- they are cached.
 local states, state_count = {}, 0
 
 -- Pairs in attempts:<worker> that are not leases: @state and @last.
@@ -46,8 +47,8 @@ function sw.set_state(q, worker, state, changes)
         new('asleep'), new('nonce') or nil, new('room'), changes.class or sw.class_in(q, worker, state)))
 end
 
--- The state of a registered worker, or nil and an error reply: also if the call is from a former process of the same id,
--- which another registration has replaced.
+-- The state of a registered worker, or nil and an error reply: also if the call is from a former process of the same
+-- id, which another registration has replaced.
 function sw.registered(worker, text, nonce)
     if not text then return nil, sw.worker_not_found(worker) end
     local state = sw.worker_state(text)

@@ -1,11 +1,11 @@
--- Fast path of switchyard_finish: one task completes, and its worker takes the next one in the same call. This is what a busy
--- worker without batches calls for each task. The same commands as in the general way, without its lists.
+-- Fast path of switchyard_finish: one task completes, and its worker takes the next one in the same call. This is
+-- what a busy worker without batches calls for each task. The same commands as in the general way, without its lists.
 --
--- Precondition: no lane is open, and the queue has no tenants, aging or affinity and is not paused; the call has one task, which completed, and
--- asks for one to start; its lease says that its end concerns nothing else, or only tasks that might depend on it, and none does;
--- the worker is awake, does not drain, has started all that it holds and knows of all that it holds; the first task of the line
--- is at its first attempt and has no options that the lease would say.
--- Otherwise returns nil, having written nothing, and what it has read of the leases if it came so far.
+-- Precondition: no lane is open, and the queue has no tenants, aging or affinity and is not paused; the call has one
+-- task, which completed, and asks for one to start; its lease says that its end concerns nothing else, or only tasks
+-- that might depend on it, and none does; the worker is awake, does not drain, has started all that it holds and
+-- knows of all that it holds; the first task of the line is at its first attempt and has no options that the lease
+-- would say. Otherwise returns nil, having written nothing, and what it has read of the leases if it came so far.
 
 if not (sw.MAY.running.completed and sw.MAY.pending.running) then
     error('switchyard: finish_one.lua disagrees with the table of transitions')

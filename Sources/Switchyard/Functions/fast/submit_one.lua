@@ -1,7 +1,8 @@
--- Fast path of switchyard_submit: one task without options that concern more than the task. The same commands as in the general
--- way, without its lists.
+-- Fast path of switchyard_submit: one task without options that concern more than the task. The same commands as in
+-- the general way, without its lists.
 --
--- Precondition: the queue exists, has no tenants or aging, and does not drain; the call has one task and nothing before it; the task is new, nobody sleeps, nothing is held until a time or staged, and the queue is not full.
+-- Precondition: the queue exists, has no tenants or aging, and does not drain; the call has one task and nothing
+-- before it; the task is new, nobody sleeps, nothing is held until a time or staged, and the queue is not full.
 -- Otherwise returns nil, having written nothing.
 
 if not sw.MAY.none.pending then error('switchyard: submit_one.lua disagrees with the table of transitions') end

@@ -15,7 +15,8 @@ function sw.commit_affinity(c)
     end
 end
 
--- How well a task suits the worker: 2 if it ran the key last, 1 if nobody did who is still registered, 0 if another did.
+-- How well a task suits the worker: 2 if it ran the key last, 1 if nobody did who is still registered, 0 if another
+-- did.
 local function suits(c, worker, key)
     local last = sw.has(c, 'warm') and c.warm[key] or call('GET', c.q.prefix .. 'affinity:' .. key)
     if last == worker then return 2 end

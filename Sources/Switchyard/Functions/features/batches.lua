@@ -1,5 +1,5 @@
--- Batches: many tasks followed, and cancelled, as one. `batch:<id>` counts them by state, `members:<id>` lists them in order.
--- A batch of more tasks than one call may carry is staged first (staging.lua).
+-- Batches: many tasks followed, and cancelled, as one. `batch:<id>` counts them by state, `members:<id>` lists them
+-- in order. A batch of more tasks than one call may carry is staged first (staging.lua).
 
 -- `n` more tasks of a batch (nil: one) are in state `to`, and no more in state `from` (nil: they are new).
 function sw.count_in_batch(c, batch, from, to, n)
@@ -12,7 +12,8 @@ function sw.count_in_batch(c, batch, from, to, n)
     if to then sw.count(b, to, n or 1) end
 end
 
--- Called by commit before its first write: a batch whose hash is gone is not counted, and one of a wrong type is an error.
+-- Called by commit before its first write: a batch whose hash is gone is not counted, and one of a wrong type is an
+-- error.
 function sw.check_features(c)
     if not sw.has(c, 'batches') then return end
     for id in pairs(c.batches) do
@@ -81,8 +82,9 @@ function sw.create_batch(q, batch, ids, on_complete, request)
     end
 end
 
--- Steps of batches that go on over several calls: the list `batch_work` holds "open <id> <stage>" and "cancel <id>"; how far each
--- has come is the field `done` or `cancel_done` of its hash, for a batch that is being opened can be cancelled.
+-- Steps of batches that go on over several calls: the list `batch_work` holds "open <id> <stage>" and "cancel <id>";
+-- how far each has come is the field `done` or `cancel_done` of its hash, for a batch that is being opened can be
+-- cancelled.
 local DONE = { open = 'done', cancel = 'cancel_done' }
 
 function sw.begin_batch_work(q, kind, id, more)

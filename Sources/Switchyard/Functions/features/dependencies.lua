@@ -5,8 +5,8 @@
 -- Results of dependencies that an assignment carries: longer ones, and those beyond the sum, are null there.
 local RESULT_BYTES, RESULTS_BYTES = 4096, 65536
 
--- The tasks that `t` depends on, without repetition; or nil and what is wrong. A task that is not made, because an equal
--- one was there before, stands for that one: `same` has its id.
+-- The tasks that `t` depends on, without repetition; or nil and what is wrong. A task that is not made, because an
+-- equal one was there before, stands for that one: `same` has its id.
 local function parse(t, same)
     local ids, seen = {}, {}
     for id in string.gmatch(t.depends_on, '[^,]+') do
@@ -21,8 +21,8 @@ local function parse(t, same)
     return ids
 end
 
--- A cycle among the tasks of one submission as text, or nil; and the tasks in an order in which each comes after those that
--- it depends on. Depth first, with a stack of its own, because chains are long.
+-- A cycle among the tasks of one submission as text, or nil; and the tasks in an order in which each comes after
+-- those that it depends on. Depth first, with a stack of its own, because chains are long.
 local function cycle_among(tasks, by_id)
     local done, order = {}, {}
     for _, root in ipairs(tasks) do
@@ -58,7 +58,8 @@ local function cycle_among(tasks, by_id)
 end
 
 -- Checks depends_on of the `n` tasks that were read, and finds out what each still waits for: t.dependencies (ids),
--- t.waits (those that have not ended), t.broken (text about one that ended without success). Returns what is wrong, or nil.
+-- t.waits (those that have not ended), t.broken (text about one that ended without success). Returns what is wrong,
+-- or nil.
 --   known   of a staged batch: the state of a task that does not exist yet, if it is one of its own; "gone": it did not succeed
 function sw.check_dependencies(q, n, known)
     local tasks, by_id, own, same, count = sw.special_tasks(n), {}, {}, {}, 0
@@ -181,8 +182,8 @@ local function settle(c, id, dependency, state)
     task.deps_left = task.deps_left - 1
 end
 
--- Settles up to `budget` dependents of a task that has ended; the rest is left to the ticks, in the list `cascade`. Returns how
--- many.
+-- Settles up to `budget` dependents of a task that has ended; the rest is left to the ticks, in the list `cascade`.
+-- Returns how many.
 local function settle_task(c, id, state, budget)
     -- It stands in `cascade` twice if it was retried meanwhile; its set is cut when this call commits, not before.
     if c.settled[id] then return 0 end
@@ -252,8 +253,8 @@ function sw.check_awaited(q, id)
     end
 end
 
--- Called by tick: goes on with ended tasks whose dependents were too many for one call, up to `budget` of these; one that has
--- none left counts as one. Returns how many.
+-- Called by tick: goes on with ended tasks whose dependents were too many for one call, up to `budget` of these; one
+-- that has none left counts as one. Returns how many.
 function sw.plan_cascade(c, budget)
     local ids, left, n = call('LRANGE', c.q.prefix .. 'cascade', 0, budget - 1), budget, 0
     while left > 0 and n < #ids do
@@ -281,8 +282,8 @@ function sw.commit_cascade(c)
     if cascade and #cascade > 0 then sw.derived('RPUSH', prefix .. 'cascade', unpack(cascade)) end
 end
 
--- Adds to an assignment the results of its dependencies: the pair `dependency_results`, JSON by task id. A result that is
--- long, or absent, is null there: read it from the dependency's hash.
+-- Adds to an assignment the results of its dependencies: the pair `dependency_results`, JSON by task id. A result
+-- that is long, or absent, is null there: read it from the dependency's hash.
 --   plan   of the pull: bounds what all its assignments carry
 function sw.add_dependency_results(q, plan, assignment)
     for i = 1, #assignment, 2 do
@@ -306,8 +307,8 @@ function sw.add_dependency_results(q, plan, assignment)
     end
 end
 
--- A task that has ended is to run again. Returns the ids of those of its dependencies that it waits for, or nil and why it
--- cannot run: one of them did not succeed, or is gone before the task has ever run.
+-- A task that has ended is to run again. Returns the ids of those of its dependencies that it waits for, or nil and
+-- why it cannot run: one of them did not succeed, or is gone before the task has ever run.
 --   again   ids of tasks that the same call retries
 function sw.await_again(q, task, again)
     local text = call('HGET', q.task_prefix .. task.id, 'depends_on')

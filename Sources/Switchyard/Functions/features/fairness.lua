@@ -1,22 +1,24 @@
--- Fairness: within a level, the tenants of a queue (fairness_key) share by their weights, whoever submitted first or most.
+-- Fairness: within a level, the tenants of a queue (fairness_key) share by their weights, whoever submitted first or
+-- most.
 --
--- This is start-time fair queueing (P. Goyal, H. M. Vin, H. Cheng: Start-Time Fair Queueing, SIGCOMM 1996). The start tag of a
--- task is the later of the virtual time and the finish tag of its tenant's task before; its finish tag lies a quantum divided
--- by the weight after that; virtual time is at least the start tag of the task that started last. The tag takes the place of
--- the submission time in the task's score. A tenant that comes back after an hour starts at the virtual time: it gets its
--- share from then on, and no arrears. Tasks without a key are one tenant of weight 1, once a queue has a tenant.
+-- This is start-time fair queueing (P. Goyal, H. M. Vin, H. Cheng: Start-Time Fair Queueing, SIGCOMM 1996). The start
+-- tag of a task is the later of the virtual time and the finish tag of its tenant's task before; its finish tag lies
+-- a quantum divided by the weight after that; virtual time is at least the start tag of the task that started last.
+-- The tag takes the place of the submission time in the task's score. A tenant that comes back after an hour starts
+-- at the virtual time: it gets its share from then on, and no arrears. Tasks without a key are one tenant of weight
+-- 1, once a queue has a tenant.
 --
--- Tenants that come once would all start at the same virtual time, and for ever before the second task of another. So a task
--- whose tenant has nothing else in line moves virtual time on: by a quantum divided by the number of such tenants, so that
--- together they get the share of one tenant for each of them that is in line at a time. They are served in the order of their
--- coming, and others between them.
+-- Tenants that come once would all start at the same virtual time, and for ever before the second task of another. So
+-- a task whose tenant has nothing else in line moves virtual time on: by a quantum divided by the number of such
+-- tenants, so that together they get the share of one tenant for each of them that is in line at a time. They are
+-- served in the order of their coming, and others between them.
 --
 --   tenants:<priority>        finish tags of the tenants with tasks in line
 --   past_tenants:<priority>   finish tags of those whose tasks have all started, until virtual time has passed them
 --   virtual_time              by priority
 
--- The virtual length of a task of weight 1, in µs of a tag: small, so that tags stay below 2^50; a task of weight 1000 has a
--- length of its own.
+-- The virtual length of a task of weight 1, in µs of a tag: small, so that tags stay below 2^50; a task of weight
+-- 1000 has a length of its own.
 local QUANTUM = 2000
 
 -- Tenants whose finish tag is past that one call removes.
@@ -72,7 +74,8 @@ function sw.start_tag(c, priority, tenant, weight)
     return start
 end
 
--- A task of a tenant starts: virtual time goes on to its tag, and if it was the last of its tenant, that has none in line now.
+-- A task of a tenant starts: virtual time goes on to its tag, and if it was the last of its tenant, that has none in
+-- line now.
 function sw.note_start(c, priority, tag, tenant, weight)
     local level = level_of(c, priority)
     if tag > level.v then level.v, level.has_moved = tag, true end

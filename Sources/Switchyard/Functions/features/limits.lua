@@ -1,14 +1,17 @@
 -- Limits by key: at most so many tasks running (concurrency_key), and so many starting in a second (rate_key).
 --
--- The limits of a task are part of its lane (lane_names.lua), and a lane is open or closed as a whole: tasks that their limit
--- keeps stand in the line of a closed lane, where no pull looks. A turn belongs to the moment of the start and to the most
--- urgent task then; nothing is reserved for a task that waits. `running:<key>` is the set of the live tasks of a key: what
--- counts is who is in it. `rate:<key>` is the theoretical arrival time of the generic cell rate algorithm (ITU-T I.371), in µs.
+-- The limits of a task are part of its lane (lane_names.lua), and a lane is open or closed as a whole: tasks that
+-- their limit keeps stand in the line of a closed lane, where no pull looks. A turn belongs to the moment of the
+-- start and to the most urgent task then; nothing is reserved for a task that waits. `running:<key>` is the set of
+-- the live tasks of a key: what counts is who is in it. `rate:<key>` is the theoretical arrival time of the generic
+-- cell rate algorithm (ITU-T I.371), in µs.
 --
--- A lane is closed by the pull that finds its gate closed, or that takes the last turn. It is opened by the end of a task of
--- its concurrency key (`waiters:<key>` is the set of lanes that wait for one), or by the tick after its rate is due.
+-- A lane is closed by the pull that finds its gate closed, or that takes the last turn. It is opened by the end of a
+-- task of its concurrency key (`waiters:<key>` is the set of lanes that wait for one), or by the tick after its rate
+-- is due.
 
--- Lanes of one key that one call opens. If all of these open and more wait, the key is in the set `reopening`, and ticks go on.
+-- Lanes of one key that one call opens. If all of these open and more wait, the key is in the set `reopening`, and
+-- ticks go on.
 local LANES_PER_KEY = 100
 
 -- Sums of intervals that are no whole µs are not exact, and they are rounded up where they are stored.
@@ -108,8 +111,8 @@ local function open_and_wake(c, lane)
     sw.plan_wake(c, { [lane] = count })
 end
 
--- Opens some of the lanes that wait for the end of a task of `key`. One that stays closed goes on waiting, and there is a running
--- task of which the end tells.
+-- Opens some of the lanes that wait for the end of a task of `key`. One that stays closed goes on waiting, and there
+-- is a running task of which the end tells.
 local function reopen_some(c, key)
     local prefix = c.q.prefix
     local waiters = prefix .. 'waiters:' .. key
@@ -125,7 +128,8 @@ function sw.reopen_lanes(c)
     for key in pairs(c.freed) do reopen_some(c, key) end
 end
 
--- Called by tick: goes on with a key of which more lanes waited than one call opens. Returns whether there is more to do.
+-- Called by tick: goes on with a key of which more lanes waited than one call opens. Returns whether there is more to
+-- do.
 function sw.reopen_more(q)
     local reopening = q.prefix .. 'reopening'
     local key = call('SRANDMEMBER', reopening)
@@ -138,7 +142,8 @@ function sw.reopen_more(q)
     return call('EXISTS', reopening) == 1
 end
 
--- Called by tick: opens up to `limit` lanes whose rate is due. Returns how many, and when the next one is due (nil: none).
+-- Called by tick: opens up to `limit` lanes whose rate is due. Returns how many, and when the next one is due (nil:
+-- none).
 function sw.open_due_lanes(q, limit)
     local due = call('ZRANGEBYSCORE', q.closed_key, '(0', q.now_text, 'LIMIT', 0, limit)
     if #due > 0 then

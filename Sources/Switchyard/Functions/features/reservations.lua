@@ -1,11 +1,12 @@
 -- Reservations: so that smaller tasks do not starve one that needs more room than any worker has left.
 --
--- This is EASY backfill (A. Mu'alem, D. Feitelson: Utilization, Predictability, Workloads, and User Runtime Estimates in
--- Scheduling the IBM SP2 with Backfilling, IEEE TPDS 2001). A reservation belongs to the most urgent task of those that a
--- pulling worker's class serves and that fit nowhere: its lane has had the same first task, which did not fit, for
--- `reserve_after_ms`. The worker that will have the room soonest is reserved, by the time limits of what it runs. A task behind
--- the reserved one then goes to that worker only if it does not delay it: it ends before the room is free, or uses what is left
--- beside it. A more urgent lane takes the worker over; a lane whose tasks keep starting never reserves.
+-- This is EASY backfill (A. Mu'alem, D. Feitelson: Utilization, Predictability, Workloads, and User Runtime Estimates
+-- in Scheduling the IBM SP2 with Backfilling, IEEE TPDS 2001). A reservation belongs to the most urgent task of those
+-- that a pulling worker's class serves and that fit nowhere: its lane has had the same first task, which did not fit,
+-- for `reserve_after_ms`. The worker that will have the room soonest is reserved, by the time limits of what it runs.
+-- A task behind the reserved one then goes to that worker only if it does not delay it: it ends before the room is
+-- free, or uses what is left beside it. A more urgent lane takes the worker over; a lane whose tasks keep starting
+-- never reserves.
 --
 --   reserved   lane → "<worker> <ms since 1970 when it expects the room>"
 --   stuck      lane → "<id of its first task> <ms since when it did not fit>"
@@ -13,8 +14,8 @@
 -- Workers that are looked at for the one that has room soonest.
 local WORKERS_LOOKED_AT = 128
 
--- When a worker has room for `lane`, in ms since 1970 (now, if it has it already; math.huge: never), and what is then left
--- beside it: a room, with the slots as its entry "slots".
+-- When a worker has room for `lane`, in ms since 1970 (now, if it has it already; math.huge: never), and what is then
+-- left beside it: a room, with the slots as its entry "slots".
 --   room     what is left now; `slots`: free slots
 --   held     its leases, in pairs; `over`: those of them that end now
 local function room_for(q, lane, room, slots, held, over)
@@ -157,8 +158,8 @@ local function may_take_over(q, plan, worker, lane, score)
     return not first[2] or tonumber(first[2]) > score
 end
 
--- The most urgent task that does not fit the pulling worker is the first of `source`: reserves the worker that will have the
--- room soonest, if it has waited long enough. Returns the reservation if that is the pulling worker.
+-- The most urgent task that does not fit the pulling worker is the first of `source`: reserves the worker that will
+-- have the room soonest, if it has waited long enough. Returns the reservation if that is the pulling worker.
 function sw.consider_reservation(c, plan, source, room, held)
     local q, lane, id, score = c.q, source.lane, source.ids[1], source.score
     local current = plan.reserved[lane]

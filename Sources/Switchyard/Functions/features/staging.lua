@@ -1,6 +1,7 @@
--- Staging: a batch of more tasks than one call may carry comes in parts. A stage is a namespace of its own, which no look-up
--- sees: until the batch is opened its tasks exist for nobody, and take no place in the queue. The call that opens it makes the
--- batch visible at once, and its tasks enter the queue in bounded steps, by the caller's further calls and by ticks.
+-- Staging: a batch of more tasks than one call may carry comes in parts. A stage is a namespace of its own, which no
+-- look-up sees: until the batch is opened its tasks exist for nobody, and take no place in the queue. The call that
+-- opens it makes the batch visible at once, and its tasks enter the queue in bounded steps, by the caller's further
+-- calls and by ticks.
 --
 --   stages                   stages by the time when they are deleted if nobody opens them
 --   stage:<token>            batch, total, on_complete; broken: why it cannot be opened; dropping: it is being deleted;
@@ -38,9 +39,9 @@ function sw.break_claim(q, unique_key)
     if token and is_closed(q, token) then break_stage(q, token, 'unique_key ' .. unique_key) end
 end
 
--- The claims of other stages on the ids and unique keys of the `n` tasks that were read. Returns, by index, what an opened stage
--- has: `ids` (true), `keys` (the id of the task with the key); and the list of closed stages that a submission breaks, each with
--- what it takes of them.
+-- The claims of other stages on the ids and unique keys of the `n` tasks that were read. Returns, by index, what an
+-- opened stage has: `ids` (true), `keys` (the id of the task with the key); and the list of closed stages that a
+-- submission breaks, each with what it takes of them.
 --   own   the token of the submission's own stage, or nil
 function sw.read_claims(q, n, own)
     local found = { ids = {}, keys = {}, breaks = {}, own = {} }
@@ -71,7 +72,8 @@ function sw.read_claims(q, n, own)
     return found
 end
 
--- Called by the submission that takes what closed stages claim, when everything is checked; and by commit, for one task.
+-- Called by the submission that takes what closed stages claim, when everything is checked; and by commit, for one
+-- task.
 function sw.break_stages(q, claims)
     for _, entry in ipairs(claims.breaks) do break_stage(q, entry[1], entry[2]) end
 end
@@ -113,7 +115,8 @@ function sw.stage(q, token, head, args, first, skipped)
     call('HINCRBY', key, 'total', count)
 end
 
--- The error reply about a stage that another submission has broken. The stage goes: as much as one call deletes at once.
+-- The error reply about a stage that another submission has broken. The stage goes: as much as one call deletes at
+-- once.
 function sw.refuse_broken(q, token, batch, why)
     sw.begin_writing()
     sw.derived('ZADD', q.prefix .. 'stages', 0, token)
@@ -183,8 +186,8 @@ local function read_part(q, token, ids)
     return args, n
 end
 
--- Finds out what each of the `n` tasks that were read waits for. What a task depended on when it was staged, and that is gone now,
--- ended in a way that is not known: the task is not run, nor what depends on it.
+-- Finds out what each of the `n` tasks that were read waits for. What a task depended on when it was staged, and that
+-- is gone now, ended in a way that is not known: the task is not run, nor what depends on it.
 local function find_dependencies(q, token, n)
     sw.check_dependencies(q, n, function(id) return call('HGET', q.claims_key, id) == token and 'pending' or 'gone' end)
 end
@@ -240,8 +243,8 @@ function sw.is_stage_going(q, token)
     return call('HEXISTS', q.prefix .. 'stage:' .. token, 'dropping') == 1
 end
 
--- Deletes up to `limit` tasks of a stage, and with the last of them the stage, which cannot be opened from now on. Returns how
--- many.
+-- Deletes up to `limit` tasks of a stage, and with the last of them the stage, which cannot be opened from now on.
+-- Returns how many.
 function sw.drop_stage(q, token, limit)
     local members = q.prefix .. 'stage_members:' .. token
     call('HSET', q.prefix .. 'stage:' .. token, 'dropping', '1')
@@ -267,7 +270,8 @@ function sw.drop_stage(q, token, limit)
     return #ids
 end
 
--- Deletes up to `limit` tasks of a stage that nobody opened in time. Returns how many, and when the next stage is due (nil: none).
+-- Deletes up to `limit` tasks of a stage that nobody opened in time. Returns how many, and when the next stage is due
+-- (nil: none).
 function sw.drop_due_stage(q, limit)
     local first = call('ZRANGE', q.prefix .. 'stages', 0, 0, 'WITHSCORES')
     if not first[1] then return 0, nil end

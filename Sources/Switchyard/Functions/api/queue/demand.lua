@@ -57,7 +57,7 @@ local function demand(keys, args)
     end
     local function add(lane, count)
         local entry = { lane == '' and '' or sw.parse_name(lane).base, count }
-        for _, class in ipairs(sw.audience_of(q, lane)) do
+        for _, class in ipairs(sw.audience_of(q, lane).classes) do
             if class ~= '' or has_plain then entry[#entry + 1] = class end
         end
         if expected and sw.could_serve(expected, lane) then entry[#entry + 1] = expected end
