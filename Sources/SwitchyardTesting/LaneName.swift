@@ -15,8 +15,8 @@ public struct LaneName: Sendable, Equatable {
 
     /// Resource → amount.
     public private(set) var amounts: [String: Double] = [:]
-    /// The tokens of the amounts, as they stand in the name.
-    public let shape: String
+    /// The name without gates: what the tasks ask of a worker.
+    public let base: String
     /// The gates of a lane.
     public private(set) var concurrency: Concurrency?
     public private(set) var rate: Rate?
@@ -26,13 +26,13 @@ public struct LaneName: Sendable, Equatable {
     private var tokens: [String] = []
 
     public init(_ name: String) {
-        var shape: [String] = []
+        var base: [String] = []
         for token in name.split(separator: ",").map(String.init) {
             let parts = token.dropFirst().split(separator: "=", omittingEmptySubsequences: false).map(String.init)
             switch token.first {
             case "+":
                 amounts[parts[0]] = parts.count == 2 ? Double(parts[1]) : nil
-                shape.append(token)
+                base.append(token)
             case "@": concurrency = Concurrency(key: Self.unescaped(parts[0]), limit: Int(parts.last ?? "") ?? 0)
             case "~":
                 let numbers = (parts.last ?? "").split(separator: "/")
@@ -40,10 +40,12 @@ public struct LaneName: Sendable, Equatable {
                     key: Self.unescaped(parts[0]), perSecond: numbers.first.flatMap { Double($0) } ?? 0,
                     burst: numbers.last.flatMap { Int($0) } ?? 0)
             case "!": only.insert(String(token.dropFirst()))
-            default: tokens.append(token)
+            default:
+                base.append(token)
+                tokens.append(token)
             }
         }
-        self.shape = shape.joined(separator: ",")
+        self.base = base.joined(separator: ",")
     }
 
     public var hasGates: Bool { concurrency != nil || rate != nil }

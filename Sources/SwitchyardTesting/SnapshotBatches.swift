@@ -34,7 +34,7 @@ extension Snapshot {
         return found
     }
 
-    /// Members of batches, and what goes on in steps: batches, and classes that have appeared or gone.
+    /// Members of batches, and those that go on in steps.
     var stepViolations: [String] {
         var found: [String] = []
         for work in list("batch_work") {
@@ -43,12 +43,6 @@ extension Snapshot {
                 words.count > 1 && contents["batch:" + words[1]] != nil
                 && (words[0] == "cancel" ? words.count == 2 : words[0] == "open" && words.count == 3)
             if !isWork { found.append("batch_work has \(work)") }
-        }
-        for work in list("class_work") where !work.hasPrefix("add ") && !work.hasPrefix("gone ") {
-            found.append("class_work has \(work)")
-        }
-        if hash("config")["class_cursor"] != nil, list("class_work").isEmpty {
-            found.append("class_cursor is set, and no class has appeared or gone")
         }
         for id in ids("members:") where contents["batch:" + id] == nil {
             found.append("members:\(id) is of a batch that is gone")

@@ -80,59 +80,34 @@ extension Snapshot {
         return found
     }
 
-    /// Each class finds each open lane that it serves, in a group and at a bound not behind the lane's first task; also the class
-    /// "" of workers without labels and capacity. What it finds besides are groups and lanes that have no task any more.
+    /// Each open lane is in the group of what it asks for, and a group in `work`, at bounds not behind the lane's first task. What is
+    /// there besides are groups that have no lane any more.
     var workViolations: [String] {
         var found: [String] = []
-        let classes = Set(hash("classes").keys).union([""])
-        let steps = list("class_work")
-        let appearing = Set(steps.filter { $0.hasPrefix("add ") }.map { String($0.dropFirst(4)) })
-        let going = Set(steps.filter { $0.hasPrefix("gone ") }.map { String($0.dropFirst(5)) })
-        let parsed = Dictionary(uniqueKeysWithValues: laneNames.map { ($0, LaneName($0)) })
+        let lanes = sortedSet("lanes")
         let work = sortedSet("work")
-        var groupsOfLane: [String: [String]] = [:]
         for group in ids("work:").sorted() {
-            let lanes = sortedSet("work:" + group)
-            let least = lanes.values.min() ?? 0
+            let members = sortedSet("work:" + group)
+            let least = members.values.min() ?? 0
             if work[group] == nil || work[group]! > least {
-                found.append("group \(group) is in work at \(work[group] ?? -1), its first lane is at \(least)")
+                found.append("group “\(group)” is in work at \(work[group] ?? -1), its first lane is at \(least)")
             }
-            let shape = String(group[group.index(after: group.firstIndex(of: "/") ?? group.startIndex)...])
-            for lane in lanes.keys.sorted() {
-                groupsOfLane[lane, default: []].append(group)
-                if LaneName(lane).shape != shape { found.append("group \(group) has lane \(lane), of another shape") }
-            }
-        }
-        for name in classes.subtracting(appearing).sorted() {
-            let workers = LaneName(name)
-            let groups = sortedSet("serves:" + name)
-            for lane in sortedSet("lanes").keys.sorted() {
-                guard let asked = parsed[lane], workers.serves(asked),
-                    let first = sortedSet("pending:" + lane).values.min()
-                else { continue }
-                let isFound = groupsOfLane[lane, default: []].contains { group in
-                    sortedSet("work:" + group)[lane]! <= first && groups[group].map { $0 <= first } == true
-                }
-                if !isFound {
-                    found.append("class “\(name)” does not find lane \(lane), whose first task is at \(first)")
-                }
+            for lane in members.keys.sorted() {
+                if LaneName(lane).base != group { found.append("group “\(group)” has lane \(lane) of another") }
+                if lanes[lane] == nil { found.append("group “\(group)” has lane \(lane), which is not open") }
             }
         }
-        for name in ids("serves:").sorted() {
-            if !classes.contains(name), !going.contains(name) {
-                found.append("serves:\(name) is of a class without workers")
-            }
-            for (group, bound) in sortedSet("serves:" + name) where work[group].map({ $0 < bound }) == true {
-                found.append("class “\(name)” finds group \(group) at \(bound), which is behind \(work[group] ?? -1)")
-            }
-        }
-        // Where classes have come and gone, a lane may have been left behind in a group that is not its own any more.
-        if hash("config")["classes_version"] == nil {
-            for (lane, groups) in groupsOfLane where sortedSet("lanes")[lane] == nil {
-                found.append("groups \(groups) have lane \(lane), which is not open")
+        for lane in lanes.keys.sorted() {
+            guard let first = sortedSet("pending:" + lane).values.min() else { continue }
+            let bound = sortedSet("work:" + LaneName(lane).base)[lane]
+            if bound == nil || bound! > first {
+                found.append("lane \(lane) is in its group at \(bound ?? -1), its first task is at \(first)")
             }
         }
-        if steps.isEmpty { found += unservedViolations(parsed) }
+        let config = hash("config")
+        if config["served_version"] ?? "0" == config["classes_version"] ?? "0" {
+            found += unservedViolations(Dictionary(uniqueKeysWithValues: laneNames.map { ($0, LaneName($0)) }))
+        }
         return found
     }
 

@@ -129,7 +129,7 @@ extension Snapshot {
                 found.append("there is \(key), and \(flag) is not set")
             }
         }
-        expect("has_lanes", ["lanes", "closed", "lane_names", "class", "classes", "class_work"])
+        expect("has_lanes", ["lanes", "closed", "lane_names", "class", "classes"])
         expect("has_holds", ["waiting", "cascade", "batch_work"])
         expect("has_schedules", ["schedules"])
         expect("is_fair", TaskPriority.allCases.flatMap { ["tenants:" + $0.rawValue, "past_tenants:" + $0.rawValue] })

@@ -42,12 +42,12 @@ extension Snapshot {
                 (.sortedSet, "leases", false), (.sortedSet, "finished", false), (.sortedSet, "workers", false),
                 (.sortedSet, "idle", _), (.sortedSet, "idle_pools", false), (.sortedSet, "lanes", false),
                 (.sortedSet, "closed", false), (.sortedSet, "lane_names", false), (.sortedSet, "unserved", false),
-                (.sortedSet, "work", _), (.sortedSet, "serves", true), (.sortedSet, "tenants", true),
+                (.sortedSet, "work", _), (.sortedSet, "tenants", true),
                 (.sortedSet, "past_tenants", true), (.sortedSet, "dependents", true),
                 (.sortedSet, "schedules", false), (.sortedSet, "stages", false), (.set, "running", true),
                 (.set, "waiters", true), (.set, "reopening", false), (.list, "wake", true), (.list, "cascade", false),
                 (.list, "members", true),
-                (.list, "batch_work", false), (.list, "class_work", false), (.list, "stage_members", true),
+                (.list, "batch_work", false), (.list, "stage_members", true),
                 (.stream, "log", true), (.string(_, expires: true), "affinity", true),
                 (.string(_, expires: true), "rate", true), (.string, "unique", true):
                 return nil

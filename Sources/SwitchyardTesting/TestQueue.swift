@@ -22,6 +22,14 @@ public struct TestQueue: Sendable {
         try await handle.configure(settings.map { ($0.key, $0.value) })
     }
 
+    /// A queue by its name: what is done with `handle` may happen on another Redis.
+    public init(_ name: String, handle: SchedulerHandle, on redis: TestRedis) {
+        self.redis = redis
+        self.handle = handle
+        self.name = name
+        keys = Keys(queue: name)
+    }
+
     /// One partition of a queue.
     init(partition: Int, of handle: SchedulerHandle, on redis: TestRedis) {
         self.redis = redis

@@ -79,7 +79,7 @@ struct ReconcileTests {
             for n in 0..<count { try await queue.call("cancel", "task", "t\(n)") }
             func inIndexes() async throws -> [String] {
                 try await queue.snapshot().contents.keys.filter { name in
-                    name == "work" || name.hasPrefix("work:") || name.hasPrefix("serves:")
+                    name == "work" || name.hasPrefix("work:")
                 }.sorted()
             }
             #expect(try await inIndexes() != [])

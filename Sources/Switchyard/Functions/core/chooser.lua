@@ -5,10 +5,6 @@
 -- A chooser has next(), which returns a task's id and lane, or nil; took(lane), to be called when the task was taken;
 -- and fits(lane), for those that look ahead: what they keep back may not fit any more when its turn comes.
 
--- Lanes of a group, and groups of a class, that are read at once, at first and at most. They come in the order of
--- their first tasks, so a worker rarely needs more.
-local FIRST_READ, LARGEST_READ = 8, 256
-
 -- Limit on what one pull looks at: lanes that turn out to be empty, closed or less urgent than their bound, and tasks
 -- that cannot be handed out. The next pull goes on, for each look corrects an index.
 local LOOKS = 200
@@ -40,36 +36,6 @@ local function take(q, source)
         source.score = score and tonumber(score) or false
     end
     return id
-end
-
--- The members of an index, most urgent first, read as needed. `bound`: none that is still to come is more urgent;
--- false at the end.
-local function new_cursor(key)
-    return { key = key, bound = -math.huge, members = false, at = 1, from = 0, size = FIRST_READ }
-end
-
-local function read(cursor)
-    cursor.members = call('ZRANGE', cursor.key, cursor.from, cursor.from + cursor.size - 1, 'WITHSCORES')
-    cursor.at = 1
-    cursor.from = cursor.from + cursor.size
-    cursor.has_more = #cursor.members == cursor.size * 2
-    cursor.size = math.min(cursor.size * 2, LARGEST_READ)
-    cursor.bound = cursor.members[2] and tonumber(cursor.members[2]) or false
-    return cursor
-end
-
--- The next member of the cursor, and its bound.
-local function advance(cursor)
-    local member, bound = cursor.members[cursor.at], cursor.members[cursor.at + 1]
-    cursor.at = cursor.at + 2
-    if cursor.members[cursor.at] then
-        cursor.bound = tonumber(cursor.members[cursor.at + 1])
-    elseif cursor.has_more then
-        read(cursor)
-    else
-        cursor.bound = false
-    end
-    return member, tonumber(bound)
 end
 
 -- What is left of a worker's capacity beside the attempts that it goes on holding.
@@ -110,7 +76,7 @@ local function lane_chooser(c, plan, held, want)
     local q, worker, class = c.q, plan.worker, plan.class
     local has_amounts = sw.has_amounts(class)
     local room = has_amounts and sw.room_left(class, held, worker) or {}
-    local groups, cursors, sources, seen = read(new_cursor(sw.serves_key(q, class))), {}, {}, {}
+    local groups, cursors, sources, seen = plan.groups or sw.groups_for(q, class), {}, {}, {}
     if sw.serves(class, '') then
         sources[1] = new_source(q, '', want)
         sources[1].line = 'pending'
@@ -122,24 +88,21 @@ local function lane_chooser(c, plan, held, want)
     -- Opens the next group of the class. Of those that do not fit, the most urgent may deserve a reservation; no
     -- other is looked at.
     local function open_group()
-        local group, bound = advance(groups)
-        local cursor = new_cursor(sw.work_key(q, group))
-        cursor.group, cursor.shape = group, sw.shape_of(group)
-        local fits = sw.has_room(room, cursor.shape)
+        local group, bound = sw.advance(groups)
+        local fits = sw.has_room(room, group)
         if not fits and has_misfit then return end
         looks = looks + 1
         has_misfit = has_misfit or not fits
-        read(cursor)
+        local cursor = sw.lanes_in(q, group)
         if not cursor.bound or cursor.bound > bound then plan.stale_groups[group] = true end
         cursors[#cursors + 1] = cursor
     end
 
     -- Opens the next lane of a group as a source, and returns it; or nil.
     local function open_lane(cursor)
-        local lane, bound = advance(cursor)
-        if seen[lane] then return nil end
+        local lane, bound = sw.advance(cursor)
+        if seen[lane] or sw.group_of(lane) ~= cursor.group then return nil end
         seen[lane] = true
-        if sw.group_of(q, lane) ~= cursor.group then plan.strays[lane] = cursor.group end
         local source = new_source(q, lane, want, bound, cursor)
         fill(q, source)
         if not source.score then
@@ -192,7 +155,7 @@ local function lane_chooser(c, plan, held, want)
                 open_group()
             elseif not least or best and best.score <= least.bound then
                 return best
-            elseif sw.has_room(room, least.shape) then
+            elseif sw.has_room(room, least.group) then
                 looks = looks + 1
                 local opened = open_lane(least)
                 if opened and (not best or opened.score < best.score) then best = opened end
@@ -278,8 +241,7 @@ end
 function sw.commit_corrections(q, plan)
     local lists = {}
     local function raise(lane, score)
-        local group = sw.group_of(q, lane)
-        if not group then return end
+        local group = sw.group_of(lane)
         local list = lists[group]
         if not list then
             list = {}
@@ -289,7 +251,6 @@ function sw.commit_corrections(q, plan)
         list[#list + 1] = score
         list[#list + 1] = lane
     end
-    for lane, group in pairs(plan.strays) do sw.correct_group(q, lane, group) end
     for _, source in ipairs(plan.raised) do
         -- A call that also puts tasks into the line may have put one before it.
         if sw.enters_line(source.lane) then
@@ -310,15 +271,5 @@ function sw.commit_corrections(q, plan)
         sw.derived('ZADD', sw.work_key(q, group), 'XX', unpack(list))
         sw.derived('ZADD', q.lanes_key, 'XX', 'GT', unpack(list))
     end
-    for group in pairs(plan.stale_groups) do
-        local first = sw.derived('ZRANGE', sw.work_key(q, group), 0, 0, 'WITHSCORES')
-        if first[1] then
-            sw.derived('ZADD', sw.serves_key(q, plan.class), first[2], group)
-            -- No class has a higher bound of the group than `work` (lane_index.lua).
-            sw.derived('ZADD', q.prefix .. 'work', 'XX', 'GT', first[2], group)
-        else
-            sw.derived('ZREM', sw.serves_key(q, plan.class), group)
-            sw.derived('ZREM', q.prefix .. 'work', group)
-        end
-    end
+    for group in pairs(plan.stale_groups) do sw.correct_bound(q, group) end
 end

@@ -1,14 +1,76 @@
--- Classes of workers that appear and go: the lanes that they serve get other audiences, and move to other groups, in
--- bounded steps.
+-- The classes of the registered workers, and which lanes none of them serves.
 
--- Lanes, and pairs of a lane and a class that are decided or written, in one step.
-local LANES_PER_STEP, PAIRS_PER_STEP = 150, 2000
+-- Lanes that one step looks at, and pairs of a lane and a class that it decides, about.
+local LANES_PER_STEP, PAIRS_PER_STEP = 150, 1000
 
--- Classes that have appeared or gone are worked on in steps: the list `class_work` holds "add <class>" or "gone
--- <class>", and the field class_cursor of `config` the lane that the first of them has come to.
-local function begin_work(q, kind, class)
+-- How many pairs of a lane and a class were decided since this was last set to 0.
+local decided = 0
+
+-- The classes of the registered workers, in order, and '' (workers without labels and capacity). Cached until the
+-- hash `classes` changes, which the field classes_version of `config` tells.
+local function classes_of(q)
+    local key = (q.instance or '') .. ' ' .. q.classes_version
+    if q.classes_key == key then return q.classes end
+    q.classes = call('HKEYS', q.prefix .. 'classes')
+    q.classes[#q.classes + 1] = ''
+    table.sort(q.classes)
+    q.classes_with = {}
+    for _, class in ipairs(q.classes) do
+        for label in pairs(sw.parse_name(class).labels) do
+            local list = q.classes_with[label]
+            if not list then
+                list = {}
+                q.classes_with[label] = list
+            end
+            list[#list + 1] = class
+        end
+    end
+    q.classes_key = key
+    return q.classes
+end
+sw.classes_of = classes_of
+
+-- The classes among which are all that serve `lane`, in order: where it asks for labels, those with the rarest of them.
+local function candidates(q, lane)
+    local found = classes_of(q)
+    for _, need in ipairs(sw.parse_name(lane).needs) do
+        if not need.negated then
+            local list = q.classes_with[need.key]
+            if not list then return {} end
+            if #list < #found then found = list end
+        end
+    end
+    return found
+end
+
+-- The classes that serve `lane` ('': tasks without one), in order.
+function sw.classes_serving(q, lane)
+    local found = {}
+    for _, class in ipairs(candidates(q, lane)) do
+        if sw.could_serve(class, lane) then found[#found + 1] = class end
+    end
+    return found
+end
+
+-- Whether the queue has workers of class '', which is always in the list of classes.
+local function has_plain_workers(q)
+    return call('ZCARD', q.prefix .. 'workers') > call('HLEN', q.prefix .. 'class')
+end
+sw.has_plain_workers = has_plain_workers
+
+-- Whether any registered worker could ever run tasks of `lane` ('': those without one).
+function sw.is_served(q, lane)
+    for _, class in ipairs(candidates(q, lane)) do
+        decided = decided + 1
+        if sw.could_serve(class, lane) and (class ~= '' or has_plain_workers(q)) then return true end
+    end
+    return false
+end
+
+-- A class has appeared or gone.
+local function note_change(q)
     sw.set_config(q, 'classes_version', sw.digits(q.classes_version + 1))
-    sw.derived('RPUSH', q.prefix .. 'class_work', kind .. ' ' .. class)
+    sw.step_served(q)
 end
 
 -- A worker of `class` registers. '' is the class without anything.
@@ -18,10 +80,7 @@ function sw.join_class(q, worker, class)
     sw.leave_class(q, worker)
     if class ~= '' then
         call('HSET', q.prefix .. 'class', worker, class)
-        if call('HINCRBY', q.prefix .. 'classes', class, 1) == 1 then
-            begin_work(q, 'add', class)
-            sw.step_classes(q)
-        end
+        if call('HINCRBY', q.prefix .. 'classes', class, 1) == 1 then note_change(q) end
     end
 end
 
@@ -31,67 +90,48 @@ function sw.leave_class(q, worker)
         call('HDEL', q.prefix .. 'class', worker)
         if call('HINCRBY', q.prefix .. 'classes', class, -1) <= 0 then
             call('HDEL', q.prefix .. 'classes', class)
-            begin_work(q, 'gone', class)
-            sw.step_classes(q)
+            note_change(q)
         end
     end
     sw.unreserve_worker(q, worker)
 end
 
--- A class has appeared or gone: moves a lane that it serves to the group of its new audience.
-local function change_group(q, lane, class, is_add)
-    if is_add then sw.derived('ZREM', q.prefix .. 'unserved', lane) else sw.note_unserved(q, lane) end
-    local bound = sw.derived('ZSCORE', q.lanes_key, lane)
-    if not bound then return end
-    local former = sw.group_in(sw.changed_audience(q, sw.audience_of(q, lane), class, not is_add), lane)
-    if former then sw.derived('ZREM', sw.work_key(q, former), lane) end
-    sw.add_to_group(q, lane, bound)
-end
-
--- Called by a pull that found `lane` in `group`, which is not its group any more.
-function sw.correct_group(q, lane, group)
-    sw.derived('ZREM', sw.work_key(q, group), lane)
-    local bound = sw.derived('ZSCORE', q.lanes_key, lane)
-    if bound then sw.add_to_group(q, lane, bound) end
-end
-
--- Forgets the groups of a class that has gone, as far as one step goes. They leave `work`, so that a lane that enters
--- one tells all of its classes, also this one when it comes back. Lanes that were left behind in one move. Returns
--- whether all are forgotten.
-local function forget_groups_of(q, class)
-    local key = sw.serves_key(q, class)
-    local groups, left = sw.derived('ZRANGE', key, 0, LANES_PER_STEP - 1), LANES_PER_STEP
-    for _, group in ipairs(groups) do
-        local strays = sw.derived('ZRANGE', sw.work_key(q, group), 0, left - 1)
-        for _, lane in ipairs(strays) do sw.correct_group(q, lane, group) end
-        left = left - #strays - 1
-        if left <= 0 then return false end
-        sw.derived('ZREM', q.prefix .. 'work', group)
-        sw.derived('ZREM', key, group)
+-- Notes in `unserved` whether any class of workers serves the lane.
+function sw.note_served(q, lane)
+    if sw.is_served(q, lane) then
+        sw.derived('ZREM', q.prefix .. 'unserved', lane)
+    else
+        sw.derived('ZADD', q.prefix .. 'unserved', 0, lane)
     end
-    return #groups < LANES_PER_STEP
 end
 
--- A step for the first class that has appeared or gone. Returns whether there is more to do.
-function sw.step_classes(q)
-    local key = q.prefix .. 'class_work'
-    local kind, class = match(call('LINDEX', key, 0) or '', '^(%a+) (.*)$')
-    if not kind then return false end
-    local is_add = call('HEXISTS', q.prefix .. 'classes', class) == 1
-    local cursor = call('HGET', q.config_key, 'class_cursor')
-    local lanes = sw.derived('ZRANGEBYLEX', q.prefix .. 'lane_names', cursor and '(' .. cursor or '-', '+', 'LIMIT', 0, LANES_PER_STEP)
+-- Notes a lane that no class of workers serves.
+function sw.note_unserved(q, lane)
+    if not sw.is_served(q, lane) then sw.derived('ZADD', q.prefix .. 'unserved', 0, lane) end
+end
+
+-- Where classes have appeared or gone, goes through the lanes and corrects `unserved`, as far as one step goes: only
+-- statistics need it. The fields of `config`: served_version is the version of the classes for which it is right, and
+-- served_pass the version with which a pass began and the lane that it has come to. Returns whether there is more to do.
+function sw.step_served(q)
+    local v = call('HMGET', q.config_key, 'served_version', 'served_pass')
+    local now = sw.digits(q.classes_version)
+    if (v[1] or '0') == now then return false end
+    local version, from = match(v[2] or '', '^(%d+) (.*)$')
+    version, from = version or now, from or ''
+    local lanes = sw.derived('ZRANGEBYLEX', q.prefix .. 'lane_names', from == '' and '-' or '(' .. from, '+',
+        'LIMIT', 0, LANES_PER_STEP)
     local done = 0
-    sw.pairs_decided = 0
-    while done < #lanes and sw.pairs_decided < PAIRS_PER_STEP do
+    decided = 0
+    while done < #lanes and decided < PAIRS_PER_STEP do
         done = done + 1
-        if sw.serves(class, lanes[done]) then change_group(q, lanes[done], class, is_add) end
+        sw.note_served(q, lanes[done])
     end
     if done == LANES_PER_STEP or done < #lanes then
-        call('HSET', q.config_key, 'class_cursor', lanes[done])
+        call('HSET', q.config_key, 'served_pass', version .. ' ' .. lanes[done])
         return true
     end
-    if not is_add and not forget_groups_of(q, class) then return true end
-    call('LPOP', key)
-    call('HDEL', q.config_key, 'class_cursor')
-    return call('EXISTS', key) == 1
+    call('HSET', q.config_key, 'served_version', version)
+    call('HDEL', q.config_key, 'served_pass')
+    return version ~= now
 end

@@ -14,6 +14,9 @@ local EPOCH_2024_MS = 1704067200000
 -- Limit on the workers that a tick wakes of one pool.
 local WAKES_PER_POOL = 64
 
+-- Groups of which the work for a pool is counted.
+local GROUPS_COUNTED = 100
+
 local function pool_key(q, pool)
     return pool == '' and q.idle_key or q.prefix .. 'idle:' .. pool
 end
@@ -147,8 +150,11 @@ end
 local function count_work(q, pool)
     local class, room = parts_of(pool)
     local left, count = sw.parse_name(room).amounts, 0
-    for _, group in ipairs(call('ZRANGE', sw.serves_key(q, class), 0, 99)) do
-        if sw.has_room(left, sw.shape_of(group)) then
+    local groups = sw.groups_for(q, class)
+    for _ = 1, GROUPS_COUNTED do
+        if not groups.bound then break end
+        local group = sw.advance(groups)
+        if sw.has_room(left, group) then
             for _, lane in ipairs(call('ZRANGE', sw.work_key(q, group), 0, 3)) do
                 count = count + call('ZCARD', q.prefix .. sw.line_of(lane))
                 if count >= WAKES_PER_POOL then return WAKES_PER_POOL end

@@ -1,17 +1,6 @@
--- Which lanes have work, for whom. A lane with tasks in line is open (in `lanes`) or its gate is closed (in `closed`);
--- `lane_names` has both, and `unserved` those that no class of workers serves.
---
--- The classes that serve a lane are its audience. Open lanes with the same audience and shape (what their tasks ask
--- of a worker's resources) are a group, so what a call about tasks writes does not grow with lanes times classes:
---   work:<group>     lanes of a group, with the scores that they have in `lanes`
---   work             groups with lanes
---   serves:<class>   groups of a class
--- All scores are lower bounds of the score of the first task. A bound is lowered when a more urgent task enters the
--- queue, and raised by the pull that looks at it (chooser.lua). The score of a group in `work` is the highest of its
--- bounds in serves:<class>, and none is above it: a task that stands behind it changes nothing of any class.
---
--- When a class appears or goes, lanes move to other groups in bounded steps. One that was left behind moves when it
--- is looked at. All of this can be made again from the lines, so a key of a wrong type is replaced.
+-- Which lanes have work. A lane with tasks in line is open (in `lanes`, with a lower bound of the score of its first task,
+-- and in its group, groups.lua) or its gate is closed (in `closed`); `lane_names` has both, and `unserved` those that no
+-- class of workers serves. All of this can be made again from the lines, so a key of a wrong type is replaced.
 
 -- A command on an index that can be made again. Returns its reply.
 local function derived(command, key, ...)
@@ -24,37 +13,16 @@ local function derived(command, key, ...)
 end
 sw.derived = derived
 
--- Notes a lane that no class of workers serves.
-local function note_unserved(q, lane)
-    if not sw.is_served(q, lane) then derived('ZADD', q.prefix .. 'unserved', 0, lane) end
-end
-
--- Puts `lane` into its group, with `score` of its first task.
---   is_sure   also tells the classes that should know of the group
-local function add_to_group(q, lane, score, is_sure)
-    local audience = sw.audience_of(q, lane)
-    local group = sw.group_in(audience, lane)
-    if not group then return end
-    derived('ZADD', sw.work_key(q, group), 'LT', score, lane)
-    if derived('ZADD', q.prefix .. 'work', 'LT', 'CH', score, group) == 1 or is_sure then
-        sw.pairs_decided = sw.pairs_decided + #audience.classes
-        for _, class in ipairs(audience.classes) do derived('ZADD', sw.serves_key(q, class), 'LT', score, group) end
-    end
-end
-
 local function remove_from_group(q, lane)
-    local group = sw.group_of(q, lane)
-    if group then derived('ZREM', sw.work_key(q, group), lane) end
+    derived('ZREM', sw.work_key(q, sw.group_of(lane)), lane)
 end
-
-sw.note_unserved, sw.add_to_group = note_unserved, add_to_group
 
 -- Opens the lane, whose first task has `score`: workers may pull from it.
 local function open(q, lane, score)
     if derived('ZADD', q.lanes_key, 'LT', 'CH', score, lane) == 1 then
         derived('ZADD', q.prefix .. 'lane_names', 0, lane)
-        add_to_group(q, lane, score)
-        note_unserved(q, lane)
+        sw.add_to_group(q, lane, score)
+        sw.note_unserved(q, lane)
     end
 end
 
@@ -66,7 +34,7 @@ local function close(q, lane, due)
     if count == 0 then return end
     if derived('ZADD', q.closed_key, sw.digits(due), lane) == 1 then sw.add_to_stat(q, 'blocked', count) end
     derived('ZADD', q.prefix .. 'lane_names', 0, lane)
-    note_unserved(q, lane)
+    sw.note_unserved(q, lane)
     if due == 0 then derived('SADD', q.prefix .. 'waiters:' .. sw.parse_name(lane).concurrency.key, lane) end
 end
 sw.close_lane = close
@@ -145,48 +113,13 @@ function sw.check_lane(c, lane)
         return true
     end
     local is_right = (bound and not closed and tonumber(bound) <= tonumber(first[2])) or (closed and not bound)
-    if is_right and bound then add_to_group(q, lane, bound, true) end
-    note_unserved(q, lane)
+    if is_right and bound then sw.add_to_group(q, lane, bound) end
+    sw.note_served(q, lane)
     if is_right then return false end
     derived('ZREM', q.lanes_key, lane)
     derived('ZREM', q.closed_key, lane)
     derived('ZADD', q.prefix .. 'lane_names', 0, lane)
     sw.reopen(c, lane)
-    return true
-end
-
--- Compares the lanes of `group` from `rank` on, `limit` at most, with `lanes`: those without work leave it, those of
--- another group move there. Returns the next rank (nil: the end).
-function sw.check_group(q, group, rank, limit)
-    local key, gone, left = sw.work_key(q, group), {}, 0
-    local lanes = derived('ZRANGE', key, rank, rank + limit - 1)
-    for _, lane in ipairs(lanes) do
-        if not derived('ZSCORE', q.lanes_key, lane) then
-            gone[#gone + 1] = lane
-        elseif sw.group_of(q, lane) ~= group then
-            sw.correct_group(q, lane, group)
-        else
-            left = left + 1
-        end
-    end
-    if #gone > 0 then derived('ZREM', key, unpack(gone)) end
-    if #lanes == limit then return rank + left end
-    if call('EXISTS', key) == 0 then derived('ZREM', q.prefix .. 'work', group) end
-end
-
--- Groups that one call forgets.
-local GROUPS_PER_CALL = 150
-
--- Forgets the groups of a queue that has neither lanes nor classes, as far as one call goes. Returns whether all are
--- gone.
-function sw.drop_groups(q)
-    local groups = derived('ZRANGE', q.prefix .. 'work', 0, GROUPS_PER_CALL - 1)
-    for _, group in ipairs(groups) do
-        call('UNLINK', sw.work_key(q, group))
-        call('ZREM', q.prefix .. 'work', group)
-    end
-    if #groups == GROUPS_PER_CALL then return false end
-    call('UNLINK', sw.serves_key(q, ''))
     return true
 end
 

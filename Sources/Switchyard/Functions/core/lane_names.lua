@@ -213,8 +213,9 @@ function sw.has_gates(lane)
 end
 
 local function satisfied(need, labels)
-    local value = labels[need.key]
-    if not need.values then return value ~= nil end
+    local value, values = labels[need.key], need.values
+    if not values then return value ~= nil end
+    if not values[2] then return (value == values[1]) ~= need.negated end
     local among = false
     for _, wanted in ipairs(need.values) do among = among or wanted == value end
     return among ~= need.negated
@@ -233,8 +234,9 @@ end
 function sw.could_serve(class, lane)
     local worker, task = parse(class), parse(lane)
     if worker.only and not is_wanted(worker.only, task.needs) then return false end
-    for _, need in ipairs(task.needs) do
-        if not satisfied(need, worker.labels) then return false end
+    local needs = task.needs
+    for i = 1, #needs do
+        if not satisfied(needs[i], worker.labels) then return false end
     end
     for resource, amount in pairs(task.amounts) do
         if amount > (worker.amounts[resource] or 0) then return false end
@@ -244,6 +246,7 @@ end
 
 -- The same, cached.
 function sw.serves(class, lane)
+    lane = parse(lane).base
     local lanes = matched[class]
     if not lanes then
         lanes = {}

@@ -173,23 +173,25 @@ local NOTHING = {}
 --   assignments, n, got (how many of them are new), unstarted, bytes, is_full: what it gets
 --   idle        it has room for more, and falls asleep
 --   room        of a class with capacity, what is left (a text) if it falls asleep
---   reserved, raised, stale_lanes, stale_groups, strays, gated: what the chooser notes (chooser.lua, reservations.lua)
+--   groups      those with work for the class, where the pull has looked at the first of them only
+--   reserved, raised, stale_lanes, stale_groups, gated: what the chooser notes (chooser.lua, reservations.lua)
 local the_plan = { worker = false, state = false, class = false, assignments = false, unstarted = 0, got = 0, n = 0, bytes = 0,
     starts = false, idle = false, is_full = false, lease = false, free = 0, first_start = false, reserved = false,
-    raised = false, stale_lanes = false, stale_groups = false, strays = false, gated = false, room = '' }
+    raised = false, stale_lanes = false, stale_groups = false, groups = false, gated = false, room = '' }
 
 -- The only line with work for the worker's class, and its lane (nil: `pending`); or nil if there are several, if the
 -- lane has limits or if there is a reservation.
 local function only_line(q, plan, has_amounts)
     if not q.has_lanes then return 'pending', nil end
     local class = plan.class
-    local groups = call('ZRANGE', sw.serves_key(q, class), 0, 1)
-    local group = groups[1]
-    if groups[2] or group and has_amounts and call('EXISTS', q.prefix .. 'reserved') == 1 then return nil end
+    local groups = sw.groups_for(q, class)
+    local group = groups.members[1]
+    plan.groups = groups
+    if groups.members[3] or groups.has_more or group and has_amounts and call('EXISTS', q.prefix .. 'reserved') == 1 then return nil end
     local lanes = group and call('ZRANGE', sw.work_key(q, group), 0, 1) or NOTHING
     local lane, serves_plain = lanes[1], sw.serves(class, '')
     if not lane then return serves_plain and 'pending' or nil end
-    if lanes[2] or sw.has_gates(lane) or serves_plain and call('EXISTS', q.pending_key) == 1 then return nil end
+    if lanes[2] or sw.has_gates(lane) or sw.group_of(lane) ~= group or serves_plain and call('EXISTS', q.pending_key) == 1 then return nil end
     return sw.line_of(lane), lane
 end
 
@@ -249,7 +251,7 @@ function sw.plan_pull(c, worker, state, head)
     local plan = the_plan
     plan.worker, plan.state, plan.class, plan.assignments, plan.unstarted = worker, w, class, {}, w.unstarted
     plan.got, plan.n, plan.bytes, plan.starts, plan.idle, plan.is_full, plan.free = 0, 0, 0, starts, false, false, free
-    plan.stale_groups, plan.room = false, ''
+    plan.stale_groups, plan.groups, plan.room = false, false, ''
     c.pull = plan
 
     local unknown = head.holding and used > head.holding
@@ -285,7 +287,7 @@ end
 --   seen   ids that the pull has looked at
 function sw.plan_choices(c, plan, held, want, together, seen)
     local q = c.q
-    plan.raised, plan.stale_lanes, plan.stale_groups, plan.strays, plan.gated = {}, {}, {}, {}, {}
+    plan.raised, plan.stale_lanes, plan.stale_groups, plan.gated = {}, {}, {}, {}
     plan.reserved = NOTHING
     local chooser = sw.chooser(c, plan, held, want, together)
     while plan.got < want and not plan.is_full do

@@ -40,7 +40,7 @@ local FLAGS = { paused = true, has_lanes = true, is_fair = true, has_affinity = 
     has_schedules = true }
 
 -- Fields of the line `effective` that are neither settings nor flags.
-local UNLISTED = { instance = true, layout = true, classes_version = true }
+local UNLISTED = { instance = true, layout = true, classes_version = true, run = true }
 
 local function read_config(prefix)
     local pairs_, fields = call('HGETALL', prefix .. 'config'), {}
@@ -109,6 +109,7 @@ local function apply(q, effective)
     q.effective, q.is_compiled, q.instance = effective, effective ~= false, fields.instance
     -- Only a queue that exists can be of an earlier layout.
     q.classes_version = tonumber(fields.classes_version or 0)
+    q.run = fields.run
     q.layout = q.instance and (tonumber(fields.layout) or 4) or LAYOUT
     q.width = q.aging_ms > 0 and q.aging_ms * 1000 or BAND
     q.is_plain = not (q.is_fair or q.aging_ms > 0)
@@ -227,6 +228,13 @@ function sw.ensure_instance(q)
     if not q.instance then q.instance = string.format('%.0f', q.now_us) end
     q.layout, q.is_compiled = LAYOUT, true
     hold(q, 'instance', q.instance, 'layout', LAYOUT)
+end
+
+-- The run of the library that adds groups of lanes from now on (groups.lua).
+function sw.claim_run(q, run)
+    if q.run == run then return end
+    q.run = run
+    hold(q, 'run', run)
 end
 
 -- From now on the queue uses something that a plain one does not pay for: one of FLAGS.

@@ -3,7 +3,7 @@
 
 -- The sections of a pass, in order. The cursor of a pass is a section, a rank and a lane.
 local SECTIONS = { 'pending', 'held', 'waiting', 'leases', 'finished', 'finished:failed', 'finished:timeout',
-    'finished:cancelled', 'lanes', 'work', 'serves', 'workers', 'hashes', 'counts' }
+    'finished:cancelled', 'lanes', 'work', 'workers', 'keys', 'counts' }
 
 -- Lanes that the recount of a counter looks at; with more the counter is left alone.
 local LANES_COUNTED = 1000
@@ -52,11 +52,27 @@ local function check_entries(q, index, ids)
             end
         elseif index == 'leases' then
             repaired = repaired + check_live(q, id)
-        elseif index == 'waiting' then
-            sw.check_awaited(q, id)
         end
     end
     return repaired
+end
+
+-- A piece of the tasks that wait for others, from `rank` on. A task may depend on a thousand others, so a piece ends
+-- where it has that many. Returns the next rank (nil: the end), and the repairs.
+local function check_waiting(q, rank, limit)
+    local ids, looked, repaired, done = call('ZRANGE', q.prefix .. 'waiting', rank, rank + limit - 1), 0, 0, 0
+    for _, id in ipairs(ids) do
+        if looked >= sw.MAX_DEPENDENCIES then break end
+        local count, by = sw.check_awaited(q, id)
+        looked, repaired, done = looked + count, repaired + by, done + 1
+    end
+    local entries = { unpack(ids, 1, done) }
+    repaired = repaired + check_entries(q, 'waiting', entries)
+    local left = 0
+    for _, id in ipairs(entries) do
+        if call('ZSCORE', q.prefix .. 'waiting', id) then left = left + 1 end
+    end
+    return (done < #ids or #ids == limit) and rank + left or nil, repaired
 end
 
 -- The live tasks that count against the key of a lane's concurrency limit.
@@ -106,27 +122,12 @@ end
 
 -- A piece of the group of lanes at `rank`, from `from` on. Returns the next rank and `from` (nil: the end).
 local function check_group(q, rank, from, limit)
+    if rank == 0 then sw.forget_groups(q) end
     local group = sw.derived('ZRANGE', q.prefix .. 'work', rank, rank)[1]
     if not group then return nil, nil end
     local following = sw.check_group(q, group, tonumber(match(from, '^%d+$') or 0), limit)
     if following then return rank, string.format('%.0f', following) end
     return sw.derived('ZSCORE', q.prefix .. 'work', group) and rank + 1 or rank, ''
-end
-
--- A piece of the groups of the class at `rank`, from `from` on: those without lanes go, which only a pull of that
--- class takes out else, and it may be long until there is one. Returns the next rank and `from` (nil: the end).
-local function check_class(q, rank, from, limit)
-    local class = sw.classes_of(q)[rank + 1]
-    if not class then return nil, nil end
-    local key, gone = sw.serves_key(q, class), {}
-    from = tonumber(match(from, '^%d+$') or 0)
-    local groups = sw.derived('ZRANGE', key, from, from + limit - 1)
-    for _, group in ipairs(groups) do
-        if not sw.derived('ZSCORE', q.prefix .. 'work', group) then gone[#gone + 1] = group end
-    end
-    if #gone > 0 then call('ZREM', key, unpack(gone)) end
-    if #groups == limit then return rank, string.format('%.0f', from + limit - #gone) end
-    return rank + 1, ''
 end
 
 -- The leases of the worker at `rank` against the tasks' hashes. Returns whether there was one, and the repairs.
@@ -153,19 +154,42 @@ local function check_worker(q, rank)
     return true, repaired
 end
 
--- A piece of the hashes of tasks: those that stand in no index. SCAN looks at a bounded piece of the keys of the
--- server. Returns the next cursor of SCAN ("0": the end), and the repairs.
-local function check_hashes(q, cursor, limit)
-    local page = call('SCAN', cursor, 'MATCH', q.task_prefix .. '*', 'COUNT', limit, 'TYPE', 'hash')
+-- The types of the keys that a queue has several of, by what stands before the colon.
+local TYPE_OF = { task = 'hash', worker = 'hash', attempts = 'hash', batch = 'hash', schedule = 'hash', stage = 'hash',
+    stage_task = 'hash', pending = 'zset', finished = 'zset', idle = 'zset', work = 'zset', tenants = 'zset',
+    past_tenants = 'zset', dependents = 'zset', running = 'set', waiters = 'set', wake = 'list', members = 'list',
+    stage_members = 'list', log = 'stream', affinity = 'string', rate = 'string', unique = 'string' }
+
+-- A task's hash whose task stands in no index, or in a lane without a name. Returns the repairs.
+local function check_hash(q, key)
+    local id = sub(key, #q.task_prefix + 1)
+    local v = call('HMGET', key, 'state', 'held_by', 'lane')
+    if sw.is_task(v[1]) and sw.MAY[v[1]] and not call('ZSCORE', q.prefix .. sw.index_of(v[1], v[2], v[3]), id) then
+        sw.put_back(q, id)
+        return 1
+    elseif v[1] == 'pending' and not v[2] and v[3] and not call('ZSCORE', q.prefix .. 'lane_names', v[3]) then
+        call('ZADD', q.prefix .. 'lane_names', 0, v[3])
+    end
+    return 0
+end
+
+-- A piece of the queue's keys: deletes those of a type that they never have, and checks the hashes of tasks. SCAN looks
+-- at a bounded piece of the keys of the server. Returns the next cursor of SCAN ("0": the end), and the repairs.
+local function check_keys(q, cursor, limit)
+    local page = call('SCAN', cursor, 'MATCH', q.prefix .. '*', 'COUNT', limit)
     local repaired = 0
     for _, key in ipairs(page[2]) do
-        local id = sub(key, #q.task_prefix + 1)
-        local v = call('HMGET', key, 'state', 'held_by', 'lane')
-        if sw.is_task(v[1]) and sw.MAY[v[1]] and not call('ZSCORE', q.prefix .. sw.index_of(v[1], v[2], v[3]), id) then
-            sw.put_back(q, id)
+        local family = match(key, '^([a-z_]+):', #q.prefix + 1)
+        local expected = TYPE_OF[family]
+        local found = expected and call('TYPE', key).ok
+        if found == 'none' or not expected then
+            -- It is gone, or has no other of its kind: sw.check_types looks at those.
+        elseif found ~= expected then
+            call('DEL', key)
+            sw.add_to_stat(q, 'repaired', 1)
             repaired = repaired + 1
-        elseif v[1] == 'pending' and not v[2] and v[3] and not call('ZSCORE', q.prefix .. 'lane_names', v[3]) then
-            call('ZADD', q.prefix .. 'lane_names', 0, v[3])
+        elseif family == 'task' then
+            repaired = repaired + check_hash(q, key)
         end
     end
     return page[1], repaired
@@ -264,21 +288,19 @@ function sw.reconcile(q, cursor, limit)
         next_rank, next_lane, repaired = check_lanes(q, rank, lane, limit)
     elseif section == 'work' then
         next_rank, next_lane = check_group(q, rank, lane, limit)
-    elseif section == 'serves' then
-        next_rank, next_lane = check_class(q, rank, lane, limit)
     elseif section == 'workers' then
         local found
         found, repaired = check_worker(q, rank)
         next_rank = found and rank + 1 or nil
-    elseif section == 'hashes' then
+    elseif section == 'waiting' then
+        next_rank, repaired = check_waiting(q, rank, limit)
+    elseif section == 'keys' then
         local following
-        following, repaired = check_hashes(q, string.format('%.0f', rank), limit)
+        following, repaired = check_keys(q, string.format('%.0f', rank), limit)
         next_rank = following ~= '0' and tonumber(following) or nil
     elseif section == 'counts' then
         repaired = check_counts(q)
     else
-        -- A task may depend on a thousand others.
-        if section == 'waiting' then limit = math.min(limit, 10) end
         local ids = call('ZRANGE', q.prefix .. section, rank, rank + limit - 1)
         repaired = check_entries(q, section, ids)
         if #ids == limit then next_rank = rank + limit - repaired end

@@ -88,7 +88,7 @@ end
 -- Called by tick's clean-up: forgets what the queue no longer uses, so that its calls cost what those of a plain
 -- queue cost.
 function sw.drop_unused_flags(q)
-    if q.has_lanes and call('EXISTS', q.lanes_key, q.closed_key, q.prefix .. 'class', q.prefix .. 'class_work') == 0 then
+    if q.has_lanes and call('EXISTS', q.lanes_key, q.closed_key, q.prefix .. 'class') == 0 then
         if sw.drop_groups(q) then sw.drop_flag(q, 'has_lanes') end
     end
     if q.is_fair then

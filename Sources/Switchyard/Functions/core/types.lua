@@ -7,7 +7,7 @@ local TYPES = {
     zset = { 'pending', 'held', 'waiting', 'leases', 'finished', 'finished:failed', 'finished:timeout', 'finished:cancelled',
         'workers', 'idle', 'idle_pools', 'lanes', 'closed', 'lane_names', 'unserved', 'schedules', 'stages' },
     hash = { 'stats', 'class', 'classes', 'reserved', 'stuck', 'claims', 'virtual_time' },
-    list = { 'cascade', 'batch_work', 'class_work' },
+    list = { 'cascade', 'batch_work' },
 }
 
 -- Returns an error reply if a key of the queue has a wrong type, or nil.

@@ -138,7 +138,7 @@ function sw.commit_depends(c)
             marked[other] = true
             local key = q.task_prefix .. other
             local v = call('HMGET', key, 'state', 'uses', 'worker')
-            if v[1] and not v[2] then call('HSET', key, 'uses', 'dependencies') end
+            if sw.is_task(v[1]) and not v[2] then call('HSET', key, 'uses', 'dependencies') end
             if sw.LIVE[v[1]] then sw.mark_lease(q, v[3], other) end
         end
     end
@@ -241,16 +241,56 @@ function sw.note_gone(q, id)
     sw.derived('RPUSH', q.prefix .. 'cascade', id)
 end
 
--- Called by the reconciler: sees whether one of the tasks that `id` waits for is gone.
+-- Puts a task back that waits for `other`, and sees that it hears of its end if that is over.
+local function await(c, id, other, is_over)
+    local q = c.q
+    sw.depend(c, id, { other })
+    if is_over and not call('LPOS', q.prefix .. 'cascade', other) then
+        sw.derived('RPUSH', q.prefix .. 'cascade', other)
+    end
+end
+
+-- Called by the reconciler: compares what `id`, which waits, depends on with the sets of dependents. Returns how many
+-- dependencies it has, and how many repairs were made.
 function sw.check_awaited(q, id)
-    local others, keys = {}, {}
+    local task, c, repaired = sw.read(q, id), sw.changes(q), 0
+    if not task or task.held_by ~= 'dependencies' then return 0, 0 end
+    local count, standing, completed, gone = 0, 0, 0, nil
     for other in string.gmatch(call('HGET', q.task_prefix .. id, 'depends_on') or '', '[^,]+') do
-        others[#others + 1], keys[#keys + 1] = other, q.task_prefix .. other
+        local state = call('HGET', q.task_prefix .. other, 'state')
+        local is_gone = sw.is_gone(q, other, state)
+        local is_over = is_gone or sw.TERMINAL[state] or false
+        local stands = call('ZSCORE', q.prefix .. 'dependents:' .. other, id)
+        count = count + 1
+        if stands then
+            if is_over then await(c, id, other, true) end
+        elseif not is_over or not is_gone and state ~= 'completed' and not task.run_anyway then
+            await(c, id, other, is_over)
+            stands, repaired = true, repaired + 1
+        elseif is_gone then
+            gone = gone or other
+        else
+            completed = completed + 1
+        end
+        if stands then standing = standing + 1 end
     end
-    if #keys == 0 or call('EXISTS', unpack(keys)) == #keys then return end
-    for _, other in ipairs(others) do
-        if call('ZSCORE', q.prefix .. 'dependents:' .. other, id) then sw.note_gone(q, other) end
+    local lost = task.deps_left - standing
+    if lost > completed and gone then
+        -- More ended unheard than have completed: nobody knows how those ended that are gone.
+        await(c, id, gone, true)
+        repaired = repaired + 1
+    elseif lost ~= 0 then
+        repaired = repaired + 1
+        if standing == 0 then
+            sw.release(c, task, {})
+        else
+            sw.write_fields(c, id, { 'deps_left', tostring(standing) })
+        end
     end
+    rawset(c, 'is_general', true)
+    sw.commit(c)
+    if repaired > 0 then sw.add_to_stat(q, 'repaired', repaired) end
+    return count, repaired
 end
 
 -- Called by tick: goes on with ended tasks whose dependents were too many for one call, up to `budget` of these; one

@@ -51,13 +51,13 @@ local function demand(keys, args)
         if following then return { lanes, by_class, 'workers ' .. following } end
     end
     local c, classes, expected = sw.changes(q), sw.classes_of(q), head.class
-    local has_plain = call('ZCARD', q.prefix .. 'workers') > call('HLEN', q.prefix .. 'class')
+    local has_plain = sw.has_plain_workers(q)
     for _, class in ipairs(classes) do
         if class == expected and (class ~= '' or has_plain) then expected = nil end
     end
     local function add(lane, count)
         local entry = { lane == '' and '' or sw.parse_name(lane).base, count }
-        for _, class in ipairs(sw.audience_of(q, lane).classes) do
+        for _, class in ipairs(sw.classes_serving(q, lane)) do
             if class ~= '' or has_plain then entry[#entry + 1] = class end
         end
         if expected and sw.could_serve(expected, lane) then entry[#entry + 1] = expected end

@@ -12,6 +12,10 @@
 -- Lanes without workers, and pools of sleepers, that are added up.
 local LOOKED_AT = 2000
 
+-- Counters of `stats` that are shown also before they have counted anything.
+local COUNTERS = { 'assigned', 'completed', 'failed', 'timeout', 'cancelled', 'slots', 'queue_full_errors', 'retries',
+    'lost', 'repaired' }
+
 -- When the first task of a line was submitted.
 local function submitted_at(q, id)
     return id and tonumber(call('HGET', q.task_prefix .. id, 'submitted_at') or nil)
@@ -39,9 +43,10 @@ end
 local function unroutable(q, pending)
     if call('ZCARD', q.prefix .. 'workers') == 0 then return pending end
     local found = q.has_lanes and not sw.is_served(q, '') and call('ZCARD', q.pending_key) or 0
+    local has_plain = sw.has_plain_workers(q)
     for _, lane in ipairs(call('ZRANGE', q.prefix .. 'unserved', 0, LOOKED_AT - 1)) do
-        -- Workers without labels and capacity come and go without a look at the lanes, and a closed lane waits for its gate.
-        if call('ZSCORE', q.lanes_key, lane) and not sw.is_served(q, lane) then
+        -- A closed lane waits for its gate. Workers without labels and capacity come and go without a look at the lanes.
+        if call('ZSCORE', q.lanes_key, lane) and not (has_plain and sw.could_serve('', lane)) then
             found = found + call('ZCARD', q.prefix .. sw.line_of(lane))
         end
     end
@@ -65,8 +70,11 @@ local function stats(keys, args)
         reply[#reply + 1] = name
         reply[#reply + 1] = value
     end
+    for i = 1, #pairs_, 2 do counters[pairs_[i]] = tonumber(pairs_[i + 1]) or 0 end
+    for _, name in ipairs(COUNTERS) do
+        if not counters[name] then add(name, '0') end
+    end
     for i = 1, #pairs_, 2 do
-        counters[pairs_[i]] = tonumber(pairs_[i + 1]) or 0
         if pairs_[i] ~= 'blocked' then add(pairs_[i], pairs_[i + 1]) end
     end
     local oldest, in_line = nil, 0

@@ -98,7 +98,7 @@ local function step(q, left)
     end
     local dropped, next_stage = sw.drop_due_stage(q, math.max(1, left))
     if dropped > 0 then has_more = true end
-    if q.has_lanes and sw.step_classes(q) then has_more = true end
+    if q.has_lanes and sw.step_served(q) then has_more = true end
     if q.has_lanes and sw.reopen_more(q) then has_more = true end
     return left - dropped, has_more, next_stage
 end

@@ -5,7 +5,8 @@
 -- Keys        1: the queue's prefix, 2: its config
 -- Arguments   schedule (id), due (ms since 1970: the time that it was due), next (the time after that), skip ("1": only
 --             set the next time, because the due one was missed)
--- Reply       the id of the new task; or null when none was made: no longer due, skipped, or its unique_key is taken
+-- Reply       the id of the new task; or null when none was made: no longer due, skipped, its unique_key is
+--             taken, or there is a task of that id
 -- Errors      BADREQUEST, QUEUEFULL, QUEUEDRAINING (the schedule stays due)
 local function fire(keys, args)
     local q, failure = sw.enter_checked(keys)
