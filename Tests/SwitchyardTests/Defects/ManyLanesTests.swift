@@ -160,6 +160,29 @@ struct ManyLanesTests {
 
     // MARK: Classes that come and go
 
+    enum Leaving: CaseIterable { case byOtherLabels, byNewLabels, byDeregistration }
+
+    /// A worker without labels serves lanes that only ask for the absence of a label.
+    @Test(arguments: Leaving.allCases, [1, 200])
+    func areCountedWhenTheLastWorkerWithoutLabelsLeaves(how: Leaving, lanes: Int) async throws {
+        try await TestQueue.run { queue in
+            try await queue.register("mac", ["labels": "os=mac"])
+            try await queue.register("any")
+            try await submit(queue, (0..<lanes).map { ("t\($0)", ["requires": "os!=mac,x!=\($0)"]) })
+            #expect(try await queue.call("stats").pairs["unroutable"]?.int == 0)
+            switch how {
+            case .byOtherLabels: try await queue.register("any", ["labels": "os=mac"])
+            case .byNewLabels: try await queue.register("any", ["labels": "os=mac,gpu"])
+            case .byDeregistration: try await queue.call("deregister", "worker", "any")
+            }
+            try await finishClassSteps(queue)
+            #expect(try await queue.call("stats").pairs["unroutable"]?.int == Int64(lanes))
+            try await queue.register("any")
+            try await finishClassSteps(queue)
+            #expect(try await queue.call("stats").pairs["unroutable"]?.int == 0)
+        }
+    }
+
     /// What nobody serves is found out in steps.
     private func finishClassSteps(_ queue: TestQueue) async throws {
         func isDone() async throws -> Bool {

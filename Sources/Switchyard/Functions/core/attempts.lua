@@ -40,8 +40,8 @@ end
 
 -- Ends the live attempt of `task` with failed or timeout (`outcome` may also be lost, which ends as failed):
 -- back to the queue while it has retries left, and into its final state when it has none.
---   report  error_code, error_message, exit_code, result, retryable ("0" forbids a retry), deliveries (when it changed), at_once
---           (no backoff)
+--   report  error_code, error_message, exit_code, result, retryable ("0" forbids a retry), retry_after_ms (in place of the backoff),
+--           deliveries (when it changed), at_once (no backoff)
 -- Returns the new state.
 function sw.end_attempt(c, task, outcome, report)
     local q = c.q
@@ -52,7 +52,7 @@ function sw.end_attempt(c, task, outcome, report)
             fields[5] = 'deliveries'
             fields[6] = tostring(report.deliveries)
         end
-        local delay = report.at_once and 0 or backoff(q, task, task.retry_count + 1)
+        local delay = report.at_once and 0 or tonumber(report.retry_after_ms) or backoff(q, task, task.retry_count + 1)
         local opts = { clear = sw.latest_fields(task) }
         if delay > 0 then opts.held_by, opts.due_at = 'retry', sw.digits(q.now + delay) end
         sw.move(c, task, 'pending', fields, opts)

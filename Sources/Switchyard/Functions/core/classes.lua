@@ -53,16 +53,16 @@ function sw.classes_serving(q, lane)
 end
 
 -- Whether the queue has workers of class '', which is always in the list of classes.
-local function has_plain_workers(q)
+local function has_classless_workers(q)
     return call('ZCARD', q.prefix .. 'workers') > call('HLEN', q.prefix .. 'class')
 end
-sw.has_plain_workers = has_plain_workers
+sw.has_classless_workers = has_classless_workers
 
 -- Whether any registered worker could ever run tasks of `lane` ('': those without one).
 function sw.is_served(q, lane)
     for _, class in ipairs(candidates(q, lane)) do
         decided = decided + 1
-        if sw.could_serve(class, lane) and (class ~= '' or has_plain_workers(q)) then return true end
+        if sw.could_serve(class, lane) and (class ~= '' or has_classless_workers(q)) then return true end
     end
     return false
 end
@@ -70,6 +70,13 @@ end
 -- A class has appeared or gone.
 local function note_change(q)
     sw.set_config(q, 'classes_version', sw.digits(q.classes_version + 1))
+end
+
+-- Called after a worker was registered or forgotten, when its class and the set of workers are as they will be.
+--   had   whether there were workers of class '' before
+function sw.settle_classes(q, had)
+    if not q.has_lanes then return end
+    if had ~= has_classless_workers(q) then note_change(q) end
     sw.step_served(q)
 end
 

@@ -12,14 +12,15 @@
 -- lane: @key=limit lets so many tasks of the key run at once, ~key=rate/burst lets so many start in a second
 -- (limits.lua). In a class, !label restricts its workers to tasks that require one of these labels.
 
--- Cached results of pure functions of names. The caches are emptied all at once when there are many entries.
-local parsed, matched, named, remembered = {}, {}, {}, 0
+-- Cached results of pure functions of names, and of pairs of names. A cache is emptied when it has many entries.
+local parsed, named, names_remembered = {}, {}, 0
+local matched, pairs_remembered = {}, 0
 local REMEMBERED_MOST = 20000
 
 local function remember(memo, key, value)
-    remembered = remembered + 1
-    if remembered > REMEMBERED_MOST then
-        parsed, matched, named, remembered = {}, {}, {}, 0
+    names_remembered = names_remembered + 1
+    if names_remembered > REMEMBERED_MOST then
+        parsed, named, names_remembered = {}, {}, 0
         return value
     end
     memo[key] = value
@@ -248,14 +249,16 @@ end
 function sw.serves(class, lane)
     lane = parse(lane).base
     local lanes = matched[class]
+    local known = lanes and lanes[lane]
+    if known ~= nil then return known end
+    if pairs_remembered >= REMEMBERED_MOST then matched, pairs_remembered, lanes = {}, 0, nil end
     if not lanes then
         lanes = {}
         matched[class] = lanes
-        remembered = remembered + 1
     end
-    local known = lanes[lane]
-    if known ~= nil then return known end
-    return remember(lanes, lane, sw.could_serve(class, lane))
+    pairs_remembered = pairs_remembered + 1
+    lanes[lane] = sw.could_serve(class, lane)
+    return lanes[lane]
 end
 
 -- Whether workers of `class` have capacity for tasks that ask for resources.

@@ -179,23 +179,37 @@ local the_plan = { worker = false, state = false, class = false, assignments = f
     starts = false, idle = false, is_full = false, lease = false, free = 0, first_start = false, reserved = false,
     raised = false, stale_lanes = false, stale_groups = false, groups = false, gated = false, room = '' }
 
--- The only line with work for the worker's class, and its lane (nil: `pending`); or nil if there are several, if the
--- lane has limits or if there is a reservation.
-local function only_line(q, plan, has_amounts)
+-- The line that has the most urgent `want` tasks for the worker's class, and its lane (nil: `pending`); or nil if that
+-- is not seen at once: there are several lines and more than one task is wanted, the lane has limits, or there is a
+-- reservation.
+local function first_line(q, plan, has_amounts, want)
     if not q.has_lanes then return 'pending', nil end
     local class = plan.class
     local groups = sw.groups_for(q, class)
     local group = groups.members[1]
     plan.groups = groups
-    if groups.members[3] or groups.has_more or group and has_amounts and call('EXISTS', q.prefix .. 'reserved') == 1 then return nil end
-    local lanes = group and call('ZRANGE', sw.work_key(q, group), 0, 1) or NOTHING
+    local next_bound = groups.members[4]
+    if (next_bound or groups.has_more) and want > 1 or groups.has_more and not next_bound then return nil end
+    if group and has_amounts and call('EXISTS', q.prefix .. 'reserved') == 1 then return nil end
+    local lanes = group and call('ZRANGE', sw.work_key(q, group), 0, 1, 'WITHSCORES') or NOTHING
     local lane, serves_plain = lanes[1], sw.serves(class, '')
-    if not lane then return serves_plain and 'pending' or nil end
-    if lanes[2] or sw.has_gates(lane) or sw.group_of(lane) ~= group or serves_plain and call('EXISTS', q.pending_key) == 1 then return nil end
-    return sw.line_of(lane), lane
+    if not lane then return serves_plain and not next_bound and 'pending' or nil end
+    if lanes[3] and want > 1 or sw.has_gates(lane) or sw.group_of(lane) ~= group
+        or serves_plain and call('EXISTS', q.pending_key) == 1 then
+        return nil
+    end
+    local line = sw.line_of(lane)
+    if next_bound or lanes[3] then
+        -- Other lanes may have a more urgent task.
+        local score = tonumber(call('ZRANGE', q.prefix .. line, 0, 0, 'WITHSCORES')[2])
+        if not score or score > tonumber(next_bound or lanes[4]) or score > tonumber(lanes[4] or next_bound) then
+            return nil
+        end
+    end
+    return line, lane
 end
 
--- Common case: hands out the first tasks of the only line with work. Returns whether that is all that the worker can
+-- Common case: hands out the first tasks of the line that has the most urgent ones. Returns whether that is all that the worker can
 -- get.
 --   seen   receives the ids that were looked at
 local function take_first(c, plan, line, lane, held, want, seen)
@@ -277,7 +291,7 @@ function sw.plan_pull(c, worker, state, head)
     end
     local seen = {}
     if not q.has_affinity and head.together ~= '1' then
-        local line, lane = only_line(q, plan, has_amounts)
+        local line, lane = first_line(q, plan, has_amounts, want)
         if line and take_first(c, plan, line, lane, held, want, seen) then return plan end
     end
     return sw.plan_choices(c, plan, held, want, head.together == '1', seen)

@@ -50,8 +50,9 @@ end
 sw.DEFINITION = {
     priority = true, timeout_ms = true, max_retries = true, retry_count = true, submitted_at = true,
     repo = true, target = true, args = true, mr = true, labels = true, command = true, env = true, cwd = true,
-    payload = true, traceparent = true, batch = true, requires = true, cpu = true, memory_mb = true, resources = true,
-    depends_on = true, affinity_key = true, fairness_key = true, concurrency_key = true, group_key = true, uses = true,
+    payload = true, traceparent = true, kind = true, batch = true, requires = true, cpu = true, memory_mb = true,
+    resources = true, depends_on = true, affinity_key = true, fairness_key = true, concurrency_key = true, group_key = true,
+    uses = true,
 }
 
 -- An assignment, as pairs: what a worker needs to run the attempt. `attempt` and `deadline_at` (nil while not started)

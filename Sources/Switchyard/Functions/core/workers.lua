@@ -131,8 +131,12 @@ end
 function sw.forget_worker(q, worker, slots)
     local text = call('HGET', q.attempts_prefix .. worker, '@state')
     if text then wake_up(q, worker, sw.worker_state(text)) end
+    local had_classless = q.has_lanes and sw.has_classless_workers(q)
     call('DEL', q.prefix .. 'worker:' .. worker, q.prefix .. 'wake:' .. worker, q.attempts_prefix .. worker)
     call('ZREM', q.prefix .. 'workers', worker)
     sw.add_to_stat(q, 'slots', -slots)
-    if q.has_lanes then sw.leave_class(q, worker) end
+    if q.has_lanes then
+        sw.leave_class(q, worker)
+        sw.settle_classes(q, had_classless)
+    end
 end

@@ -51,7 +51,7 @@ local function demand(keys, args)
         if following then return { lanes, by_class, 'workers ' .. following } end
     end
     local c, classes, expected = sw.changes(q), sw.classes_of(q), head.class
-    local has_plain = sw.has_plain_workers(q)
+    local has_plain = sw.has_classless_workers(q)
     for _, class in ipairs(classes) do
         if class == expected and (class ~= '' or has_plain) then expected = nil end
     end

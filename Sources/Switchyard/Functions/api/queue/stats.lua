@@ -5,12 +5,13 @@
 -- Reply       pairs: pending (in line, and no limit holds it), held, waiting (for dependencies, or to enter the queue with its
 --             batch), blocked (by a limit), assigned, running, completed, failed, timeout, cancelled (tasks by their latest end,
 --             also those since deleted), finished (ended and not yet deleted), workers, idle_workers, slots, unroutable (in line,
---             and no registered worker could run it), queue_full_errors, retries, lost, repaired, oldest_pending_at (ms since 1970,
---             or 0), pending_critical, pending_high, pending_normal, pending_low (in line), paused, instance, now
+--             and no registered worker could run it, in up to 2000 lanes), queue_full_errors, retries, lost, repaired,
+--             oldest_pending_at (ms since 1970, or 0), pending_critical, pending_high, pending_normal, pending_low (in line),
+--             paused, instance, now
 -- Errors      BADREQUEST
 
 -- Lanes without workers, and pools of sleepers, that are added up.
-local LOOKED_AT = 2000
+local LOOKED_AT, PIECE = 2000, 500
 
 -- Counters of `stats` that are shown also before they have counted anything.
 local COUNTERS = { 'assigned', 'completed', 'failed', 'timeout', 'cancelled', 'slots', 'queue_full_errors', 'retries',
@@ -43,12 +44,14 @@ end
 local function unroutable(q, pending)
     if call('ZCARD', q.prefix .. 'workers') == 0 then return pending end
     local found = q.has_lanes and not sw.is_served(q, '') and call('ZCARD', q.pending_key) or 0
-    local has_plain = sw.has_plain_workers(q)
-    for _, lane in ipairs(call('ZRANGE', q.prefix .. 'unserved', 0, LOOKED_AT - 1)) do
-        -- A closed lane waits for its gate. Workers without labels and capacity come and go without a look at the lanes.
-        if call('ZSCORE', q.lanes_key, lane) and not (has_plain and sw.could_serve('', lane)) then
-            found = found + call('ZCARD', q.prefix .. sw.line_of(lane))
+    for from = 0, LOOKED_AT - 1, PIECE do
+        local lanes = call('ZRANGE', q.prefix .. 'unserved', from, from + PIECE - 1)
+        local bounds = lanes[1] and call('ZMSCORE', q.lanes_key, unpack(lanes)) or {}
+        for i = 1, #lanes do
+            -- A closed lane waits for its gate.
+            if bounds[i] then found = found + call('ZCARD', q.prefix .. sw.line_of(lanes[i])) end
         end
+        if #lanes < PIECE then break end
     end
     return found
 end

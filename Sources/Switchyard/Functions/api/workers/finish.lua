@@ -5,7 +5,8 @@
 -- Arguments   worker (id); nonce (of its process); pull (0 to 100: how many tasks it wants next), start, holding, together: as in
 --             switchyard_pull;
 --             of each task: task (id), attempt, outcome (completed|failed|timeout), result (opaque), error_code,
---             error_message, exit_code (an integer), retryable ("0": no retry)
+--             error_message, exit_code (an integer), retryable ("0": no retry), retry_after_ms (before the
+--             retry, in place of the queue's backoff: 0 to 30 days)
 -- Reply       two lists. 1: for each task, in order: its new state (pending: it will be retried), or an error.
 --             2: assignments as in switchyard_pull, or an error. Repeating a report gets the same reply.
 -- Errors      BADREQUEST, WORKERNOTFOUND by the nonce (the whole call); for each task: TASKNOTFOUND, LEASELOST, INVALIDSTATE
@@ -19,6 +20,8 @@ local function check(t)
     if t.exit_code and not find(t.exit_code, '^-?%d%d?%d?%d?%d?$') then
         return 'exit_code of task ' .. t.task .. ': expected an integer of up to five digits, found ' .. sw.shown(t.exit_code)
     end
+    local problem = t.retry_after_ms and sw.check_integer('retry_after_ms', t.retry_after_ms, 0, 2592000000)
+    if problem then return problem end
     local bytes = #(t.result or '') + #(t.error_message or '') + #(t.error_code or '')
     if bytes > sw.MAX_VALUE_BYTES then
         return 'result of task ' .. t.task .. ': at most ' .. sw.MAX_VALUE_BYTES .. ' bytes, found ' .. bytes

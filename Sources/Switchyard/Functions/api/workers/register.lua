@@ -70,6 +70,7 @@ local function register(keys, args)
     sw.write_config(q)
     call('HSET', key, unpack(set))
     if state then sw.leave_sleep(q, worker, state) end
+    local had_classless = q.has_lanes and sw.has_classless_workers(q)
     if q.has_lanes then sw.join_class(q, worker, class) end
     call('HSETNX', key, 'registered_at', q.now_text)
     local draining = before[2] or '0'
@@ -84,6 +85,7 @@ local function register(keys, args)
         nonce = head.nonce or state.nonce or false, unstarted = is_other and 0 or state.unstarted })
     call('HSETNX', q.attempts_prefix .. worker, '@last', '0')
     call('ZADD', q.index_keys.workers, sw.digits(q.now + q.lease_ms), worker)
+    sw.settle_classes(q, had_classless)
     sw.add_to_stat(q, 'slots', tonumber(slots) - tonumber(before[1] or 0))
     return reply(q, false)
 end
