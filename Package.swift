@@ -13,15 +13,19 @@ let package = Package(
     products: [
         .executable(name: "switchyard", targets: ["SwitchyardCLI"]),
         .library(name: "Switchyard", targets: ["Switchyard"]),
+        .library(name: "SwitchyardJobs", targets: ["SwitchyardJobs"]),
         .library(name: "SwitchyardWorker", targets: ["SwitchyardWorker"]),
         .library(name: "SwitchyardHTTP", targets: ["SwitchyardHTTP"]),
         .library(name: "SwitchyardTesting", targets: ["SwitchyardTesting"]),
+        .library(name: "RedisClient", targets: ["RedisClient"]),
     ],
     dependencies: [
         .package(url: "https://github.com/hummingbird-project/hummingbird.git", from: "2.28.1"),
         .package(url: "https://github.com/apple/swift-nio.git", from: "2.101.2"),
         .package(url: "https://github.com/apple/swift-nio-ssl.git", from: "2.37.6"),
         .package(url: "https://github.com/apple/swift-log.git", from: "1.16.2"),
+        .package(url: "https://github.com/apple/swift-metrics.git", from: "2.13.0"),
+        .package(url: "https://github.com/apple/swift-distributed-tracing.git", from: "1.7.3"),
         .package(url: "https://github.com/apple/swift-argument-parser.git", from: "1.8.2"),
         .package(url: "https://github.com/apple/swift-collections.git", from: "1.6.0"),
         .package(
@@ -46,7 +50,7 @@ let package = Package(
             ],
             swiftSettings: swiftSettings),
 
-        // fork, exec and a guardian that outlives its parent: what Swift cannot do after fork.
+        // fork, exec, and a guardian process that outlives its parent: in C, because no Swift may run after fork.
         .target(name: "CChildProcess"),
         .target(
             name: "ChildProcess",
@@ -60,7 +64,7 @@ let package = Package(
             ],
             swiftSettings: swiftSettings),
 
-        // The Lua library is source code: the plugin joins Functions/**.lua into one string at build time.
+        // The Lua library: the plugin joins Functions/**.lua into one Swift string at build time.
         .executableTarget(name: "JoinFunctions", swiftSettings: swiftSettings),
         .plugin(name: "EmbedFunctions", capability: .buildTool(), dependencies: ["JoinFunctions"]),
         .target(
@@ -83,6 +87,18 @@ let package = Package(
             ],
             swiftSettings: swiftSettings),
         .target(
+            name: "SwitchyardJobs",
+            dependencies: [
+                "Switchyard", "SwitchyardWorker", "RedisClient",
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "Metrics", package: "swift-metrics"),
+                .product(name: "Instrumentation", package: "swift-distributed-tracing"),
+                .product(name: "Tracing", package: "swift-distributed-tracing"),
+                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+            ],
+            swiftSettings: swiftSettings),
+        .target(
             name: "SwitchyardHTTP",
             dependencies: [
                 "Switchyard", "RedisClient",
@@ -92,7 +108,7 @@ let package = Package(
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
             ],
-            // Built into the program, which is one file wherever it is copied.
+            // Embedded, so that the program is a single file.
             resources: [.embedInCode("Dashboard")],
             swiftSettings: swiftSettings),
         .target(
@@ -115,8 +131,10 @@ let package = Package(
             ],
             swiftSettings: swiftSettings),
 
+        // Of the sources as text: it needs nothing of them.
+        .testTarget(name: "TidyTests", swiftSettings: swiftSettings),
         .testTarget(name: "RedisClientTests", dependencies: ["RedisClient"], swiftSettings: swiftSettings),
-        // A parent process for the tests to kill: what its children then do is the subject.
+        // A parent process that the tests kill, to see what happens to its children.
         .executableTarget(
             name: "ChildProcessFixture", dependencies: ["ChildProcess", "PrivateRedis"],
             path: "Tests/ChildProcessFixture", swiftSettings: swiftSettings),
@@ -127,7 +145,18 @@ let package = Package(
             name: "SwitchyardWorkerTests",
             dependencies: ["SwitchyardWorker", "SwitchyardTesting", "ChildProcess", "RedisClient"],
             swiftSettings: swiftSettings),
-        // Runs the built switchyard too, which lies beside the test bundle.
+        .testTarget(
+            name: "SwitchyardJobsTests",
+            dependencies: [
+                "SwitchyardJobs", "SwitchyardTesting", "Switchyard", "SwitchyardWorker",
+                .product(name: "Metrics", package: "swift-metrics"),
+                .product(name: "MetricsTestKit", package: "swift-metrics"),
+                .product(name: "Tracing", package: "swift-distributed-tracing"),
+                .product(name: "InMemoryTracing", package: "swift-distributed-tracing"),
+                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+            ],
+            swiftSettings: swiftSettings),
+        // These tests also run the built `switchyard`, which is in the same directory as the test bundle.
         .testTarget(
             name: "SwitchyardCLITests",
             dependencies: ["SwitchyardCLI", "ChildProcess", "RedisClient", "Switchyard", "SwitchyardTesting"],
@@ -142,7 +171,8 @@ let package = Package(
         .testTarget(
             name: "SwitchyardTests",
             dependencies: ["Switchyard", "SwitchyardTesting", "SwitchyardWorker", "SwitchyardHTTP"],
-            // Read where they lie: croniter's answers, queues of an earlier version, and what wrote them.
+            // Read from the source tree: times computed by croniter, queues of an earlier version, and the scripts that
+            // wrote them.
             exclude: [
                 "Schedules/cron-times.tsv", "Schedules/cron-times.py", "Upgrade/queue-of-version-4.txt",
                 "Upgrade/queue-of-version-4-aging.txt", "Upgrade/queue-of-version-4.py",

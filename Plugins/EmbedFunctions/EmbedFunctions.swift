@@ -1,8 +1,8 @@
 import Foundation
 import PackagePlugin
 
-/// Joins the Lua files of the function library into one Swift string at build time, so that what a
-/// replica loads into Redis is exactly what stands in `Functions/`.
+/// Joins the Lua files of the function library into one Swift string at build time, so that a replica loads into Redis
+/// exactly what is in `Functions/`.
 @main
 struct EmbedFunctions: BuildToolPlugin {
     func createBuildCommands(context: PluginContext, target: any Target) throws -> [Command] {
@@ -21,7 +21,8 @@ struct EmbedFunctions: BuildToolPlugin {
         ]
     }
 
-    /// The Lua files below a folder, by their paths; `_library.lua` comes first, because its names sort before letters.
+    /// Returns the Lua files below a folder, sorted by path. `_library.lua` is the first of its folder, because `_`
+    /// sorts before lower-case letters.
     private func luaFiles(in folder: URL) throws -> [URL] {
         let files = FileManager.default.enumerator(at: folder, includingPropertiesForKeys: nil)?
             .compactMap { $0 as? URL }

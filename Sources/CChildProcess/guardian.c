@@ -1,13 +1,13 @@
-// The guardian: one small process whose only task is to see us die.
+// The guardian: a small process that waits for the death of ours and then kills the groups that we started.
 //
 // It owns the far end of a socket. Each message is one int32: a positive process group to guard, a negative one to
-// forget. End of file means that every holder of the near end is gone (SIGKILL, a crash and exit() look the same);
-// then it sends SIGKILL to each group that it still guards, and exits. It cannot be reached by Ctrl-C, by SIGTERM to
-// our group or by a terminal that closes: own session, all signals blocked. SIGKILL to the guardian itself ends it;
-// our process sees that (the near end hangs up) and starts another.
+// forget. End of file means that every holder of the near end is gone (SIGKILL, a crash and exit() look the same); then
+// the guardian sends SIGKILL to each group that it still guards, and exits. It has its own session and blocks all
+// signals, so Ctrl-C, SIGTERM to our group and a closed terminal do not end it. SIGKILL does; our process notices (the
+// near end hangs up) and starts another.
 //
-// Guarantee: a group is registered by the child itself, before exec, over the same socket that signals our death, so
-// there is no moment at which a program runs unguarded. Not guarded: a process that left its group (setsid).
+// Guarantee: each child registers its own group before exec, over the same socket that signals our death, so no program
+// ever runs unguarded. Not guarded: a process that left its group (setsid).
 //
 // It runs after a fork in a threaded process: async-signal-safe calls and static memory only.
 
@@ -32,8 +32,8 @@ static const char guardian_name[] = "sw-guardian";
 static int32_t groups[SW_GUARDIAN_CAPACITY];
 static size_t group_count;
 
-// glibc hands main's arguments to constructors. The guardian overwrites them, in its own copy, so that it is not
-// listed as a second one of us, and `pkill -9 -f switchyard` does not kill it together with us.
+// glibc passes main's arguments to constructors. The guardian overwrites them in its own copy of our memory, so that
+// `ps` does not list it under our name, and `pkill -9 -f switchyard` does not kill it together with our process.
 static char **main_argv;
 static int main_argc;
 
@@ -49,7 +49,7 @@ static void take_name(void) {
     if (main_argc < 1 || main_argv == NULL || main_argv[0] == NULL) return;
     char *start = main_argv[0];
     char *end = start;
-    // The arguments lie one behind the other; stop at the first that does not (someone replaced it).
+    // The arguments are contiguous in memory; stop at the first that is not (the program replaced it).
     for (int i = 0; i < main_argc && main_argv[i] == end; i++) end += strlen(main_argv[i]) + 1;
     size_t size = (size_t)(end - start);
     if (size < sizeof guardian_name) return;
@@ -84,16 +84,16 @@ static void forget(int32_t group) {
 _Noreturn static void watch(int socket) {
     setsid();
     take_name();
-    close_all_but(socket);  // also 0, 1, 2: whoever reads our output must see it end with us
+    close_all_but(socket);  // also 0, 1, 2: a reader of our output must see it end with our process
     if (chdir("/") != 0) {
-        // Then we keep the directory busy; that is all.
+        // The guardian then keeps the working directory in use; nothing else is affected.
     }
     for (;;) {
         int32_t group = 0;
         ssize_t got = recv(socket, &group, sizeof group, 0);
         if (got < 0 && errno == EINTR) continue;
         if (got != (ssize_t)sizeof group) break;
-        // 0, 1 and -1 would mean "our own group", init, and "everybody".
+        // kill() would take these for our own group (0), every process (-1), or init (1).
         if (group > 1) guard(group);
         if (group < -1 && group != INT32_MIN) forget(-group);
     }
@@ -103,7 +103,7 @@ _Noreturn static void watch(int socket) {
 
 int sw_guardian_start(pid_t *pid, int *near_end) {
     int ends[2];
-    // Messages keep their bounds (SEQPACKET), and send() takes MSG_NOSIGNAL, which a pipe does not.
+    // SEQPACKET keeps message boundaries, and send() takes MSG_NOSIGNAL, which write() to a pipe cannot.
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) return errno;
     int error = sw_above_stdio(&ends[0]);
     if (error != 0) {
@@ -115,7 +115,7 @@ int sw_guardian_start(pid_t *pid, int *near_end) {
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     pid_t child = fork();
-    if (child == 0) watch(ends[1]);  // its signals stay blocked for good
+    if (child == 0) watch(ends[1]);  // its signals stay blocked
     error = child < 0 ? errno : 0;
     pthread_sigmask(SIG_SETMASK, &before, NULL);
 
@@ -137,7 +137,7 @@ int sw_guardian_tell(int socket, int32_t group) {
 }
 
 void sw_guardian_bury(pid_t pid) {
-    // Its socket hangs up a moment before it can be waited for; the signal makes sure of it.
+    // The socket hangs up a moment before the guardian ends; SIGKILL bounds the wait.
     kill(pid, SIGKILL);
     while (waitpid(pid, NULL, 0) < 0 && errno == EINTR) {
     }

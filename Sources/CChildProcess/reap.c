@@ -1,4 +1,4 @@
-// Collects one ended child, with what it used. Never waits for "any child": the others may belong to someone else.
+// Reaps one child, with its resource usage. Never waits for any child (-1): others may belong to other code.
 
 #define _GNU_SOURCE
 #include "CChildProcess.h"

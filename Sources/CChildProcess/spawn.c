@@ -1,8 +1,8 @@
 // Starts a program as the leader of a new process group.
 //
 // Between fork and exec the child may only make async-signal-safe calls, so all memory is prepared by the caller.
-// The order in the child matters: first its group exists, then the guardian knows the group, then anything that may
-// take long or fail. From the guardian's message on, our death is the death of the child.
+// The order in the child matters: it creates its group, registers the group with the guardian, and only then does what
+// may take long or fail. Once it is registered, the child dies when our process dies.
 
 #define _GNU_SOURCE
 #include "CChildProcess.h"
@@ -20,16 +20,17 @@
 
 _Noreturn static void fail(int status_fd, enum sw_stage stage, int error) {
     struct sw_spawn_failure failure = {.stage = stage, .error = error};
-    // Eight bytes to a pipe are written whole or not at all; if our parent is gone, nobody needs them.
+    // Eight bytes are written to a pipe completely or not at all; if the parent is gone, they are not needed.
     ssize_t ignored = write(status_fd, &failure, sizeof failure);
     (void)ignored;
     _exit(127);
 }
 
-// The program starts with default signal actions and an empty mask, whatever our process does with its own.
+// Gives the program default signal actions and an empty mask, whatever those of our process are.
 static void reset_signals(void) {
-    // The raw call: libc's refuses the two signals that it keeps for its threads, and they can be inherited as ignored.
-    // All zero is the default action in the kernel's structure, which is smaller than this on every architecture.
+    // The raw system call: libc refuses the two signals that it reserves for its threads, which can be inherited as
+    // ignored. Zeroes are the default action in the kernel's structure, which is smaller than this on every
+    // architecture.
     static const unsigned char default_action[64];
     for (int signal = 1; signal < NSIG; signal++)  // EINVAL for SIGKILL and SIGSTOP
         syscall(SYS_rt_sigaction, signal, default_action, NULL, (NSIG - 1) / 8);
@@ -38,10 +39,10 @@ static void reset_signals(void) {
     sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-// Marks every descriptor above 2 close-on-exec, also those that some library opened without the flag.
+// Marks every descriptor above 2 close-on-exec, including those that a library opened without the flag.
 static void close_all_on_exec(void) {
     if (syscall(SYS_close_range, 3U, ~0U, CLOSE_RANGE_CLOEXEC) == 0) return;
-    // Before Linux 5.11. The bound keeps "unlimited" from becoming a loop of two thousand million steps.
+    // Before Linux 5.11. The bound avoids a loop over two billion numbers when the limit is "unlimited".
     struct rlimit limit = {.rlim_cur = 65536};
     getrlimit(RLIMIT_NOFILE, &limit);
     int last = limit.rlim_cur > 65536 ? 65536 : (int)limit.rlim_cur;
@@ -53,7 +54,7 @@ _Noreturn static void become(const struct sw_spawn_request *request, int status_
 
     int error = sw_guardian_tell(request->guardian_fd, (int32_t)getpid());
     if (error != 0) fail(status_fd, SW_STAGE_GUARDIAN, error);
-    close(request->guardian_fd);  // at once: as long as we hold it, the guardian cannot see our parent die
+    close(request->guardian_fd);  // at once: while we hold it, the guardian does not see the death of our parent
 
     reset_signals();
     if (dup2(request->stdin_fd, 0) < 0) fail(status_fd, SW_STAGE_STDIO, errno);
@@ -65,7 +66,7 @@ _Noreturn static void become(const struct sw_spawn_request *request, int status_
     }
     if (request->directory != NULL && chdir(request->directory) != 0) fail(status_fd, SW_STAGE_DIRECTORY, errno);
 
-    // As execvp does: a file that we may not execute does not hide one further on, but is the error in the end.
+    // As execvp does: after EACCES the search continues, and EACCES is the error if no candidate can be executed.
     int reason = ENOENT;
     for (const char *const *path = request->candidates; *path != NULL; path++) {
         execve(*path, request->argv, request->envp);
@@ -85,7 +86,7 @@ int sw_spawn(const struct sw_spawn_request *request, pid_t *pid, int *status_fd)
     if (error != 0) return error;
     sw_set_nonblocking(status_read);
 
-    // No handler of our process may run in the child: all signals wait until its own state is set.
+    // No signal handler of our process may run in the child: all signals stay blocked until its state is set.
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);

@@ -1,5 +1,5 @@
-// Calls that the Glibc module does not offer, and descriptors that no other program inherits by accident: close-on-exec
-// from their creation, and above 0, 1, 2.
+// System calls that the Glibc module does not offer, and descriptors that no other program inherits by accident: they
+// are close-on-exec from their creation, and at least 3.
 
 #define _GNU_SOURCE
 #include "CChildProcess.h"

@@ -1,16 +1,16 @@
 import CChildProcess
 import Glibc
 
-/// A running program that can truly be ended.
+/// A running program that can be ended reliably, with its descendants.
 ///
-/// It leads its own process group. When its leader ends, by itself or by a signal, the rest of the group is killed;
-/// when this handle is released, the group is killed; when our own process dies, however it dies, a guardian process
-/// kills the group. Out of reach is only a process that leaves the group by its own will (`setsid`, a daemon).
+/// The program leads its own process group. The group is killed when its leader ends for any reason, when this handle
+/// is released and, by a guardian process, when our own process dies for any reason. Only a process that leaves the
+/// group (`setsid`, a daemon) escapes.
 ///
-/// The output must be read, or discarded: unread output is held up to a bound, and then the child waits.
-/// A program that cannot be started is a thrown ``ChildProcessError``; nothing else here fails.
+/// The output must be read or discarded: unread output is buffered up to a limit, and then the child blocks on its
+/// pipe. Starting a program can throw a ``ChildProcessError``; no other operation fails.
 public final class ChildProcess: Sendable {
-    /// How many children may live at once; the guardian's table has this size.
+    /// Limit on children that run at once: the size of the guardian's table.
     public static let limit = Int(SW_GUARDIAN_CAPACITY)
 
     private let id: UInt64
@@ -28,12 +28,13 @@ public final class ChildProcess: Sendable {
         reactor.send(.discardOutput(id: id))
     }
 
-    /// Returns when the program itself runs (its exec succeeded).
+    /// Starts a program, and returns when its exec has succeeded.
+    /// - Throws: ``ChildProcessError``; then no process is left.
     public static func start(_ command: Command) async throws(ChildProcessError) -> ChildProcess {
         let reactor = try Reactor.shared(program: command.program)
         var failure = sw_spawn_failure()
-        // A guardian that died a moment ago is noticed by the child that wants to register. Once more is enough unless
-        // something kills guardians on sight.
+        // The death of the guardian may show only when the child registers with it. A second attempt then succeeds,
+        // unless something kills every guardian at once.
         for _ in 1...5 {
             let spawned = try Spawner.spawn(command, reactor: reactor)
             let report = await withCheckedContinuation { reactor.send(.watch(spawned, $0)) }
@@ -47,44 +48,45 @@ public final class ChildProcess: Sendable {
         throw ChildProcessError(failure, command: command)
     }
 
+    /// The process ID of the program, the leader of its group.
     public var processID: Int32 { record.processID }
 
-    /// The same number: a child leads its group.
+    /// The ID of the process group; it equals ``processID``.
     public var processGroup: Int32 { record.processID }
 
-    /// stdout and stderr in their order of arrival. Pulled, one reader at a time: what is not taken is not read from the
-    /// child, beyond 256 KiB. It ends when both pipes do or, if someone outside the group holds them open, shortly
-    /// after the end of the leader; and when the reading task is cancelled.
+    /// The chunks of stdout and stderr in their order of arrival, for one reader at a time. At 256 KiB of unread
+    /// output, reading from the child pauses. The stream ends when both pipes end, shortly after the end of the leader
+    /// if a process outside the group holds them open, and when the reading task is cancelled.
     public var output: AsyncStream<OutputChunk> {
         AsyncStream { [self] in
             await record.output.next { reactor.send(.resumeReading(id: id)) }
         }
     }
 
-    /// Takes all further output and drops it, so that a child never waits for a reader.
+    /// Drops the buffered output and all further output, so that the child never waits for a reader.
     public func discardOutput() {
         reactor.send(.discardOutput(id: id))
     }
 
-    /// Sends `signal` to each member of the group. Nothing happens if the child has ended.
+    /// Sends `signal` to each member of the group. Does nothing if the child has ended.
     public func signalGroup(_ signal: Int32) {
         record.signalGroup(signal)
     }
 
-    /// SIGTERM to the group and, after `grace`, SIGKILL to what is left of it. Returns when the leader has ended.
-    /// The grace is for the leader: when it ends, the other members are killed at once.
-    /// Cancelling the calling task does not shorten the grace.
+    /// Sends SIGTERM to the group and, if the leader still runs after `grace`, SIGKILL. Returns when the leader has
+    /// ended; the other members are killed at once then. Cancelling the calling task does not shorten `grace`.
     public func terminate(grace: Duration) async {
         record.signalGroup(SIGTERM)
         reactor.send(.kill(id: id, at: .now + grace))
         _ = await record.waitForExit()
     }
 
-    /// May be called any number of times, also after the end; output may still wait to be read then. Not ended by cancellation: end the child instead.
+    /// Waits until the child has ended, and returns its status. May be called any number of times, also after the end.
+    /// Output may still be unread then. Cancelling the calling task does not end the wait: end the child instead.
     public func waitForExit() async -> ExitStatus {
         await record.waitForExit()
     }
 
-    /// The status if the child has ended.
+    /// The exit status; nil while the child runs.
     public var exitStatus: ExitStatus? { record.status }
 }

@@ -1,27 +1,31 @@
 import CChildProcess
 import Glibc
 
-/// Why a program did not start. Nothing is left of the attempt.
+/// Why a program did not start. No process and no open descriptor is left of the attempt.
 public struct ChildProcessError: Error, Sendable, Hashable, CustomStringConvertible {
+    /// What failed.
     public enum Reason: Sendable, Hashable {
         /// The program could not be executed: missing, not executable, not a program.
         case program
         /// The working directory could not be entered.
         case workingDirectory(String)
-        /// The command cannot be expressed to the system (an empty vector, a NUL byte inside).
+        /// The command cannot be passed to the system (no program named, a NUL byte in an argument).
         case invalidCommand(String)
-        /// Descriptors, processes or memory are exhausted, or the kernel lacks a call; `what` names it.
+        /// A system call failed: descriptors, processes or memory are exhausted, or the kernel lacks the call. `what`
+        /// names it.
         case system(what: String)
-        /// `ChildProcess.limit` children live already.
+        /// ``ChildProcess/limit`` children run already.
         case tooMany
     }
 
     /// argv[0] as given.
     public let program: String
+    /// What failed.
     public let reason: Reason
-    /// errno, 0 where none applies.
+    /// The errno value; 0 if none applies.
     public let code: Int32
 
+    /// The program, what failed and the system's reason.
     public var description: String {
         switch reason {
         case .program: "\(program): \(errnoText(code))"
@@ -32,12 +36,12 @@ public struct ChildProcessError: Error, Sendable, Hashable, CustomStringConverti
         }
     }
 
-    /// There is no such program: an answer that names a way to install it may help.
+    /// Whether the program does not exist: the user may have to install it.
     public var isProgramMissing: Bool { reason == .program && code == ENOENT }
 }
 
 extension ChildProcessError {
-    /// From the message of a child that failed between fork and exec.
+    /// Creates the error from the report of a child that failed between fork and exec.
     init(_ failure: sw_spawn_failure, command: ChildProcess.Command) {
         program = command.program
         code = failure.error
@@ -52,6 +56,7 @@ extension ChildProcessError {
     }
 }
 
+/// Returns the text of an errno value.
 func errnoText(_ code: Int32) -> String {
     var buffer = [CChar](repeating: 0, count: 256)
     guard strerror_r(code, &buffer, buffer.count) == 0 else { return "error \(code)" }

@@ -2,10 +2,10 @@ import CChildProcess
 import Glibc
 import Synchronization
 
-/// The life of one child, shared by its handle and the reactor.
+/// The process ID, output and exit status of one child, shared by its handle and the reactor.
 ///
-/// A signal is sent under the same lock under which the child is reaped, so it never reaches a stranger that got the
-/// number after it.
+/// Signals are sent under the lock under which the child is reaped, so a signal never reaches another process that the
+/// system gave the same ID later.
 final class ChildRecord: Sendable {
     let processID: pid_t
     let output = OutputBuffer()
@@ -26,7 +26,7 @@ final class ChildRecord: Sendable {
 
     func signalGroup(_ signal: Int32) {
         life.withLock { life in
-            // ESRCH cannot be: until it is reaped the leader, dead or alive, keeps its group in existence.
+            // The result is not needed: until it is reaped, the leader keeps its group in existence, even when dead.
             if life.status == nil { _ = kill(-processID, signal) }
         }
     }
@@ -41,12 +41,12 @@ final class ChildRecord: Sendable {
         }
     }
 
-    /// Called once, when the leader has ended (or cannot be watched): ends the rest of its group, then collects it.
+    /// Kills the rest of the group, then reaps the leader. Called once, when the leader has ended or cannot be watched.
     func reap(guardian: Guardian) {
         let (status, waiters) = life.withLock { life in
-            // Until it is reaped, its number and its group are ours. The leader itself first: one that could not be
-            // watched may not have made its group yet. A member that is forking just now does not escape: the kernel
-            // lets no fork finish past a pending SIGKILL.
+            // Until the leader is reaped, its process ID and group ID cannot be reused. The leader is also killed by
+            // itself: if it could not be watched, it may not have created its group yet. A member that is forking does
+            // not escape: the kernel completes no fork while SIGKILL is pending.
             _ = kill(processID, SIGKILL)
             _ = kill(-processID, SIGKILL)
             guardian.forget(processID)

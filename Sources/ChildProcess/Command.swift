@@ -1,22 +1,26 @@
 extension ChildProcess {
-    /// What to start. Nothing is inherited that is not named here: no variable, no descriptor, no signal setting.
+    /// The program to start. It inherits only what is named here: no other variable, descriptor or signal setting.
     public struct Command: Sendable {
-        /// argv. The first is an absolute path, or a name looked up in the PATH of `environment`.
+        /// argv. The first is a path with a slash, or a name that is looked up in the PATH of `environment`.
         public var arguments: [String]
         /// The complete environment of the child.
         public var environment: [String: String]
-        /// Nil: ours.
+        /// The working directory; nil: that of our process.
         public var workingDirectory: String?
+        /// What the child reads from stdin.
         public var standardInput: StandardInput
-        /// Descriptors of ours that the child holds too, under the same numbers (a lock that it shall share).
+        /// Descriptors of our process that stay open in the child, under the same numbers (such as a shared lock).
         public var inheritedDescriptors: [Int32]
 
+        /// What the child reads from stdin.
         public enum StandardInput: Sendable {
+            /// `/dev/null`.
             case null
-            /// Written as fast as the child reads, then closed. A child that does not read is no error.
+            /// The bytes, then end of file. A child that does not read them all is no error.
             case bytes([UInt8])
         }
 
+        /// Creates a command; the default environment is empty.
         public init(
             arguments: [String], environment: [String: String] = [:], workingDirectory: String? = nil,
             standardInput: StandardInput = .null, inheritedDescriptors: [Int32] = []
@@ -31,38 +35,51 @@ extension ChildProcess {
         var program: String { arguments.first ?? "" }
     }
 
+    /// The stream that a child wrote to.
     public enum OutputStream: String, Sendable, Hashable {
-        case stdout, stderr
+        /// Standard output (1).
+        case stdout
+        /// Standard error (2).
+        case stderr
     }
 
+    /// Output of a child that was read at once.
     public struct OutputChunk: Sendable, Hashable {
+        /// The stream that the child wrote to.
         public let stream: OutputStream
+        /// The bytes, at most 64 KiB when read from a child.
         public let bytes: [UInt8]
 
+        /// Creates a chunk.
         public init(stream: OutputStream, bytes: [UInt8]) {
             self.stream = stream
             self.bytes = bytes
         }
     }
 
-    /// How a child ended. Exactly one of `exitCode` and `signal` is set; neither if someone else in this process
-    /// reaped the child (SIGCHLD ignored, a `wait` for any child) and took its status.
+    /// How a child ended. Exactly one of `exitCode` and `signal` is set; neither if other code in our process reaped
+    /// the child (SIGCHLD is ignored, or a `wait` for any child) and so took its status.
     public struct ExitStatus: Sendable, Hashable {
+        /// The code with which the child exited.
         public let exitCode: Int32?
+        /// The signal that ended the child.
         public let signal: Int32?
-        /// From fork to the end.
+        /// The time from fork until the child was reaped.
         public let duration: Duration
-        /// Seconds of processor time of the child and of those of its children that it waited for.
+        /// User time in seconds, of the child and of its descendants that were waited for.
         public let userTime: Double
+        /// System time in seconds, of the same processes.
         public let systemTime: Double
-        /// The largest resident memory of any one process among them.
+        /// The largest resident memory of any one of these processes.
         public let maxResidentBytes: Int64
 
+        /// Whether the exit code is 0.
         public var isSuccess: Bool { exitCode == 0 }
     }
 }
 
 extension ChildProcess.ExitStatus: CustomStringConvertible {
+    /// `exit code 1` or `signal 9`.
     public var description: String {
         if let exitCode { return "exit code \(exitCode)" }
         if let signal { return "signal \(signal)" }

@@ -2,11 +2,12 @@ import CChildProcess
 import Glibc
 import Synchronization
 
-/// Our side of the guardian process (see guardian.c), and the list of groups that it must know.
+/// Our side of the guardian process (see guardian.c), and the list of groups that it guards.
 ///
-/// One per process, forked at the first start. Forks happen under its lock, so a group is either in the list, and then
-/// told again to a guardian that replaces a dead one, or not forked yet. If the guardian dies it is replaced at once
-/// or, if it had lived for less than a second (something kills it on sight), at the next start.
+/// There is one per process, forked at the first start of a child. Children are forked under its lock, so a group is
+/// either in the list, which a new guardian receives in full, or not forked yet. If the guardian dies, it is replaced
+/// at once; if it lived for less than a second (something kills guardians), it is replaced at the next start of a
+/// child.
 final class Guardian: Sendable {
     private struct State {
         var processID: pid_t = 0
@@ -16,7 +17,7 @@ final class Guardian: Sendable {
     }
 
     private let state = Mutex(State())
-    /// Adds and removes the socket in the reactor's epoll set: it hangs up when the guardian dies.
+    /// Add the socket to the reactor's epoll set and remove it: the socket hangs up when the guardian dies.
     private let watch: @Sendable (Int32) -> Void
     private let unwatch: @Sendable (Int32) -> Void
 
@@ -25,10 +26,11 @@ final class Guardian: Sendable {
         self.unwatch = unwatch
     }
 
-    /// For tests and for `doctor`.
+    /// 0 if there is no guardian. For tests.
     var processID: pid_t { state.withLock { $0.processID } }
 
-    /// Runs `fork`, which gets the guardian's socket, with a living guardian, and remembers the group it returns.
+    /// Starts a guardian if none lives, calls `fork` with its socket, and adds the group that `fork` returns to the
+    /// list.
     func start(
         fork: (Int32) -> Result<(pid_t, Int32), SystemFailure>
     ) throws(SystemFailure) -> (processID: pid_t, statusPipe: Int32) {
@@ -49,32 +51,33 @@ final class Guardian: Sendable {
         return try result.get()
     }
 
-    /// Called before the leader is reaped, while its number cannot belong to anyone else.
+    /// Removes a group. Called before its leader is reaped, while its ID cannot belong to another process.
     func forget(_ group: pid_t) {
         state.withLock { state in
             state.groups.remove(group)
-            // A dead guardian has nothing to forget; its successor is told of the groups that are left.
+            // If the guardian is dead, its successor receives only the groups that are left.
             if state.processID != 0 { _ = sw_guardian_tell(state.socket, -group) }
         }
     }
 
-    /// The reactor saw `socket` hang up.
+    /// Called by the reactor when `socket` hangs up.
     func hungUp(_ socket: Int32) {
         state.withLock { state in
             guard state.socket == socket else { return }
             let lived = state.startedAt.map { ContinuousClock.now - $0 } ?? .zero
-            // Else, and if the fork fails, the next start replaces it.
+            // Otherwise, and if the fork fails, the next start replaces it.
             if lived >= .seconds(1) { _ = replace(&state) } else { bury(&state) }
         }
     }
 
+    /// Starts a new guardian and tells it all groups. Returns 0 or an errno value.
     private func replace(_ state: inout State) -> Int32 {
         bury(&state)
         let error = sw_guardian_start(&state.processID, &state.socket)
         guard error == 0 else { return error }
         state.startedAt = .now
         watch(state.socket)
-        // If this one is dead already, the next question finds out.
+        // If this guardian is dead already, the next message to it fails.
         for group in state.groups { _ = sw_guardian_tell(state.socket, group) }
         return 0
     }

@@ -1,27 +1,27 @@
 import Synchronization
 
-/// The output that was read from a child and not yet taken by its reader: bounded.
+/// A bounded buffer for the output that was read from a child and not yet taken by its reader.
 ///
-/// At `highWater` the reactor stops reading (the pipes fill and the child waits), and goes on below `lowWater`.
-/// One reader at a time: a second one ends the wait of the first.
+/// At `highWater` the reactor stops reading, so the pipes fill and the child waits; at `lowWater` it resumes. There is
+/// one reader at a time: a second one ends the wait of the first.
 final class OutputBuffer: Sendable {
-    /// Four pipes' worth: enough that a reader woken now and then keeps a fast child busy.
+    /// The size of four pipes: enough to keep a fast child busy while the reader is not scheduled.
     static let highWater = 256 * 1024
     static let lowWater = 64 * 1024
-    /// What a chunk costs beside its bytes, so that a child that writes single bytes is bounded as well.
+    /// The bytes that a chunk counts in addition to its content, so that single-byte writes are bounded too.
     private static let chunkOverhead = 64
 
     private typealias Waiter = CheckedContinuation<Bool, Never>
 
     private struct State {
         var chunks: [ChildProcess.OutputChunk] = []
-        /// Chunks before this index are taken; the array is compacted now and then.
+        /// Chunks before this index have been taken; they are removed from the array in groups.
         var next = 0
         var cost = 0
         var paused = false
         var finished = false
         var discarding = false
-        /// Resumed with true to look again, with false to give up.
+        /// The waiting reader. True: look again; false: give up.
         var waiter: Waiter?
 
         mutating func takeWaiter() -> Waiter? {
@@ -38,10 +38,10 @@ final class OutputBuffer: Sendable {
 
     private let state = Mutex(State())
 
-    /// What is held now, with the cost of each chunk; for tests.
+    /// The bytes in the buffer, with the overhead of each chunk; for tests.
     var heldBytes: Int { state.withLock { $0.cost } }
 
-    /// True: stop reading, until a reader calls `resume`.
+    /// Appends a chunk. Returns true if the reactor must stop reading until the reader calls `resume`.
     func push(_ chunk: ChildProcess.OutputChunk) -> Bool {
         let (waiter, pause) = state.withLock { state -> (Waiter?, Bool) in
             if state.discarding { return (nil, false) }
@@ -54,6 +54,7 @@ final class OutputBuffer: Sendable {
         return pause
     }
 
+    /// Marks the end: the reader receives the chunks in the buffer, then nil.
     func finish() {
         let waiter = state.withLock { state in
             state.finished = true
@@ -62,7 +63,7 @@ final class OutputBuffer: Sendable {
         waiter?.resume(returning: true)
     }
 
-    /// Drops what is there and all that comes.
+    /// Drops the chunks in the buffer and all later ones.
     func discard() {
         let waiter = state.withLock { state in
             let waiter = state.takeWaiter()
@@ -72,8 +73,8 @@ final class OutputBuffer: Sendable {
         waiter?.resume(returning: true)
     }
 
-    /// The next chunk; nil at the end, when the output is discarded, or when the calling task is cancelled.
-    /// Calls `resume` when the reactor may read again.
+    /// Waits for the next chunk and returns it; nil at the end, if the output is discarded, or if the calling task is
+    /// cancelled. Calls `resume` if the reactor may read again.
     func next(resume: () -> Void) async -> ChildProcess.OutputChunk? {
         while !Task.isCancelled {
             switch take() {
@@ -105,11 +106,12 @@ final class OutputBuffer: Sendable {
         }
     }
 
+    /// Waits until there is something to take. Returns false if the reader should give up.
     private func wait() async -> Bool {
         await withTaskCancellationHandler {
             await withCheckedContinuation { continuation in
-                let (resumed, answer) = state.withLock { state -> (Waiter?, Bool) in
-                    // Cancelled before the waiter stood here: the handler below found nobody to resume.
+                let (resumed, shouldLook) = state.withLock { state -> (Waiter?, Bool) in
+                    // Cancelled before the waiter was stored: the handler below found none to resume.
                     if Task.isCancelled { return (continuation, false) }
                     if state.next < state.chunks.count || state.finished || state.discarding {
                         return (continuation, true)
@@ -117,7 +119,7 @@ final class OutputBuffer: Sendable {
                     defer { state.waiter = continuation }
                     return (state.waiter, false)
                 }
-                resumed?.resume(returning: answer)
+                resumed?.resume(returning: shouldLook)
             }
         } onCancel: {
             state.withLock { $0.takeWaiter() }?.resume(returning: false)

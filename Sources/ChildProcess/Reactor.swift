@@ -2,22 +2,23 @@ import CChildProcess
 import Glibc
 import Synchronization
 
-/// The one thread that waits for all children: their ends, their output, their input, their deadlines.
+/// The thread that serves all children: their exits, output, input and deadlines.
 ///
-/// Others talk to it through an inbox and an eventfd; all its other state is confined to the thread (ReactorLoop). It
-/// is made at the first start and lives as long as the process. It never blocks on a child, and blocks all signals,
-/// so that writing to a child that closed its input is an error code here and not a SIGPIPE.
+/// Other threads send it requests through an inbox and an eventfd; its other state is confined to the thread
+/// (``ReactorLoop``). It is created when the first child starts, and lives as long as the process. It never waits for a
+/// single child. All signals are blocked on it, so that writing to a child that closed its input fails with EPIPE and
+/// raises no SIGPIPE.
 final class Reactor: Sendable {
     enum Request: Sendable {
         case watch(Spawned, CheckedContinuation<sw_spawn_failure?, Never>)
-        /// The reader made room.
+        /// The buffer has room again.
         case resumeReading(id: UInt64)
         case kill(id: UInt64, at: ContinuousClock.Instant)
-        /// Nobody will read: take the output and drop it.
+        /// Nothing will read the output: read and drop it.
         case discardOutput(id: UInt64)
     }
 
-    /// A child that was forked, and our ends of its pipes, which the loop now owns.
+    /// A forked child and our ends of its pipes, which the loop now owns.
     struct Spawned: Sendable {
         let id: UInt64
         let record: ChildRecord
@@ -29,7 +30,7 @@ final class Reactor: Sendable {
         let inputBytes: [UInt8]
     }
 
-    /// Tokens below this are the reactor's own.
+    // Epoll tokens of the reactor itself; those of children have a low byte of 2 or more.
     static let wakeupToken: UInt64 = 0
     static let guardianToken: UInt64 = 1
 
@@ -41,6 +42,7 @@ final class Reactor: Sendable {
 
     private static let instance = Mutex<Reactor?>(nil)
 
+    /// Returns the reactor of this process; the first call creates it. `program` is for the error only.
     static func shared(program: String) throws(ChildProcessError) -> Reactor {
         let result = instance.withLock { instance -> Result<Reactor, ChildProcessError> in
             if let instance { return .success(instance) }
@@ -69,7 +71,7 @@ final class Reactor: Sendable {
         }
         self.epoll = epoll
         self.wakeup = wakeup
-        // Only hang-ups, which are always reported: the guardian never writes.
+        // No events: hang-ups are always reported, and the guardian never writes.
         guardian = Guardian(
             watch: { epollAdd(epoll, $0, events: 0, token: Reactor.guardianToken | UInt64($0) << 8) },
             unwatch: { epollRemove(epoll, $0) })
@@ -104,7 +106,8 @@ final class Reactor: Sendable {
     }
 }
 
-/// A thread with all signals blocked that runs the loop of the reactor in `argument`, which was retained for it.
+/// Starts a thread with all signals blocked that runs the loop of the reactor in `argument`. The caller has retained
+/// the reactor for it. Returns 0 or an errno value.
 private func startThread(_ thread: inout pthread_t, _ argument: UnsafeMutableRawPointer) -> Int32 {
     var all = sigset_t()
     var before = sigset_t()
@@ -124,14 +127,16 @@ private func startThread(_ thread: inout pthread_t, _ argument: UnsafeMutableRaw
     return code
 }
 
-/// False: the kernel has no memory for it, or the user's limit on watches is reached.
+/// Adds a descriptor to an epoll set. Returns false, with errno set, if the kernel has no memory or the user's limit on
+/// watches is reached.
 @discardableResult
 func epollAdd(_ epoll: Int32, _ fd: Int32, events: UInt32, token: UInt64) -> Bool {
     var event = epoll_event(events: events, data: epoll_data_t(u64: token))
     return epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0
 }
 
-/// Always before close: a child between fork and exec holds a copy, and with it the registration would live on.
+/// Removes a descriptor from an epoll set. Call it before `close`: a child between fork and exec holds a copy of the
+/// descriptor, which would keep the registration alive.
 func epollRemove(_ epoll: Int32, _ fd: Int32) {
     var event = epoll_event()
     _ = epoll_ctl(epoll, EPOLL_CTL_DEL, fd, &event)

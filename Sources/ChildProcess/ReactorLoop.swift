@@ -1,9 +1,9 @@
 import CChildProcess
 import Glibc
 
-/// What the reactor's thread does. Confined to that thread: no locks.
+/// The loop of the reactor's thread. Its state is confined to that thread and needs no lock.
 ///
-/// A child leaves the table when its leader is reaped and its pipes are done with.
+/// A child leaves the table when its leader has been reaped and its pipes are closed.
 struct ReactorLoop {
     private let reactor: Reactor
     private var children: [UInt64: WatchedChild] = [:]
@@ -17,8 +17,8 @@ struct ReactorLoop {
         enum Action { case kill, stopDraining }
     }
 
-    /// After the leader's end its pipes normally reach their end at once. If someone outside the group holds them
-    /// open, what they contain after this time is read, and no more.
+    /// Pipes normally end at once when the leader ends. If a process outside the group holds them open, only what they
+    /// contain after this time is still read.
     private static let drainTime: Duration = .milliseconds(200)
 
     init(reactor: Reactor) {
@@ -85,7 +85,8 @@ struct ReactorLoop {
         deadlines.removeAll { $0.at <= now || children[$0.id] == nil }
     }
 
-    /// -1: none. Rounded up, so that the loop does not spin through the last fraction of a millisecond.
+    /// Returns -1 if there is no deadline. Rounds up, so that the loop does not spin in the last fraction of a
+    /// millisecond.
     private func millisecondsToNextDeadline() -> Int32 {
         guard let next = deadlines.map(\.at).min() else { return -1 }
         let left = next - .now

@@ -1,7 +1,7 @@
 import CChildProcess
 import Glibc
 
-/// The memory of one request to the C side, laid out before the fork because nothing may be allocated after it.
+/// The memory of one `sw_spawn_request`. It is prepared before the fork, because nothing may be allocated after it.
 struct SpawnArguments: ~Copyable {
     private let candidates: CStringArray
     private let argv: CStringArray
@@ -32,14 +32,15 @@ struct SpawnArguments: ~Copyable {
         inherited = command.inheritedDescriptors
     }
 
-    /// As execvp: a name with a slash is a path; else each directory of PATH, where an empty entry is the current one.
+    /// Returns the paths to try, as execvp does: a name with a slash is a path; another name is looked up in each
+    /// directory of PATH, where an empty entry is the working directory.
     static func candidates(name: String, path: String?) -> [String] {
         if name.contains("/") { return [name] }
         return (path ?? "/usr/local/bin:/usr/bin:/bin").split(separator: ":", omittingEmptySubsequences: false)
             .map { $0.isEmpty ? name : "\($0)/\(name)" }
     }
 
-    /// Calls `body` with a request whose pointers are valid during the call.
+    /// Calls `body` with a request whose pointers are valid only during the call.
     func withRequest<Result>(
         input: Int32, output: Int32, errors: Int32, guardian: Int32, _ body: (inout sw_spawn_request) -> Result
     ) -> Result {
@@ -56,7 +57,7 @@ struct SpawnArguments: ~Copyable {
     }
 }
 
-/// A NULL-terminated array of C strings which it owns.
+/// A NULL-terminated array of C strings; it owns the strings.
 private struct CStringArray: ~Copyable {
     let pointers: UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>
     private let count: Int

@@ -1,7 +1,7 @@
 import CChildProcess
 import Glibc
 
-/// Makes the pipes and forks. On failure nothing stays open and no child is left.
+/// Creates the pipes and forks. On failure, no descriptor stays open and no child is left.
 enum Spawner {
     static func spawn(
         _ command: ChildProcess.Command, reactor: Reactor
@@ -32,7 +32,7 @@ enum Spawner {
             var pidfd: Int32 = -1
             let code = sw_pidfd_open(processID, &pidfd)
             guard code == 0 else {
-                // Without it nobody would learn of the child's end: it must not live.
+                // Without a pidfd the child's end would go unnoticed, so the child must not run.
                 record.reap(guardian: reactor.guardian)
                 for fd in [output.read, errors.read, ourInput, statusPipe] where fd >= 0 { close(fd) }
                 throw SystemFailure(what: "pidfd_open", code: code)
@@ -50,7 +50,7 @@ enum Spawner {
     }
 }
 
-/// A call that failed, before it is known on whose behalf.
+/// A failed system call; the caller adds the program.
 struct SystemFailure: Error {
     let what: String
     let code: Int32
@@ -72,7 +72,7 @@ private struct Descriptors: ~Copyable {
         return ends
     }
 
-    /// The child's end, and ours (-1: none).
+    /// Opens the child's stdin. Returns the child's end and ours; ours is -1 if there is nothing to write.
     mutating func input(_ input: ChildProcess.Command.StandardInput) throws(SystemFailure) -> (Int32, Int32) {
         if case .bytes(let bytes) = input, !bytes.isEmpty {
             let ends = try pipe()

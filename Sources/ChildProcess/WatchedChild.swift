@@ -1,17 +1,17 @@
 import CChildProcess
 import Glibc
 
-/// The reactor's side of one child: our ends of its pipes, and what is expected of each.
+/// The reactor's side of one child: our ends of its pipes, its pidfd and its status pipe.
 ///
-/// States of a child: starting (the status pipe is open) → running → ended (reaped) → done (no pipe is open).
+/// The states of a child: starting (the status pipe is open) → running → ended (reaped) → done (no pipe is open).
 struct WatchedChild {
-    /// The low byte of an epoll token; the reactor's own tokens are 0 and 1.
+    /// The low byte of an epoll token; 0 and 1 are tokens of the reactor itself.
     enum Source: UInt8 {
         case status = 2
         case input, output, errors, end
     }
 
-    /// The size of a pipe on Linux: one read empties it.
+    /// The default size of a pipe on Linux: one read empties it.
     static let readSize = 64 * 1024
 
     private let id: UInt64
@@ -29,9 +29,10 @@ struct WatchedChild {
 
     private struct Reader {
         var fd: Int32
-        /// Bytes still to be read; nil: until the end of the pipe.
+        /// The bytes still to be read; nil: until the end of the pipe.
         var remaining: Int?
 
+        /// Limits reading to the bytes that the pipe contains now.
         mutating func endWithWhatIsThere(_ epoll: Int32) {
             guard fd >= 0 else { return }
             let count = Int(sw_bytes_waiting(fd))
@@ -52,7 +53,8 @@ struct WatchedChild {
         errors = Reader(fd: spawned.errors)
     }
 
-    /// Called once, when this is in the loop's table. A child that cannot be watched is ended here and now.
+    /// Adds the descriptors to the epoll set. Called once, when the child is in the loop's table. A child that cannot
+    /// be watched is killed at once.
     mutating func begin(guardian: Guardian) {
         let watched =
             watch(statusPipe, .status, EPOLLIN.rawValue) && watch(pidfd, .end, EPOLLIN.rawValue)
@@ -76,7 +78,7 @@ struct WatchedChild {
 
     var isDone: Bool { pidfd < 0 && statusPipe < 0 && input < 0 && output.fd < 0 && errors.fd < 0 }
 
-    /// The child failed (a message), or became the program (the end of the pipe).
+    /// Reads the status pipe: a report if the child failed, or end of file if its exec succeeded.
     mutating func readStatus() {
         guard statusPipe >= 0 else { return }
         var failure = sw_spawn_failure()
@@ -88,9 +90,10 @@ struct WatchedChild {
         started = nil
     }
 
+    /// Called when the leader has ended.
     mutating func reap(guardian: Guardian) {
         guard pidfd >= 0 else { return }
-        // A child that failed before exec has ended too; its message is there already.
+        // A child that failed before exec has ended too; its report is in the pipe already.
         readStatus()
         record.reap(guardian: guardian)
         shut(epoll, &pidfd)
@@ -104,7 +107,7 @@ struct WatchedChild {
         }
         if count < 0 && (errno == EAGAIN || errno == EINTR) { return }
         inputWritten += max(count, 0)
-        // EPIPE: the child does not want the rest.
+        // EPIPE: the child has closed its input.
         guard count < 0 || inputWritten == inputBytes.count else { return }
         shut(epoll, &input)
         inputBytes = []
@@ -131,7 +134,7 @@ struct WatchedChild {
         }
     }
 
-    /// Out of the set altogether: a hang-up would be reported even with no event asked for.
+    /// Removes the pipes from the epoll set: a hang-up would be reported even without a requested event.
     private mutating func pauseReading() {
         paused = true
         for fd in [output.fd, errors.fd] where fd >= 0 { epollRemove(epoll, fd) }
@@ -140,7 +143,7 @@ struct WatchedChild {
     mutating func resumeReading() {
         guard paused else { return }
         paused = false
-        // A pipe that cannot be watched again is closed: the child sees SIGPIPE, the reader the end.
+        // A pipe that cannot be watched again is closed: the child gets SIGPIPE, the reader the end of the output.
         if output.fd >= 0 && !watch(output.fd, .output, EPOLLIN.rawValue) { shut(epoll, &output.fd) }
         if errors.fd >= 0 && !watch(errors.fd, .errors, EPOLLIN.rawValue) { shut(epoll, &errors.fd) }
         if output.fd < 0 && errors.fd < 0 { record.output.finish() }
@@ -151,7 +154,8 @@ struct WatchedChild {
         resumeReading()
     }
 
-    /// The leader is gone for a while and someone else holds its pipes: what they contain now is the rest.
+    /// Called some time after the end of the leader, if another process holds its pipes open: only what they contain
+    /// now is still read.
     mutating func stopDraining() {
         output.endWithWhatIsThere(epoll)
         errors.endWithWhatIsThere(epoll)
@@ -164,7 +168,7 @@ struct WatchedChild {
 
 }
 
-/// Takes a descriptor out of the epoll set and closes it.
+/// Removes a descriptor from the epoll set and closes it.
 private func shut(_ epoll: Int32, _ fd: inout Int32) {
     guard fd >= 0 else { return }
     epollRemove(epoll, fd)

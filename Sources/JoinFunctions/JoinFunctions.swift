@@ -1,10 +1,11 @@
 import Foundation
 
-/// `JoinFunctions OUTPUT.swift INPUT.lua…`: writes one Swift file that holds the inputs, in the order
-/// given, as one raw string. Called by the EmbedFunctions plugin only.
+/// `JoinFunctions OUTPUT.swift INPUT.lua…` writes a Swift file that contains the inputs, in the given order, as one raw
+/// string. Only the EmbedFunctions plugin calls it.
 ///
-/// Each input is a block of its own, because Lua allows a function, and so a library, only 200 local names. The names of
-/// the first input are those that all of them share. A comment with the path of the file below `Functions/` precedes each.
+/// Each input but the first becomes a `do … end` block, because Lua allows only 200 local variables in a function, and
+/// a library is one function. The local variables of the first input are visible in all others. A comment with the path
+/// of the file below `Functions/` precedes each.
 @main
 struct JoinFunctions {
     static func main() throws {
@@ -22,7 +23,7 @@ struct JoinFunctions {
             library += "\n-- ==== \(name) ====\n" + (index == 0 ? text : "do\n\(text)end\n")
         }
         let swift =
-            "// Joined from Functions/**.lua at build time: edit those.\n"
+            "// Generated from Functions/**.lua at build time: edit those files.\n"
             + "enum FunctionLibrarySource {\n    static let text = ###\"\"\"\n" + library + "\n\"\"\"###\n}\n"
         try swift.write(toFile: output, atomically: true, encoding: .utf8)
     }

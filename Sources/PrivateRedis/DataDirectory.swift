@@ -1,11 +1,12 @@
 import FoundationEssentials
 import Glibc
 
-/// The directory of one private redis-server, and the place of its socket.
+/// The data directory of one private redis-server, and the path of its socket.
 ///
-/// Owns what it made: a temporary directory and a short directory for the socket are removed by `remove`. A user's
-/// directory is made if needed, set to 0700, and stays. After a crash of ours the short directory of that time is found
-/// through the link `<directory>/redis.sock` and removed by the next start.
+/// If the socket's path in the directory is too long, the socket is in a short directory in `/tmp`, and
+/// `<directory>/redis.sock` is a link to it. `remove` removes that short directory, and the data directory if it is
+/// temporary. A user's directory is created if needed, set to mode 0700, and kept. If our process crashes, the next
+/// start finds the old short directory through the link and removes it.
 struct DataDirectory: Sendable {
     let path: String
     let isTemporary: Bool
@@ -16,11 +17,12 @@ struct DataDirectory: Sendable {
     var configPath: String { path + "/redis.conf" }
     var logPath: String { path + "/redis.log" }
 
-    /// sockaddr_un has room for 108 bytes, with the NUL.
+    /// sockaddr_un has room for 108 bytes, including the NUL.
     private static let longestSocketPath = 107
     private static let temporaryPrefix = "/tmp/switchyard-redis-"
     private static let socketPrefix = "/tmp/switchyard-socket-"
 
+    /// Creates the directory if needed and locks it; nil creates a temporary one.
     static func prepare(_ given: String?) async throws -> DataDirectory {
         if given == nil { sweep() }
         let path = try given.map { try make($0) } ?? temporary(temporaryPrefix)
@@ -54,7 +56,7 @@ struct DataDirectory: Sendable {
         }
     }
 
-    /// The lock is released with the last reference to it, after this.
+    /// Removes the socket and everything temporary. The lock is released later, with the last reference to it.
     func remove() {
         unlink(socketPath)
         if let socketDirectory {
@@ -64,20 +66,20 @@ struct DataDirectory: Sendable {
         if isTemporary { Self.removeTree(path) }
     }
 
-    /// What redis-server last logged.
+    /// Returns the last lines of the log of redis-server.
     func logTail() -> String {
         let lines = readFile(logPath, limit: 4096)?.split(separator: "\n").suffix(8) ?? []
         return lines.joined(separator: "\n")
     }
 
-    /// The log is set aside when it is large; one old log is kept.
+    /// Renames the log to `redis.log.1` if it is larger than 8 MiB; one old log is kept.
     func rotateLog() {
         var status = stat()
         guard stat(logPath, &status) == 0, status.st_size > 8 << 20 else { return }
         rename(logPath, logPath + ".1")
     }
 
-    /// Makes the directory (0700) with its parents, and returns its absolute path.
+    /// Creates the directory (mode 0700) and its parents if needed, and returns its absolute path.
     private static func make(_ given: String) throws -> String {
         func failure(_ reason: String) -> PrivateRedisError { .directory(path: given, reason: reason) }
         guard !given.isEmpty, !given.utf8.contains(0) else { throw failure("not a path") }
@@ -94,8 +96,8 @@ struct DataDirectory: Sendable {
         defer { free(resolved) }
         let path = String(cString: resolved)
 
-        // It will hold every task's arguments, so nobody else may read it. But only a directory that is ours is made
-        // private: `--data /tmp` must not lock everybody out of /tmp.
+        // Other users must not read the arguments of tasks. But the mode of a directory with files of others is not
+        // changed: `--data /tmp` must not make /tmp private.
         var status = stat()
         guard stat(path, &status) == 0 else { throw failure(errnoText()) }
         guard status.st_uid == geteuid() else { throw failure("belongs to another user") }
@@ -112,6 +114,7 @@ struct DataDirectory: Sendable {
         return path
     }
 
+    /// Creates a directory with a unique name, and returns its path.
     private static func temporary(_ prefix: String) throws -> String {
         var template = Array((prefix + "XXXXXX").utf8CString)
         guard mkdtemp(&template) != nil else {
@@ -120,7 +123,7 @@ struct DataDirectory: Sendable {
         return String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
     }
 
-    /// We hold the lock, so a socket that lies here is dead.
+    /// Removes the socket of an earlier run. We hold the lock, so no redis-server uses it.
     private static func removeOldSocket(_ link: String) {
         var target = [CChar](repeating: 0, count: 256)
         let count = readlink(link, &target, target.count)
@@ -134,13 +137,13 @@ struct DataDirectory: Sendable {
         unlink(link)
     }
 
-    /// Removes temporary directories of ours whose owner was killed and could not: their lock is free.
+    /// Removes temporary directories that a killed process left behind: their lock is free.
     private static func sweep() {
-        // A /tmp that cannot be read holds nothing that we could remove; the server starts all the same.
+        // If /tmp cannot be read, nothing is removed; the server starts nevertheless.
         let names = (try? FileManager.default.contentsOfDirectory(atPath: "/tmp")) ?? []
         for path in names.map({ "/tmp/" + $0 }) where path.hasPrefix(temporaryPrefix) {
             var status = stat()
-            // One that is just being made has a young lock, perhaps not yet taken.
+            // A directory that is being created has a new lock file, perhaps not locked yet.
             guard lstat(path + "/lock", &status) == 0, status.st_uid == geteuid(), status.st_mode & S_IFMT == S_IFREG,
                 status.st_mtim.tv_sec < time(nil) - 60
             else { continue }
@@ -155,11 +158,11 @@ struct DataDirectory: Sendable {
     }
 
     private static func removeTree(_ path: String) {
-        // Best effort: a rest in /tmp harms nobody, and there is nobody to tell at the end.
+        // Best effort: files left in /tmp do no harm, and no caller could act on the error.
         try? FileManager.default.removeItem(atPath: path)
     }
 
-    /// Whether the path reads the same in a URL, with nothing to escape.
+    /// Whether the path needs no escaping in a URL.
     private static func isPlainInURL(_ path: String) -> Bool {
         path.utf8.allSatisfy { byte in
             switch byte {

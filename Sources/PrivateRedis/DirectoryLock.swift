@@ -1,14 +1,14 @@
 import Glibc
 
-/// The exclusive right to a data directory: an flock on `<directory>/lock`, which contains our process ID.
+/// Exclusive use of a data directory: an flock on `<directory>/lock`, which contains our process ID.
 ///
-/// The lock belongs to the open file, and redis-server inherits the descriptor: it is free only when both we and
-/// redis-server are gone. So after a crash of ours a new start cannot meet the old redis-server, only wait for it (the
-/// guardian is killing it). The file is never deleted: a lock on a deleted file excludes nobody.
+/// The lock belongs to the open file, and redis-server inherits the descriptor: the lock is free only when our process
+/// and redis-server are both gone. After a crash of our process, the next start therefore waits until the guardian has
+/// killed the old redis-server. The file is never deleted: a lock on a deleted file would exclude no other process.
 final class DirectoryLock: Sendable {
     let descriptor: Int32
 
-    /// A holder that is dead has left a redis-server that is about to die; longer than any kill takes.
+    /// How long to wait for a redis-server whose parent is dead; longer than the guardian needs to kill it.
     private static let patience: Duration = .seconds(10)
 
     private init(descriptor: Int32) {
@@ -16,16 +16,19 @@ final class DirectoryLock: Sendable {
     }
 
     deinit {
-        // Empty: nobody holds it. No explicit unlock, which would take the lock from a redis-server still there.
+        // An empty file names no holder. No explicit unlock: that would release the lock of a redis-server still
+        // running.
         _ = ftruncate(descriptor, 0)
         close(descriptor)
     }
 
+    /// Locks the directory. Waits if the holder named in the file is dead.
+    /// - Throws: ``PrivateRedisError``, or `CancellationError`.
     static func acquire(directory: String) async throws -> DirectoryLock {
         let path = directory + "/lock"
         let opened = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o600)
         guard opened >= 0 else { throw PrivateRedisError.directory(path: directory, reason: "lock: \(errnoText())") }
-        // Above 2: the child's standard streams take 0, 1, 2.
+        // At least 3: 0, 1 and 2 are the child's standard streams.
         let descriptor = fcntl(opened, F_DUPFD_CLOEXEC, 3)
         let reason = errnoText()
         close(opened)
@@ -62,6 +65,7 @@ final class DirectoryLock: Sendable {
         return DirectoryLock(descriptor: descriptor)
     }
 
+    /// Returns the process ID that the lock file contains; nil if there is none.
     private static func processID(in descriptor: Int32) -> Int32? {
         var bytes = [UInt8](repeating: 0, count: 16)
         let count = pread(descriptor, &bytes, bytes.count, 0)
@@ -70,7 +74,7 @@ final class DirectoryLock: Sendable {
         return Int32(String(decoding: digits, as: UTF8.self)).flatMap { $0 > 0 ? $0 : nil }
     }
 
-    /// A zombie counts as dead: its descriptors are closed.
+    /// Whether the process runs. A zombie counts as dead: its descriptors are closed.
     private static func isAlive(_ processID: Int32) -> Bool {
         guard kill(processID, 0) == 0 || errno == EPERM else { return false }
         guard let stat = readFile("/proc/\(processID)/stat", limit: 512), let end = stat.lastIndex(of: ")") else {
@@ -80,13 +84,14 @@ final class DirectoryLock: Sendable {
     }
 }
 
+/// Returns the text of an errno value.
 func errnoText(_ code: Int32 = errno) -> String {
     var buffer = [CChar](repeating: 0, count: 256)
     guard strerror_r(code, &buffer, buffer.count) == 0 else { return "error \(code)" }
     return String(decoding: buffer.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
 }
 
-/// The last `limit` bytes of a file; nil if it cannot be read.
+/// Returns the last `limit` bytes of a file; nil if it cannot be read.
 func readFile(_ path: String, limit: Int) -> String? {
     let descriptor = open(path, O_RDONLY | O_CLOEXEC)
     guard descriptor >= 0 else { return nil }

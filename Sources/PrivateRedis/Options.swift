@@ -2,21 +2,26 @@ import ChildProcess
 import Logging
 
 extension PrivateRedisServer {
+    /// How to run redis-server.
     public struct Options: Sendable {
-        /// Where the data lives. Nil: a temporary directory, removed at `stop`.
+        /// The data directory. Nil: a temporary directory, removed at `stop`.
         public var directory: String?
-        /// Nothing is written to disk.
+        /// Whether redis-server writes no data to disk.
         public var ephemeral: Bool
+        /// When redis-server flushes its append-only file to disk.
         public var appendfsync: AppendFsync
-        /// A path, or a name looked up in our PATH.
+        /// A path, or a name that is looked up in our PATH.
         public var executable: String
-        /// Appended to the command line; they win over redis.conf.
+        /// Arguments at the end of the command line; they override redis.conf.
         public var extraArguments: [String]
-        /// How long redis-server may be silent at its start. While it answers LOADING it may take `loadTimeout`.
+        /// How long redis-server may start without a reply to PING. A LOADING reply starts this time again.
         public var startTimeout: Duration
+        /// How long redis-server may start in all, including the time in which it replies LOADING.
         public var loadTimeout: Duration
+        /// Logs the starts and ends of redis-server.
         public var logger: Logger
 
+        /// Creates options; the defaults keep the data in a temporary directory.
         public init(
             directory: String? = nil, ephemeral: Bool = false, appendfsync: AppendFsync = .everysec,
             executable: String = "redis-server", extraArguments: [String] = [],
@@ -34,30 +39,40 @@ extension PrivateRedisServer {
         }
     }
 
+    /// When redis-server flushes its append-only file to disk.
     public enum AppendFsync: String, Sendable, CaseIterable {
-        case everysec, always
+        /// Once a second, in the background.
+        case everysec
+        /// Before each reply.
+        case always
 
+        /// The end of a comment in redis.conf, whose lines start with `#`.
         var explanation: String {
             switch self {
             case .everysec:
-                "Flushed to the\n# disk once a second: the end of redis-server loses nothing, a power cut at most that second."
-            case .always: "Flushed to the\n# disk before each answer: slower, and a power cut loses nothing."
+                "The file is\n# flushed to disk once a second: a crash of redis-server loses nothing, a power failure "
+                    + "about a second."
+            case .always: "The file is\n# flushed to disk before each reply: slower, but a power failure loses nothing."
             }
         }
     }
 
-    /// An end of redis-server that nobody asked for.
+    /// An unexpected end of redis-server.
     public struct Exit: Sendable {
+        /// What happens after the end.
         public enum Reaction: Sendable, Equatable {
+            /// redis-server is restarted after this backoff.
             case restarting(after: Duration)
-            /// Too many ends in a short time; it stays down until `restart`.
+            /// redis-server ended too often in a short time; it stays down until `restart`.
             case gaveUp
         }
+        /// The process that ended; 0 if redis-server could not be restarted.
         public let processID: Int32
-        /// Nil: it did not even start.
+        /// How the process ended; nil if redis-server could not be restarted.
         public let status: ChildProcess.ExitStatus?
+        /// What happens next.
         public let reaction: Reaction
-        /// What it last logged, or why it did not start.
+        /// The last lines of its log, or why it could not be restarted.
         public let detail: String
     }
 }

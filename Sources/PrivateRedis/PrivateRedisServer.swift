@@ -2,36 +2,39 @@ import ChildProcess
 import Glibc
 import Logging
 
-/// A redis-server of our own: on a Unix socket in a directory that is ours alone, restarted when it dies, and gone when
-/// we are gone, however we die.
+/// A private redis-server: it listens on a Unix socket in a directory that only this process uses, is restarted when it
+/// dies, and is killed when our process dies for any reason.
 ///
-/// Owns the directory's lock, redis.conf, the process, and the tasks that watch it. Guarantees: `start` and `restart`
-/// return when it answers PING; at most one redis-server uses the directory, also across a crash of ours; what was
-/// acknowledged before an unexpected end is there after the restart (unless ephemeral). Fails with
-/// ``PrivateRedisError``. It gives up after `deathLimit` ends within `deathWindow`: a redis-server that cannot live (a
-/// full disk, a broken file) shall be noticed, not be restarted for ever.
+/// The actor owns the directory's lock, redis.conf, the process, and the tasks that watch it. It guarantees:
+/// - `start` and `restart` return when redis-server replies to PING.
+/// - At most one redis-server uses the directory, even if our process crashes and starts again.
+/// - Writes acknowledged before an unexpected end of redis-server are there after its restart, unless it is ephemeral.
+///
+/// Errors are ``PrivateRedisError``. After `deathLimit` unexpected ends within `deathWindow` it gives up: a
+/// redis-server that cannot run (a full disk, a corrupt file) must be noticed.
 public actor PrivateRedisServer {
     /// Can transition to:
-    /// - starting: running (PONG), waiting (it died again), down (kill, restart), stopped
-    /// - running: waiting (it died), down (kill, restart), stopped
+    /// - starting: running (PONG), waiting (it died again), down (kill, restart, or it died too often), stopped
+    /// - running: waiting (it died), down (kill, restart, or it died too often), stopped
     /// - waiting (for the backoff): starting, down (kill, restart), stopped
-    /// - down (nobody restarts it): starting (restart), stopped
-    /// - stopped: nothing
+    /// - down (until `restart`): starting, stopped
+    /// - stopped: none
     private enum Phase { case starting, running, waiting, down, stopped }
 
     static let deathLimit = 5
     static let deathWindow: Duration = .seconds(60)
-    /// Doubled with each recent end: 100, 200, 400, 800 ms.
+    /// Doubled for each death within `deathWindow`: 100, 200, 400, 800 ms.
     private static let firstBackoff: Duration = .milliseconds(100)
-    /// redis-server flushes its file on SIGTERM; a slow disk gets this long.
+    /// The time for redis-server to flush its file after SIGTERM, before SIGKILL; a slow disk may need it.
     private static let stopGrace: Duration = .seconds(10)
 
-    /// For `--redis` and RedisClient: `unix:///…/redis.sock`.
+    /// The URL for `--redis` and RedisClient: `unix:///…/redis.sock`.
     public nonisolated let url: String
+    /// The path of the socket.
     public nonisolated let socketPath: String
-    /// The data directory, absolute.
+    /// The absolute path of the data directory.
     public nonisolated let directoryPath: String
-    /// Each end that nobody asked for, and what follows. For one reader; the newest 16 are kept. Ends at `stop`.
+    /// The unexpected ends of redis-server, for one reader. The newest 16 are buffered. Ends at `stop`.
     public nonisolated let exits: AsyncStream<Exit>
 
     private let options: Options
@@ -44,6 +47,8 @@ public actor PrivateRedisServer {
     private var restarting: Task<Void, Never>?
     private var stopping: Task<Void, Never>?
 
+    /// Starts a redis-server, and returns when it replies to PING.
+    /// - Throws: ``PrivateRedisError``, or `CancellationError`.
     public static func start(_ options: Options = Options()) async throws -> PrivateRedisServer {
         let directory = try await DataDirectory.prepare(options.directory)
         do {
@@ -74,7 +79,7 @@ public actor PrivateRedisServer {
         (exits, exitsContinuation) = AsyncStream.makeStream(bufferingPolicy: .bufferingNewest(16))
     }
 
-    /// Dropped without `stop`: redis-server must not outlive its owner.
+    /// Kills redis-server if its owner released it without `stop`.
     deinit {
         child?.signalGroup(SIGKILL)
         restarting?.cancel()
@@ -82,13 +87,14 @@ public actor PrivateRedisServer {
         directory?.remove()
     }
 
-    /// Nil while it is down.
+    /// The process ID of redis-server; nil while it is down.
     public var processID: Int32? { child?.processID }
 
+    /// Whether redis-server has replied to PING since its last start, and has not ended.
     public var isRunning: Bool { phase == .running }
 
-    /// Ends redis-server (SIGTERM: it flushes its file; SIGKILL after 10 s), removes what is temporary and releases the
-    /// lock. Idempotent; a second caller waits for the first.
+    /// Ends redis-server (SIGTERM, so that it flushes its file; SIGKILL after 10 s), removes temporary files and
+    /// releases the lock. It may be called again: a second caller waits for the first.
     public func stop() async {
         if stopping == nil {
             phase = .stopped
@@ -103,10 +109,10 @@ public actor PrivateRedisServer {
         child = nil
         exitsContinuation.finish()
         directory?.remove()
-        directory = nil  // the lock's last holder
+        directory = nil  // the last reference to the lock
     }
 
-    /// SIGKILL, and no restart: what a crash looks like. For tests.
+    /// Ends redis-server with SIGKILL, like a crash, and does not restart it. For tests.
     public func kill() async {
         guard phase != .stopped else { return }
         phase = .down
@@ -117,14 +123,15 @@ public actor PrivateRedisServer {
         if self.child === child { self.child = nil }
     }
 
-    /// Ends redis-server if it runs, and starts it on the same data. Also after `kill`, and after it gave up.
+    /// Ends redis-server if it runs, and starts it on the same data; also after `kill`, and after it gave up.
+    /// - Throws: ``PrivateRedisError``, or `CancellationError` if another call interrupts it.
     public func restart() async throws {
         guard phase != .stopped else { throw PrivateRedisError.notAllowed("the private redis-server was stopped") }
         phase = .down
         await quiesce()
         if let child { await child.terminate(grace: Self.stopGrace) }
         guard phase == .down else {
-            throw PrivateRedisError.notAllowed("the private redis-server is being started or stopped by someone else")
+            throw PrivateRedisError.notAllowed("the private redis-server is being started or stopped by another call")
         }
         child = nil
         deaths = []
@@ -137,7 +144,7 @@ public actor PrivateRedisServer {
         }
     }
 
-    /// Waits until no restart is under way.
+    /// Cancels a pending restart, and waits until none is in progress.
     private func quiesce() async {
         let task = restarting
         restarting = nil
@@ -145,13 +152,13 @@ public actor PrivateRedisServer {
         await task?.value
     }
 
-    /// starting → running.
+    /// Starts redis-server and waits until it replies to PING: starting → running.
     private func launch() async throws {
         guard let directory else { throw PrivateRedisError.notAllowed("the private redis-server was stopped") }
         let starting = try await RedisProcess.spawn(directory, options: options)
         child = starting.child
         do {
-            // stop, kill or restart may have come while the actor was free.
+            // stop, kill or restart may have been called during the await.
             guard phase == .starting else { throw CancellationError() }
             try await starting.waitUntilReady(directory, options: options)
             guard phase == .starting else { throw CancellationError() }
@@ -163,7 +170,7 @@ public actor PrivateRedisServer {
         }
         phase = .running
         let child = starting.child
-        logger.debug("redis-server runs", metadata: ["pid": "\(child.processID)", "url": "\(url)"])
+        logger.debug("redis-server is running", metadata: ["pid": "\(child.processID)", "url": "\(url)"])
         Task { [weak self] in
             let status = await child.waitForExit()
             await self?.ended(child, status)
@@ -171,13 +178,13 @@ public actor PrivateRedisServer {
     }
 
     private func ended(_ child: ChildProcess, _ status: ChildProcess.ExitStatus) {
-        // Otherwise it was asked to, and another call deals with it.
+        // Otherwise the end was requested, and the call that requested it handles it.
         guard phase == .running, self.child === child else { return }
         self.child = nil
         died(processID: child.processID, status: status, detail: directory?.logTail() ?? "")
     }
 
-    /// starting, running → waiting, down.
+    /// Reports an unexpected end, and schedules a restart or gives up: starting, running → waiting, down.
     private func died(processID: Int32, status: ChildProcess.ExitStatus?, detail: String) {
         let now = ContinuousClock.now
         deaths = deaths.filter { now - $0 < Self.deathWindow } + [now]
@@ -187,7 +194,7 @@ public actor PrivateRedisServer {
         ]
         guard deaths.count < Self.deathLimit else {
             phase = .down
-            logger.critical("redis-server keeps dying; giving up", metadata: metadata)
+            logger.critical("redis-server ended too often; giving up", metadata: metadata)
             exitsContinuation.yield(Exit(processID: processID, status: status, reaction: .gaveUp, detail: detail))
             return
         }
@@ -202,15 +209,15 @@ public actor PrivateRedisServer {
         }
     }
 
-    /// waiting → starting → running, or waiting again.
+    /// Restarts redis-server after the backoff: waiting → starting → running, waiting again, or down.
     private func relaunch() async {
         guard phase == .waiting, !Task.isCancelled else { return }
         phase = .starting
         do {
             try await launch()
-            logger.notice("redis-server runs again", metadata: ["pid": "\(processID ?? 0)"])
+            logger.notice("redis-server is running again", metadata: ["pid": "\(processID ?? 0)"])
         } catch {
-            // kill, restart or stop came in between: the phase is theirs.
+            // kill, restart or stop was called meanwhile, and has set the phase.
             guard phase == .starting else { return }
             died(processID: 0, status: nil, detail: "\(error)")
         }

@@ -1,6 +1,6 @@
 import Glibc
 
-/// Writes redis.conf: a file that a person can read, and start redis-server with by hand.
+/// Writes redis.conf, which a person can read and can start redis-server with.
 enum RedisConfiguration {
     static func write(_ directory: DataDirectory, options: PrivateRedisServer.Options) throws {
         let text = text(directory, options: options)
@@ -19,35 +19,35 @@ enum RedisConfiguration {
         let persistence =
             options.ephemeral
             ? """
-            # Ephemeral: nothing is written, everything is lost at the end.
+            # Ephemeral: nothing is written to disk; all data is lost when redis-server ends.
             appendonly no
             """
             : """
-            # Every write is appended to a file before it is answered. \(options.appendfsync.explanation)
+            # Every write is appended to a file before Redis replies. \(options.appendfsync.explanation)
             appendonly yes
             appendfsync \(options.appendfsync.rawValue)
             """
         return """
-            # Written by Switchyard at each start; changes here are lost. Give extra arguments instead.
+            # Written by Switchyard at each start: changes to this file are lost. Use extra arguments instead.
 
-            # Reached only through this socket, by this user alone. No TCP.
+            # Only this user can connect, and only through this socket. No TCP.
             port 0
             unixsocket \(quoted(directory.socketPath))
             unixsocketperm 700
 
-            # Our child, and gone when we are: no daemon, no pid file.
+            # A child process of Switchyard, which ends with it: no daemon, no pid file.
             daemonize no
             dir \(quoted(directory.path))
             logfile \(quoted(directory.logPath))
 
             \(persistence)
-            # No snapshots beside it.
+            # No snapshots.
             save ""
 
-            # A task is never evicted: when memory is exhausted, writes fail and say so.
+            # Tasks are never evicted: when memory is exhausted, writes fail with an error.
             maxmemory-policy noeviction
 
-            # A task is a hash with a payload of some hundred bytes; packed, it costs half the memory.
+            # A task is a hash with a payload of a few hundred bytes; as a listpack it needs half the memory.
             hash-max-listpack-value 4096
 
             # Tests use DEBUG (sleep, reload) over the socket.
@@ -56,7 +56,7 @@ enum RedisConfiguration {
             """
     }
 
-    /// Redis reads double quotes with backslash escapes, so any path can be written.
+    /// Quotes a text for redis.conf. Redis reads backslash escapes in double quotes, so any path can be written.
     static func quoted(_ text: String) -> String {
         let escaped = text.utf8.map { byte -> String in
             switch byte {

@@ -1,17 +1,22 @@
 import Glibc
 
-/// Asks a redis-server on a Unix socket whether it serves: one connection, one PING, one line back.
+/// Tests whether a redis-server on a Unix socket replies: it connects, sends PING and reads one line.
 ///
-/// Needs no client. It never blocks: each step that would is tried again until `timeout`.
+/// It needs no Redis client and never blocks a thread: reading is retried until `timeout`, and a failure to connect or
+/// send is a result.
 enum RedisProbe {
+    /// The result of one PING.
     enum Answer: Sendable, Equatable {
+        /// It serves.
         case pong
-        /// It reads its append-only file.
+        /// It is loading its append-only file.
         case loading
-        /// Another line, or why there was none.
+        /// Another reply, or why there was none.
         case other(String)
     }
 
+    /// Sends one PING.
+    /// - Throws: only `CancellationError`.
     static func ping(socketPath: String, timeout: Duration = .seconds(2)) async throws -> Answer {
         let descriptor = socket(
             AF_UNIX, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue | SOCK_NONBLOCK.rawValue), 0)
@@ -37,7 +42,7 @@ enum RedisProbe {
             } else if errno != EAGAIN && errno != EINTR {
                 return .other("recv: \(errnoText())")
             } else if ContinuousClock.now >= deadline {
-                return .other("no answer")
+                return .other("no reply")
             } else {
                 try await Task.sleep(for: .milliseconds(2))
             }
@@ -47,7 +52,7 @@ enum RedisProbe {
         return text.hasPrefix("-LOADING") ? .loading : .other(text)
     }
 
-    /// nil: the path does not fit. Else 0 or an errno value.
+    /// Returns nil if the path is too long, otherwise 0 or an errno value.
     private static func connect(_ descriptor: Int32, to path: String) -> Int32? {
         var address = sockaddr_un()
         address.sun_family = sa_family_t(AF_UNIX)

@@ -1,10 +1,10 @@
 import ChildProcess
 import Glibc
 
-/// One run of redis-server, from its spawn until it serves.
+/// One process of redis-server, from its start until it replies to PING.
 struct RedisProcess {
     let child: ChildProcess
-    /// What it wrote before it opened its log (a bad option, a library that is missing): the last 2 KiB.
+    /// The last 2 KiB of what it wrote to stdout and stderr, such as errors before it opened its log.
     private let lastWords: Task<String, Never>
 
     static func spawn(_ directory: DataDirectory, options: PrivateRedisServer.Options) async throws -> RedisProcess {
@@ -24,8 +24,8 @@ struct RedisProcess {
         }
     }
 
-    /// Returns when PING is answered with PONG. Throws if the process ends, the time is up, or the task is cancelled;
-    /// the process is then the caller's to end.
+    /// Returns when redis-server replies PONG. Throws if the process ends, the time is up, or the task is cancelled;
+    /// the caller must then end the process.
     func waitUntilReady(_ directory: DataDirectory, options: PrivateRedisServer.Options) async throws {
         let started = ContinuousClock.now
         var lastSign = started

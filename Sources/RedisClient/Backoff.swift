@@ -1,7 +1,7 @@
 import NIOCore
 
-/// Delays that double up to a limit, each with jitter (50–100 % of its nominal length), so that many clients of a server
-/// that comes back do not arrive together.
+/// Delays that double up to a limit. Each has jitter (50–100 % of its nominal length), so that the clients of a server
+/// that restarts do not all reconnect at the same moment.
 struct Backoff {
     private var next: Duration
     private let limit: Duration

@@ -1,12 +1,13 @@
 import NIOCore
 import Synchronization
 
-/// Connections for commands that keep a connection to themselves (BLPOP): one at a time each, with what is to follow it.
+/// Connections for blocking commands such as BLPOP. Each connection serves one call at a time: a blocking command and
+/// the commands sent with it.
 ///
-/// A connection is kept and used again after its command was answered. One whose command was cancelled or late is closed
-/// and never used again: the server may still answer on it.
+/// A connection is reused after all its replies have arrived. If a call is cancelled or late, its connection is closed,
+/// because the server may still reply on it.
 final class BlockingConnections: Sendable {
-    /// More idle connections than this are closed after use; each costs the server some 20 kB.
+    /// Limit on idle connections; beyond it a connection is closed after use. Each costs the server about 20 kB.
     private static let maximumIdle = 32
 
     private struct State {
@@ -22,7 +23,7 @@ final class BlockingConnections: Sendable {
         self.connector = connector
     }
 
-    /// `deadline` starts once a connection is there; making one has until `connectBy`.
+    /// Returns all replies. `deadline` counts from the moment a connection is ready; connecting has until `connectBy`.
     func execute(_ commands: [RedisCommand], deadline: Duration, connectBy: NIODeadline) async throws -> [RESPValue] {
         let connection = try await take(connectBy: connectBy)
         do {
@@ -52,11 +53,11 @@ final class BlockingConnections: Sendable {
 
         let made = OneShot<RedisConnection>()
         let connection = try await made.wait(start: {
-            // A task of its own, because connecting cannot be interrupted and a cancelled caller does not wait for it.
+            // In its own task: connecting cannot be interrupted, and a cancelled caller must not wait for it.
             Task { [connector] in
                 do {
                     let connection = try await connector.connect(until: connectBy)
-                    if !made.complete(.success(connection)) { connection.close("nobody waits for it any more") }
+                    if !made.complete(.success(connection)) { connection.close("its caller no longer waits for it") }
                 } catch {
                     made.complete(.failure(error))
                 }
@@ -82,7 +83,7 @@ final class BlockingConnections: Sendable {
             if isKept { state.idle.append(connection) }
             return isKept
         }
-        if !isKept { connection.close("it is not needed") }
+        if !isKept { connection.close("it is no longer needed") }
     }
 
     func shutDown() {

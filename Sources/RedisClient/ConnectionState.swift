@@ -1,7 +1,7 @@
 import DequeModule
 import NIOCore
 
-/// Who gets the replies of one submission, how many are still to come, and until when.
+/// The replies that one submission waits for: who receives them, how many are missing, and their deadline.
 struct PendingReplies: Sendable {
     enum Receiver: Sendable {
         case one(OneShot<RESPValue>)
@@ -11,7 +11,7 @@ struct PendingReplies: Sendable {
     let receiver: Receiver
     var missing: Int
     let deadline: NIODeadline
-    /// Errors among them are kept as values only for `.all`, where the caller sees each.
+    /// The replies so far, of `.all`. Error replies are kept as values: the caller sees each.
     var received: [RESPValue] = []
 
     init(_ receiver: Receiver, count: Int = 1, deadline: NIODeadline) {
@@ -28,19 +28,20 @@ struct PendingReplies: Sendable {
     }
 }
 
-/// The pure core of a connection: what is to be written, and who waits for which reply.
+/// The state machine of a connection: the bytes to write, and which caller waits for which reply. It does no I/O: each
+/// method takes one event and returns the action to perform.
 ///
-/// It guarantees that replies go to callers in the order of their commands. A caller who gives up keeps his place here,
-/// so his reply arrives and is dropped, and nobody gets another's. Each method takes one event and returns what is to be
-/// done about it; no I/O happens inside.
+/// Replies go to callers in the order of their commands. The entry of a cancelled caller stays until its reply arrives
+/// and is dropped, so that no caller gets the reply to another's command.
 struct ConnectionState {
-    /// Each waiting command holds memory here and in the server; more than this is a caller who does not wait.
+    /// Limit on replies not yet received. Each uses memory here and in the server; only callers that submit commands
+    /// without waiting for replies reach it.
     static let maximumInFlight = 100_000
 
     private enum Phase {
-        /// Can transition to: draining, when the server says that it is a replica; closed.
+        /// Can transition to: draining, if the server says that it is a Redis replica; closed.
         case open
-        /// Takes no new commands, but waits for the replies under way. Can transition to: closed.
+        /// Accepts no new commands, and waits for the replies in flight. Can transition to: closed.
         case draining
         case closed(RedisError)
     }
@@ -49,12 +50,12 @@ struct ConnectionState {
     private var phase = Phase.open
     private var outbox = ByteBuffer()
     private var pending: Deque<PendingReplies> = []
-    /// Replies that `pending` waits for.
+    /// The number of replies that `pending` waits for.
     private var inFlight = 0
-    /// How many entries at the end of `pending` still lie in the outbox: certainly not carried out.
+    /// The number of entries at the end of `pending` whose commands are still in the outbox: they were not sent.
     private var unwritten = 0
     private var flushIsScheduled = false
-    /// When the expiry timer fires next. Only ever too early, never too late.
+    /// When the expiry timer fires next. This may be before the earliest deadline, but not after it.
     private var timerFires: NIODeadline?
     private(set) var lastReceived = NIODeadline.now()
 
@@ -70,7 +71,7 @@ struct ConnectionState {
 
     enum Submitted {
         case scheduleFlush
-        /// An earlier submission's flush takes this one along.
+        /// The flush scheduled by an earlier submission also writes this one.
         case flushIsScheduled
         case refused(RedisError)
     }
@@ -95,11 +96,11 @@ struct ConnectionState {
         return .scheduleFlush
     }
 
-    /// Everything submitted since the last flush, and when to call ``expire(now:)`` if that is sooner than planned.
+    /// Returns the bytes submitted since the last flush, and the time for ``expire(now:)`` if no timer covers it yet.
     mutating func flush() -> (bytes: ByteBuffer?, armTimer: NIODeadline?) {
         flushIsScheduled = false
         guard unwritten > 0 else { return (nil, nil) }
-        // Deadlines of what is written now; those written before are covered by the timer already.
+        // Only the deadlines of the commands written now: the timer already covers those written before.
         let earliest = pending.suffix(unwritten).lazy.map(\.deadline).min()
         unwritten = 0
         let bytes = outbox
@@ -112,7 +113,7 @@ struct ConnectionState {
     enum Received {
         case deliver(PendingReplies, RESPValue)
         case incomplete
-        /// Nobody asked for it.
+        /// No command waits for a reply.
         case unexpected
     }
 
@@ -131,7 +132,7 @@ struct ConnectionState {
         return (.deliver(first, value), false)
     }
 
-    /// Something arrived that answers no command.
+    /// Notes that the server sent a push message, which is the reply to no command.
     mutating func noteActivity() { lastReceived = .now() }
 
     // MARK: Deadlines
@@ -139,11 +140,12 @@ struct ConnectionState {
     enum Expired {
         case armTimer(NIODeadline)
         case nothing
-        /// A reply is late. Those that follow it can no longer be trusted to come: close the connection.
+        /// A reply is late, and later replies can only follow it: close the connection.
         case close
     }
 
-    /// O(in flight), but called at most once per earliest deadline, not once per command.
+    /// Called when the timer fires. O(in flight), but the timer fires about once per earliest deadline, not per
+    /// command.
     mutating func expire(now: NIODeadline) -> Expired {
         if let fires = timerFires, fires <= now { timerFires = nil }
         guard let earliest = pending.lazy.map(\.deadline).min() else { return .nothing }
@@ -151,6 +153,7 @@ struct ConnectionState {
         return armTimer(earliest).map { .armTimer($0) } ?? .nothing
     }
 
+    /// Returns the time to arm a timer for; nil if the present one fires by then.
     private mutating func armTimer(_ deadline: NIODeadline) -> NIODeadline? {
         if let timerFires, timerFires <= deadline { return nil }
         timerFires = deadline
@@ -159,7 +162,7 @@ struct ConnectionState {
 
     // MARK: Closing
 
-    /// Whom to tell, and what. Empty when it was closed before.
+    /// Returns the callers to fail, with the error of each. Empty if the connection was already closed.
     mutating func close(_ error: RedisError, now: NIODeadline = .now()) -> [(PendingReplies, RedisError)] {
         if case .closed = phase { return [] }
         let refusal = error.kind == .clientShutDown ? error : Self.closed(endpoint, because: error)
@@ -182,23 +185,23 @@ struct ConnectionState {
 extension ConnectionState {
     private static func demoted(_ endpoint: String) -> RedisError {
         RedisError(
-            kind: .connectionClosed, message: "\(endpoint) became a replica; its connection is being closed",
+            kind: .connectionClosed, message: "\(endpoint) became a Redis replica; its connection is being closed",
             endpoint: endpoint)
     }
 
     private static func overloaded(_ endpoint: String, inFlight: Int) -> RedisError {
         RedisError(
             kind: .overloaded,
-            message: "\(inFlight) commands wait for replies of \(endpoint), the most allowed are \(maximumInFlight)",
+            message: "\(inFlight) commands wait for replies of \(endpoint); the limit is \(maximumInFlight)",
             endpoint: endpoint)
     }
 
-    /// For those whose command was not written: whatever was wrong with the connection, it is not about them.
+    /// The error of commands that were not written: whatever the connection's error, they were not sent.
     private static func closed(_ endpoint: String, because error: RedisError) -> RedisError {
         RedisError(kind: .connectionClosed, message: error.message, endpoint: endpoint)
     }
 
     private static func deadlineExceeded(_ endpoint: String) -> RedisError {
-        RedisError(kind: .deadlineExceeded, message: "\(endpoint) did not answer in time", endpoint: endpoint)
+        RedisError(kind: .deadlineExceeded, message: "\(endpoint) did not reply in time", endpoint: endpoint)
     }
 }

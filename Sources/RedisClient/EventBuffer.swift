@@ -1,8 +1,8 @@
 import DequeModule
 import Synchronization
 
-/// Events on their way to a consumer, a bounded number of them. When it is full the oldest make room, and the consumer
-/// learns it from a `gap` in their place.
+/// A bounded buffer of events for one consumer. When it is full, the oldest event is dropped, and the consumer receives
+/// a `gap` before the next event.
 final class EventBuffer: Sendable {
     typealias Event = RedisSubscription.Event
 
@@ -45,7 +45,7 @@ final class EventBuffer: Sendable {
         consumer?.complete(.success(event))
     }
 
-    /// What waits is still delivered, then nil.
+    /// Ends the sequence: the consumer receives the events in the buffer, then nil.
     func end() {
         let consumer = state.withLock { state in
             state.hasEnded = true
@@ -55,6 +55,7 @@ final class EventBuffer: Sendable {
         consumer?.complete(.success(nil))
     }
 
+    /// Returns the next event, or waits for it; nil at the end. Cancelling the task ends the sequence.
     func next(onCancel: @escaping @Sendable () -> Void) async -> Event? {
         let consumer = OneShot<Event?>()
         do {
@@ -70,7 +71,7 @@ final class EventBuffer: Sendable {
                     if let ready { consumer.complete(.success(ready)) }
                 }, onCancel: onCancel)
         } catch {
-            // Only cancellation gets here. A consumer left behind would swallow the next event.
+            // Only cancellation leads here. A consumer left registered would swallow the next event.
             end()
             return nil
         }

@@ -1,17 +1,17 @@
 import CHiredis
 import NIOCore
 
-/// Turns received bytes into values.
+/// Parses received bytes into values.
 ///
-/// It owns one `redisReader`. hiredis finds where each element begins and ends; it calls a ``ReplyBuilder`` for each, in
-/// order, so no C reply tree is built. A string that lies whole in the bytes just fed becomes a slice of them, without
-/// an allocation of its own; one that was cut by the end of a read is copied. Bytes that are not RESP2, and arrays nested
-/// deeper than hiredis allows (7 in 0.14), throw a `protocolViolation`; the reader must not be used after that. Bound to
-/// one event loop.
+/// It owns one `redisReader`. hiredis finds where each element begins and ends, and calls a ``ReplyBuilder`` for each
+/// in order, so that no C reply tree is built. A string that lies completely in the bytes just fed becomes a slice of
+/// them, without an allocation of its own; a string that was split between two reads is copied. Bytes that are not
+/// RESP2, and arrays nested deeper than hiredis allows (7 in 0.14), throw a `protocolViolation`; the reader must not be
+/// used after that. Bound to one event loop.
 final class HiredisReader {
-    /// hiredis moves what is left in its buffer after each kilobyte consumed; small feeds keep those moves small.
+    /// hiredis moves the rest of its buffer after each kilobyte that it consumes; small feeds keep those moves small.
     private static let feedSize = 16 * 1024
-    /// An emptied buffer larger than this is given back; hiredis's default (16 KiB) would do so after every feed.
+    /// hiredis frees an empty buffer larger than this; its default (16 KiB) would free it after every feed.
     private static let keptBufferSize = 64 * 1024
 
     private let reader: UnsafeMutablePointer<redisReader>
@@ -22,7 +22,7 @@ final class HiredisReader {
         self.endpoint = endpoint
         builder = ReplyBuilder(endpoint: endpoint)
         guard let reader = redisReaderCreateWithFunctions(ReplyBuilder.callbacks) else {
-            // Fails only when malloc does; the Swift runtime traps then too.
+            // This fails only if malloc does; the Swift runtime traps then too.
             fatalError("hiredis could not create a reader: out of memory")
         }
         self.reader = reader
@@ -37,7 +37,7 @@ final class HiredisReader {
 
     /// Calls `deliver` with each value that these bytes complete.
     func feed(_ buffer: ByteBuffer, deliver: (RESPValue) -> Void) throws(RedisError) {
-        // Values keep the memory of the read that they came in: a read that filled little of it is moved to less.
+        // Values keep the memory of their read alive: a read that fills less than half of its memory is copied.
         var rest = buffer.storageCapacity > 2 * buffer.readableBytes ? ByteBuffer(copying: buffer) : buffer
         defer { builder.source = nil }
         while let part = rest.readSlice(length: min(rest.readableBytes, Self.feedSize)), part.readableBytes > 0 {
@@ -68,7 +68,7 @@ final class HiredisReader {
 }
 
 extension ByteBuffer {
-    /// Its readable bytes in memory of just their size.
+    /// Copies the readable bytes into memory of exactly their size.
     fileprivate init(copying other: ByteBuffer) {
         self = other.withUnsafeReadableBytes { ByteBuffer(bytes: $0) }
     }

@@ -2,15 +2,22 @@ import NIOCore
 
 /// One value of the Redis protocol (RESP2), as a server sent it.
 ///
-/// An error inside an array (a failed command in `EXEC`, an error in a script's table) stays a value here; only an
-/// error that is the whole reply is thrown, and only by ``RedisClient/send(_:deadline:)``.
+/// An error inside an array (a failed command in `EXEC`, an error in a script's table) stays a value. An error that is
+/// the whole reply is thrown by ``RedisClient/send(_:deadline:)`` and, for a blocking command, by `sendBlocking`; it
+/// stays a value among the replies of ``RedisClient/pipeline(_:deadline:)``.
 public enum RESPValue: Sendable, Equatable {
+    /// A status such as `OK`.
     case simpleString(String)
-    // Boxed: errors are rare and wide, and every element of every array would otherwise be as wide.
+    /// An error reply.
+    // Indirect: an error is large and rare, and would otherwise set the size of every element of every array.
     indirect case error(RedisError)
+    /// A signed 64-bit integer.
     case integer(Int64)
+    /// Any bytes.
     case bulkString(ByteBuffer)
+    /// The absence of a value, as a string or as an array.
     case null
+    /// Values of any kind.
     case array([RESPValue])
 }
 
@@ -25,12 +32,13 @@ extension RESPValue {
     }
 
     private static func text(_ bytes: UnsafeRawBufferPointer) -> String? {
-        // Names, ids and numbers are ASCII, of which a string is made several times faster than of text to be validated.
+        // Fast path: names, ids and numbers are ASCII. Creating a string from ASCII is several times faster than
+        // validating UTF-8.
         if bytes.isASCII { return String(decoding: bytes, as: UTF8.self) }
         return String(validating: bytes, as: UTF8.self)
     }
 
-    /// An integer, or a string that is a decimal integer: the way Redis sends a counter that was stored as a value.
+    /// The number of an integer, or of a string that is a decimal integer, as Redis returns a stored counter.
     public var int: Int64? {
         switch self {
         case .integer(let number): number
@@ -40,7 +48,7 @@ extension RESPValue {
         }
     }
 
-    /// Like `Int64(String)`, without the string for numbers of up to 18 digits.
+    /// Returns `Int64(String)`; numbers of up to 18 digits are read without creating a string.
     private static func number(_ bytes: UnsafeRawBufferPointer) -> Int64? {
         guard (1...18).contains(bytes.count), bytes.allSatisfy({ (0x30...0x39).contains($0) }) else {
             return text(bytes).flatMap { Int64($0) }
@@ -48,7 +56,7 @@ extension RESPValue {
         return bytes.reduce(0) { $0 * 10 + Int64($1 - 0x30) }
     }
 
-    /// Whether this is a simple or bulk string with just these bytes: as `string == text`, without making a string.
+    /// Whether this is a simple or bulk string with exactly these bytes: `string == text`, without creating a string.
     public func isText(_ text: StaticString) -> Bool {
         switch self {
         case .simpleString(let own):
@@ -77,12 +85,12 @@ extension RESPValue {
         }
     }
 
-    /// The error, when this value is one.
+    /// The error of an error reply; nil for anything else.
     public var error: RedisError? {
         if case .error(let error) = self { error } else { nil }
     }
 
-    /// Whether this is RESP's null, of either kind (`$-1`, `*-1`).
+    /// Whether this is a null, of either kind (`$-1`, `*-1`).
     public var isNull: Bool { self == .null }
 }
 

@@ -1,9 +1,9 @@
 import NIOCore
 
-/// The inbound end of a channel's pipeline: bytes in, values to the ``RedisConnection``.
+/// The inbound end of a channel's pipeline: parses bytes and passes the values to the ``RedisConnection``.
 ///
-/// Writes do not pass here: they arrive at the channel as finished bytes. Anything wrong (bytes that are not RESP2, a
-/// TLS error, a lost connection) closes the connection with that as its reason. Bound to the channel's event loop.
+/// Writes do not pass through it: the connection writes formatted bytes to the channel. Any error (bytes that are not
+/// RESP2, a TLS error, a lost connection) closes the connection and is its reason. Bound to the channel's event loop.
 final class RedisChannelHandler: ChannelInboundHandler {
     typealias InboundIn = ByteBuffer
 

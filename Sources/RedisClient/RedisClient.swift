@@ -5,24 +5,25 @@ import Synchronization
 
 /// A client of one Redis server.
 ///
-/// Any number of tasks may use it at once: their commands share one connection and are pipelined; blocking commands and
-/// subscriptions have connections of their own. Connections are made when needed and again after they were lost.
+/// Any number of tasks may use it at once: their commands share one connection and are pipelined. Blocking commands and
+/// subscriptions have their own connections. The client connects when a call needs it, and reconnects after a loss.
 ///
-/// Every call ends by its deadline, with a reply or a ``RedisError``. A command that may have been carried out is never
-/// repeated by the client; ``RedisError/mayHaveBeenApplied`` tells the caller, who knows whether repeating is safe. A
-/// command that certainly was not (the server is loading, busy or has too few replicas; the connection was lost before
-/// the command was written) is sent again until the deadline.
+/// Every call ends by its deadline, with a reply or a ``RedisError``. The client never repeats a command that may have
+/// been carried out: ``RedisError/mayHaveBeenApplied`` tells the caller, who knows whether repeating it is safe. The
+/// client retries, until the deadline, a command that had no effect: the server is loading, busy or has too few Redis
+/// replicas, or the connection was lost before the command was written.
 public final class RedisClient: Sendable {
+    /// The configuration that the client was created with.
     public let configuration: RedisConfiguration
     private let connector: RedisConnector
     private let shared: SharedConnection
     private let blocking: BlockingConnections
     private let logger: Logger
 
-    /// Nil once shut down. The subscriptions themselves belong to their consumers.
+    /// The running subscriptions, which their consumers own; nil after shutdown.
     private let subscriptions = Mutex<[ObjectIdentifier: SubscriptionFeed]?>([:])
 
-    /// Connects to nothing yet.
+    /// Creates a client. It connects when the first call needs a connection.
     public init(
         _ configuration: RedisConfiguration,
         eventLoopGroup: any EventLoopGroup = MultiThreadedEventLoopGroup.singleton,
@@ -39,11 +40,11 @@ public final class RedisClient: Sendable {
         closeAll()
     }
 
-    /// Sends one command and returns its reply. A reply that is an error is thrown, one inside an array is not.
+    /// Sends one command and returns its reply. An error reply is thrown; an error inside an array stays a value.
     ///
     /// Cancelling the task throws `CancellationError` at once; the command may still be carried out.
-    /// - Parameter deadline: for the whole call, connecting included; the configuration's `commandTimeout` if nil.
-    ///   A command whose reply is late costs the connection, and thereby everyone's commands that wait on it.
+    /// - Parameter deadline: for the whole call, including connecting; the configuration's `commandTimeout` if nil.
+    ///   A late reply closes the shared connection, which fails all commands that wait on it.
     public func send(_ command: RedisCommand, deadline: Duration? = nil) async throws -> RESPValue {
         let deadline = NIODeadline.after(deadline ?? configuration.commandTimeout)
         return try await repeating(until: deadline) {
@@ -53,7 +54,7 @@ public final class RedisClient: Sendable {
         }
     }
 
-    /// Sends all commands in one write and returns all replies, errors among them.
+    /// Sends all commands in one write and returns all replies. Error replies are values among them.
     public func pipeline(_ commands: [RedisCommand], deadline: Duration? = nil) async throws -> [RESPValue] {
         if commands.isEmpty { return [] }
         let deadline = NIODeadline.after(deadline ?? configuration.commandTimeout)
@@ -62,19 +63,19 @@ public final class RedisClient: Sendable {
         }
     }
 
-    /// Sends a command that blocks, such as BLPOP, on a connection that nobody else uses meanwhile.
+    /// Sends a command that blocks, such as BLPOP, on a connection that no other call uses meanwhile.
     ///
-    /// Cancelling the task closes that connection. An element that the server had popped and not yet delivered is then
-    /// lost, as with any broken connection: use BLMOVE where that matters.
-    /// - Parameter timeout: as in the command itself. The client waits longer by the configuration's `commandTimeout`, then
-    ///   throws `deadlineExceeded`. Blocking for ever is not supported.
+    /// Cancelling the task closes that connection. An element that the server has popped but not delivered is then
+    /// lost, as with any lost connection: use BLMOVE where that matters.
+    /// - Parameter timeout: the timeout that the command has. The client waits for this plus the configuration's
+    ///   `commandTimeout`, then throws `deadlineExceeded`. Blocking without a timeout is not supported.
     public func sendBlocking(_ command: RedisCommand, timeout: Duration) async throws -> RESPValue {
         try await sendBlocking([command], timeout: timeout)[0]
     }
 
-    /// As ``sendBlocking(_:timeout:)-(RedisCommand,_)``, with commands that the server is to carry out at once when the first
-    /// has ended its block, however: they are sent with it.
-    /// - Returns: all replies; errors among them, except that of the first, which is thrown.
+    /// Sends a blocking command as ``sendBlocking(_:timeout:)-(RedisCommand,_)`` does, and others in the same write.
+    /// The server carries those out as soon as the first command returns, with or without a result.
+    /// - Returns: all replies. An error reply to the first command is thrown; the others are values among the replies.
     public func sendBlocking(_ commands: [RedisCommand], timeout: Duration) async throws -> [RESPValue] {
         let grace = configuration.commandTimeout
         let connectBy = NIODeadline.after(grace)
@@ -85,8 +86,8 @@ public final class RedisClient: Sendable {
         }
     }
 
-    /// Subscribes to channels, on a connection of its own. Returns once the server has confirmed all of them, so nothing
-    /// published after that is missed unless the sequence says so (see ``RedisSubscription``).
+    /// Subscribes to channels, on a connection of its own. Returns when the server has confirmed all of them. If
+    /// messages published after that are missed, the sequence says so (see ``RedisSubscription``).
     public func subscribe(to channels: [String]) async throws -> RedisSubscription {
         guard !channels.isEmpty else {
             throw RedisError(kind: .invalidConfiguration, message: "a subscription needs at least one channel")
@@ -109,7 +110,7 @@ public final class RedisClient: Sendable {
         return RedisSubscription(feed: feed)
     }
 
-    /// Closes every connection. Who waits for a reply gets `clientShutDown`; subscriptions end; later calls fail.
+    /// Closes every connection. Calls in progress and later calls throw `clientShutDown`; subscriptions end.
     public func shutdown() async {
         closeAll()
     }
@@ -126,7 +127,7 @@ public final class RedisClient: Sendable {
         blocking.shutDown()
     }
 
-    /// Repeats what certainly had no effect, with growing delays, until the deadline; then throws its last error.
+    /// Retries an operation that had no effect, with growing delays, until the deadline; then throws its last error.
     private func repeating<Reply>(
         until deadline: NIODeadline, _ operation: () async throws -> Reply
     ) async throws -> Reply {

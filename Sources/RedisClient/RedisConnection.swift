@@ -2,13 +2,13 @@ import Logging
 import NIOCore
 import Synchronization
 
-/// One established connection. It is used until it is lost, and never reconnects.
+/// One established connection. It is used until it is lost; it never reconnects.
 ///
-/// It owns a channel and the ``ConnectionState``; this class is the only place where the one acts on the other.
-/// Commands submitted within one turn of the event loop leave in one write. When the connection is lost, a reply is late
-/// or something unintelligible arrives, it closes and everyone who waits is told, with whether his command was written.
+/// It owns a channel and a ``ConnectionState``, and performs the actions that the state returns. Commands submitted
+/// within one iteration of the event loop are sent in one write. If the connection is lost, a reply is late, or bytes
+/// arrive that are not RESP2, it closes; each waiting caller gets an error that says whether its command was written.
 final class RedisConnection: Sendable {
-    /// What arrives on a subscription outside the order of replies. Returns false if the value is an ordinary reply.
+    /// Handles a value that is not the reply to a command (a published message). Returns false if the value is a reply.
     typealias PushHandler = @Sendable (RESPValue) -> Bool
 
     let endpoint: String
@@ -25,12 +25,13 @@ final class RedisConnection: Sendable {
         state = Mutex(ConnectionState(endpoint: endpoint))
     }
 
-    /// False as soon as it is known to be lost or of no more use.
+    /// False once the connection is lost, closed or draining.
     var isOpen: Bool { state.withLock { $0.isOpen } }
 
     // MARK: Commands
 
-    /// The reply, be it an error. Cancelling the task leaves the connection in order, see ``ConnectionState``.
+    /// Returns the reply, which may be an error value. Cancelling the task does not disturb the order of replies, see
+    /// ``ConnectionState``.
     func execute(
         _ command: RedisCommand, deadline: NIODeadline, onCancel: @escaping @Sendable () -> Void = {}
     ) async throws -> RESPValue {
@@ -40,7 +41,7 @@ final class RedisConnection: Sendable {
             onCancel: onCancel)
     }
 
-    /// All replies, errors among them. `replyCount` differs from the number of commands for SUBSCRIBE.
+    /// Returns all replies, with errors as values. SUBSCRIBE has one reply for each channel: give `replyCount`.
     func execute(
         _ commands: [RedisCommand], replyCount: Int? = nil, deadline: NIODeadline,
         onCancel: @escaping @Sendable () -> Void = {}
@@ -95,10 +96,10 @@ final class RedisConnection: Sendable {
             case .all(let caller): caller.complete(.success(replies.received + CollectionOfOne(last)))
             }
         case .incomplete: break
-        case .unexpected: return close("it sent a reply that nobody asked for: \(value.error?.message ?? "")")
+        case .unexpected: return close("the server sent a reply to no command: \(value.error?.message ?? "")")
         }
         if shouldClose {
-            close("it is a replica now")
+            close("the server is a Redis replica now")
         }
     }
 
@@ -122,18 +123,18 @@ final class RedisConnection: Sendable {
         channel.close(promise: nil)
     }
 
-    /// Returns when the channel is closed. Cancelling the task closes it.
+    /// Waits until the channel is closed. Cancelling the task closes it.
     func waitUntilClosed() async {
         await withTaskCancellationHandler {
-            // A close future does not fail.
+            // A close future never fails.
             try? await channel.closeFuture.get()
         } onCancel: {
             close("no longer wanted")
         }
     }
 
-    /// Sends PING whenever nothing has arrived for `interval`; a PING that is not answered by its deadline closes the
-    /// connection. Only subscriptions need it: elsewhere, every command has its own deadline.
+    /// Sends PING whenever nothing has arrived for `interval`; if no reply arrives by its deadline, the connection
+    /// closes. Only subscriptions need it: elsewhere, every command has its own deadline.
     func pingWhenIdle(every interval: TimeAmount, deadline: Duration) {
         channel.eventLoop.scheduleTask(in: interval) { [weak self] in
             guard let self, isOpen else { return }

@@ -10,12 +10,13 @@ import Synchronization
     import Darwin
 #endif
 
-/// Makes connections: TCP or Unix socket, TLS, login.
+/// Opens connections: TCP or Unix socket, TLS, login.
 ///
-/// A failure is a ``RedisError`` of kind `connectionFailed` that names the endpoint and the system's reason, or, when the
-/// server refused the login, its own answer. What cannot get better by itself (a wrong password) is not tried again.
+/// A failure is a ``RedisError``: of kind `connectionFailed`, with the endpoint and the system's reason, or of kind
+/// `server`, with the server's error, if it refused the login. A failure that a retry cannot cure (a wrong password) is
+/// thrown at once.
 final class RedisConnector: Sendable {
-    /// A refused connection is tried this often before callers hear of it: about half a second, which covers the moment
+    /// The number of attempts before callers get the error. They take about half a second, which covers the time
     /// between a server's restart and its first `accept`.
     private static let attempts = 6
 
@@ -23,9 +24,9 @@ final class RedisConnector: Sendable {
     let endpoint: String
     private let group: any EventLoopGroup
     private let logger: Logger
-    /// Made at the first connection, because reading certificates is slow and can fail.
+    /// Created at the first connection, because reading certificates is slow and can fail.
     private let tlsContext = Mutex<NIOSSLContext?>(nil)
-    /// Why the last attempt failed, for those who give up waiting meanwhile; nil after a success.
+    /// Why the last attempt failed, for callers that time out while waiting; nil after a success.
     private let failure = Mutex<String?>(nil)
 
     init(_ configuration: RedisConfiguration, group: any EventLoopGroup, logger: Logger) {
@@ -38,7 +39,8 @@ final class RedisConnector: Sendable {
     var anyEventLoop: any EventLoop { group.next() }
     var lastFailure: String? { failure.withLock { $0 } }
 
-    /// Several attempts with growing delays, until the first that succeeds, the deadline, or a failure that is final.
+    /// Connects, with several attempts and growing delays between them. Throws when the attempts or the time are used
+    /// up, and at once if a retry cannot help.
     func connect(
         until deadline: NIODeadline, onPush: RedisConnection.PushHandler? = nil
     ) async throws -> RedisConnection {
@@ -60,6 +62,7 @@ final class RedisConnector: Sendable {
         }
     }
 
+    /// Connects with a single attempt.
     func connectOnce(onPush: RedisConnection.PushHandler? = nil) async throws -> RedisConnection {
         let deadline = NIODeadline.after(configuration.connectTimeout)
         let connection: RedisConnection
@@ -91,7 +94,7 @@ final class RedisConnector: Sendable {
                 .channelOption(.tcpOption(.tcp_nodelay), value: 1)
                 .channelOption(.socketOption(.so_keepalive), value: 1)
             #if os(Linux)
-                // Written bytes that nobody acknowledges for so long (ms) mean that the peer or the path is gone.
+                // In milliseconds: the kernel closes the connection if sent bytes stay unacknowledged for so long.
                 let userTimeout = ChannelOptions.Types.SocketOption(
                     level: SocketOptionLevel(IPPROTO_TCP), name: SocketOptionName(TCP_USER_TIMEOUT))
                 bootstrap = bootstrap.channelOption(userTimeout, value: 15_000)
@@ -122,7 +125,7 @@ final class RedisConnector: Sendable {
         return connection
     }
 
-    /// AUTH, SELECT and CLIENT SETNAME in one write.
+    /// Sends AUTH, SELECT and CLIENT SETNAME in one write. Throws the first error reply.
     private func logIn(_ connection: RedisConnection, deadline: NIODeadline) async throws {
         var commands: [RedisCommand] = []
         if let password = configuration.password {
@@ -132,14 +135,14 @@ final class RedisConnector: Sendable {
         if configuration.database != 0 {
             commands.append(RedisCommand("SELECT", RedisArgument(configuration.database)))
         }
-        // Always sent, so that a server which wants a password says so here, and not at somebody's first command.
+        // Always sent, so that a server that requires a password refuses the login, not a caller's first command.
         commands.append(RedisCommand("CLIENT", "SETNAME", .string(configuration.clientName)))
 
         let replies = try await connection.execute(commands, deadline: deadline)
         for (command, reply) in zip(commands, replies) {
             guard let error = reply.error else { continue }
-            // A connection without its name still works: for a user whom the ACL forbids CLIENT, and for sending
-            // SCRIPT KILL to a server that is busy.
+            // A connection works without its name: the ACL may forbid CLIENT, and a busy server must still accept
+            // SCRIPT KILL.
             if command.name == "CLIENT", error.code == "NOPERM" || error.isNotNow { continue }
             throw error
         }
@@ -171,17 +174,17 @@ final class RedisConnector: Sendable {
 }
 
 extension RedisConfiguration {
-    /// The name to ask for and to verify. An IP address may not be asked for (RFC 6066); NIOSSL then verifies the
-    /// address itself.
+    /// The server name for TLS (SNI and verification). An IP address must not be sent as SNI (RFC 6066): nil then, and
+    /// NIOSSL verifies the address itself.
     fileprivate var tlsHostname: String? {
         guard case .tcp(let host, _) = endpoint else { return nil }
-        // What is no address is a name: that is the question, and no error.
+        // The initializer throws if the host is not an IP address: then it is a name.
         let isAddress = (try? SocketAddress(ipAddress: host, port: 0)) != nil
         return isAddress ? nil : host
     }
 }
 
-/// The system's reason in words: `Connection refused (errno 111)`.
+/// Returns the system's reason in words: `Connection refused (errno 111)`.
 func describe(_ error: any Error) -> String {
     switch error {
     case let error as IOError:
@@ -193,7 +196,7 @@ func describe(_ error: any Error) -> String {
         let reasons = error.connectionErrors.map { describe($0.error) }
         return Set(reasons).sorted().joined(separator: ", ")
     case ChannelError.connectTimeout(let limit):
-        return "no answer within \(limit.nanoseconds / 1_000_000) ms"
+        return "no reply within \(limit.nanoseconds / 1_000_000) ms"
     case let error as RedisError:
         return error.message
     default:

@@ -1,37 +1,41 @@
 /// Everything that can go wrong between a caller and Redis.
 ///
-/// The two questions that a caller asks have their own fields: what was it (``kind``, and for a server's error its
-/// ``code``), and may the command have been carried out although no reply arrived (``mayHaveBeenApplied``).
+/// ``kind`` says what happened, and ``code`` which error the server sent. ``mayHaveBeenApplied`` says whether the
+/// command may have been carried out although no reply arrived.
 public struct RedisError: Error, Sendable, Equatable {
+    /// What happened.
     public enum Kind: Sendable, Equatable {
-        /// The server answered with an error.
+        /// The server sent an error reply.
         case server
-        /// No connection could be made: refused, no such socket, no such host, TLS, or a failed login.
+        /// The client could not connect: refused, no such socket, no such host, a TLS error, or a login that was not
+        /// completed.
         case connectionFailed
         /// The connection was lost while the command waited for its reply.
         case connectionClosed
-        /// No reply in time.
+        /// No reply, or no connection, by the deadline.
         case deadlineExceeded
         /// The server sent something that is not RESP2.
         case protocolViolation
         /// ``RedisClient/shutdown()`` was called.
         case clientShutDown
-        /// A URL or an option that cannot be used.
+        /// A URL or an option is invalid.
         case invalidConfiguration
         /// Too many commands wait on one connection; this one was not sent.
         case overloaded
     }
 
+    /// What happened.
     public let kind: Kind
-    /// The leading word of a server's error when it is all upper-case letters (`WRONGTYPE`), otherwise `ERR`.
+    /// The first word of a server's error if it is all upper-case letters (`WRONGTYPE`), otherwise `ERR`.
     public let code: String
     /// The full text: a server's error as sent; for the other kinds a sentence that names the endpoint.
     public let message: String
-    /// Which server: `host:port` or `unix:path`; empty where no server is involved.
+    /// The server: `host:port` or `unix:path`; empty if no server is involved.
     public let endpoint: String
-    /// The command was written and not answered: it may or may not have been carried out.
+    /// The command was written, but its reply did not arrive: it may or may not have been carried out.
     public let mayHaveBeenApplied: Bool
 
+    /// Creates an error. The code is read from the message of a server's error.
     public init(
         kind: Kind, message: String, endpoint: String = "", mayHaveBeenApplied: Bool = false
     ) {
@@ -42,7 +46,7 @@ public struct RedisError: Error, Sendable, Equatable {
         self.mayHaveBeenApplied = mayHaveBeenApplied
     }
 
-    /// `WRONGTYPE Operation against…` → `WRONGTYPE`; `Error running script` → `ERR`.
+    /// Returns `WRONGTYPE` for `WRONGTYPE Operation against…`, and `ERR` for `Error running script`.
     private static func leadingCode(of message: String) -> String {
         let word = message.prefix { $0 != " " }
         let isCode = !word.isEmpty && word.utf8.allSatisfy { (UInt8(ascii: "A")...UInt8(ascii: "Z")).contains($0) }
@@ -51,36 +55,38 @@ public struct RedisError: Error, Sendable, Equatable {
 }
 
 extension RedisError: CustomStringConvertible {
+    /// The message, with what the kind adds to it.
     public var description: String {
         switch kind {
-        case .server where !endpoint.isEmpty: "Redis at \(endpoint) answered: \(message)"
-        case .server: "Redis answered: \(message)"
+        case .server where !endpoint.isEmpty: "Redis at \(endpoint) replied: \(message)"
+        case .server: "Redis replied: \(message)"
         default: mayHaveBeenApplied ? "\(message) (the command may have been carried out)" : message
         }
     }
 }
 
 extension RedisError {
-    /// Replies that mean "not now, and nothing was done": the same command may be sent again.
+    /// Error codes that mean that the server did nothing and may accept the same command later.
     private static let notNowCodes: Set<String> = [
         "LOADING", "BUSY", "MASTERDOWN", "TRYAGAIN", "CLUSTERDOWN", "NOREPLICAS",
     ]
 
-    /// A command that a function ran midway can fail with the same codes after the function's earlier writes stand.
-    /// Redis then appends where it happened (`script: name, on @user_function:12`), and we do not repeat it.
+    /// A command inside a function can fail with the same codes after the function has already written. Redis then
+    /// appends its location (`script: name, on @user_function:12`), and the client does not repeat the call.
     private var wasRaisedInsideAScript: Bool { message.contains("script: ") }
 
-    /// The server certainly did nothing with the command, and may accept it shortly.
+    /// The server did not carry out the command, and may accept it later.
     var isNotNow: Bool {
         kind == .server && Self.notNowCodes.contains(code) && !wasRaisedInsideAScript
     }
 
-    /// The connection went away before the command was written to it.
+    /// The connection was lost before the command was written to it.
     var wasNeverSent: Bool { kind == .connectionClosed && !mayHaveBeenApplied }
 
-    /// The server is a replica now: whoever resolves the endpoint again may find the new primary.
+    /// The server is a Redis replica now: connecting to the endpoint again may reach the new primary.
     var meansDemoted: Bool { kind == .server && code == "READONLY" }
 
+    /// Returns the same error with another value of ``mayHaveBeenApplied``.
     func applied(_ mayHaveBeenApplied: Bool) -> RedisError {
         RedisError(kind: kind, message: message, endpoint: endpoint, mayHaveBeenApplied: mayHaveBeenApplied)
     }

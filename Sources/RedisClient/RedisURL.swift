@@ -1,18 +1,17 @@
-/// Reads a configuration from a URL.
-///
-/// It guarantees that every part is either understood or refused with a sentence that says what was found and what was
-/// expected; no part is ignored. A message never contains a password.
+// Reading a configuration from a URL. Every part is either understood or refused; no part is ignored. An error says
+// what was found and what was expected, and never contains a password.
+
 extension RedisConfiguration {
-    /// Accepts
+    /// Reads a configuration from a URL. Accepts
     /// - `redis://[user[:password]@]host[:port][/db]` (`rediss://` for TLS, with `?cafile=…` and `?insecure=1`),
     /// - `unix:///path/to.sock[?db=1&user=…&password=…]`,
     /// - and for all of them `?timeout=` and `?connect_timeout=` (seconds), `?name=` (see ``clientName``).
     ///
-    /// User, password, path and option values are percent-decoded. Throws a ``RedisError`` of kind
-    /// `invalidConfiguration`.
+    /// User, password, path and option values are percent-decoded.
+    /// - Throws: a ``RedisError`` of kind `invalidConfiguration`.
     public init(url: String) throws {
         guard let schemeEnd = url.firstRange(of: "://") else {
-            throw Self.invalid("a Redis URL begins redis://, rediss:// or unix://, this one has no scheme")
+            throw Self.invalid("no scheme found; expected redis://, rediss:// or unix://")
         }
         let scheme = url[..<schemeEnd.lowerBound].lowercased()
         let rest = url[schemeEnd.upperBound...]
@@ -43,7 +42,7 @@ extension RedisConfiguration {
         }
     }
 
-    /// `[user[:password]@]host[:port][/db]`
+    /// Reads `[user[:password]@]host[:port][/db]`.
     private init(tcp location: Substring) throws {
         let slash = location.firstIndex(of: "/") ?? location.endIndex
         let authority = location[..<slash]
@@ -104,7 +103,8 @@ extension RedisConfiguration {
         case "cafile", "insecure": throw Self.invalid("?\(name)= is for rediss:// only")
         default:
             throw Self.invalid(
-                "unknown option \"\(name)\"; expected db, user, password, name, timeout, connect_timeout, cafile or insecure"
+                "unknown option \"\(name)\"; expected db, user, password, name, timeout, connect_timeout, cafile "
+                    + "or insecure"
             )
         }
     }
@@ -146,7 +146,7 @@ extension RedisConfiguration {
         return text
     }
 
-    /// Percent-decoding; the result must be UTF-8. The message names the part, not its content, which may be secret.
+    /// Percent-decodes a part; the result must be UTF-8. An error names the part, not its content, which may be secret.
     private static func decoded(_ text: Substring, _ part: String) throws -> String {
         guard text.utf8.contains(UInt8(ascii: "%")) else { return String(text) }
         var bytes: [UInt8] = []

@@ -3,8 +3,8 @@ import NIOCore
 
 /// Assembles one reply from the elements that hiredis reports in order, depth first.
 ///
-/// hiredis only needs something that is not NULL from each callback: a marker, never dereferenced. Bound to the event
-/// loop of its ``HiredisReader``.
+/// hiredis expects a non-NULL pointer from each callback, which it does not dereference: a constant marker serves.
+/// Bound to the event loop of its ``HiredisReader``.
 final class ReplyBuilder {
     private struct OpenArray {
         var missing: Int
@@ -16,19 +16,20 @@ final class ReplyBuilder {
         }
     }
 
-    /// A server may announce an array of any length; room is made for so many at most before they arrive.
+    /// Limit on the elements for which memory is reserved before they arrive: a server may announce any length.
     private static let largestReservation = 1024
 
-    /// The bytes that are being read, which are also the last in the reader's buffer.
+    /// The bytes that are being parsed. They are also the last bytes of the reader's buffer.
     struct Source {
         let bytes: ByteBuffer
         let reader: UnsafeMutablePointer<redisReader>
 
-        /// The part of `bytes` that hiredis points at in its copy of them; nil if any of it was fed before them.
+        /// Returns the part of `bytes` that hiredis found in its copy of them; nil if some of it was fed earlier.
         func slice(_ found: UnsafeRawBufferPointer) -> ByteBuffer? {
             let buffer = UnsafeRawPointer(reader.pointee.buf)
             guard let buffer, let start = found.baseAddress else { return nil }
-            // hiredis drops from its buffer's front what it has read: only the distance to its end is certain.
+            // hiredis removes consumed bytes from the front of its buffer, so the offset is computed from the buffer's
+            // end.
             let offset = bytes.readableBytes - (Int(reader.pointee.len) - (start - buffer))
             guard offset >= 0 else { return nil }
             return bytes.getSlice(at: bytes.readerIndex + offset, length: found.count)
@@ -37,7 +38,7 @@ final class ReplyBuilder {
 
     var source: Source?
     private let endpoint: String
-    /// The innermost array that is not complete, and those around it.
+    /// The innermost incomplete array, and those around it, outermost first.
     private var innermost: OpenArray?
     private var around: [OpenArray] = []
     private var reply: RESPValue?
@@ -46,7 +47,7 @@ final class ReplyBuilder {
         self.endpoint = endpoint
     }
 
-    /// The finished reply; nil if hiredis reported an element that RESP2 does not have.
+    /// Returns the finished reply; nil if hiredis reported an element that RESP2 does not have.
     func takeReply() -> RESPValue? {
         defer { reply = nil }
         return reply
@@ -84,12 +85,12 @@ final class ReplyBuilder {
     }
 }
 
-// MARK: - What hiredis calls
+// MARK: - The callbacks of hiredis
 
 extension ReplyBuilder {
-    // Unsafe only to the compiler: filled here, then only read, and never freed.
+    // Safe, though the compiler cannot see it: filled here, then only read, and never freed.
     nonisolated(unsafe) static let callbacks: UnsafeMutablePointer<redisReplyObjectFunctions> = {
-        // Zeroed first: newer hiredis has more callbacks (RESP3), which stay unset.
+        // Zero-initialized: newer versions of hiredis have more callbacks (RESP3), which stay unset.
         var functions = redisReplyObjectFunctions()
         functions.createString = { task, start, count in
             ReplyBuilder.element(of: task) { builder, type in
@@ -111,12 +112,12 @@ extension ReplyBuilder {
         return pointer
     }()
 
-    /// Finds the builder that the reader carries, and returns the marker; NULL (hiredis then reports an error) if none.
+    /// Calls `body` with the reader's builder and returns the marker; NULL, an error for hiredis, if there is none.
     private static func element(
         of task: UnsafePointer<redisReadTask>?, _ body: (ReplyBuilder, CInt) -> Void
     ) -> UnsafeMutableRawPointer? {
         guard let task, let carried = task.pointee.privdata else { return nil }
-        // Called for every element: the builder is known to live, and is not retained each time.
+        // Called for every element: the builder is alive, so retaining it each time is avoided.
         Unmanaged<ReplyBuilder>.fromOpaque(carried)._withUnsafeGuaranteedRef { body($0, task.pointee.type) }
         return UnsafeMutableRawPointer(bitPattern: 1)
     }

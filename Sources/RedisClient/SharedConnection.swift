@@ -4,8 +4,8 @@ import Synchronization
 
 /// The one connection that all ordinary commands share.
 ///
-/// It connects when somebody first needs it and again when somebody needs it after it was lost; meanwhile nobody does.
-/// Everyone who comes while it connects waits for the same attempt, each until his own deadline.
+/// It connects when a caller needs it: for the first time, and again after a loss. It does not reconnect by itself.
+/// Callers that come while it connects wait for the same attempt, each until its own deadline.
 final class SharedConnection: Sendable {
     private typealias Waiter = OneShot<RedisConnection>
 
@@ -44,6 +44,7 @@ final class SharedConnection: Sendable {
         self.connector = connector
     }
 
+    /// Returns the open connection, or connects first.
     func connection(until deadline: NIODeadline) async throws -> RedisConnection {
         let action = state.withLock { state -> Action in
             switch state.phase {
@@ -67,7 +68,7 @@ final class SharedConnection: Sendable {
         case .refuse: throw RedisError.clientShutDown(endpoint: connector.endpoint)
         case .wait(let waiter): return try await wait(waiter, until: deadline)
         case .connect(let waiter):
-            // A task of its own: the caller who happened to be first may be cancelled, the others still want it.
+            // In its own task: if the first caller is cancelled, the others still need the connection.
             Task { await connect() }
             return try await wait(waiter, until: deadline)
         }
@@ -101,7 +102,7 @@ final class SharedConnection: Sendable {
             return state.takeWaiters()
         }
         guard let waiters else {
-            // Shut down meanwhile.
+            // The client was shut down meanwhile.
             if case .success(let connection) = result {
                 connection.close(.clientShutDown(endpoint: connector.endpoint))
             }

@@ -2,11 +2,12 @@ import Logging
 import NIOCore
 import Synchronization
 
-/// Fills a subscription's ``EventBuffer``: one connection at a time, made again whenever it is lost, until stopped.
+/// Fills a subscription's ``EventBuffer``. It has one connection at a time and reconnects whenever it is lost, until
+/// stopped.
 ///
-/// An idle connection is tested with PING, because a peer that vanished sends nothing and neither do we.
+/// An idle connection is tested with PING: if the peer has vanished, nothing else would show it.
 final class SubscriptionFeed: Sendable {
-    /// About a megabyte of short messages. A consumer further behind than this had better read the state anew.
+    /// About a megabyte of short messages. A consumer further behind than this should read its state again.
     private static let bufferCapacity = 10_000
 
     let buffer = EventBuffer(capacity: bufferCapacity)
@@ -32,7 +33,7 @@ final class SubscriptionFeed: Sendable {
         self.logger = logger
     }
 
-    /// Makes the first connection, or throws. `onEnd` is called when the feed has ended.
+    /// Subscribes on the first connection, or throws. `onEnd` is called when the feed has ended.
     func start(onEnd: @escaping @Sendable () -> Void) async throws {
         let patience = NIODeadline.after(connector.configuration.commandTimeout)
         let first = try await subscribed { try await connector.connect(until: patience, onPush: $0) }
@@ -70,7 +71,7 @@ final class SubscriptionFeed: Sendable {
         }
     }
 
-    /// Nil only when cancelled.
+    /// Returns nil only if the task was cancelled.
     private func reconnect() async -> RedisConnection? {
         var backoff = Backoff(first: .milliseconds(50), limit: .seconds(5))
         while true {
@@ -80,12 +81,13 @@ final class SubscriptionFeed: Sendable {
             } catch {
                 if Task.isCancelled { return nil }
                 logger.debug(
-                    "cannot subscribe, trying again",
+                    "cannot subscribe; retrying",
                     metadata: ["endpoint": "\(connector.endpoint)", "error": "\(error)"])
             }
         }
     }
 
+    /// Connects, and returns the connection when all channels are subscribed.
     private func subscribed(
         _ connect: (@escaping RedisConnection.PushHandler) async throws -> RedisConnection
     ) async throws -> RedisConnection {
@@ -103,7 +105,7 @@ final class SubscriptionFeed: Sendable {
         return connection
     }
 
-    /// `["message", channel, payload]`. Everything else on the connection (confirmations, PONG) answers a command.
+    /// Delivers `["message", channel, payload]`. Any other value (a confirmation, PONG) is the reply to a command.
     private static func deliver(_ value: RESPValue, to buffer: EventBuffer) -> Bool {
         guard case .array(let parts) = value, parts.count == 3, parts[0].string == "message",
             let channel = parts[1].string, let payload = parts[2].bytes

@@ -3,7 +3,7 @@ import PrivateRedis
 import RedisClient
 import Switchyard
 
-/// The exit codes of the command: contract (DESIGN §8, §9).
+/// The exit codes of the command. Scripts rely on them; `switchyard --help` lists all but 141.
 enum ExitStatus: Int32, Sendable, CaseIterable {
     case ok = 0
     case error = 1
@@ -17,11 +17,12 @@ enum ExitStatus: Int32, Sendable, CaseIterable {
     case usage = 64
     case unavailable = 69
     case interrupted = 130
-    /// As of a program that SIGPIPE killed: whoever read our output has gone.
+    /// The reader of the output has closed it. A shell reports the same code for a program that SIGPIPE killed.
     case brokenPipe = 141
 
-    /// From the seed's name of an error.
-    /// - Parameter isAway: Redis or the server cannot be reached at the moment.
+    /// The exit code for an error code of the scheduler or the server.
+    /// - Parameter isAway: Redis or the server cannot be reached; decides only about codes that have no exit code of
+    ///   their own.
     init(code: String, isAway: Bool) {
         self =
             switch code {
@@ -34,7 +35,7 @@ enum ExitStatus: Int32, Sendable, CaseIterable {
             }
     }
 
-    /// From an HTTP status alone, where the answer carried no code that we know.
+    /// The exit code for an HTTP status, for responses without a known error code.
     init(httpStatus: UInt) {
         self =
             switch httpStatus {
@@ -47,7 +48,7 @@ enum ExitStatus: Int32, Sendable, CaseIterable {
             }
     }
 
-    /// What `--wait` says of a task that ended; the live states count as an error.
+    /// The exit code of `--wait` for a task's final state. A state that is not final counts as an error.
     init(ended state: TaskState) {
         self =
             switch state {
@@ -59,7 +60,7 @@ enum ExitStatus: Int32, Sendable, CaseIterable {
             }
     }
 
-    /// Of several tasks the one that matters most: failed before timed out before cancelled before completed.
+    /// The exit code for several tasks: error before failed before timed out before cancelled before completed.
     static func worst(_ statuses: some Sequence<ExitStatus>) -> ExitStatus {
         let order: [ExitStatus] = [.error, .taskFailed, .taskTimedOut, .taskCancelled]
         let statuses = Array(statuses)
@@ -67,7 +68,7 @@ enum ExitStatus: Int32, Sendable, CaseIterable {
     }
 }
 
-/// The end of the command: an exit code, and a line for stderr unless everything has been said.
+/// An error that ends the command with an exit code. A nil message prints nothing.
 struct Failure: Error, Equatable, CustomStringConvertible {
     var status: ExitStatus
     var message: String?
@@ -77,7 +78,7 @@ struct Failure: Error, Equatable, CustomStringConvertible {
         self.message = message
     }
 
-    /// From what the modules below throw. Nil: not ours, but ArgumentParser's.
+    /// Converts the errors that the other modules throw. Returns nil for any other error: ArgumentParser reports it.
     init?(_ error: any Error) {
         switch error {
         case let failure as Failure: self = failure
@@ -99,11 +100,11 @@ struct Failure: Error, Equatable, CustomStringConvertible {
     var firstLine: String { description.split(separator: "\n").first.map(String.init) ?? "" }
     var description: String { message ?? "exit \(status.rawValue)" }
 
-    /// Says it and exits. Everything after the first line is indented, so that it reads as one message.
+    /// Prints the message to stderr and exits. Lines after the first are indented, so that they read as one message.
     func end() -> Never {
         if let message {
             let text = message.split(separator: "\n", omittingEmptySubsequences: false).joined(separator: "\n  ")
-            // stderr may be gone too; the exit code still tells.
+            // stderr may be closed; the exit code still reports the failure.
             try? Console.error.write("switchyard: \(Console.error.printable(text))\n")
         }
         exit(status.rawValue)

@@ -2,10 +2,10 @@ import ArgumentParser
 import Foundation
 import Switchyard
 
-/// `switchyard`: a verb per file in `Verbs/`.
+/// The `switchyard` command. Each subcommand has a file in `Verbs/`.
 ///
-/// A verb ends by returning (exit 0), or by throwing a ``Failure``, which is the one way to another exit code: its
-/// message becomes one line on stderr. Usage errors are ArgumentParser's own, and exit with 64.
+/// A subcommand returns (exit code 0) or throws a ``Failure``, which carries any other exit code and a message for
+/// stderr. ArgumentParser reports usage errors itself and exits with 64.
 @main
 struct SwitchyardCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
@@ -15,7 +15,8 @@ struct SwitchyardCommand: AsyncParsableCommand {
             Start everything on one machine with `switchyard dev`, then try `switchyard submit --wait -- echo hello`.
 
             Exit codes: 0 ok, 1 error, 2 task failed, 3 task timed out, 4 task cancelled, 5 not found, 6 queue full, \
-            7 no workers, 8 exists or wrong state, 64 bad usage or input, 69 server or Redis away, 130 interrupted.
+            7 no workers, 8 exists or wrong state, 64 bad usage or input, 69 server or Redis unreachable, \
+            130 interrupted.
             """,
         version: "0.1.0, function library \(FunctionLibrary.version)",
         groupedSubcommands: [

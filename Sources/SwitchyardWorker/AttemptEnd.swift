@@ -1,11 +1,12 @@
 import Switchyard
 
-/// An attempt that is over, and how.
+/// An attempt that has ended, and its outcome.
 struct AttemptEnd {
     let attempt: Attempt
     let outcome: AttemptOutcome
 
-    /// What to tell of it: nothing when it had been stopped because it is not ours any more.
+    /// Returns the report to send, or nil if the attempt was stopped because this worker no longer has its lease.
+    /// An attempt that its time limit stopped is reported as timed out, whatever its handler returned.
     func report(stopped: AttemptTable.StopReason?) -> WorkerProtocol.Report? {
         var report = WorkerProtocol.Report(taskID: attempt.id, attempt: attempt.number, outcome: .completed)
         switch stopped {
@@ -22,12 +23,13 @@ struct AttemptEnd {
             case .completed(let result, let exitCode):
                 report.result = result
                 report.exitCode = exitCode
-            case .failed(let failure, let result, let exitCode, let isRetryable):
+            case .failed(let failure, let result, let exitCode, let isRetryable, let retryAfter):
                 report.outcome = .failed
                 report.failure = failure
                 report.result = result
                 report.exitCode = exitCode
                 report.isRetryable = isRetryable
+                report.retryAfter = retryAfter
             }
         }
         return report

@@ -3,15 +3,16 @@ import NIOCore
 import Switchyard
 import Synchronization
 
-/// The output of one attempt, on its way to the task's log in Redis. Whoever writes waits until it is there, so that a
-/// flood of output slows its source instead of filling memory.
+/// Appends the output of one attempt to the task's log in Redis.
+///
+/// Each write waits until Redis has stored the output, so a flood of output slows its source instead of filling memory.
 public final class AttemptLog: Sendable {
     private let holder: AttemptHolder
     private let taskID: String
     private let attempt: Int
     private let isClosed = Mutex(false)
 
-    /// A log keeps a number of pieces, so their size bounds it: 1000 of them are 8 MB.
+    /// The queue bounds a log by its number of pieces, so the size of a piece bounds its bytes: 1000 pieces are 8 MB.
     private static let pieceBytes = 8192
 
     init(holder: AttemptHolder, taskID: String, attempt: Int) {
@@ -20,8 +21,11 @@ public final class AttemptLog: Sendable {
         self.attempt = attempt
     }
 
-    /// Appends bytes. `stream` is stdout or stderr. When the attempt has lost its lease, or Redis stays away, the rest
-    /// of the output is dropped, which the worker's own log says.
+    /// Appends bytes to the log.
+    ///
+    /// If the attempt has lost its lease, or Redis stays unreachable, this and all later output of the attempt is
+    /// dropped, and the worker logs a warning.
+    /// - Parameter stream: `stdout` or `stderr`.
     public func write(_ stream: String, _ bytes: [UInt8]) async {
         guard !isClosed.withLock({ $0 }), !bytes.isEmpty else { return }
         let pieces = stride(from: 0, to: bytes.count, by: Self.pieceBytes).map { start in
@@ -33,7 +37,7 @@ public final class AttemptLog: Sendable {
             isClosed.withLock { $0 = true }
             if Task.isCancelled { return }
             holder.logger.warning(
-                "the rest of an attempt's output is dropped",
+                "dropping the rest of an attempt's output",
                 metadata: ["task_id": "\(taskID)", "attempt": "\(attempt)", "error": "\(error)"])
         }
     }

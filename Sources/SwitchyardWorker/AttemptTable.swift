@@ -2,61 +2,68 @@ import NIOCore
 import Switchyard
 import Synchronization
 
-/// What a worker holds, and what it asks its queue next.
+/// The attempts of a worker in one partition, and the calls that it makes next.
 ///
-/// An attempt is in it from its assignment until its report is accepted; who stops it says why, and only an attempt that
-/// was not stopped, or was stopped by its time limit, is reported. Two couriers carry ``Turn``s to Redis: everything that
-/// has ended since the last one, and a request for as many tasks as slots are free. The second sets out while the first is
-/// under way only with a full load, so that Redis finds the next call waiting when it has answered one; a worker that is
-/// not pressed makes one call at a time, at once. It does no I/O; ``HeldAttempts`` decides.
+/// An attempt is in the table from its assignment until the queue replies to its report. An attempt that was stopped is
+/// reported only if its time limit stopped it.
+///
+/// Two pollers make the calls, each an ``Exchange``: it reports what has ended since the last one, and pulls as many
+/// tasks as slots are free. While one call is under way, the second is made only if it is full, so that Redis has the
+/// next call at hand when it has replied to the first. Otherwise there is one call at a time, made without delay.
+///
+/// The table does no I/O. It holds the lock and resumes the waiting loops; ``HeldAttempts`` decides.
 final class AttemptTable: Sendable {
-    /// One call of a courier.
-    struct Turn {
-        /// To deliver now.
+    /// One call of a poller.
+    struct Exchange {
+        /// The reports to send.
         var reports: [WorkerProtocol.Report]
-        /// How many tasks to ask for.
+        /// How many tasks to pull.
         var want: Int
-        /// How many attempts the worker knows of once the reports are delivered, and those that another call under way
+        /// How many attempts the worker knows of, without those reported here, plus those that another call under way
         /// may bring.
         var holding: Int
-        /// Its `holding` is exact, and its answer brings whatever we do not know of.
-        var counts: Bool
-        /// No call, but assignments that waited for slots and are to start.
+        /// `holding` is exact, so the reply brings every attempt that the worker does not know of.
+        var reconciles: Bool
+        /// If not empty, the poller makes no call: it starts these assignments, which waited for slots.
         var starts: [WorkerProtocol.Assignment] = []
     }
 
-    /// What a worker says before it sleeps.
+    /// The arguments of the pull that follows a sleep.
     struct Sleep {
         /// How many slots are free.
         var want: Int
+        /// How many attempts the worker knows of.
         var holding: Int
     }
 
+    /// Why an attempt was stopped.
     enum StopReason: Sendable {
-        /// The task was cancelled, or another worker has it: its end concerns nobody any more.
+        /// This worker no longer has the lease, or gives it up: the attempt is not reported.
         case notOurs
+        /// The time limit is over: the attempt is reported as timed out.
         case timeLimit
     }
 
-    private typealias Courier = UnsafeContinuation<Turn?, Never>
+    private typealias Poller = UnsafeContinuation<Exchange?, Never>
 
     private struct State {
         var attempts: HeldAttempts
-        /// Who waits for a turn.
-        var couriers: [Courier] = []
-        /// Who waits until there is nothing to do but sleep.
+        /// Pollers that wait for an exchange, in the order in which they came.
+        var pollers: [Poller] = []
+        /// Waits until the worker has nothing to do but sleep.
         var sleeper: UnsafeContinuation<Sleep?, Never>?
 
-        /// Gives turns to waiting couriers: the last to come first, whose thread is still awake.
+        /// Chooses which loops to resume. Of the waiting pollers the last to come is first, because its thread is still
+        /// awake.
         mutating func dispatch(_ grant: SlotGrant?) -> Dispatched {
             var dispatched = Dispatched()
-            if couriers.isEmpty, let grant { dispatched.next = grant.budget.leave(grant.partition) }
-            while let courier = couriers.last {
+            if pollers.isEmpty, let grant { dispatched.next = grant.budget.stopWaiting(grant.partition) }
+            while let poller = pollers.last {
                 if let grant { dispatched.next = attempts.settle(with: grant) }
-                let turn = attempts.nextTurn()
-                guard turn != nil || attempts.isOver else { break }
-                couriers.removeLast()
-                dispatched.turns.append((courier, turn))
+                let exchange = attempts.nextExchange()
+                guard exchange != nil || attempts.isOver else { break }
+                pollers.removeLast()
+                dispatched.exchanges.append((poller, exchange))
             }
             if let sleeper {
                 let sleep = attempts.nextSleep()
@@ -69,25 +76,25 @@ final class AttemptTable: Sendable {
         }
     }
 
-    /// What is to be done when the lock is released.
+    /// What to do once the lock is released.
     private struct Dispatched {
-        var turns: [(courier: Courier, turn: Turn?)] = []
+        var exchanges: [(poller: Poller, exchange: Exchange?)] = []
         var sleeper: (continuation: UnsafeContinuation<Sleep?, Never>, sleep: Sleep?)?
-        /// Another partition for which there are slots.
+        /// Another partition to notify, because there are free slots for it.
         var next: Int?
     }
 
     private let state: Mutex<State>
     private let grant: SlotGrant?
 
-    /// - Parameter grant: of a worker of several partitions, which share its slots.
+    /// - Parameter grant: this table's share of the slots, if the worker serves several partitions; otherwise nil.
     init(slots: Int, grant: SlotGrant? = nil) {
         self.grant = grant
         state = Mutex(State(attempts: HeldAttempts(slots: slots, isSpread: grant != nil)))
         grant?.budget.listen(grant?.partition ?? 0) { [weak self] in self?.change { _ in } }
     }
 
-    /// A change after which there may be a turn to take.
+    /// Makes a change, then resumes the loops that can go on after it.
     private func change(_ body: (inout sending HeldAttempts) -> Void) {
         let dispatched = state.withLock { state in
             body(&state.attempts)
@@ -97,20 +104,20 @@ final class AttemptTable: Sendable {
     }
 
     private func carryOut(_ dispatched: Dispatched) {
-        for (courier, turn) in dispatched.turns { courier.resume(returning: turn) }
+        for (poller, exchange) in dispatched.exchanges { poller.resume(returning: exchange) }
         if let (continuation, sleep) = dispatched.sleeper { continuation.resume(returning: sleep) }
-        grant?.budget.tell(dispatched.next)
+        grant?.budget.notify(dispatched.next)
     }
 
-    // MARK: Couriers
+    // MARK: Pollers
 
-    /// The next call, as soon as there is something to say. Nil: there never will be, because the worker has drained or
-    /// the table was closed. Cancelling the task closes it.
-    func nextTurn() async -> Turn? {
+    /// Waits for the next exchange and returns it, or nil once there will be none: the worker has drained, or the table
+    /// is closed. Cancelling the calling task closes the table.
+    func nextExchange() async -> Exchange? {
         await withTaskCancellationHandler {
-            await withUnsafeContinuation { courier in
+            await withUnsafeContinuation { poller in
                 let dispatched = state.withLock { state in
-                    state.couriers.append(courier)
+                    state.pollers.append(poller)
                     return state.dispatch(grant)
                 }
                 carryOut(dispatched)
@@ -120,14 +127,17 @@ final class AttemptTable: Sendable {
         }
     }
 
-    /// A courier's call was answered. Holds what it assigned, and answers what of it is new: assignments are sent again
-    /// when a reply may have been lost. The courier starts these and takes its next turn.
-    /// - Parameter isCertain: false if an earlier try of the same call may have been carried out.
+    /// Records the reply to an exchange. Returns the assignments to start: the new ones, as far as there are slots for
+    /// them, and those that waited for a slot.
+    ///
+    /// An assignment may not be new, because the queue sends it again when a reply may have been lost. The caller
+    /// starts the returned assignments and then calls ``nextExchange()``.
+    /// - Parameter isCertain: false if Redis may have executed an earlier try of the same call.
     func settle(
-        _ turn: Turn, _ assignments: [WorkerProtocol.Assignment], isCertain: Bool
+        _ exchange: Exchange, _ assignments: [WorkerProtocol.Assignment], isCertain: Bool
     ) -> [WorkerProtocol.Assignment] {
         let (new, outdated) = state.withLock { state in
-            state.attempts.settle(turn, assigned: assignments.count, isCertain: isCertain)
+            state.attempts.settle(exchange, assigned: assignments.count, isCertain: isCertain)
             let (new, outdated) = state.attempts.add(assignments)
             return (grant.map { state.attempts.startable(new, $0) } ?? new, outdated)
         }
@@ -135,16 +145,17 @@ final class AttemptTable: Sendable {
         return new
     }
 
-    /// A courier's call failed: its reports are delivered with the next one.
-    func giveBack(_ turn: Turn) {
+    /// Records that an exchange failed. Its reports go with the next one.
+    func giveBack(_ exchange: Exchange) {
         let next = state.withLock { state in
-            state.attempts.giveBack(turn)
+            state.attempts.giveBack(exchange)
             return grant.flatMap { state.attempts.settle(with: $0) }
         }
-        grant?.budget.tell(next)
+        grant?.budget.notify(next)
     }
 
-    /// As ``end(_:)``, by a courier before it takes its next turn.
+    /// Records the ends of attempts without resuming a loop. The caller's next call, ``nextExchange()`` or
+    /// ``nextSleep()``, does that.
     func endAtOnce(_ ends: [AttemptEnd]) {
         state.withLock { state in
             for end in ends { state.attempts.end(end) }
@@ -153,8 +164,8 @@ final class AttemptTable: Sendable {
 
     // MARK: Sleep
 
-    /// Waits until there is nothing to do but wait for a wake-up; the table then takes it for sleeping until
-    /// ``wakeUp(_:_:)``. Nil: it takes no more tasks. One at a time.
+    /// Waits until there is nothing to do but wait for a wake-up. The worker then counts as sleeping until
+    /// ``wakeUp(_:_:)`` or ``breakSleep()``. Returns nil if the worker takes no more tasks. Only one caller may wait.
     func nextSleep() async -> Sleep? {
         await withTaskCancellationHandler {
             await withUnsafeContinuation { sleeper in
@@ -169,7 +180,7 @@ final class AttemptTable: Sendable {
         }
     }
 
-    /// The sleep is over, and has brought assignments. Holds them, and answers what of it is new.
+    /// Records that the sleep is over and brought these assignments. Returns those that are new.
     func wakeUp(_ sleep: Sleep, _ assignments: [WorkerProtocol.Assignment]) -> [WorkerProtocol.Assignment] {
         let (new, outdated, dispatched) = state.withLock { state in
             let (new, outdated) = state.attempts.add(assignments)
@@ -181,7 +192,7 @@ final class AttemptTable: Sendable {
         return new
     }
 
-    /// The sleep was broken, and what a pull brought after it may be lost.
+    /// Records that the sleep failed. The reply to the pull that follows it may be lost.
     func breakSleep() {
         change { $0.breakSleep() }
     }
@@ -190,28 +201,30 @@ final class AttemptTable: Sendable {
 
     // MARK: Events
 
+    /// Records that there may be work.
     func noteWork() {
         change { $0.mayHaveWork = true }
     }
 
-    /// The queue has taken it for idle until now.
+    /// Records a wake-up. Until now the queue listed this worker as idle.
     func noteWakeUp() {
         change { $0.noteWakeUp() }
     }
 
-    /// Lets other partitions have the slots for which a call asks that is not answered for long.
+    /// Gives other partitions the slots that a call has asked for, if its reply does not arrive for long.
     func recall() {
         guard let grant else { return }
-        grant.budget.tell(state.withLock { $0.attempts.recall(grant) })
+        grant.budget.notify(state.withLock { $0.attempts.recall(grant) })
     }
 
+    /// From now on no tasks are pulled.
     func drain() {
         change { $0.isDraining = true }
     }
 
     var isDraining: Bool { state.withLock { $0.attempts.isDraining } }
 
-    /// Gives the table what to cancel; an attempt stopped meanwhile is cancelled at once.
+    /// Sets the Swift task to cancel when the attempt is stopped. Cancels it at once if the attempt was stopped before.
     func attach(_ work: Task<Void, Never>, to taskID: String, attempt: Int, deadline: ContinuousClock.Instant) {
         let isStopped = state.withLock {
             $0.attempts.attach(work, to: taskID, attempt: attempt, deadline: deadline)
@@ -219,12 +232,12 @@ final class AttemptTable: Sendable {
         if isStopped { work.cancel() }
     }
 
-    /// An attempt is over.
+    /// Records that an attempt has ended.
     func end(_ end: AttemptEnd) {
         change { $0.end(end) }
     }
 
-    /// Stops an attempt: answers whether it ran. The first reason stands.
+    /// Stops an attempt. Returns whether it was running and not yet stopped; a later stop does not change the reason.
     @discardableResult
     func stop(_ taskID: String, attempt: Int, _ reason: StopReason) -> Bool {
         let (isStopped, work) = state.withLock { $0.attempts.stop(taskID, attempt: attempt, reason) }
@@ -232,19 +245,20 @@ final class AttemptTable: Sendable {
         return isStopped
     }
 
+    /// Stops all attempts; none of them is reported.
     func stopAll() {
         for attempt in state.withLock({ $0.attempts.running }) {
             stop(attempt.taskID, attempt: attempt.attempt, .notOurs)
         }
     }
 
-    /// Stops everything, and makes no call any more.
+    /// Stops all attempts, and closes the table: there are no further exchanges.
     func abandon() {
         stopAll()
         change { $0.isClosed = true }
     }
 
-    /// Stops the attempts whose time is over. Answers when that of the next one is.
+    /// Stops the attempts whose deadline has passed. Returns the earliest deadline of the others.
     func stopOverdue(now: ContinuousClock.Instant) -> ContinuousClock.Instant? {
         var next: ContinuousClock.Instant?
         for attempt in state.withLock({ $0.attempts.running }) {
@@ -262,8 +276,8 @@ final class AttemptTable: Sendable {
         state.withLock { $0.attempts.setProgress(taskID, attempt: attempt, progress) }
     }
 
-    /// For the heartbeat: those that run, and those whose report waits, whose lease must live until it arrives.
-    var held: [(taskID: String, attempt: Int, progress: ByteBuffer?)] {
+    /// The attempts whose leases the heartbeat renews: those that run, and those whose report waits to be sent.
+    var leased: [(taskID: String, attempt: Int, progress: ByteBuffer?)] {
         state.withLock { state in
             state.attempts.running.map { ($0.taskID, $0.attempt, $0.progress) }
                 + state.attempts.reports.map { ($0.taskID, $0.attempt, nil) }

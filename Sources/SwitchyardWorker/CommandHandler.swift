@@ -4,25 +4,33 @@ import Logging
 import NIOCore
 import Switchyard
 
-/// Runs each task as a process: the task's own `command`, or a template given to the worker.
+/// Runs each task as a process: the task's own `command`, or else the worker's template.
 ///
-/// The command is an argument vector; no shell is involved unless it names one. The process leads a group of its own,
-/// starts with a clean environment, gets the task's payload on its standard input, and its output streams to the
-/// task's log. Stopping an attempt sends SIGTERM to the whole group and, after a grace, SIGKILL; nothing of it survives.
+/// The command is an argument vector; no shell is involved unless it names one. The process leads its own process
+/// group, starts with a clean environment, reads the task's payload from its standard input, and its output streams to
+/// the task's log. Stopping an attempt sends SIGTERM to the whole group and, after ``grace``, SIGKILL, so that no
+/// process of the group survives.
 public struct CommandHandler: TaskHandler {
-    /// What to run for each task that has no command: `{target}`, `{repo}`, `{mr}` and `{task_id}` are replaced, and an argument
-    /// `{args}` becomes the task's arguments. Empty: only tasks with a command can be run.
+    /// The command for tasks that have none.
+    ///
+    /// `{target}`, `{repo}`, `{mr}` and `{task_id}` are replaced by the task's values, and an argument `{args}` by the
+    /// task's arguments. If the template is empty, a task without a command fails.
     public var template: [String]
-    /// Between SIGTERM and SIGKILL.
+    /// The time between SIGTERM and SIGKILL.
     public var grace: Duration
-    /// Variables handed on from the worker's own environment; all others stay behind.
+    /// The variables that a process inherits from the worker's own environment; it inherits no others.
     public var inheritedVariables: [String] = ["PATH", "HOME", "USER", "LANG", "TMPDIR"]
 
+    /// Creates a handler.
     public init(template: [String] = [], grace: Duration = .seconds(5)) {
         self.template = template
         self.grace = grace
     }
 
+    /// Runs the command of one attempt and returns how it ended.
+    ///
+    /// Exit code 0 completes the attempt. Its failure code is otherwise `ExitCode`, `Signal`, `CannotStart`, or
+    /// `NoCommand`, which is not retried.
     public func run(_ attempt: Attempt) async -> AttemptOutcome {
         let task = attempt.task
         let request = task.request
@@ -58,7 +66,7 @@ public struct CommandHandler: TaskHandler {
             let status = await child.waitForExit()
             return Self.outcome(status, lastWords: tail.lastLine)
         } onCancel: {
-            // The whole group ends, whatever it ignores, and `waitForExit` returns when its leader has.
+            // The whole group ends, even if it ignores SIGTERM. `waitForExit` returns when the leader has ended.
             Task { await child.terminate(grace: grace) }
         }
     }
@@ -79,7 +87,7 @@ public struct CommandHandler: TaskHandler {
         ]
         return template.flatMap { argument -> [String] in
             if argument == "{args}" { return task.request.args }
-            // A value is put in whole, and never looked at again: it may itself contain braces.
+            // Inserted values are not scanned for placeholders: a value may itself contain braces.
             return [Self.fill(argument, values)]
         }
     }
@@ -101,10 +109,11 @@ public struct CommandHandler: TaskHandler {
         return filled + rest
     }
 
-    /// Linux starts no process with a variable of 128 KiB or more.
+    /// Linux does not start a process that has a variable of 128 KiB or more.
     private static let maxVariableBytes = 120_000
 
-    /// Left out when it is too long: the command then reads the results of the tasks that it knows from the server.
+    /// Returns nil if the results are too long for a variable: the command can then read them from the server by task
+    /// id.
     private func dependencyResults(for attempt: Attempt) -> String? {
         guard let results = attempt.dependencyResults, results.readableBytes <= Self.maxVariableBytes else {
             return nil

@@ -30,10 +30,10 @@ struct CommandResult: Encodable {
         maxResidentBytes = status.maxResidentBytes
     }
 
-    /// Milliseconds are what the measurement is worth.
+    /// Rounds to milliseconds: the measurement is no more precise than that.
     private static func rounded(_ seconds: Double) -> Double { (seconds * 1000).rounded() / 1000 }
 
-    /// JSON; nil only if a number were not finite, which a measured one is not.
+    /// The JSON text. Nil only if a number is not finite, which a measured duration always is.
     var json: ByteBuffer? {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys]
@@ -41,15 +41,17 @@ struct CommandResult: Encodable {
     }
 }
 
-/// The end of a process's output, for the message of its failure: stderr's last line or, without one, stdout's.
+/// The end of a process's output, for the failure message: the last line of stderr or, if there is none, of stdout.
 struct OutputTail {
     private var ends: [ChildProcess.OutputStream: [UInt8]] = [:]
+    /// How much of each stream is kept.
     private static let bytes = 500
 
     mutating func append(_ chunk: ChildProcess.OutputChunk) {
         ends[chunk.stream] = Array(((ends[chunk.stream] ?? []) + chunk.bytes).suffix(Self.bytes))
     }
 
+    /// The last line that is not blank.
     var lastLine: String? {
         for stream in [ChildProcess.OutputStream.stderr, .stdout] {
             let lines = (ends[stream] ?? []).split(separator: UInt8(ascii: "\n"))

@@ -1,59 +1,64 @@
 import Switchyard
 
-/// A table's part in the slots of a worker of several partitions.
+/// The share of one partition's table in the slots of a worker that serves several partitions.
 struct SlotGrant: Sendable {
     let budget: SlotBudget
     let partition: Int
 }
 
-// Slots that are shared with the tables of other partitions. What is idle here and wanted there goes there; what ended here
-// is asked for here again in the call that reports it.
+// The slots that the tables of several partitions share. A slot that is idle in one partition goes to a partition that
+// wants it. A slot whose attempt has ended is filled again from the same partition, in the call that reports the end.
 //
-// While the instance of a partition is away, its slots are others'. Should it then assign what its lost replies had assigned,
-// there may be no slot for that: it waits, its leases renewed, for the next ones that become free.
+// While the Redis instance of a partition is unreachable, other partitions have its slots. When it is back, it sends
+// again the assignments of its lost replies, and there may be no free slots for them. They then wait in `overflow`,
+// with their leases renewed, until slots become free.
 extension HeldAttempts {
-    /// A call that takes longer is taken for one that may never be answered.
+    /// After this time without a reply the Redis instance counts as unreachable.
     private static let patience: Duration = .seconds(1)
 
-    /// How many more slots it could fill at once.
-    private var wish: Int {
+    /// How many more slots the partition could fill with its next call.
+    private var wanted: Int {
         guard !isDraining, !isClosed, !isAway, mayHaveWork || isBusy else { return 0 }
         switch callsUnderWay {
-        case 0: return load
-        case 1 where isBusy && !mustCount: return load
+        case 0: return tasksPerCall
+        case 1 where isBusy && !mustReconcile: return tasksPerCall
         default: return 0
         }
     }
 
-    /// Takes and gives slots. Answers another partition for which there are some.
+    /// Takes or gives up slots. Returns another partition to notify, because there are free slots for it.
     mutating func settle(with grant: SlotGrant) -> Int? {
         let (granted, next) = grant.budget.settle(
-            grant.partition, busy: runningCount + (isAway ? 0 : wantUnderWay), wish: wish)
+            grant.partition, busy: runningCount + (isAway ? 0 : wantUnderWay), wanted: wanted)
         slots = granted
         return next
     }
 
-    /// Of what was assigned: what there are slots for. The rest waits.
+    /// Returns the assignments that can start now. If there are not enough slots for the new ones, they join
+    /// `overflow`, and its oldest are returned.
     mutating func startable(_ new: [WorkerProtocol.Assignment], _ grant: SlotGrant) -> [WorkerProtocol.Assignment] {
-        guard runningCount > slots || !parked.isEmpty else { return new }
-        parked += new
-        // This table's courier comes back in a moment, and then tells who can have what is left.
+        guard runningCount > slots || !overflow.isEmpty else { return new }
+        overflow += new
+        // The partition to notify is ignored here: the poller's next call of `nextExchange` finds it again.
         _ = settle(with: grant)
         return takeStartable()
     }
 
+    /// Removes from `overflow` the assignments that there are free slots for, and returns them.
     mutating func takeStartable() -> [WorkerProtocol.Assignment] {
-        let started = runningCount - parked.count
-        let count = max(0, min(parked.count, slots - started))
-        defer { parked.removeFirst(count) }
-        return Array(parked.prefix(count))
+        let started = runningCount - overflow.count
+        let count = max(0, min(overflow.count, slots - started))
+        defer { overflow.removeFirst(count) }
+        return Array(overflow.prefix(count))
     }
 
+    /// See ``AttemptTable/noteWakeUp()``.
     mutating func noteWakeUp() {
         mayHaveWork = true
         wasWoken = isSpread
     }
 
+    /// See ``AttemptTable/recall()``. Returns another partition to notify, because there are free slots for it.
     mutating func recall(_ grant: SlotGrant) -> Int? {
         guard callsUnderWay > 0, !isAway, .now - lastProgress > Self.patience else { return nil }
         isAway = true

@@ -1,18 +1,20 @@
 import NIOCore
 import Switchyard
 
-/// The pure core of an ``AttemptTable``: the attempts that a worker holds, the reports of those that ended, and the calls
-/// under way.
+/// The pure core of an ``AttemptTable``: the worker's attempts, the reports of those that ended, and the calls under
+/// way.
 struct HeldAttempts {
     private enum Phase {
-        /// Can transition to: stopped; reported, when it ends; gone, if it ends after its report was made pointless.
+        /// The attempt runs, or waits in `overflow`. Can transition to: `stopped`; `reported` when it ends.
         case running
-        /// Told to end. Can transition to: reported, when it ends by its time limit; gone, when it ends otherwise.
+        /// The attempt was told to end. When it ends, can transition to: `reported` if its time limit stopped it;
+        /// otherwise the entry is removed.
         case stopped(AttemptTable.StopReason)
-        /// Its report waits or is under way. Can transition to: gone, when the report was answered.
+        /// The report waits or is under way. The entry is removed when the queue has replied to it.
         case reported
     }
 
+    /// One attempt. In any phase it is replaced when a later attempt at the same task is assigned.
     private struct Entry {
         let attempt: Int
         var phase = Phase.running
@@ -29,89 +31,102 @@ struct HeldAttempts {
         }
     }
 
-    /// How many slots it may fill: all of the worker's, or its grant of them.
+    /// How many slots may be filled: all of the worker's, or those granted to this partition.
     var slots: Int
-    /// How many reports, and how many new tasks, a call carries at most. Half the slots, so that two calls under way keep
-    /// all slots turning; a hundred tasks is what a function may be asked for, and takes Redis about 2 ms; and below 16 the
-    /// cost of a call weighs more than what a second one gains.
-    var load: Int { concernOthers ? min(fullLoad, 50) : fullLoad }
-    private let fullLoad: Int
-    /// The last tasks to come were not all plain ones: fifty of these take Redis as long as a hundred of those.
-    private var concernOthers = false
+    /// Limit on the reports, and on the new tasks, of one call.
+    var tasksPerCall: Int { hasCostlyTasks ? min(maxTasksPerCall, 50) : maxTasksPerCall }
+    /// Half the slots, so that two calls under way keep all slots busy; but 16 to 100. The functions accept a pull of
+    /// at most 100 tasks, which takes Redis about 2 ms. Below 16, the cost of a call exceeds what a second call gains.
+    private let maxTasksPerCall: Int
+    /// The last assignments included tasks that cost Redis more, because their end concerns other tasks, or because of
+    /// a limit or a unique key. Fifty of them take Redis as long as a hundred others.
+    private var hasCostlyTasks = false
+    /// By task id.
     private var entries: [String: Entry] = [:]
-    /// Entries that are running or stopped.
+    /// How many entries are running or stopped.
     private(set) var runningCount = 0
+    /// The reports that wait to be sent, oldest first. Those of a call under way are not among them.
     private(set) var reports: [WorkerProtocol.Report] = []
 
     private(set) var callsUnderWay = 0
     /// How many tasks the calls under way may bring.
     private(set) var wantUnderWay = 0
-    /// The last call brought as many tasks as it asked for: there are probably more.
+    /// The last call brought as many tasks as it asked for, so there are probably more.
     private(set) var isBusy = false
-    /// The queue may hold attempts for us that we do not know of. One call by itself, which knows how many we hold, finds
-    /// out; with another under way it could only guess.
-    private(set) var mustCount = false
+    /// A reply may have been lost, so this worker may have leases that it does not know of. A call that is made alone
+    /// finds them, because its `holding` is exact. While another call is under way, `holding` is only an estimate.
+    private(set) var mustReconcile = false
 
-    /// It waits for a wake-up, after which Redis assigns it tasks at once.
+    /// The worker waits for a wake-up. The pull that follows is already queued in Redis.
     private(set) var isSleeping = false
 
-    /// There may be work: at the start, after a wake-up, when a wait was over without one, and when slots became free.
+    /// There may be work to pull: at the start, after a wake-up or a wait that ended without one, when a slot became
+    /// free, and after a failure.
     var mayHaveWork = true
     var isDraining = false
+    /// No further exchanges.
     var isClosed = false
 
-    // Of a worker of several partitions; see ``HeldAttempts/settle(with:_:)``.
+    // For a worker of several partitions only; see ``HeldAttempts/settle(with:)``.
 
+    /// The worker serves several partitions.
     let isSpread: Bool
-    /// Woken, and the queue does not know yet whether for nothing.
+    /// A wake-up arrived, and no pull has followed it yet. If there is no free slot, a pull of 0 tasks tells the queue
+    /// to wake another worker.
     var wasWoken = false
-    /// Its instance does not answer: until it does, it is asked for nothing, and its slots are others'.
+    /// The partition's Redis instance does not reply. Until it does, no tasks are pulled from it, and other partitions
+    /// have its slots.
     var isAway = false
-    /// When the queue last answered, or a call set out after none.
+    /// When a call last ended, or was made while no other was under way.
     private(set) var lastProgress = ContinuousClock.now
-    /// Assigned again after an outage, when others had the slots; they start as slots become free.
-    var parked: [WorkerProtocol.Assignment] = []
+    /// Assignments beyond the free slots: sent again after an outage, during which other partitions had the slots. They
+    /// start as slots become free.
+    var overflow: [WorkerProtocol.Assignment] = []
 
-    /// - Parameter isSpread: it begins with no slots, and is granted some of them.
+    /// - Parameter isSpread: the worker serves several partitions: there are no slots until some are granted.
     init(slots: Int, isSpread: Bool = false) {
         self.slots = isSpread ? 0 : slots
         self.isSpread = isSpread
-        fullLoad = max(16, min((slots + 1) / 2, 100))
+        maxTasksPerCall = max(16, min((slots + 1) / 2, 100))
     }
 
     // MARK: Calls
 
-    mutating func nextTurn() -> AttemptTable.Turn? {
+    /// Returns the next exchange and counts it as under way, or returns nil if there is nothing to send now.
+    ///
+    /// With no call under way, a single report or a free slot is enough. With one under way, a second is made only if
+    /// it has as many reports as one call may carry, or asks for as many tasks. There is never a third.
+    mutating func nextExchange() -> AttemptTable.Exchange? {
         if isClosed { return nil }
-        if !parked.isEmpty {
+        if !overflow.isEmpty {
             let starts = takeStartable()
             if !starts.isEmpty {
-                return AttemptTable.Turn(reports: [], want: 0, holding: 0, counts: false, starts: starts)
+                return AttemptTable.Exchange(reports: [], want: 0, holding: 0, reconciles: false, starts: starts)
             }
         }
-        let reported = min(reports.count, load)
-        let waiting = reports.count - reported
-        let want = isDraining ? 0 : max(0, min(slots - runningCount - waiting - wantUnderWay, load))
-        // What there is to say without reports and wants: that it was woken in vain; whether the instance is back.
+        let reported = min(reports.count, tasksPerCall)
+        let unsent = reports.count - reported
+        let want = isDraining ? 0 : max(0, min(slots - runningCount - unsent - wantUnderWay, tasksPerCall))
+        // A pull of 0 tasks: it passes a wake-up on to another worker, or finds out whether Redis replies again.
         let asksForNone = isSpread && !isDraining && want == 0 && (wasWoken || isAway)
         switch callsUnderWay {
         case 0:
             guard reported > 0 || (want > 0 && (mayHaveWork || isBusy)) || asksForNone else { return nil }
             if isSpread { lastProgress = .now }
-        case 1 where !mustCount:
-            guard reported == load || (isBusy && want == load) else { return nil }
+        case 1 where !mustReconcile:
+            guard reported == tasksPerCall || (isBusy && want == tasksPerCall) else { return nil }
         default:
             return nil
         }
-        let turn = AttemptTable.Turn(
-            reports: takeReports(reported), want: want, holding: runningCount + waiting + wantUnderWay,
-            counts: mustCount && want > 0)
+        let exchange = AttemptTable.Exchange(
+            reports: takeReports(reported), want: want, holding: runningCount + unsent + wantUnderWay,
+            reconciles: mustReconcile && want > 0)
         if want > 0 { mayHaveWork = false }
-        // Only a call that asks for tasks, or is made to ask for none, tells the queue.
+        // A call with reports that pulls nothing does not pass the wake-up on.
         if want > 0 || reported == 0 { wasWoken = false }
         callsUnderWay += 1
         wantUnderWay += want
-        return turn
+        return exchange
     }
 
     private mutating func takeReports(_ count: Int) -> [WorkerProtocol.Report] {
@@ -123,69 +138,74 @@ struct HeldAttempts {
         return Array(reports.prefix(count))
     }
 
-    /// Nothing is left to do.
+    /// The table is closed, or the worker has drained.
     var isOver: Bool { isClosed || (isDraining && entries.isEmpty && callsUnderWay == 0 && !isSleeping) }
 
-    /// There is nothing to say to the queue, and a slot free: it is time to sleep. Other attempts may run meanwhile.
+    /// Begins a sleep and returns its arguments. Returns nil if there may be something to send, if no slot is free, or
+    /// if the worker takes no more tasks. Attempts may run during the sleep.
     mutating func nextSleep() -> AttemptTable.Sleep? {
-        let want = min(slots - runningCount, load)
-        guard !isDraining, !isClosed, callsUnderWay == 0, want > 0, !mayHaveWork, !isBusy, !mustCount else {
+        let want = min(slots - runningCount, tasksPerCall)
+        guard !isDraining, !isClosed, callsUnderWay == 0, want > 0, !mayHaveWork, !isBusy, !mustReconcile else {
             return nil
         }
         isSleeping = true
         return AttemptTable.Sleep(want: want, holding: runningCount + reports.count)
     }
 
+    /// Ends the sleep.
     mutating func wakeUp(mayHaveMore: Bool) {
         isSleeping = false
         isBusy = mayHaveMore
     }
 
+    /// Ends a sleep that failed. The reply to its pull may be lost.
     mutating func breakSleep() {
         isSleeping = false
         noteUnknown()
     }
 
-    /// A call was answered, with so many assignments.
-    mutating func settle(_ turn: AttemptTable.Turn, assigned: Int, isCertain: Bool) {
-        end(turn)
-        for report in turn.reports { remove(report.taskID, attempt: report.attempt) }
-        if turn.want > 0 { isBusy = assigned >= turn.want }
+    /// Records the reply to a call, with `assigned` assignments.
+    mutating func settle(_ exchange: AttemptTable.Exchange, assigned: Int, isCertain: Bool) {
+        end(exchange)
+        for report in exchange.reports { remove(report.taskID, attempt: report.attempt) }
+        if exchange.want > 0 { isBusy = assigned >= exchange.want }
         if isAway { mayHaveWork = true }
         isAway = false
         if !isCertain {
             noteUnknown()
-        } else if turn.counts {
-            mustCount = false
+        } else if exchange.reconciles {
+            mustReconcile = false
         }
     }
 
-    /// A call failed.
-    mutating func giveBack(_ turn: AttemptTable.Turn) {
-        end(turn)
-        reports = turn.reports + reports
+    /// Records that a call failed. Its reports come first in the next one.
+    mutating func giveBack(_ exchange: AttemptTable.Exchange) {
+        end(exchange)
+        reports = exchange.reports + reports
         isAway = isSpread
         noteUnknown()
     }
 
-    private mutating func end(_ turn: AttemptTable.Turn) {
+    private mutating func end(_ exchange: AttemptTable.Exchange) {
         callsUnderWay -= 1
-        wantUnderWay -= turn.want
+        wantUnderWay -= exchange.want
         if isSpread { lastProgress = .now }
     }
 
+    /// Records that there may be assignments of this worker that it does not know of.
     private mutating func noteUnknown() {
-        mustCount = true
+        mustReconcile = true
         mayHaveWork = true
     }
 
     // MARK: Attempts
 
-    /// Answers the assignments that are new, and the work of earlier attempts at the same tasks, which is to be stopped.
+    /// Adds assignments. Returns those that are new, and the Swift tasks of earlier attempts at the same tasks, which
+    /// the caller cancels.
     mutating func add(
         _ assignments: [WorkerProtocol.Assignment]
     ) -> (new: [WorkerProtocol.Assignment], outdated: [Task<Void, Never>]) {
-        if !assignments.isEmpty { concernOthers = assignments.contains(where: \.concernsOthers) }
+        if !assignments.isEmpty { hasCostlyTasks = assignments.contains(where: \.concernsOthers) }
         var new: [WorkerProtocol.Assignment] = []
         new.reserveCapacity(assignments.count)
         var outdated: [Task<Void, Never>] = []
@@ -196,7 +216,7 @@ struct HeldAttempts {
                     continue
                 }
                 if known.isRunning { runningCount -= 1 }
-                parked.removeAll { $0.id == assignment.id }
+                overflow.removeAll { $0.id == assignment.id }
                 if let work = known.work { outdated.append(work) }
             }
             runningCount += 1
@@ -205,7 +225,8 @@ struct HeldAttempts {
         return (new, outdated)
     }
 
-    /// Answers whether the attempt was stopped before.
+    /// Sets the Swift task and the deadline of an attempt. Returns whether the Swift task must be cancelled: the
+    /// attempt was stopped before, or is not known any more.
     mutating func attach(
         _ work: Task<Void, Never>, to taskID: String, attempt: Int, deadline: ContinuousClock.Instant
     ) -> Bool {
@@ -217,7 +238,7 @@ struct HeldAttempts {
         } ?? true
     }
 
-    /// Answers whether it ran and was not stopped before, and what is to be cancelled.
+    /// Stops an attempt. Returns whether it was running and not yet stopped, and the Swift task to cancel.
     mutating func stop(
         _ taskID: String, attempt: Int, _ reason: AttemptTable.StopReason
     ) -> (isStopped: Bool, work: Task<Void, Never>?) {
@@ -232,6 +253,8 @@ struct HeldAttempts {
         _ = update(taskID, attempt) { $0.progress = progress }
     }
 
+    /// Records that an attempt has ended, and adds its report if it has one. Does nothing for an attempt that is not
+    /// known or was replaced by a later one.
     mutating func end(_ end: AttemptEnd) {
         guard let index = entries.index(forKey: end.attempt.id), entries.values[index].attempt == end.attempt.number,
             entries.values[index].isRunning
@@ -252,6 +275,7 @@ struct HeldAttempts {
         }
     }
 
+    /// Changes the entry of an attempt. Returns nil if it is not known.
     private mutating func update<Result>(
         _ taskID: String, _ attempt: Int, _ change: (inout Entry) -> Result
     ) -> Result? {
@@ -266,7 +290,7 @@ struct HeldAttempts {
         let progress: ByteBuffer?
     }
 
-    /// Everything that runs, also what was told to end and has not yet.
+    /// The attempts that run, including those that were told to end and have not ended yet.
     var running: [Running] {
         entries.compactMap { taskID, entry in
             guard entry.isRunning else { return nil }

@@ -3,27 +3,28 @@ import NIOCore
 import RedisClient
 import Switchyard
 
-// What a worker hears from the scheduler: wake-ups, the replies to its heartbeats, and its control channel.
+// What the scheduler sends to a worker: wake-ups, the replies to its heartbeats, and messages on its control channel.
 
 extension QueueLoop {
-    /// How long it sleeps before it looks by itself. A connection that breaks meanwhile makes it look at once.
+    /// How long the worker waits for a wake-up before it pulls without one. After a broken connection it pulls at once.
     private static let wakeTimeout: Duration = .seconds(30)
 
+    /// Waits for wake-ups until the worker drains or the task is cancelled.
     func listenForWakeUps() async {
         if isSpread { await listen() } else { await sleepAndWake() }
     }
 
-    /// Sleeps whenever there is nothing else to do, and wakes up with tasks.
+    /// Sleeps whenever there is nothing else to do. The sleep and the pull that follows it are one round trip.
     private func sleepAndWake() async {
         while let sleep = await table.nextSleep() {
             do {
                 let awakening = try await link.sleepAndPull(
                     timeout: Self.wakeTimeout, max: sleep.want, holding: sleep.holding, together: takesTogether)
                 start(table.wakeUp(sleep, awakening.assignments))
-                // A courier says it again, and does what is to be done about it.
+                // A poller's call gets the same refusal, and handles it.
                 if awakening.refusal != nil { table.noteWork() }
             } catch {
-                // The wake-up, or what came after it, may have been lost with the connection: a courier looks.
+                // The wake-up, or the reply to the pull, may have been lost with the connection: a poller calls.
                 table.breakSleep()
                 if Task.isCancelled { return }
                 logger.debug("cannot wait for wake-ups", metadata: ["error": "\(error)"])
@@ -32,7 +33,7 @@ extension QueueLoop {
         }
     }
 
-    /// Ends the sleep of a worker that drains. What it may bring still is run.
+    /// Ends the sleep of a worker that drains. Tasks that the sleep still brings are run.
     func endSleep() async {
         while table.isSleeping {
             do {
@@ -47,7 +48,8 @@ extension QueueLoop {
         }
     }
 
-    /// With several partitions the slots are shared: none of them can say before it sleeps how many are free when it wakes up.
+    /// Waits for wake-ups without pulling. Several partitions share the slots, so before a sleep none of them knows how
+    /// many slots are free after it.
     private func listen() async {
         while !Task.isCancelled, !table.isDraining {
             do {
@@ -60,16 +62,17 @@ extension QueueLoop {
                 logger.debug("cannot wait for wake-ups", metadata: ["error": "\(error)"])
                 try? await Task.sleep(for: Self.pauseAfterFailure)
             }
-            // After a failure too: the wake-up may have been lost with the connection.
+            // Also after a failure, because the wake-up may have been lost with the connection.
             table.noteWork()
         }
     }
 
-    func beat(every interval: Duration) async {
+    /// Sends heartbeats, which renew the leases, and obeys their replies. Each reply also sets the next interval.
+    func sendHeartbeats(every interval: Duration) async {
         var interval = interval
         while (try? await Task.sleep(for: interval)) != nil {
             do {
-                let orders = try await link.heartbeat(table.held)
+                let orders = try await link.heartbeat(table.leased)
                 interval = orders.terms.heartbeat
                 if orders.drain { drain() }
                 if let found = orders.partitions, let error = partitions.mismatch(found, link.functions) {
@@ -77,21 +80,22 @@ extension QueueLoop {
                 }
                 for stop in orders.stop { self.stop(stop.taskID, attempt: stop.attempt) }
             } catch let error as SchedulerError where error.isReplacement {
-                for attempt in table.held { stop(attempt.taskID, attempt: attempt.attempt) }
+                for attempt in table.leased { stop(attempt.taskID, attempt: attempt.attempt) }
                 stopForReplacement(error)
             } catch SchedulerError.workerNotFound {
-                logger.warning("this worker was taken for lost, and registers again")
-                for attempt in table.held { stop(attempt.taskID, attempt: attempt.attempt) }
+                logger.warning("the queue counted this worker as lost; it registers again")
+                for attempt in table.leased { stop(attempt.taskID, attempt: attempt.attempt) }
                 await register()
                 table.noteWork()
             } catch {
                 if Task.isCancelled { return }
-                logger.warning("a heartbeat failed", metadata: ["error": "\(error)"])
+                logger.warning("heartbeat failed", metadata: ["error": "\(error)"])
             }
         }
     }
 
-    /// Its messages come sooner than the heartbeat's reply, which tells the same for certain.
+    /// Obeys the messages on the control channel. A message may be lost, but arrives sooner than the heartbeat's reply,
+    /// which repeats the same orders.
     func obeyControlChannel() async {
         do {
             let channel = link.functions.keys.control(link.worker)
@@ -114,7 +118,7 @@ extension QueueLoop {
 
     private func stop(_ taskID: String, attempt: Int) {
         if table.stop(taskID, attempt: attempt, .notOurs) {
-            logger.info("an attempt is stopped", metadata: ["task_id": "\(taskID)", "attempt": "\(attempt)"])
+            logger.info("stopping an attempt", metadata: ["task_id": "\(taskID)", "attempt": "\(attempt)"])
         }
     }
 }

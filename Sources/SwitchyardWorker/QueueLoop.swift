@@ -5,12 +5,13 @@ import ServiceLifecycle
 import Switchyard
 import Synchronization
 
-/// Serves one queue, or one partition of it, for a worker: registers there, carries reports and tasks, runs the attempts, and
-/// leaves.
+/// Serves one queue, or one partition of it, for a worker: registers, pulls tasks, runs and reports attempts, and
+/// deregisters.
 ///
-/// Two couriers talk to Redis, each in a loop: a call delivers what has ended and brings as many tasks as slots are free
-/// (``AttemptTable`` says when). Beside them it sleeps on its wake-up list, sends heartbeats that renew the leases of what it
-/// holds, and listens to its control channel. While Redis is away it goes on working and keeps its reports.
+/// Two pollers call the queue in a loop. One call reports the attempts that have ended and pulls as many tasks as slots
+/// are free; ``AttemptTable`` decides when. Besides, the loop waits on the worker's wake-up list, sends heartbeats that
+/// renew its leases, and listens to its control channel. While Redis is unreachable, attempts go on and reports are
+/// kept.
 final class QueueLoop: Sendable {
     let link: WorkerProtocol
     let table: AttemptTable
@@ -23,18 +24,18 @@ final class QueueLoop: Sendable {
     private let holder: AttemptHolder
     private let limits: TimeLimits
 
-    /// One call can be answered while the next is on its way; a third would only wait.
-    private static let couriers = 2
-    /// Between two tries while Redis is away, after the client's own.
+    /// Redis can run one call while the reply to the other is on its way; a third call would only wait.
+    private static let pollerCount = 2
+    /// The pause between two tries while Redis is unreachable. Each try includes the retries of ``QueueFunctions``.
     static let pauseAfterFailure: Duration = .milliseconds(500)
 
-    /// Why it cannot serve the queue at all.
+    /// Why the worker cannot serve the queue at all; `run` throws it.
     private let refusal = Mutex<SchedulerError?>(nil)
     /// Drains the whole worker.
     private let onDrain: @Sendable () -> Void
 
     /// - Parameters:
-    ///   - grant: its part of the worker's slots; nil: all of them.
+    ///   - grant: this partition's share of the worker's slots; nil: all of them.
     ///   - onDrain: called when the scheduler asks the worker to drain.
     init(
         link: WorkerProtocol, partitions: Partitions, grant: SlotGrant?, registration: WorkerProtocol.Registration,
@@ -53,8 +54,9 @@ final class QueueLoop: Sendable {
         limits = TimeLimits(table: table)
     }
 
-    /// Runs until drained. Cancelled, it stops its attempts and leaves.
-    /// - Throws: `invalidInput` when the queue has other partitions than this worker was told.
+    /// Runs until drained. If cancelled, it stops its attempts and deregisters.
+    /// - Throws: `invalidInput` if the queue has other partitions than this worker was given; `workerNotFound` if
+    ///   another process has registered with the worker's id.
     func run() async throws {
         let terms = await cancelWhenGracefulShutdown { await self.register() }
         if let refusal = refusal.withLock({ $0 }) { throw refusal }
@@ -64,37 +66,39 @@ final class QueueLoop: Sendable {
             metadata: ["queue": "\(link.functions.keys.place)", "slots": "\(registration.slots)"])
         await withTaskGroup(of: Void.self) { group in
             group.addTask { await self.listenForWakeUps() }
-            group.addTask { await self.beat(every: terms.heartbeat) }
+            group.addTask { await self.sendHeartbeats(every: terms.heartbeat) }
             group.addTask { await self.obeyControlChannel() }
             await withGracefulShutdownHandler {
-                await withTaskGroup(of: Void.self) { couriers in
-                    for _ in 0..<Self.couriers { couriers.addTask { await self.carry() } }
+                await withTaskGroup(of: Void.self) { pollers in
+                    for _ in 0..<Self.pollerCount { pollers.addTask { await self.poll() } }
                 }
             } onGracefulShutdown: {
                 self.drain()
             }
             group.cancelAll()
         }
-        // Nothing is left of a drained worker; of a cancelled one, what runs is stopped.
+        // A drained worker has no attempts left; those of a cancelled one are stopped here.
         limits.end()
         table.stopAll()
         await leave()
         if let refusal = refusal.withLock({ $0 }) { throw refusal }
     }
 
-    /// No more tasks.
+    /// Takes no more tasks from this partition.
     func beginToDrain() {
         table.drain()
         if table.isSleeping { Task { await endSleep() } }
     }
 
+    /// Drains the whole worker.
     func drain() {
         if table.isDraining { return }
         logger.info("worker drains: it takes no more tasks", metadata: ["queue": "\(link.functions.keys.place)"])
         onDrain()
     }
 
-    /// Nil when cancelled or drained before it succeeded, and when the queue has other partitions: then the worker drains.
+    /// Registers the worker, and retries until it succeeds. Returns nil if the loop was cancelled or drained before
+    /// that, or if the queue has other partitions than this worker was given; then the worker drains.
     @discardableResult
     func register() async -> WorkerProtocol.Terms? {
         while !Task.isCancelled, !table.isDraining {
@@ -105,20 +109,21 @@ final class QueueLoop: Sendable {
                 refuse(error)
                 return nil
             } catch {
-                logger.error("cannot register, and will try again", metadata: ["error": "\(error)"])
+                logger.error("cannot register; retrying", metadata: ["error": "\(error)"])
                 try? await Task.sleep(for: Self.pauseAfterFailure)
             }
         }
         return nil
     }
 
-    /// Another process has the worker's id: what this one still runs is lost, and it leaves.
+    /// Stops all attempts and drains the worker, because another process has registered with its id, which ends this
+    /// process's leases. `run` throws `error`.
     func stopForReplacement(_ error: SchedulerError) {
         refuse(error)
         table.abandon()
     }
 
-    /// It would miss tasks: the worker drains, and says why.
+    /// Drains the worker, because it cannot serve the queue. `run` throws `error`.
     func refuse(_ error: SchedulerError) {
         logger.error("this worker cannot serve the queue", metadata: ["error": "\(error)"])
         refusal.withLock { $0 = error }
@@ -126,58 +131,60 @@ final class QueueLoop: Sendable {
     }
 
     private func leave() async {
-        // A cancelled task cannot send: what ran under it must still be given back at once, not after its lease.
+        // A cancelled Swift task cannot send. An unstructured one deregisters, so that the queue ends the leases that
+        // are left at once, not when they expire.
         await Task { [link, logger] in
             do {
                 try await link.deregister()
-                logger.info("worker left")
+                logger.info("worker deregistered")
             } catch SchedulerError.workerNotFound {
-                logger.info("worker left; it had been taken for lost")
+                logger.info("worker stopped; the queue had already counted it as lost")
             } catch {
-                logger.warning("could not say good-bye; its registration runs out", metadata: ["error": "\(error)"])
+                logger.warning("cannot deregister; the registration will expire", metadata: ["error": "\(error)"])
             }
         }.value
     }
 
-    // MARK: Couriers
+    // MARK: Pollers
 
-    private func carry() async {
-        while let turn = await table.nextTurn() { await take(turn) }
+    private func poll() async {
+        while let exchange = await table.nextExchange() { await perform(exchange) }
     }
 
-    private func take(_ turn: AttemptTable.Turn) async {
-        if !turn.starts.isEmpty { return start(turn.starts) }
+    private func perform(_ exchange: AttemptTable.Exchange) async {
+        if !exchange.starts.isEmpty { return start(exchange.starts) }
         do {
-            let answer = try await link.finish(
-                turn.reports, pull: turn.want, holding: turn.holding, together: takesTogether)
-            for case (let report, .failure(let refusal)) in zip(turn.reports, answer.states) {
+            let reply = try await link.finish(
+                exchange.reports, pull: exchange.want, holding: exchange.holding, together: takesTogether)
+            for case (let report, .failure(let refusal)) in zip(exchange.reports, reply.states) {
                 logger.warning(
                     "a report was refused; the attempt's result is dropped",
                     metadata: ["task_id": "\(report.taskID)", "error": "\(refusal)"])
             }
-            start(table.settle(turn, answer.assignments, isCertain: !answer.isRepetition))
-            if let refused = answer.pullRefusal {
+            start(table.settle(exchange, reply.assignments, isCertain: !reply.isRepetition))
+            if let refused = reply.pullRefusal {
                 if refused.isReplacement { return stopForReplacement(refused) }
                 await register()
                 table.noteWork()
             }
         } catch let error as SchedulerError where error.isReplacement {
-            table.giveBack(turn)
+            table.giveBack(exchange)
             stopForReplacement(error)
         } catch SchedulerError.workerNotFound {
-            // Taken for lost. The next heartbeat tells which attempts are no longer ours.
-            table.giveBack(turn)
+            // The queue counted the worker as lost. The next heartbeat's reply says which leases it has lost.
+            table.giveBack(exchange)
             await register()
         } catch {
-            table.giveBack(turn)
+            table.giveBack(exchange)
             if Task.isCancelled { return }
-            logger.error("cannot reach the queue, and will try again", metadata: ["error": "\(error)"])
+            logger.error("cannot reach the queue; retrying", metadata: ["error": "\(error)"])
             try? await Task.sleep(for: Self.pauseAfterFailure)
         }
     }
 
     // MARK: Attempts
 
+    /// Starts attempts. Those that the handler runs in place have ended when this returns.
     func start(_ assignments: [WorkerProtocol.Assignment]) {
         var ends: [AttemptEnd] = []
         for assignment in assignments {

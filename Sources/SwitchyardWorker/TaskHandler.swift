@@ -2,26 +2,32 @@ import Logging
 import NIOCore
 import Switchyard
 
-/// What a worker does with a task. One value serves all slots of a worker, concurrently.
+/// Runs the attempts of a worker. One value serves all slots of the worker, concurrently.
 public protocol TaskHandler: Sendable {
-    /// Runs one attempt to its end. When the attempt is cancelled or its time is over, the surrounding Swift task is
-    /// cancelled: return soon, with nothing left running; what is returned then is dropped.
+    /// Runs one attempt and returns its outcome.
+    ///
+    /// When the attempt is cancelled or its time limit is over, the surrounding Swift task is cancelled. Then return
+    /// soon, with nothing left running; the returned outcome is dropped.
     func run(_ attempt: Attempt) async -> AttemptOutcome
 
-    /// For attempts that need a few microseconds and no waiting: they run where the worker talks to Redis, which goes on
-    /// when they have ended. Nil, which is what it is by default: `run` is called, in a task of its own.
+    /// Runs an attempt in place, or returns nil to have `run` called in a Swift task of its own. Returns nil by
+    /// default.
+    ///
+    /// Return an outcome only for an attempt that takes a few microseconds and does not wait: the loop that calls Redis
+    /// runs it, and continues only when it has ended. Such an attempt cannot be cancelled and has no time limit.
     func runAtOnce(_ attempt: Attempt) -> AttemptOutcome?
 }
 
 extension TaskHandler {
+    /// Returns nil: the worker calls `run`.
     public func runAtOnce(_ attempt: Attempt) -> AttemptOutcome? { nil }
 }
 
-/// One attempt at a task, as its handler sees it.
+/// One attempt at a task, as passed to its handler.
 public struct Attempt: Sendable {
     private let assignment: WorkerProtocol.Assignment
     private let holder: AttemptHolder
-    /// Where its output goes.
+    /// Appends output to the task's log.
     public let log: AttemptLog
 
     init(_ assignment: WorkerProtocol.Assignment, holder: AttemptHolder) {
@@ -32,25 +38,33 @@ public struct Attempt: Sendable {
 
     /// The task's id.
     public var id: String { assignment.id }
-    /// The task as it was submitted. Made anew each time: keep it.
+    /// The task as it was submitted. Decoded on each access; store the value.
     public var task: QueuedTask { assignment.task }
-    /// From 1; also the fencing token of the lease.
+    /// The number of the attempt, from 1; also the fencing token of the lease.
     public var number: Int { assignment.attempt }
     /// The time limit, which the worker enforces.
     public var timeout: Duration { assignment.timeout }
+    /// The id of the worker that runs the attempt.
     public var workerID: String { holder.link.worker }
+    /// The queue's name.
     public var queue: String { holder.link.functions.keys.queue }
-    /// What the tasks that it depends on have answered: a JSON object of texts by task id, null where a result is longer
-    /// than 4096 bytes or missing. Nil for a task without dependencies.
+    /// The results of the tasks that this task depends on: a JSON object of texts by task id. Nil for a task without
+    /// dependencies.
+    ///
+    /// A value is null if that task has no result, or if the result is too long to be sent along: more than 4096 bytes,
+    /// or beyond the bound on all results of the assignment.
     public var dependencyResults: ByteBuffer? { assignment.dependencyResults }
 
-    /// Tells how far the attempt is: at most 1024 bytes, which leave with the next heartbeat.
+    /// Sets the attempt's progress, which the next heartbeat sends.
+    ///
+    /// Only the first 256 characters are kept. In UTF-8 these must be at most 1024 bytes: the queue refuses a heartbeat
+    /// with more.
     public func report(progress: String) {
         holder.table.setProgress(id, attempt: number, ByteBuffer(string: String(progress.prefix(256))))
     }
 }
 
-/// What all attempts of a worker at the tasks of a queue share.
+/// What all attempts of a worker at the tasks of a queue, or of one partition of it, have in common.
 final class AttemptHolder: Sendable {
     let link: WorkerProtocol
     let table: AttemptTable
@@ -65,15 +79,21 @@ final class AttemptHolder: Sendable {
 
 /// How an attempt ended.
 public enum AttemptOutcome: Sendable, Equatable {
-    /// `result`: opaque bytes, kept with the task.
+    /// The attempt succeeded. `result` is opaque bytes, stored with the task.
     case completed(result: ByteBuffer? = nil, exitCode: Int? = nil)
-    /// `isRetryable` false: no retry, whatever is left.
-    case failed(TaskFailure, result: ByteBuffer? = nil, exitCode: Int? = nil, isRetryable: Bool = true)
+    /// The attempt failed. If `isRetryable` is false, the task is not retried, even if it has retries left.
+    /// `retryAfter` is the delay of the retry, in place of the queue's backoff.
+    case failed(
+        TaskFailure, result: ByteBuffer? = nil, exitCode: Int? = nil, isRetryable: Bool = true,
+        retryAfter: Duration? = nil)
 }
 
-/// Does nothing, at once: for measuring.
+/// Completes every attempt at once, for benchmarks.
 public struct NoOpHandler: TaskHandler {
+    /// Creates a handler.
     public init() {}
+    /// Returns `completed`.
     public func run(_ attempt: Attempt) async -> AttemptOutcome { .completed() }
+    /// Returns `completed`, in place.
     public func runAtOnce(_ attempt: Attempt) -> AttemptOutcome? { .completed() }
 }

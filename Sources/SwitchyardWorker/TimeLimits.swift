@@ -1,12 +1,12 @@
 import Synchronization
 
-/// Stops attempts whose time is over: one timer for all of them, set to the earliest deadline.
+/// Stops attempts whose time limit is over, with one timer for all of them, set to the earliest deadline.
 ///
-/// Deadlines mostly come in order, and attempts mostly end before theirs, so the timer is set once for very many attempts;
-/// when it goes off, everything that runs is looked at.
+/// Most deadlines come in ascending order, and most attempts end before theirs, so the timer is rarely set. When it
+/// fires, the deadlines of all running attempts are checked.
 final class TimeLimits: Sendable {
     private struct State {
-        var alarm: (time: ContinuousClock.Instant, task: Task<Void, Never>)?
+        var timer: (time: ContinuousClock.Instant, task: Task<Void, Never>)?
         var isOver = false
     }
 
@@ -17,34 +17,35 @@ final class TimeLimits: Sendable {
         self.table = table
     }
 
-    /// An attempt that is in the table has this deadline.
+    /// Makes sure that the timer fires no later than this deadline of an attempt in the table.
     func watch(_ deadline: ContinuousClock.Instant) {
         let replaced: Task<Void, Never>? = state.withLock { state in
             if state.isOver { return nil }
-            if let alarm = state.alarm, alarm.time <= deadline { return nil }
-            let former = state.alarm?.task
+            if let timer = state.timer, timer.time <= deadline { return nil }
+            let former = state.timer?.task
             let task = Task {
                 guard (try? await Task.sleep(until: deadline, clock: .continuous)) != nil else { return }
-                ring()
+                fire()
             }
-            state.alarm = (deadline, task)
+            state.timer = (deadline, task)
             return former
         }
         replaced?.cancel()
     }
 
-    private func ring() {
-        // Cleared before the attempts are looked at: one that comes meanwhile is either seen or sets the timer.
-        state.withLock { $0.alarm = nil }
+    private func fire() {
+        // Cleared before the attempts are checked: an attempt added meanwhile is either checked or sets the timer.
+        state.withLock { $0.timer = nil }
         if let next = table.stopOverdue(now: .now) { watch(next) }
     }
 
+    /// Cancels the timer for good.
     func end() {
-        let alarm = state.withLock { state in
+        let timer = state.withLock { state in
             state.isOver = true
-            defer { state.alarm = nil }
-            return state.alarm
+            defer { state.timer = nil }
+            return state.timer
         }
-        alarm?.task.cancel()
+        timer?.task.cancel()
     }
 }

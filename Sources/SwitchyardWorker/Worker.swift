@@ -4,17 +4,20 @@ import ServiceLifecycle
 import Switchyard
 import Synchronization
 
-/// Takes tasks from one queue and runs them with a ``TaskHandler``.
+/// Pulls tasks from one queue and runs them with a ``TaskHandler``.
 ///
-/// A graceful shutdown drains it: no new tasks, and it leaves when the last attempt has been reported. How it serves its
-/// queue is told in ``QueueLoop``: one for each partition of the queue, sharing the slots (``SlotBudget``).
+/// A graceful shutdown drains the worker: it pulls no more tasks, and deregisters when its last attempt has been
+/// reported. It runs one ``QueueLoop`` for each partition of the queue; these share the slots (``SlotBudget``).
 public final class Worker: Service {
     private let loops: [QueueLoop]
 
-    /// How often it looks for calls that are not answered: what they hold is to be free again within a second or two.
+    /// How often the worker looks for calls without a reply: other partitions get the slots of these within two
+    /// seconds.
     private static let recallInterval: Duration = .milliseconds(500)
 
-    /// - Throws: ``SchedulerError/invalidInput(field:message:)`` for a bad id, queue, number of slots or resource.
+    /// Creates a worker of a queue that has one partition.
+    /// - Throws: ``SchedulerError/invalidInput(field:message:)`` if an id, queue, number of slots or resource is not
+    ///   valid.
     public convenience init(
         id: String, queue: String, client: RedisClient, options: WorkerOptions, handler: any TaskHandler,
         logger: Logger = Logger(label: "switchyard.worker")
@@ -23,7 +26,9 @@ public final class Worker: Service {
             id: id, queue: queue, partitions: Partitions(client), options: options, handler: handler, logger: logger)
     }
 
-    /// A worker of a queue that may be spread over several partitions.
+    /// Creates a worker of a queue that may be spread over several partitions.
+    /// - Throws: ``SchedulerError/invalidInput(field:message:)`` if an id, queue, number of slots or resource is not
+    ///   valid.
     public init(
         id: String, queue: String, partitions: Partitions, options: WorkerOptions, handler: any TaskHandler,
         logger: Logger = Logger(label: "switchyard.worker")
@@ -52,16 +57,16 @@ public final class Worker: Service {
                     link: try WorkerProtocol(worker: id, nonce: nonce, functions: functions), partitions: partitions,
                     grant: budget.map { SlotGrant(budget: $0, partition: partition) }, registration: registration,
                     takesTogether: options.takesGroupsTogether, handler: handler, logger: logger,
-                    onDrain: { drain.give() }))
+                    onDrain: { drain.send() }))
         }
         drain.setLoops(loops)
         self.loops = loops
     }
 
-    /// Runs until drained: by a graceful shutdown, by ``drain()``, or by the scheduler's order. Cancelled, it stops its
-    /// attempts and leaves.
-    /// - Throws: ``SchedulerError/invalidInput(field:message:)`` when the queue has other partitions than this worker was
-    ///   told.
+    /// Runs until the worker has drained: after a graceful shutdown, after ``drain()``, or when the scheduler asks it
+    /// to. If cancelled, it stops its attempts and deregisters.
+    /// - Throws: ``SchedulerError/invalidInput(field:message:)`` if the queue has other partitions than this worker was
+    ///   given; ``SchedulerError/workerNotFound(message:)`` if another process has registered with the worker's id.
     public func run() async throws {
         guard loops.count > 1 else { return try await loops[0].run() }
         try await withThrowingTaskGroup(of: Void.self) { group in
@@ -76,20 +81,21 @@ public final class Worker: Service {
         }
     }
 
-    /// Takes no more tasks; `run` returns when the last attempt has been reported.
+    /// Pulls no more tasks; `run` returns when the last attempt has been reported.
     public func drain() {
         loops[0].drain()
     }
 }
 
-/// The order to drain, which one partition hears and all obey. The worker owns its loops, and each knows of this order.
+/// Passes the order to drain, which the loop of one partition receives, to the loops of all partitions. Each loop
+/// refers to it, so its references to the loops are weak.
 private final class DrainOrder: Sendable {
-    private struct Hearer: Sendable {
+    private struct WeakLoop: Sendable {
         weak let loop: QueueLoop?
     }
 
-    private let hearers = Mutex<[Hearer]>([])
+    private let targets = Mutex<[WeakLoop]>([])
 
-    func setLoops(_ loops: [QueueLoop]) { hearers.withLock { $0 = loops.map(Hearer.init) } }
-    func give() { for hearer in hearers.withLock({ $0 }) { hearer.loop?.beginToDrain() } }
+    func setLoops(_ loops: [QueueLoop]) { targets.withLock { $0 = loops.map(WeakLoop.init) } }
+    func send() { for target in targets.withLock({ $0 }) { target.loop?.beginToDrain() } }
 }

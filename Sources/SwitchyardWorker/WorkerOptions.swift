@@ -2,30 +2,34 @@ import Switchyard
 
 /// A worker's settings.
 public struct WorkerOptions: Sendable {
-    /// How many attempts it runs at once: 1 to 1000.
+    /// How many attempts the worker runs at once: 1 to 1000.
     public var slots: Int
-    /// `label` or `label=value`, for tasks that require some.
+    /// The worker's labels, `label` or `label=value`, for tasks that require some.
     public var labels: [String] = []
-    /// Labels of it: it takes only tasks that require one of these, so that generic work leaves it free.
+    /// Names of some of the worker's labels. If not empty, the worker takes only tasks that require one of these, so
+    /// that it stays free of other tasks.
     public var only: [String] = []
-    /// What it offers to tasks that ask for some of it; a task that asks for what is not here never comes.
+    /// The resources that the worker offers. It never gets a task that requests a resource that is not among them.
     public var resources = Resources()
-    /// By preference takes tasks of one group together.
+    /// Whether a pull prefers tasks of the same `group_key`.
     public var takesGroupsTogether = false
+    /// The name of the host, for display.
     public var host: String?
+    /// The worker's process id, for display.
     public var processID: Int?
 
+    /// Creates options with nothing but slots.
     public init(slots: Int = 1) {
         self.slots = slots
     }
 
-    /// Cores that it offers.
+    /// The number of cores that the worker offers.
     public var cpu: Double? {
         get { resources.cpu }
         set { resources.cpu = newValue }
     }
 
-    /// MiB that it offers.
+    /// The memory that the worker offers, in MiB.
     public var memoryMB: Int? {
         get { resources.memoryMB }
         set { resources.memoryMB = newValue }

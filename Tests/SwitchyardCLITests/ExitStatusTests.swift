@@ -24,7 +24,7 @@ import Testing
     func anAnswerThatIsNoProblemExitsByItsStatus(status: UInt, expected: Int32) {
         let failure = Problem.failure(status: status, reason: "Reason", body: Data("<html>".utf8))
         #expect(failure.status.rawValue == expected)
-        #expect(failure.message == "the server answered \(status) Reason")
+        #expect(failure.message == "the server replied \(status) Reason")
     }
 
     @Test func whatIsNeededToActIsPartOfTheLine() {

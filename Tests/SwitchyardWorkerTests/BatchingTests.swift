@@ -6,11 +6,11 @@ import SwitchyardWorker
 import Synchronization
 import Testing
 
-/// A worker that carries many tasks in a call.
+/// Workers whose calls report and pull many tasks.
 @Suite struct BatchingTests {
     private static let settings = quickSettings.merging(["max_queue_length": 10_000, "lease_ms": 15_000]) { $1 }
 
-    /// Submits `count` tasks named t0, t1, … and answers their ids.
+    /// Submits `count` tasks with the ids t0, t1, … and returns these.
     private func submit(_ count: Int, to queue: TestQueue) async throws -> [String] {
         let ids = (0..<count).map { "t\($0)" }
         for start in stride(from: 0, to: count, by: 500) {
@@ -20,7 +20,7 @@ import Testing
         return ids
     }
 
-    /// Waits until so many have completed; asks without a function, whose calls a test counts.
+    /// Waits until `count` tasks have completed. Reads the statistics without FCALL, because a test counts those calls.
     private func waitForCompleted(
         _ count: Int, in queue: TestQueue, within limit: Duration = .seconds(40),
         before each: () async throws -> Void = {}
@@ -52,7 +52,7 @@ import Testing
         }
     }
 
-    @Test func callsCarryAsManyTasksAsAreReady() async throws {
+    @Test func eachCallReportsAndPullsAsManyTasksAsAreReady() async throws {
         try await TestRedis.run { redis in
             try await TestQueue.run(on: redis, settings: Self.settings) { queue in
                 _ = try await submit(5000, to: queue)
@@ -61,14 +61,14 @@ import Testing
                     try await waitForCompleted(5000, in: queue)
                     let usage = try await queue.raw("INFO", "commandstats").string ?? ""
                     let calls = usage.firstMatch(of: /cmdstat_fcall:calls=([0-9]+)/).flatMap { Int($0.1) }
-                    // 50 full calls; the replica's ticks, and the end with its partly filled ones.
+                    // 50 full calls, the replica's ticks, and the partly filled calls at the end.
                     #expect(calls.map { (50...200).contains($0) } == true, "\(usage)")
                 }
             }
         }
     }
 
-    /// Counts who runs, and lets each run for a moment.
+    /// Counts the attempts that run at once. Each runs for up to 2 ms.
     private struct CountingHandler: TaskHandler {
         let most = Counter()
         let running = Counter()
@@ -97,7 +97,7 @@ import Testing
         }
     }
 
-    @Test func batchesNeverHoldMoreThanTheSlots() async throws {
+    @Test func fullCallsNeverPullMoreThanTheSlots() async throws {
         try await TestQueue.run(settings: Self.settings) { queue in
             let ids = try await submit(2000, to: queue)
             let handler = CountingHandler()
@@ -117,7 +117,8 @@ import Testing
         }
     }
 
-    /// Completes every task at once, but those named slow wait until they are told to end, or are cancelled.
+    /// Completes every task in place, except those whose id begins with "slow": these run until `isOpen`, or until they
+    /// are cancelled.
     private struct MixedHandler: TaskHandler {
         let isOpen = Counter()
         let cancelled = Counter()
@@ -152,7 +153,7 @@ import Testing
         }
     }
 
-    @Test func aCancelledTaskOfABatchEndsAloneAndIsNotReported() async throws {
+    @Test func aCancelledTaskAmongManyEndsAloneAndIsNotReported() async throws {
         try await TestQueue.run(settings: Self.settings) { queue in
             let handler = MixedHandler()
             for index in 0..<20 { _ = try await queue.handle.addTask(QueuedTask(BuildRequest(), id: "slow\(index)")) }
@@ -188,7 +189,7 @@ import Testing
         }
     }
 
-    /// Every assignment that was in a lost reply is found again at once, not after its lease.
+    /// The worker learns at once of the assignments of a lost reply, not when their leases expire.
     @Test func tasksOfLostRepliesAreNeitherLostNorRunTwice() async throws {
         try await TestRedis.run { redis in
             try await TestQueue.run(on: redis, settings: Self.settings) { queue in

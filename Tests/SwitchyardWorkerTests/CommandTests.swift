@@ -71,7 +71,7 @@ import Testing
         }
     }
 
-    @Test func environmentIsCleanButForTheTasksOwn() async throws {
+    @Test func environmentDoesNotLeakTheWorkersVariables() async throws {
         try await TestQueue.run(settings: quickSettings) { queue in
             setenv("SWITCHYARD_TEST_SECRET", "leaks", 1)
             try await queue.withWorker { _ in
@@ -100,7 +100,7 @@ import Testing
         }
     }
 
-    @Test func templateIsFilledWithTheTasksWords() async throws {
+    @Test func templateIsFilledWithTheTasksValues() async throws {
         try await TestQueue.run(settings: quickSettings) { queue in
             let handler = CommandHandler(template: ["printf", "[%s]", "build-{target}", "{args}", "{x}"])
             try await queue.withWorker(handler: handler) { _ in

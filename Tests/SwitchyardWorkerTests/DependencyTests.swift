@@ -5,7 +5,7 @@ import SwitchyardWorker
 import Testing
 
 @Suite struct DependencyTests {
-    @Test func aCommandIsToldWhatItsDependenciesAnswered() async throws {
+    @Test func aCommandReadsTheResultsOfItsDependencies() async throws {
         try await TestQueue.run(settings: quickSettings) { queue in
             try await queue.withWorker { _ in
                 let first = try await queue.submit(command: ["true"], id: "first")
@@ -15,14 +15,14 @@ import Testing
                     $0.scheduling.dependsOn = [first]
                 }
                 #expect(try await queue.ended(second).state == .completed)
-                let told = try await queue.logText(second)
-                #expect(told.hasPrefix(#"{"first":"{\"#), "\(told)")
-                #expect(told.contains(#"\"exit_code\":0"#))
+                let results = try await queue.logText(second)
+                #expect(results.hasPrefix(#"{"first":"{\"#), "\(results)")
+                #expect(results.contains(#"\"exit_code\":0"#))
             }
         }
     }
 
-    @Test func aCommandWithoutDependenciesIsToldNothing() async throws {
+    @Test func aCommandWithoutDependenciesHasNoDependencyResults() async throws {
         try await TestQueue.run(settings: quickSettings) { queue in
             try await queue.withWorker { _ in
                 let id = try await queue.submit(command: [
@@ -34,7 +34,7 @@ import Testing
         }
     }
 
-    @Test func aWorkerWithResourcesRunsWhatFitsInTurn() async throws {
+    @Test func aWorkerRunsTasksThatNeedTheSameResourceOneAfterAnother() async throws {
         try await TestQueue.run(settings: quickSettings) { queue in
             var options = WorkerOptions(slots: 4)
             options.labels = ["os=linux"]
@@ -43,7 +43,7 @@ import Testing
                 id: "w", queue: queue.name, client: queue.redis.client, options: options, handler: CommandHandler(),
                 logger: TestRedis.quiet)
             let serving = Task { try await worker.run() }
-            // Each holds the license, so they cannot overlap: `mkdir` fails where a directory exists.
+            // Each task needs the only license, so no two overlap: `mkdir` would fail, because the directory exists.
             let directory = "/tmp/switchyard-\(queue.name)"
             let script = "mkdir \(directory) && sleep 0.05 && rmdir \(directory)"
             for index in 0..<4 {
@@ -58,7 +58,7 @@ import Testing
         }
     }
 
-    @Test func aResourceThatIsNoNumberOfThingsIsRefused() async throws {
+    @Test func aNegativeResourceIsRefused() async throws {
         try await TestQueue.run { queue in
             var options = WorkerOptions()
             options.resources.cpu = -1

@@ -4,8 +4,9 @@ import Testing
 @testable import Switchyard
 @testable import SwitchyardWorker
 
-/// When a worker calls, and with what.
+/// When a worker calls its queue, and with which arguments.
 @Suite struct HeldAttemptsTests {
+    /// Assignments of the tasks t0, t1, … of `range`. `more`: further names and values.
     private func assignments(
         _ range: Range<Int>, attempt: Int = 1, _ more: [String] = []
     ) throws -> [WorkerProtocol.Assignment] {
@@ -17,190 +18,190 @@ import Testing
 
     private static func text(_ text: String) -> RESPValue { .bulkString(.init(string: text)) }
 
-    @Test func anIdleWorkerMakesOneCallAndThenWaitsForNews() throws {
-        let held = Desk(slots: 200)
-        let turn = try #require(held.nextTurn())
-        #expect(turn.reports.isEmpty)
-        #expect(turn.want == 100)
-        #expect(turn.holding == 0)
-        #expect(!held.hasTurn)
-        held.settle(turn, assigned: 0, isCertain: true)
-        #expect(!held.hasTurn)
-        held.mayHaveWork = true
-        #expect(held.nextTurn()?.want == 100)
+    @Test func anIdleWorkerMakesOneCallUntilThereMayBeWork() throws {
+        let attempts = AttemptsBox(slots: 200)
+        let exchange = try #require(attempts.nextExchange())
+        #expect(exchange.reports.isEmpty)
+        #expect(exchange.want == 100)
+        #expect(exchange.holding == 0)
+        #expect(!attempts.hasExchange)
+        attempts.settle(exchange, assigned: 0, isCertain: true)
+        #expect(!attempts.hasExchange)
+        attempts.mayHaveWork = true
+        #expect(attempts.nextExchange()?.want == 100)
     }
 
-    @Test func aSingleReportGoesAtOnceAndTheNextWaitForItsAnswer() throws {
-        let held = Desk(slots: 8)
-        let first = try #require(held.nextTurn())
+    @Test func aSingleReportIsSentAtOnceAndTheNextWaitForItsReply() throws {
+        let attempts = AttemptsBox(slots: 8)
+        let first = try #require(attempts.nextExchange())
         let tasks = try assignments(0..<8)
-        held.settle(first, assigned: 8, isCertain: true)
-        #expect(held.add(tasks).count == 8)
-        #expect(!held.hasTurn)
+        attempts.settle(first, assigned: 8, isCertain: true)
+        #expect(attempts.add(tasks).count == 8)
+        #expect(!attempts.hasExchange)
 
-        try held.end(Array(tasks[0..<1]))
-        let report = try #require(held.nextTurn())
+        try attempts.end(Array(tasks[0..<1]))
+        let report = try #require(attempts.nextExchange())
         #expect(report.reports.map(\.taskID) == ["t0"])
         #expect(report.want == 1)
         #expect(report.holding == 7)
-        try held.end(Array(tasks[1..<4]))
-        #expect(!held.hasTurn)
-        held.settle(report, assigned: 0, isCertain: true)
-        let next = try #require(held.nextTurn())
+        try attempts.end(Array(tasks[1..<4]))
+        #expect(!attempts.hasExchange)
+        attempts.settle(report, assigned: 0, isCertain: true)
+        let next = try #require(attempts.nextExchange())
         #expect(next.reports.map(\.taskID) == ["t1", "t2", "t3"])
         #expect(next.want == 4)
         #expect(next.holding == 4)
     }
 
-    @Test func aSecondCallSetsOutOnlyWithAFullLoadAndCountsWhatTheFirstMayBring() throws {
-        let held = Desk(slots: 200)
-        let first = try #require(held.nextTurn())
+    @Test func aSecondCallIsMadeOnlyWhenFullAndCountsWhatTheFirstMayBring() throws {
+        let attempts = AttemptsBox(slots: 200)
+        let first = try #require(attempts.nextExchange())
         let tasks = try assignments(0..<100)
-        held.settle(first, assigned: 100, isCertain: true)
-        #expect(held.add(tasks).count == 100)
-        try held.end(Array(tasks[0..<60]))
-        let one = try #require(held.nextTurn())
+        attempts.settle(first, assigned: 100, isCertain: true)
+        #expect(attempts.add(tasks).count == 100)
+        try attempts.end(Array(tasks[0..<60]))
+        let one = try #require(attempts.nextExchange())
         #expect(one.reports.count == 60)
         #expect(one.want == 100)
         #expect(one.holding == 40)
-        // Busy, but only 60 slots are not spoken for.
-        #expect(!held.hasTurn)
-        try held.end(Array(tasks[60..<100]))
-        let two = try #require(held.nextTurn())
+        // Busy, but only 60 slots are left to pull for.
+        #expect(!attempts.hasExchange)
+        try attempts.end(Array(tasks[60..<100]))
+        let two = try #require(attempts.nextExchange())
         #expect(two.reports.count == 40)
         #expect(two.want == 100)
         #expect(two.holding == 100)
         // Never a third.
-        #expect(!held.hasTurn)
+        #expect(!attempts.hasExchange)
     }
 
-    @Test func aCallCarriesHalfAsManyTasksWhileTheirEndsConcernOthers() throws {
-        let held = Desk(slots: 200)
-        let first = try #require(held.nextTurn())
+    @Test func aCallHasHalfAsManyTasksWhileTheirEndsConcernOthers() throws {
+        let attempts = AttemptsBox(slots: 200)
+        let first = try #require(attempts.nextExchange())
         let tasks = try assignments(0..<100, ["uses", "1"])
-        held.settle(first, assigned: 100, isCertain: true)
-        #expect(held.add(tasks).count == 100)
-        try held.end(tasks)
-        let one = try #require(held.nextTurn())
+        attempts.settle(first, assigned: 100, isCertain: true)
+        #expect(attempts.add(tasks).count == 100)
+        try attempts.end(tasks)
+        let one = try #require(attempts.nextExchange())
         #expect(one.reports.count == 50)
         #expect(one.want == 50)
-        let two = try #require(held.nextTurn())
+        let two = try #require(attempts.nextExchange())
         #expect(two.reports.count == 50)
-        held.settle(one, assigned: 50, isCertain: true)
-        #expect(held.add(try assignments(100..<150)).count == 50)
-        held.settle(two, assigned: 0, isCertain: true)
-        held.mayHaveWork = true
-        #expect(held.nextTurn()?.want == 100)
+        attempts.settle(one, assigned: 50, isCertain: true)
+        #expect(attempts.add(try assignments(100..<150)).count == 50)
+        attempts.settle(two, assigned: 0, isCertain: true)
+        attempts.mayHaveWork = true
+        #expect(attempts.nextExchange()?.want == 100)
     }
 
     @Test func aCallNeverAsksForMoreThanTheFreeSlots() throws {
-        let held = Desk(slots: 150)
-        let first = try #require(held.nextTurn())
+        let attempts = AttemptsBox(slots: 150)
+        let first = try #require(attempts.nextExchange())
         #expect(first.want == 75)
-        held.settle(first, assigned: 75, isCertain: true)
-        #expect(held.add(try assignments(0..<75)).count == 75)
-        let second = try #require(held.nextTurn())
+        attempts.settle(first, assigned: 75, isCertain: true)
+        #expect(attempts.add(try assignments(0..<75)).count == 75)
+        let second = try #require(attempts.nextExchange())
         #expect(second.want == 75)
-        #expect(!held.hasTurn)
-        held.settle(second, assigned: 75, isCertain: true)
-        #expect(held.add(try assignments(75..<150)).count == 75)
-        held.mayHaveWork = true
-        #expect(!held.hasTurn)
+        #expect(!attempts.hasExchange)
+        attempts.settle(second, assigned: 75, isCertain: true)
+        #expect(attempts.add(try assignments(75..<150)).count == 75)
+        attempts.mayHaveWork = true
+        #expect(!attempts.hasExchange)
     }
 
-    @Test func afterALostReplyOneCallAloneCountsWhatIsHeld() throws {
-        let held = Desk(slots: 64)
-        let first = try #require(held.nextTurn())
-        held.settle(first, assigned: 32, isCertain: true)
+    @Test func afterALostReplyOneCallAloneSaysExactlyWhichAttemptsAreKnown() throws {
+        let attempts = AttemptsBox(slots: 64)
+        let first = try #require(attempts.nextExchange())
+        attempts.settle(first, assigned: 32, isCertain: true)
         let tasks = try assignments(0..<32)
-        held.add(tasks)
-        let lost = try #require(held.nextTurn())
-        try held.end(tasks)
-        let other = try #require(held.nextTurn())
+        attempts.add(tasks)
+        let lost = try #require(attempts.nextExchange())
+        try attempts.end(tasks)
+        let other = try #require(attempts.nextExchange())
         #expect(other.holding == 32)
-        held.giveBack(lost)
-        // The other's guess does not settle it.
-        #expect(!held.hasTurn)
-        held.settle(other, assigned: 0, isCertain: true)
-        let counting = try #require(held.nextTurn())
-        #expect(counting.counts)
-        #expect(counting.holding == 0)
-        // What the lost reply had assigned, and more than was asked for.
-        held.settle(counting, assigned: 32, isCertain: true)
-        #expect(held.add(try assignments(32..<64)).count == 32)
-        #expect(held.nextTurn()?.counts == false)
+        attempts.giveBack(lost)
+        // The other call's `holding` is only an estimate: another one must follow.
+        #expect(!attempts.hasExchange)
+        attempts.settle(other, assigned: 0, isCertain: true)
+        let reconciling = try #require(attempts.nextExchange())
+        #expect(reconciling.reconciles)
+        #expect(reconciling.holding == 0)
+        // The assignments of the lost reply.
+        attempts.settle(reconciling, assigned: 32, isCertain: true)
+        #expect(attempts.add(try assignments(32..<64)).count == 32)
+        #expect(attempts.nextExchange()?.reconciles == false)
     }
 
-    @Test func aReportGivenBackGoesBeforeTheOthers() throws {
-        let held = Desk(slots: 2)
-        let first = try #require(held.nextTurn())
+    @Test func theReportOfAFailedCallComesBeforeTheOthers() throws {
+        let attempts = AttemptsBox(slots: 2)
+        let first = try #require(attempts.nextExchange())
         let tasks = try assignments(0..<2)
-        held.settle(first, assigned: 2, isCertain: true)
-        held.add(tasks)
-        try held.end(Array(tasks[0..<1]))
-        let failed = try #require(held.nextTurn())
-        try held.end(Array(tasks[1..<2]))
-        held.giveBack(failed)
-        #expect(held.reports.map(\.taskID) == ["t0", "t1"])
-        // Sent again because we are not known to hold it: its report waits.
-        #expect(held.add(tasks).isEmpty)
+        attempts.settle(first, assigned: 2, isCertain: true)
+        attempts.add(tasks)
+        try attempts.end(Array(tasks[0..<1]))
+        let failed = try #require(attempts.nextExchange())
+        try attempts.end(Array(tasks[1..<2]))
+        attempts.giveBack(failed)
+        #expect(attempts.reports.map(\.taskID) == ["t0", "t1"])
+        // An assignment that is sent again is not new while the attempt's report waits.
+        #expect(attempts.add(tasks).isEmpty)
     }
 
-    @Test func aLaterAttemptTakesThePlaceOfAnEarlierOne() throws {
-        let held = Desk(slots: 1)
-        let turn = try #require(held.nextTurn())
-        held.settle(turn, assigned: 1, isCertain: true)
+    @Test func aLaterAttemptReplacesAnEarlierOne() throws {
+        let attempts = AttemptsBox(slots: 1)
+        let exchange = try #require(attempts.nextExchange())
+        attempts.settle(exchange, assigned: 1, isCertain: true)
         let first = try assignments(0..<1)
         let second = try assignments(0..<1, attempt: 2)
-        #expect(held.add(first).count == 1)
-        #expect(held.add(first).isEmpty)
-        #expect(held.add(second).count == 1)
-        #expect(held.add(first).isEmpty)
-        // The first one's end concerns nobody.
-        try held.end(first)
-        #expect(held.reports.isEmpty)
-        try held.end(second)
-        #expect(held.reports.map(\.attempt) == [2])
+        #expect(attempts.add(first).count == 1)
+        #expect(attempts.add(first).isEmpty)
+        #expect(attempts.add(second).count == 1)
+        #expect(attempts.add(first).isEmpty)
+        // The end of the first attempt is not reported.
+        try attempts.end(first)
+        #expect(attempts.reports.isEmpty)
+        try attempts.end(second)
+        #expect(attempts.reports.map(\.attempt) == [2])
     }
 
     @Test func aDrainingWorkerReportsAsksForNothingAndIsThenOver() throws {
-        let held = Desk(slots: 4)
-        let turn = try #require(held.nextTurn())
-        held.isDraining = true
-        #expect(!held.isOver)
-        // Its last pull still brought something.
-        held.settle(turn, assigned: 1, isCertain: true)
+        let attempts = AttemptsBox(slots: 4)
+        let exchange = try #require(attempts.nextExchange())
+        attempts.isDraining = true
+        #expect(!attempts.isOver)
+        // The last pull still brings a task.
+        attempts.settle(exchange, assigned: 1, isCertain: true)
         let tasks = try assignments(0..<1)
-        held.add(tasks)
-        #expect(!held.hasTurn)
-        #expect(!held.isOver)
-        try held.end(tasks)
-        let last = try #require(held.nextTurn())
+        attempts.add(tasks)
+        #expect(!attempts.hasExchange)
+        #expect(!attempts.isOver)
+        try attempts.end(tasks)
+        let last = try #require(attempts.nextExchange())
         #expect(last.want == 0)
-        #expect(!held.isOver)
-        held.settle(last, assigned: 0, isCertain: true)
-        #expect(held.isOver)
+        #expect(!attempts.isOver)
+        attempts.settle(last, assigned: 0, isCertain: true)
+        #expect(attempts.isOver)
     }
 
     @Test func aStoppedAttemptIsNotReportedUnlessItsTimeWasOver() throws {
-        let held = Desk(slots: 4)
-        let turn = try #require(held.nextTurn())
-        held.settle(turn, assigned: 2, isCertain: true)
+        let attempts = AttemptsBox(slots: 4)
+        let exchange = try #require(attempts.nextExchange())
+        attempts.settle(exchange, assigned: 2, isCertain: true)
         let tasks = try assignments(0..<2)
-        held.add(tasks)
-        #expect(held.stop("t0", attempt: 1, .notOurs))
-        #expect(held.stop("t1", attempt: 1, .timeLimit))
-        // The first reason stands.
-        #expect(!held.stop("t1", attempt: 1, .notOurs))
-        #expect(!held.stop("t9", attempt: 1, .notOurs))
-        try held.end(tasks)
-        #expect(held.reports.map(\.taskID) == ["t1"])
-        #expect(held.reports.map(\.outcome) == [.timeout])
+        attempts.add(tasks)
+        #expect(attempts.stop("t0", attempt: 1, .notOurs))
+        #expect(attempts.stop("t1", attempt: 1, .timeLimit))
+        // A later stop does not change the reason.
+        #expect(!attempts.stop("t1", attempt: 1, .notOurs))
+        #expect(!attempts.stop("t9", attempt: 1, .notOurs))
+        try attempts.end(tasks)
+        #expect(attempts.reports.map(\.taskID) == ["t1"])
+        #expect(attempts.reports.map(\.outcome) == [.timeout])
     }
 }
 
-/// The attempts of a worker, as an object: the macros of the tests call no mutating methods.
-private final class Desk {
+/// Wraps ``HeldAttempts`` in a class, because the macros of swift-testing cannot call mutating methods.
+private final class AttemptsBox {
     private var attempts: HeldAttempts
     private let holder = Result {
         try AttemptHolder(
@@ -223,15 +224,15 @@ private final class Desk {
         set { attempts.isDraining = newValue }
     }
 
-    func nextTurn() -> AttemptTable.Turn? { attempts.nextTurn() }
-    /// Takes no turn that there is: for those that there are not.
-    var hasTurn: Bool { nextTurn() != nil }
-    func giveBack(_ turn: AttemptTable.Turn) { attempts.giveBack(turn) }
-    func settle(_ turn: AttemptTable.Turn, assigned: Int, isCertain: Bool) {
-        attempts.settle(turn, assigned: assigned, isCertain: isCertain)
+    func nextExchange() -> AttemptTable.Exchange? { attempts.nextExchange() }
+    /// Whether there is a next exchange; if so, this begins and drops it. Only for tests that expect none.
+    var hasExchange: Bool { nextExchange() != nil }
+    func giveBack(_ exchange: AttemptTable.Exchange) { attempts.giveBack(exchange) }
+    func settle(_ exchange: AttemptTable.Exchange, assigned: Int, isCertain: Bool) {
+        attempts.settle(exchange, assigned: assigned, isCertain: isCertain)
     }
 
-    /// Answers those that are new.
+    /// Returns the task ids of the new ones.
     @discardableResult
     func add(_ assignments: [WorkerProtocol.Assignment]) -> [String] { attempts.add(assignments).new.map(\.id) }
 

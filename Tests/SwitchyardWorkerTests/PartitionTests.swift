@@ -7,7 +7,7 @@ import Testing
 
 @testable import SwitchyardWorker
 
-/// Counts what runs, and how much at once.
+/// Counts the runs of each task, and the attempts that run at once.
 private final class CountingHandler: TaskHandler {
     private struct State {
         var now = 0
@@ -16,12 +16,12 @@ private final class CountingHandler: TaskHandler {
     }
     private let state = Mutex(State())
     private let milliseconds: Int
-    /// While it holds, attempts do not end.
-    private let isHeld: Mutex<Bool>
+    /// While true, attempts do not end.
+    private let isBlocked: Mutex<Bool>
 
-    init(milliseconds: Int = 0, isHeld: Bool = false) {
+    init(milliseconds: Int = 0, isBlocked: Bool = false) {
         self.milliseconds = milliseconds
-        self.isHeld = Mutex(isHeld)
+        self.isBlocked = Mutex(isBlocked)
     }
 
     func run(_ attempt: Attempt) async -> AttemptOutcome {
@@ -31,18 +31,18 @@ private final class CountingHandler: TaskHandler {
             state.runs[attempt.id, default: 0] += 1
         }
         if milliseconds > 0 { try? await Task.sleep(for: .milliseconds(milliseconds)) }
-        while isHeld.withLock({ $0 }), !Task.isCancelled { try? await Task.sleep(for: .milliseconds(5)) }
+        while isBlocked.withLock({ $0 }), !Task.isCancelled { try? await Task.sleep(for: .milliseconds(5)) }
         state.withLock { $0.now -= 1 }
         return .completed()
     }
 
-    func release() { isHeld.withLock { $0 = false } }
+    func release() { isBlocked.withLock { $0 = false } }
     var most: Int { state.withLock { $0.most } }
     var now: Int { state.withLock { $0.now } }
     var runs: [String: Int] { state.withLock { $0.runs } }
 }
 
-/// Ids of submissions that were answered.
+/// The ids of the tasks whose submission was acknowledged.
 private final class Acknowledged: Sendable {
     private let all = Mutex<Set<String>>([])
     func add(_ id: String) { all.withLock { _ = $0.insert(id) } }
@@ -72,7 +72,8 @@ extension PartitionedQueue {
         return ids
     }
 
-    /// A submission that is cut short counts as not acknowledged.
+    /// Submits tasks until the Swift task is cancelled. A submission that is cancelled midway counts as not
+    /// acknowledged.
     fileprivate func submitUntilCancelled(_ acknowledged: Acknowledged) async {
         while !Task.isCancelled {
             var task = QueuedTask(BuildRequest())
@@ -87,7 +88,7 @@ extension PartitionedQueue {
 
 @Suite("Workers of several partitions")
 struct PartitionTests {
-    /// Runs `body` while these workers serve; then drains them.
+    /// Runs `body` while these workers run; then drains them.
     private func serving(_ workers: [Worker], _ body: () async throws -> Void) async throws {
         let running = workers.map { worker in Task { try await worker.run() } }
         do {
@@ -120,13 +121,13 @@ struct PartitionTests {
     @Test(arguments: [1, 4])
     func noWorkerIsIdleWhileAnyPartitionHasWork(_ slots: Int) async throws {
         try await PartitionedQueue.run(partitions: 3) { queue in
-            let handler = CountingHandler(isHeld: true)
+            let handler = CountingHandler(isBlocked: true)
             try await serving([queue.worker("a", slots: slots, handler)]) {
                 for index in 0..<3 {
                     let idle = try await eventually { try await queue.isIdle("a", in: index) }
                     #expect(idle)
                 }
-                // All of it in one partition, then in another.
+                // First all tasks are in one partition, then in another.
                 for index in [2, 0] {
                     _ = try await queue.submit(slots + 2, in: index)
                     let full = try await eventually { handler.now == slots }
@@ -151,7 +152,7 @@ struct PartitionTests {
                     try await queue.parts[1].raw("ZCARD", "{}pending").int == 0
                 }
                 #expect(later)
-                // The other one, ten times as long, is not done by then.
+                // The other partition has ten times as many tasks, and is not done by then.
                 #expect(try await queue.parts[0].raw("ZCARD", "{}pending").int ?? 0 > 500)
                 let all = try await eventually(within: .seconds(60)) { try await queue.completed() == 3300 }
                 #expect(all)
@@ -161,9 +162,9 @@ struct PartitionTests {
     }
 
     @Test func theWakeUpOfAWorkerThatIsFullIsPassedOn() async throws {
-        // No replica is there: what a tick would put right does not come.
+        // There is no replica, so no tick corrects a mistake.
         try await PartitionedQueue.run { queue in
-            let handlers = [CountingHandler(isHeld: true), CountingHandler(isHeld: true)]
+            let handlers = [CountingHandler(isBlocked: true), CountingHandler(isBlocked: true)]
             let workers = try [queue.worker("a", slots: 1, handlers[0]), queue.worker("b", slots: 1, handlers[1])]
             try await serving(workers) {
                 for worker in ["a", "b"] {
@@ -175,7 +176,7 @@ struct PartitionTests {
                 _ = try await queue.submit(1, in: 0)
                 let one = try await eventually { handlers[0].now + handlers[1].now == 1 }
                 #expect(one)
-                // The busy one still stands among the idle of the other partition. It is made the first to be woken there.
+                // The busy worker is still listed as idle in the other partition. Make it the first to be woken there.
                 let busy = handlers[0].now == 1 ? "a" : "b"
                 #expect(try await queue.isIdle(busy, in: 1))
                 try await queue.parts[1].raw("ZADD", "{}idle", "-1", busy)
@@ -190,7 +191,7 @@ struct PartitionTests {
         }
     }
 
-    @Test func aPullOfNoneWakesAnother() async throws {
+    @Test func aPullOfZeroTasksWakesAnotherWorker() async throws {
         try await PartitionedQueue.run { queue in
             let part = queue.parts[1]
             for id in ["full", "other"] {
@@ -204,7 +205,7 @@ struct PartitionTests {
             #expect(try await part.pull("full", max: 0).isEmpty)
             #expect(try await part.raw("LLEN", "{}wake:other").int == 1)
             #expect(try await part.pull("other").count == 1)
-            // Where nothing waits, nobody is woken.
+            // If no task is pending, no worker is woken.
             _ = try await part.worker("third")
             try await part.pull("third")
             #expect(try await part.pull("full", max: 0).isEmpty)
@@ -213,7 +214,7 @@ struct PartitionTests {
         }
     }
 
-    @Test func aWorkerThatWasToldAnotherNumberRefuses() async throws {
+    @Test func aWorkerThatIsGivenOtherPartitionsRefuses() async throws {
         try await PartitionedQueue.run { queue in
             _ = try await queue.submit(10)
             let clients = queue.servers.map(\.client)
@@ -227,7 +228,7 @@ struct PartitionTests {
         }
     }
 
-    @Test func aWorkerDrainsWhenTheNumberChanges() async throws {
+    @Test func aWorkerDrainsWhenTheNumberOfPartitionsChanges() async throws {
         try await PartitionedQueue.run(settings: ["heartbeat_ms": 50, "lease_ms": 1000]) { queue in
             let worker = try queue.worker("w", slots: 1, NoOpHandler())
             let running = Task { try await worker.run() }
@@ -255,7 +256,7 @@ struct PartitionTests {
                 let works = try await eventually { acknowledged.ids.count > 200 }
                 #expect(works)
                 await queue.servers[1].kill()
-                // While it is away, what goes to the other is taken and done.
+                // While it is down, tasks in the other partition are run.
                 for _ in 0..<3 {
                     let id = queue.id(in: 0)
                     _ = try await queue.handle.addTask(QueuedTask(BuildRequest(), id: id))

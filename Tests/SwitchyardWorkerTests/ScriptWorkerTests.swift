@@ -6,11 +6,12 @@ import SwitchyardTesting
 import SwitchyardWorker
 import Testing
 
-/// The workers under `scripts/workers`: the same three tasks, one that completes, one that fails, one that is cancelled.
+/// The workers in `scripts/workers`. Each runs a task that completes, one that fails, and one that is cancelled.
 @Suite struct ScriptWorkerTests {
     private static let scripts = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
         .deletingLastPathComponent().appending(path: "scripts/workers").path
 
+    /// The payloads of the three tasks.
     private struct Orders {
         var complete, fail, wait: String
     }
@@ -61,7 +62,7 @@ import Testing
         #expect(try await queue.running("waiting").state == .running)
         try await queue.handle.cancelTask("waiting")
 
-        // It is free again for another task, and drains on SIGTERM.
+        // The worker can run another task, and drains on SIGTERM.
         try await queue.submit(command: [], id: "last") { $0.request.payload = ByteBuffer(string: orders.complete) }
         #expect(try await queue.ended("last").state == .completed)
         #expect(try await queue.handle.getTask("waiting").state == .cancelled)
@@ -72,7 +73,7 @@ import Testing
         #expect(try await queue.handle.getWorkers().isEmpty)
     }
 
-    /// The first python3 that has redis-py; `scripts/prepare --tests` installs it for Debian's.
+    /// Returns the first python3 that has redis-py; `scripts/prepare --tests` installs it for Debian's python3.
     private func pythonWithRedis() async throws -> String {
         let path = ProcessInfo.processInfo.environment["PATH"] ?? "/usr/bin:/bin"
         for python in ["python3", "/usr/bin/python3"] {

@@ -10,6 +10,7 @@ import Testing
         "sh", "-c", "trap '' TERM; (trap '' TERM; while :; do sleep 1; done) & echo $$ $!; while :; do sleep 1; done",
     ]
 
+    /// Waits until the command has printed its process ids, and returns them.
     private func processes(_ queue: TestQueue, _ id: String) async throws -> [Int] {
         var text = ""
         #expect(
@@ -29,7 +30,7 @@ import Testing
                 let task = try await queue.handle.cancelTask(id, reason: "not wanted")
                 #expect(task.state == .cancelled)
                 #expect(try await eventually { !pids.contains(where: isAlive) })
-                // Its late end changes nothing.
+                // The late end of the attempt does not change the task.
                 let next = try await queue.submit(command: ["true"])
                 #expect(try await queue.ended(next).state == .completed)
                 #expect(try await queue.handle.getTask(id) == task)
@@ -65,11 +66,12 @@ import Testing
         }
     }
 
+    /// Completes every attempt. A class, so that a test sees when it is released.
     private final class ShortHandler: TaskHandler {
         func run(_ attempt: Attempt) async -> AttemptOutcome { .completed() }
     }
 
-    @Test func nothingIsLeftOfAWorkerThatHasLeft() async throws {
+    @Test func aDrainedWorkerReleasesItsHandler() async throws {
         try await TestQueue.run(settings: quickSettings) { queue in
             var handler: ShortHandler? = ShortHandler()
             weak var left = handler
@@ -81,7 +83,7 @@ import Testing
         }
     }
 
-    @Test func schedulersOrderToDrainIsObeyed() async throws {
+    @Test func aWorkerDrainsWhenTheSchedulerAsks() async throws {
         try await TestQueue.run(settings: quickSettings) { queue in
             try await queue.withWorker { _ in
                 #expect(try await eventually { try await queue.handle.getStats().idleWorkers == 1 })
@@ -104,7 +106,7 @@ import Testing
         }
     }
 
-    @Test func thousandsOfTasksPassThroughAWorkerOnce() async throws {
+    @Test func aWorkerCompletesEachOfThousandsOfTasksOnce() async throws {
         try await TestQueue.run(settings: quickSettings.merging(["max_queue_length": 10_000]) { $1 }) { queue in
             try await queue.withWorker(slots: 50, handler: NoOpHandler()) { _ in
                 for _ in 0..<10 {

@@ -7,11 +7,11 @@ import Switchyard
 import SwitchyardTesting
 import SwitchyardWorker
 
-/// Leases short enough to wait for, and no backoff.
+/// Leases that are short enough to wait for, and no backoff.
 let quickSettings = ["lease_ms": 2000, "heartbeat_ms": 100, "retry_delay_ms": 0]
 
 extension TestQueue {
-    /// Runs `body` while a worker serves the queue and a replica makes its time pass; both are gone afterwards.
+    /// Runs `body` while a worker serves the queue and a replica ticks it. Both have stopped when this returns.
     func withWorker(
         _ id: String = "w1", slots: Int = 1, client: RedisClient? = nil,
         handler: any TaskHandler = CommandHandler(grace: .milliseconds(300)),
@@ -53,23 +53,24 @@ extension TestQueue {
         return id
     }
 
-    /// The task once it has ended.
+    /// Waits until the task has ended, and returns it.
     func ended(_ id: String) async throws -> QueuedTask {
         try await handle.waitForTask(id, timeout: .seconds(20)) { $0.state.isTerminal }
     }
 
-    /// The task once it runs.
+    /// Waits until the task runs, and returns it.
     func running(_ id: String) async throws -> QueuedTask {
         try await handle.waitForTask(id, timeout: .seconds(20)) { $0.state == .running }
     }
 
+    /// The task's log, as one text.
     func logText(_ id: String) async throws -> String {
         try await handle.readLog(id).map { String(buffer: $0.data) }.joined()
     }
 }
 
 extension QueuedTask {
-    /// A field of the result's JSON.
+    /// A field of the result, which is JSON.
     func resultField(_ name: String) -> Any? {
         guard let result, let object = try? JSONSerialization.jsonObject(with: Data(Array(buffer: result))) else {
             return nil

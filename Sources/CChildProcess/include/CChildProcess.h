@@ -1,9 +1,10 @@
 // What Swift cannot do: fork, and everything between fork and exec.
 //
-// Owns three things: starting a program as the leader of its own process group (spawn.c), collecting what is left
-// of it (reap.c), and the guardian, a process that outlives us only to kill what we started (guardian.c).
-// After a fork in a threaded process only async-signal-safe calls are allowed: no malloc, no locks, no Swift.
-// Every function returns 0 or an errno value; none of them sets anything else. Linux 5.11 or later.
+// It has three parts: starting a program as the leader of its own process group (spawn.c), reaping it (reap.c), and the
+// guardian, a process that outlives ours only to kill the groups that we started (guardian.c). After a fork in a
+// threaded process only async-signal-safe calls are allowed: no malloc, no locks, no Swift. A function that returns int
+// returns 0 or an errno value, except sw_bytes_waiting. Linux 5.11 or later; an older kernel needs pidfd_open (5.3),
+// and leaves descriptors from 65536 on open in children.
 
 #ifndef CCHILDPROCESS_H
 #define CCHILDPROCESS_H
@@ -14,18 +15,18 @@
 #include <sys/eventfd.h>
 #include <sys/types.h>
 
-// --- Descriptors. All are close-on-exec and never 0, 1 or 2 (which a daemon may have closed).
+// --- Descriptors. All are close-on-exec and at least 3: a daemon may have closed 0, 1 and 2.
 
 int sw_pipe(int *_Nonnull read_fd, int *_Nonnull write_fd);
 int sw_open_null(int *_Nonnull fd);
 int sw_pidfd_open(pid_t pid, int *_Nonnull fd);
-/// Moves `fd` to 3 or above if it is below, with close-on-exec set.
+/// Replaces a descriptor below 3 by a close-on-exec copy at 3 or above. Closes `fd` on failure.
 int sw_above_stdio(int *_Nonnull fd);
 int sw_set_nonblocking(int fd);
-/// Bytes that can be read from `fd` at once.
+/// Returns the number of bytes that can be read from `fd` at once; 0 on failure.
 int sw_bytes_waiting(int fd);
 
-/// As `top -H` shows it; at most 15 bytes.
+/// Names the calling thread, as `top -H` shows it; at most 15 bytes.
 void sw_name_thread(const char *_Nonnull name);
 
 // --- Starting a program.
@@ -33,20 +34,20 @@ void sw_name_thread(const char *_Nonnull name);
 /// The step that failed between fork and exec.
 enum sw_stage {
     SW_STAGE_GROUP = 1,      // setpgid
-    SW_STAGE_GUARDIAN = 2,   // the guardian could not be told: it is dead
-    SW_STAGE_STDIO = 3,      // dup2, or a descriptor to be inherited
+    SW_STAGE_GUARDIAN = 2,   // the guardian is dead
+    SW_STAGE_STDIO = 3,      // dup2, or an inherited descriptor
     SW_STAGE_DIRECTORY = 4,  // chdir
     SW_STAGE_PROGRAM = 5,    // execve
 };
 
-/// What the child writes to its status pipe if it fails; a successful exec closes that pipe without a byte.
+/// What the child writes to its status pipe if it fails. A successful exec closes the pipe without a byte.
 struct sw_spawn_failure {
     int32_t stage;
     int32_t error;
 };
 
 struct sw_spawn_request {
-    const char *const _Nullable *_Nonnull candidates;  // paths to try in turn, NULL-terminated
+    const char *const _Nullable *_Nonnull candidates;  // paths to try in order, NULL-terminated
     char *const _Nullable *_Nonnull argv;              // NULL-terminated
     char *const _Nullable *_Nonnull envp;              // NULL-terminated
     const char *_Nullable directory;
@@ -58,32 +59,33 @@ struct sw_spawn_request {
     size_t inherited_count;
 };
 
-/// Forks a child which leads its own group, tells the guardian of it, and then executes the first of the candidates
-/// that exists. `status_fd` is the (non-blocking) status pipe.
+/// Forks a child that leads its own group, registers with the guardian, and then executes the first of the candidates
+/// that can be executed. `status_fd` receives the read end of the status pipe, non-blocking.
 int sw_spawn(const struct sw_spawn_request *_Nonnull request, pid_t *_Nonnull pid, int *_Nonnull status_fd);
 
 // --- The end of a program.
 
 struct sw_exit {
-    int32_t exit_code;  // -1: ended by a signal
-    int32_t signal;     // 0: exited
+    int32_t exit_code;  // -1 if a signal ended it
+    int32_t signal;     // 0 if it exited
     int64_t user_us;
     int64_t system_us;
     int64_t max_resident_bytes;
 };
 
-/// Reaps `pid` alone, waiting for its end.
+/// Waits for the end of `pid` and reaps it, and no other child.
 int sw_reap(pid_t pid, struct sw_exit *_Nonnull result);
 
 // --- The guardian.
 
-/// The groups that one guardian can hold; a limit, so that it needs no memory of its own.
+/// Limit on the groups of one guardian: its table is static, because it may not allocate.
 #define SW_GUARDIAN_CAPACITY 32768
 
-/// Forks a guardian. It holds the far end of `socket`; when the near end is closed everywhere (we are gone, however
-/// we died) it sends SIGKILL to each group it was told of and exits.
+/// Forks a guardian, which holds the far end of `socket`. When the near end is closed everywhere, because our process
+/// died for any reason, the guardian sends SIGKILL to each group that it guards and exits.
 int sw_guardian_start(pid_t *_Nonnull pid, int *_Nonnull socket);
-/// Positive: guard this group. Negative: forget it. 0: nothing but the question whether it lives. EPIPE: it is dead.
+/// Positive: guard this group. Negative: forget it. 0: only tests whether the guardian lives. Returns EPIPE if it is
+/// dead.
 int sw_guardian_tell(int socket, int32_t group);
 /// Reaps a guardian that is dead or dying.
 void sw_guardian_bury(pid_t pid);

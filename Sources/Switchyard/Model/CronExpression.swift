@@ -1,19 +1,20 @@
 import Foundation
 
-/// When something recurs: five fields `minute hour day-of-month month day-of-week`, or six with seconds before them, or
-/// one of `@hourly @daily @weekly @monthly @yearly`.
+/// The times at which a schedule fires: five fields `minute hour day-of-month month day-of-week`, six fields with
+/// seconds first, or one of `@hourly @daily @midnight @weekly @monthly @yearly @annually`.
 ///
-/// As in Vixie cron, where day of month and day of week are both restricted, either suffices. A field is restricted
-/// unless it allows everything it could, so `*/2` is (Vixie cron takes it for a star; croniter, our oracle, does not).
+/// As in Vixie cron, if both day of month and day of week are restricted, a day that matches either one matches. A
+/// field is restricted unless it allows every value. `*/2` is therefore restricted, as in croniter, whose results the
+/// tests expect; Vixie cron treats it like `*`.
 ///
 /// **When clocks change**, it matters whether the hour is restricted:
-/// - Every hour (`*/10 * * * *`): the schedule goes by the time that really passes. Wall times that do not exist are left
-///   out, and those that exist twice fire twice.
-/// - At certain hours (`30 2 * * *`): a wall time that does not exist fires at the first moment after the gap, once
-///   however many fell into it. **One that exists twice fires the first time only.** Here we differ from croniter, which
-///   fires twice: a nightly job must not run two times in one night. Vixie cron does as we do.
+/// - Every hour (`*/10 * * * *`): the schedule follows elapsed time. Wall times that do not exist are skipped, and wall
+///   times that exist twice fire twice.
+/// - At certain hours (`30 2 * * *`): a wall time that does not exist fires at the first moment after the gap, and only
+///   once if several wall times fall into the gap. **A wall time that exists twice fires the first time only**, as in
+///   Vixie cron: a nightly job must not run twice in one night. croniter fires twice here.
 public struct CronExpression: Sendable, Equatable, CustomStringConvertible {
-    /// As it was written.
+    /// The expression as it was written.
     public let description: String
     private var seconds = CronSet.zero
     private let minutes, hours, days, months, weekdays: CronSet
@@ -22,11 +23,12 @@ public struct CronExpression: Sendable, Equatable, CustomStringConvertible {
         "@hourly": "0 * * * *", "@daily": "0 0 * * *", "@midnight": "0 0 * * *", "@weekly": "0 0 * * 0",
         "@monthly": "0 0 1 * *", "@yearly": "0 0 1 1 *", "@annually": "0 0 1 1 *",
     ]
-    /// Longer ones only repeat themselves; it bounds what is stored and read again at every firing.
+    /// In bytes. It bounds what is stored and read again at every firing; a longer expression can only repeat itself.
     private static let maxLength = 500
 
-    /// - Throws: ``SchedulerError/invalidInput(field:message:)`` that names the field of the expression, and says what was
-    ///   found and expected.
+    /// Parses an expression.
+    /// - Throws: ``SchedulerError/invalidInput(field:message:)``. The message names the field of the expression, what
+    ///   was expected and what was found.
     public init(_ text: String) throws(SchedulerError) {
         guard text.utf8.count <= Self.maxLength else {
             throw Self.problem("expected at most \(Self.maxLength) characters, found \(text.utf8.count)")
@@ -57,15 +59,16 @@ public struct CronExpression: Sendable, Equatable, CustomStringConvertible {
         .invalidInput(field: "cron", message: "cron: \(message)")
     }
 
-    /// The first time after `date`, a whole second; nil: never (30 February).
+    /// Returns the first matching time after `date`, a whole second, or nil if there is none (30 February).
     public func next(after date: Date, in zone: TimeZone) -> Date? {
-        // Beyond the year 33658 there is nothing to plan.
+        // Dates beyond the year 33658 are not supported.
         guard abs(date.timeIntervalSince1970) < 1e12 else { return nil }
         let after = Int(date.timeIntervalSince1970.rounded(.down))
-        // The stretch of one UTC offset that we look at begins at `start`; `from` is the first second that may be it.
+        // Each iteration searches a period with one UTC offset. The period begins at `start`; `from` is the first
+        // second that may be the result.
         var start = after
         var from = startOfSearch(after: after, in: zone)
-        // Bounded by the clock changes until the search for a wall time gives up.
+        // The bound covers every clock change within `maxDays`.
         for _ in 0..<Self.maxClockChanges {
             let offset = zone.offset(at: start)
             guard let wall = nextWallTime(from: from + offset) else { return nil }
@@ -73,7 +76,7 @@ public struct CronExpression: Sendable, Equatable, CustomStringConvertible {
                 return Date(timeIntervalSince1970: Double(wall - offset))
             }
             let later = zone.offset(at: change)
-            // In the gap: the wall times up to change + later do not exist.
+            // The wall time is in the gap: wall times before change + later do not exist.
             if !hours.isComplete, wall < change + later { return Date(timeIntervalSince1970: Double(change)) }
             start = change
             from = max(from, endOfRepetition(change: change, from: offset, to: later))
@@ -84,7 +87,8 @@ public struct CronExpression: Sendable, Equatable, CustomStringConvertible {
     /// Morocco changes its clocks four times a year; this covers that for as long as ``maxDays``.
     private static let maxClockChanges = 50
 
-    /// After `after`; and also after the repetition of wall times that it may be in, if they are not to fire again.
+    /// The second after `after`. If `after` is among wall times that are repeated and must not fire again, the end of
+    /// the repetition.
     private func startOfSearch(after: Int, in zone: TimeZone) -> Int {
         // No clock was ever set back by more than a day.
         let dayBefore = after - 86_400
@@ -94,14 +98,15 @@ public struct CronExpression: Sendable, Equatable, CustomStringConvertible {
             endOfRepetition(change: change, from: zone.offset(at: dayBefore), to: zone.offset(at: change)))
     }
 
-    /// Where to go on at a change of clocks: at once, or where the wall times end that are there for the second time.
+    /// Where the search continues after a clock change: at the change or, if the hour is restricted, after the wall
+    /// times that the change repeats.
     private func endOfRepetition(change: Int, from earlier: Int, to later: Int) -> Int {
         hours.isComplete ? change : change + max(0, earlier - later)
     }
 
-    // MARK: Wall times, as seconds since 1970 on a clock without zones
+    // MARK: Wall times, as seconds since 1970 without a time zone
 
-    /// From one 29 February to the next can be 8 years (2096 to 2104).
+    /// The longest gap between two matching days is 8 years, between 29 February 2096 and 2104.
     private static let maxDays = 9 * 366
 
     private func nextWallTime(from wall: Int) -> Int? {
@@ -138,10 +143,10 @@ public struct CronExpression: Sendable, Equatable, CustomStringConvertible {
 }
 
 extension TimeZone {
-    /// A zone by its IANA name, such as `Europe/Berlin`, or UTC.
-    /// - Throws: ``SchedulerError/invalidInput(field:message:)`` for a name that is none.
+    /// The zone with this IANA name, such as `Europe/Berlin`, or UTC.
+    /// - Throws: ``SchedulerError/invalidInput(field:message:)`` for an unknown name.
     static func named(_ name: String) throws(SchedulerError) -> TimeZone {
-        // Foundation also reads "GMT+5", and renames it; which way that counts is anybody's guess.
+        // Foundation also accepts "GMT+5" and gives it another identifier. The sign is ambiguous, so it is refused.
         guard let zone = TimeZone(identifier: name), zone.identifier == name || name == "UTC" else {
             throw .invalidInput(
                 field: "zone",
@@ -151,12 +156,12 @@ extension TimeZone {
         return zone
     }
 
-    /// Seconds east of Greenwich.
+    /// The offset from UTC at `seconds`, in seconds; positive to the east.
     fileprivate func offset(at seconds: Int) -> Int {
         secondsFromGMT(for: Date(timeIntervalSince1970: Double(seconds)))
     }
 
-    /// When the clocks change next after `seconds`: for daylight saving, or for good.
+    /// When the offset changes next after `seconds`: for daylight saving, or permanently.
     fileprivate func change(after seconds: Int) -> Int? {
         nextDaylightSavingTimeTransition(after: Date(timeIntervalSince1970: Double(seconds))).map {
             Int($0.timeIntervalSince1970.rounded())
@@ -172,7 +177,7 @@ private struct CivilDate {
         let dayOfEra = (daysSince1970 + 719_468).dividedDown(by: 146_097).rest
         let yearOfEra = (dayOfEra - dayOfEra / 1460 + dayOfEra / 36_524 - dayOfEra / 146_096) / 365
         let dayOfYear = dayOfEra - (365 * yearOfEra + yearOfEra / 4 - yearOfEra / 100)
-        // Years begin in March here.
+        // In this algorithm a year begins in March.
         let monthFromMarch = (5 * dayOfYear + 2) / 153
         day = dayOfYear - (153 * monthFromMarch + 2) / 5 + 1
         month = monthFromMarch < 10 ? monthFromMarch + 3 : monthFromMarch - 9
@@ -180,7 +185,7 @@ private struct CivilDate {
 }
 
 extension Int {
-    /// Division that rounds down, so that times before 1970 are no exception.
+    /// Division that rounds down, which is also right for times before 1970.
     fileprivate func dividedDown(by divisor: Int) -> (quotient: Int, rest: Int) {
         let (quotient, rest) = quotientAndRemainder(dividingBy: divisor)
         return rest < 0 ? (quotient - 1, rest + divisor) : (quotient, rest)

@@ -1,4 +1,4 @@
-/// One field of a cron expression: its name, its range, its words, and how its text becomes a set of numbers.
+/// A field of a cron expression: its name, its range, the names of its values, and the parser of its text.
 enum CronField: String {
     case second, minute, hour
     case dayOfMonth = "day of month"
@@ -31,9 +31,9 @@ enum CronField: String {
         }
     }
 
-    /// A list of `*`, numbers and ranges, each with a step if need be. `5/15` is `5-59/15`, as in croniter.
-    /// - Throws: ``SchedulerError/invalidInput(field:message:)`` that names the field, and says what was found and
-    ///   expected.
+    /// Parses a list of `*`, numbers and ranges, each with an optional step. `5/15` means `5-59/15`, as in croniter.
+    /// - Throws: ``SchedulerError/invalidInput(field:message:)``. The message names the field, what was expected and
+    ///   what was found.
     func parse(_ text: Substring) throws(SchedulerError) -> CronSet {
         var set = CronSet()
         for item in text.split(separator: ",", omittingEmptySubsequences: false) {
@@ -54,7 +54,7 @@ enum CronField: String {
     }
 
     private func span(_ text: Substring, isStepped: Bool) throws(SchedulerError) -> ClosedRange<Int> {
-        // Seven days are all there are: 7 would be Sunday once more.
+        // 7 would be Sunday again.
         if text == "*" { return self == .dayOfWeek ? 0...6 : range }
         let ends = text.split(separator: "-", maxSplits: 1, omittingEmptySubsequences: false)
         let first = try number(ends[0])
@@ -89,7 +89,7 @@ enum CronField: String {
         return step
     }
 
-    /// Digits only: `Int` would take a sign.
+    /// Accepts digits only: `Int` would also accept a sign.
     private static func digits(_ text: Substring) -> Int? {
         (1...4).contains(text.utf8.count) && text.utf8.allSatisfy { (0x30...0x39).contains($0) } ? Int(text) : nil
     }
@@ -100,12 +100,12 @@ enum CronField: String {
     }
 }
 
-/// The numbers, 0 to 59, that a field allows.
+/// The numbers from 0 to 59 that a field allows.
 struct CronSet: Sendable, Equatable {
     private var bits: UInt64 = 0
-    /// Allows everything, so that it restricts nothing.
+    /// True if the field allows every value of its range, and therefore restricts nothing.
     var isComplete = false
-    /// `L`: the last day of the month, whichever that is.
+    /// `L`: the last day of the month.
     var hasLastDay = false
 
     static let zero = CronSet(only: 0)
@@ -116,12 +116,13 @@ struct CronSet: Sendable, Equatable {
     mutating func insert(_ number: Int) { bits |= 1 << UInt64(number) }
     func contains(_ number: Int) -> Bool { bits & (1 << UInt64(number)) != 0 }
 
-    /// The least number that is allowed and not below `number`.
+    /// Returns the smallest allowed number that is at least `number`, or nil.
     func first(from number: Int) -> Int? {
         guard number < 64 else { return nil }
         let rest = bits >> UInt64(number)
         return rest == 0 ? nil : number + rest.trailingZeroBitCount
     }
 
+    /// The smallest allowed number.
     var least: Int { first(from: 0) ?? 0 }
 }

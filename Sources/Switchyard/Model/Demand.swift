@@ -1,43 +1,48 @@
-/// What today's work asks of the workers of a queue, by class: the workers with the same labels and the same capacity.
+/// The demand for workers of a queue, by class. A class is the workers with the same labels and the same capacity.
 ///
-/// The ready tasks of a lane (those with the same requirements) count for one class: of those that serve it, the one with
-/// most free slots, and the first by name among equals.
+/// The ready tasks of a lane (tasks with the same requirements, resources and limits) count for one of the classes that
+/// serve the lane: the class with the most free slots or, among equals, the first by name.
 public struct Demand: Sendable, Equatable {
+    /// The demand for workers of one class.
     public struct Class: Sendable, Equatable {
-        /// Labels and capacity in canonical order, `os=linux,+cpu=8`; empty for workers without any.
+        /// Labels and capacity in canonical order, such as `os=linux,+cpu=8`; empty for workers without any.
         public var name: String
+        /// Registered workers of the class.
         public var workers: Int
+        /// Slots of these workers.
         public var slots: Int
-        /// Attempts that they hold.
+        /// Leased attempts of these workers.
         public var busy: Int
-        /// Of the workers, those that take no more.
+        /// How many of the workers are draining.
         public var draining: Int
-        /// Tasks in line that count for it.
+        /// Ready tasks that count for the class.
         public var ready: Int
-        /// Slots of one worker: the mean of those there are, or what the caller expects.
+        /// Slots of one worker: the mean of the registered workers, or the number that the caller expects.
         public var slotsPerWorker: Double
 
-        /// The ready tasks and the held attempts, divided by the slots of a worker, rounded up.
+        /// The ready tasks and the leased attempts, divided by the slots of a worker, rounded up.
         public var desiredWorkers: Int {
             slotsPerWorker > 0 ? Int((Double(ready + busy) / slotsPerWorker).rounded(.up)) : 0
         }
     }
 
+    /// The classes with registered workers, and the class that the caller named.
     public var classes: [Class]
     /// Ready tasks that no class serves.
     public var unserved: Int
 
-    /// Of all classes. Where no worker is known, each waiting task asks for one: so that a farm can grow from nothing.
+    /// The desired workers of all classes. Without any class it is one worker for each ready task, so that a farm can
+    /// grow from zero.
     public var desiredWorkers: Int {
         classes.isEmpty ? unserved : classes.reduce(0) { $0 + $1.desiredWorkers }
     }
 
-    /// Of one class.
+    /// The desired workers of one class; 0 for a class that is not in ``classes``.
     public func desiredWorkers(of name: String) -> Int {
         classes.first { $0.name == name }?.desiredWorkers ?? 0
     }
 
-    /// A class's name in canonical order: labels, then what begins with `+`, each sorted.
+    /// Returns a class's name in canonical order: labels, then resources (which begin with `+`), each sorted.
     public static func canonicalName(_ name: String) -> String {
         let parts = Set(name.split(separator: ",").map(String.init))
         func sorted(_ isAmount: Bool) -> [String] {

@@ -1,17 +1,20 @@
 /// Why a task does not run.
 public struct Explanation: Sendable, Equatable {
+    /// The task's id.
     public var id: String
+    /// The task's state.
     public var state: TaskState
-    /// None: it runs, has ended, or is about to be pulled.
+    /// Why it is not running. Empty if it runs, has ended, or is about to be pulled.
     public var reasons: [Reason]
 
+    /// One reason why a task does not run.
     public struct Reason: Sendable, Equatable {
         /// `position`, `schedule`, `backoff`, `dependencies`, `paused`, `concurrency_limit`, `rate_limit`,
         /// `no_worker_matches`, `workers_busy`, `insufficient_resources` or `reserved`.
         public var code: String
-        /// For people: with the numbers, and what would change it.
+        /// A text for people, with the numbers and what would change the situation.
         public var message: String
-        /// The numbers by their names, as Redis wrote them; `due_at` in milliseconds since 1970.
+        /// The numbers by name, as Redis returned them; `due_at` is in milliseconds since 1970.
         public var details: [String: String]
     }
 }

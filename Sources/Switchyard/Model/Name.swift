@@ -1,7 +1,8 @@
-/// A queue's name, or a task's, worker's or batch's id: 1 to 200 characters of `A-Z a-z 0-9 . _ : -`, so that it is
-/// safe inside a key, a URL and a log line.
+/// The rules for a queue's name and for the id of a task, worker, batch or schedule: 1 to 200 characters of
+/// `A-Z a-z 0-9 . _ : -`, so that it is safe inside a key, a URL and a log line.
 public enum Name {
-    /// - Throws: ``SchedulerError/invalidInput(field:message:)`` that names `field` and shows what was found.
+    /// Returns `name` if it is valid.
+    /// - Throws: ``SchedulerError/invalidInput(field:message:)``. The message names `field` and shows what was found.
     public static func validate(_ name: String, field: String) throws(SchedulerError) -> String {
         guard (1...200).contains(name.utf8.count), name.utf8.allSatisfy(isAllowed) else {
             let found = name.utf8.count > 200 ? "\(name.utf8.count) characters" : shown(name)
@@ -12,7 +13,8 @@ public enum Name {
         return name
     }
 
-    static func isAllowed(_ byte: UInt8) -> Bool {
+    /// Whether a name may contain this byte.
+    package static func isAllowed(_ byte: UInt8) -> Bool {
         switch byte {
         case UInt8(ascii: "A")...UInt8(ascii: "Z"), UInt8(ascii: "a")...UInt8(ascii: "z"),
             UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "."), UInt8(ascii: "_"), UInt8(ascii: ":"),
@@ -22,7 +24,7 @@ public enum Name {
         }
     }
 
-    /// A bad value as a message may show it: short and printable, whatever it was.
+    /// Returns an invalid value in the form in which a message may show it: quoted, printable, at most 40 characters.
     public static func shown(_ value: String) -> String {
         let printable = value.unicodeScalars.prefix(40).map { scalar in
             scalar.value >= 0x20 && scalar.value < 0x7F ? String(scalar) : "?"

@@ -1,7 +1,7 @@
-/// The number that spreads names over partitions: the slot that Redis Cluster gives a key of this name, so that any Redis
+/// The hash that spreads names over partitions: the hash slot that Redis Cluster gives to a key of this name. Any Redis
 /// client library can compute it (`key_slot` in redis-py, `CLUSTER KEYSLOT` of a server in cluster mode).
 ///
-/// CRC16 in the XMODEM form, modulo 16384. It never changes: tasks are where it put them.
+/// It is CRC16 in the XMODEM form, modulo 16384. It must never change, because tasks are stored by it.
 enum NameHash {
     static func slot(_ name: String) -> Int {
         var crc: UInt16 = 0

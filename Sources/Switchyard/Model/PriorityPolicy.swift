@@ -1,6 +1,9 @@
-/// The priority of a task whose submitter gave none: a pure function of what was submitted and how busy the queue is.
+/// Chooses the priority of a task that was submitted without one. It is a pure function of the request and of how full
+/// the queue is.
 ///
-/// The tables are the seed's. The first rule that matches decides, except that load moves the result afterwards.
+/// The first rule that matches decides: a critical label, a low label, a word in the repository's name, few arguments.
+/// Without a match the priority is normal. In a queue that is nearly full, a build with many arguments is then lowered
+/// by one level, unless it is critical.
 public struct PriorityPolicy: Sendable, Equatable {
     /// A label of this name makes the task critical.
     public var criticalLabels: Set<String> = ["hotfix", "urgent", "critical"]
@@ -8,22 +11,26 @@ public struct PriorityPolicy: Sendable, Equatable {
     public var lowLabels: Set<String> = ["documentation", "docs", "refactoring", "refactor"]
     /// A word of this name in the repository's name makes the task high.
     public var highRepositoryWords: Set<String> = ["core", "main", "production"]
-    /// A build with 1 to this many arguments goes up one level: fast feedback.
+    /// A build with 1 to this many arguments is high: it gives fast feedback.
     public var fewArguments = 2
-    /// A build with this many arguments or more is complex, and goes down one level under high load.
+    /// A build with this many arguments or more is complex. It is lowered by one level in a queue that is nearly full.
     public var manyArguments = 10
-    /// The queue's length over its limit from which load is high, 0 to 1.
+    /// The queue counts as nearly full from this ratio of its length to its limit on, 0 to 1.
     public var highLoad = 0.8
 
+    /// The default rules.
     public init() {}
 
+    /// A priority, and why it was chosen.
     public struct Decision: Sendable, Equatable {
+        /// The chosen priority.
         public var priority: TaskPriority
-        /// Why, for the person who asks.
+        /// Why it was chosen, for people.
         public var reason: String
     }
 
-    /// - Parameter load: the queue's length divided by its limit, 0 to 1.
+    /// Returns the priority of a request.
+    /// - Parameter load: the queue's length divided by its limit. It can exceed 1.
     public func decide(_ request: BuildRequest, load: Double) -> Decision {
         let decision = decideUnloaded(request)
         guard load >= highLoad, request.args.count >= manyArguments, decision.priority != .critical else {

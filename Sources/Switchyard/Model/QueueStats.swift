@@ -1,79 +1,104 @@
 import Foundation
 
-/// A queue in numbers.
+/// The counts of a queue.
 public struct QueueStats: Sendable, Equatable {
+    /// The queue's name.
     public var queue: String
-    /// In line, not counting the held ones.
+    /// Pending tasks that may start as soon as a worker pulls them.
     public var ready: Int
-    /// Waiting for a time: delays, backoffs and rate limits.
+    /// Pending tasks that wait for a time: a delay or a backoff.
     public var held: Int
-    /// Waiting for other tasks to complete.
+    /// Pending tasks that wait for their dependencies, or to enter the queue with their batch.
     public var waiting: Int
-    /// Waiting for the end of a task with the same concurrency key.
+    /// Pending tasks that a concurrency limit or a rate limit blocks.
     public var blocked: Int
-    /// Of those in line, the ones that no registered worker could run.
+    /// Ready tasks that no registered worker could run.
     public var unroutable: Int
+    /// Assigned tasks: pulled, not started.
     public var assigned: Int
+    /// Running tasks.
     public var running: Int
-    /// Tasks by their latest end, those since deleted included.
+    /// Tasks whose latest end was a success. This count and the next three include tasks that were deleted since.
     public var completed: Int
+    /// Tasks whose latest end was a failure.
     public var failed: Int
+    /// Tasks whose latest end was a time limit.
     public var timeout: Int
+    /// Tasks whose latest end was a cancellation.
     public var cancelled: Int
+    /// Ready and blocked tasks by priority.
     public var readyByPriority: [TaskPriority: Int]
+    /// Registered workers.
     public var totalWorkers: Int
-    /// Workers that wait for work with at least one free slot.
+    /// Workers that sleep with at least one free slot.
     public var idleWorkers: Int
+    /// Slots of the registered workers.
     public var slots: Int
+    /// Submissions that were refused with `QueueFull`.
     public var queueFullErrors: Int
+    /// Retries that were made.
     public var retries: Int
-    /// Attempts whose worker vanished.
+    /// Attempts that ended as lost.
     public var lost: Int
-    /// Entries that the reconciler had to put right; anything but 0 is an alarm.
+    /// Repairs by the reconciler. Any value but 0 is an alarm.
     public var repaired: Int
-    /// The age of the task that has waited longest in line.
+    /// How long the oldest ready or blocked task has waited since its submission.
     public var oldestPending: Duration
+    /// Whether the queue is paused.
     public var isPaused: Bool
-    /// Made once for each life of the queue's data; nil before the first write.
+    /// The queue's instance id, made when its data is created; nil before the first write.
     public var instance: String?
 
+    /// All pending tasks.
     public var pending: Int { ready + held + waiting + blocked }
+    /// Workers that are not idle.
     public var busyWorkers: Int { totalWorkers - idleWorkers }
 }
 
 /// A registered worker.
 public struct WorkerInfo: Sendable, Equatable {
+    /// The worker's id.
     public var id: String
+    /// How many attempts it may have at once.
     public var slots: Int
-    /// Attempts that it holds.
+    /// Its leased attempts.
     public var busy: Int
+    /// Whether it takes no more work.
     public var isDraining: Bool
+    /// The labels that it registered.
     public var labels: [String]
+    /// Its capacity.
     public var resources: Resources
     /// The name of its class: labels and capacity in canonical order; empty for a worker without any.
     public var workerClass: String
+    /// When it registered.
     public var registeredAt: Date?
-    /// When it is taken for lost, unless a heartbeat comes.
+    /// When its registration ends unless it sends a heartbeat. It is then lost.
     public var expiresAt: Date?
-    /// The rest of what it said of itself (host, pid, version), and last_assigned in µs.
+    /// What else it registered (host, pid, version), and `last_assigned`: when it last got work, in µs since 1970.
     public var details: [String: String]
 }
 
-/// A batch in numbers.
+/// The counts of a batch.
 public struct BatchStatus: Sendable, Equatable {
+    /// The batch's id.
     public var id: String
+    /// How many tasks it has.
     public var total: Int
+    /// Its tasks by state.
     public var counts: [TaskState: Int]
+    /// When it was submitted.
     public var submittedAt: Date?
     /// When the last of its tasks ended.
     public var finishedAt: Date?
 
-    /// The id of its follow-up task, once that has been started.
+    /// The id of its follow-up task, once that has been submitted.
     public var followUp: String?
 
+    /// How many of its tasks are in `state`.
     public func count(_ state: TaskState) -> Int { counts[state] ?? 0 }
 
-    /// The share of its tasks that have ended, 0 to 1.
+    /// The fraction of its tasks that have ended, 0 to 1.
     public var progress: Double {
         let ended = TaskState.allCases.filter(\.isTerminal).reduce(0) { $0 + count($1) }
         return total > 0 ? Double(ended) / Double(total) : 1

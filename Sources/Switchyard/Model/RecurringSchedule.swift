@@ -1,33 +1,35 @@
 import Foundation
 
-/// A task that is made again and again, at the times of a cron expression. It lives in Redis; replicas fire it, each time
-/// once, however many they are.
+/// A task that is submitted again and again, at the times of a cron expression. It is stored in Redis. Each time fires
+/// once, whatever the number of replicas.
 public struct RecurringSchedule: Sendable, Equatable {
-    /// What to do about times that passed while nothing ran: while no replica lived, or Redis was away, or the queue was
-    /// full. A time counts as missed once it is ``tolerance`` ago; until then it still fires.
+    /// What to do about times that were missed because no replica ran, Redis was away, or the queue was full or
+    /// draining. A time is missed once it is more than ``tolerance`` ago; until then it still fires.
     public enum Missed: String, Sendable, CaseIterable {
-        /// Nothing.
+        /// Drop the missed times.
         case skip
-        /// Fire once for all of them.
+        /// Fire once for all missed times.
         case once
     }
 
-    /// 1 to 170 characters of `A-Z a-z 0-9 . _ : -`. Its tasks are named `<id>.<the time they were due, ms since 1970>`.
+    /// 1 to 170 characters of `A-Z a-z 0-9 . _ : -`. Its tasks have ids `<id>.<due time, ms since 1970>`.
     public var id: String
-    /// See ``CronExpression``. A text, because one that another version wrote may be no expression to us.
+    /// See ``CronExpression``. It is a text because this version may be unable to parse what another version wrote.
     public var cron: String
-    /// By its IANA name.
+    /// The IANA name of the time zone.
     public var zone: String
+    /// What to do about missed times.
     public var missed: Missed
-    /// The task to make; its id counts for nothing.
+    /// The task to submit. Its id is ignored.
     public var task: QueuedTask
-    /// When it fires next; nil before it is put, and where it never does.
+    /// When it fires next; nil before the schedule is put.
     public var next: Date?
     /// The due time of the latest firing.
     public var last: Date?
-    /// Why it does not fire, although it is there: only in one that was read back, after another program wrote it.
+    /// Why the schedule cannot fire. Set only in a schedule that was read and that another program or version wrote.
     public internal(set) var problem: String?
 
+    /// A schedule to put.
     public init(id: String, cron: String, zone: String = "UTC", missed: Missed = .skip, task: QueuedTask) {
         self.id = id
         self.cron = cron
@@ -36,12 +38,15 @@ public struct RecurringSchedule: Sendable, Equatable {
         self.task = task
     }
 
-    /// Replicas look twice a second, so a time is late by more only when all of them restart, or Redis fails over. A minute
-    /// covers that, and is less than what lies between two times of most schedules.
+    /// How late a time may still fire, in seconds.
+    ///
+    /// Replicas look at least twice a second, so a time is late by much more only while all of them restart or Redis
+    /// fails over. A minute covers that, and is shorter than the interval of most schedules.
     public static let tolerance: TimeInterval = 60
 
-    /// The first time after `date`.
-    /// - Throws: ``SchedulerError/invalidInput(field:message:)`` for a bad cron expression or zone, or times that never come.
+    /// Returns the first time after `date`.
+    /// - Throws: ``SchedulerError/invalidInput(field:message:)`` for a bad cron expression or zone, or times that never
+    ///   come.
     public func next(after date: Date) throws(SchedulerError) -> Date {
         let expression = try CronExpression(cron)
         guard let next = expression.next(after: date, in: try TimeZone.named(zone)) else {
@@ -51,14 +56,15 @@ public struct RecurringSchedule: Sendable, Equatable {
         return next
     }
 
+    /// What to do about a due time.
     struct Firing: Equatable {
-        /// False: the time was missed, and is skipped.
+        /// False if the time was missed and is skipped.
         var makesTask: Bool
-        /// The time that is due after it; may be past already.
+        /// The next due time. It may be in the past.
         var next: Date
     }
 
-    /// What to do at `now` about the time `due`, which has come.
+    /// Returns what to do at `now` about the due time `due`, which is not after `now`.
     func firing(due: Date, now: Date) throws(SchedulerError) -> Firing {
         let isMissed = now.timeIntervalSince(due) > Self.tolerance
         guard isMissed else { return Firing(makesTask: true, next: try next(after: due)) }
@@ -66,7 +72,7 @@ public struct RecurringSchedule: Sendable, Equatable {
         case .once:
             return Firing(makesTask: true, next: try next(after: now))
         case .skip:
-            // Those that are not missed yet still fire, each at its turn.
+            // Times within the tolerance still fire, one after the other.
             let oldest = (now.timeIntervalSince1970 - Self.tolerance).rounded(.up)
             return Firing(makesTask: false, next: try next(after: Date(timeIntervalSince1970: oldest - 1)))
         }

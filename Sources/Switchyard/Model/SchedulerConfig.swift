@@ -1,36 +1,41 @@
-/// The settings of a scheduler, with the seed's defaults. All but `schedulerInterval` are kept in Redis, in the queue's
+/// The settings of a scheduler, with their defaults. All but `schedulerInterval` are stored in Redis, in the queue's
 /// `config`, where every replica and worker sees a change at once.
 public struct SchedulerConfig: Sendable, Equatable {
-    /// How many tasks may wait in one queue, held ones included; one more is refused with `QueueFull`.
+    /// The maximum number of pending tasks of one queue, held tasks included. One more is refused with `QueueFull`.
     public var maxQueueLength = 500
-    /// The time limit of one attempt where its submitter gave none.
+    /// The time limit of an attempt whose task was submitted without one.
     public var defaultTaskTimeout: Duration = .seconds(7200)
+    /// The number of retries of a task that was submitted without one.
     public var defaultMaxRetries = 2
-    /// A replica makes time pass at least this often.
+    /// The maximum time between two ticks of a replica.
     public var schedulerInterval: Duration = .milliseconds(500)
-    /// Ended tasks are deleted up to this long after their retention is over.
+    /// Ended tasks are deleted at most this long after their retention is over.
     public var cleanupInterval: Duration = .seconds(300)
+    /// How long an ended task is kept.
     public var completedTaskRetention: Duration = .seconds(7200)
-    /// How many ended tasks are kept at most, whatever their retention; 0: no limit.
+    /// The maximum number of ended tasks that are kept, whatever their retention; 0: no limit.
     public var maxFinished = 0
-    /// How long an attempt lives without a heartbeat.
+    /// How long a lease and a worker's registration last after a heartbeat.
     public var lease: Duration = .seconds(15)
+    /// How often workers send heartbeats.
     public var heartbeat: Duration = .seconds(5)
-    /// How long a pulled task may stay unstarted.
+    /// How long an assigned task may stay unstarted.
     public var assignTimeout: Duration = .seconds(15)
-    /// How often a task may be pulled and not started before it fails.
+    /// How many deliveries may fail before the task fails: assignments that expire unstarted, and lost workers.
     public var maxDeliveries = 5
-    /// Before the first retry; doubles with each, up to `retryDelayMax`.
+    /// The backoff before the first retry. It doubles with each retry, up to `retryDelayMax`.
     public var retryDelay: Duration = .seconds(1)
+    /// The longest backoff.
     public var retryDelayMax: Duration = .seconds(300)
-    /// Each delay is drawn from ± this many percent around it.
+    /// Each backoff varies at random by up to this many percent, in both directions.
     public var retryJitterPercent = 20
     /// How many pieces of output a task's log keeps.
     public var logMaxEntries = 1000
 
+    /// The defaults.
     public init() {}
 
-    /// The settings kept in Redis, by their names there. Durations in milliseconds.
+    /// The settings that are stored in Redis, by their names there. Durations are in milliseconds.
     var settings: [(name: String, value: Int)] {
         [
             ("max_queue_length", maxQueueLength),
@@ -50,7 +55,7 @@ public struct SchedulerConfig: Sendable, Equatable {
         ]
     }
 
-    /// The settings that differ from the defaults: what a replica writes when it starts.
+    /// The settings that differ from the defaults. A replica writes these when it starts.
     var changedSettings: [(name: String, value: Int)] {
         zip(settings, SchedulerConfig().settings).filter { $0.0.value != $0.1.value }.map(\.0)
     }

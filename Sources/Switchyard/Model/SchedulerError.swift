@@ -1,23 +1,29 @@
 import Foundation
 import RedisClient
 
-/// Everything that the scheduler answers a caller with instead of what was asked for. The message names the task, the
-/// worker or the field, what was expected and what was found.
+/// Every error that the scheduler throws. The message names the task, the worker or the field, what was expected and
+/// what was found.
 public enum SchedulerError: Error, Sendable, Equatable {
+    /// The queue has as many pending tasks as its limit allows.
     case queueFull(message: String)
+    /// The queue is draining, and takes no new tasks.
     case queueDraining(message: String)
+    /// There is no task, or no batch, with this id.
     case taskNotFound(message: String)
+    /// Another task, or another batch, has this id.
     case taskExists(message: String)
+    /// No registered worker could run the task, and the caller asked for a refusal in that case.
     case noWorkers(message: String)
+    /// The worker is not registered, or another process has registered with its id.
     case workerNotFound(message: String)
-    /// `leaseLost`: the event carried an attempt that no longer holds the lease.
+    /// The task's state does not allow the call. `leaseLost`: the attempt that the call names has no lease any more.
     case invalidStateTransition(message: String, leaseLost: Bool)
-    /// `field`: which part of the input, where one is to blame.
+    /// The input is invalid. `field`: the part that is at fault, if it is a single one.
     case invalidInput(field: String?, message: String)
-    /// `redisAway`: Redis could not be reached or is not ready; trying again may help.
+    /// Another failure. `redisAway`: Redis could not be reached or is not ready, so a retry may succeed.
     case `internal`(message: String, redisAway: Bool)
 
-    /// The seed's name, which clients test for.
+    /// The error's name in the HTTP interface, which clients test for.
     public var code: String {
         switch self {
         case .queueFull: "QueueFull"
@@ -32,6 +38,7 @@ public enum SchedulerError: Error, Sendable, Equatable {
         }
     }
 
+    /// What happened, for people.
     public var message: String {
         switch self {
         case .queueFull(let message), .queueDraining(let message), .taskNotFound(let message), .taskExists(let message),
@@ -41,17 +48,17 @@ public enum SchedulerError: Error, Sendable, Equatable {
         }
     }
 
-    /// Another process has registered with the worker's id: this one must stop, and not register again.
+    /// True if another process has registered with the worker's id. This process must stop, and not register again.
     public var isReplacement: Bool {
         if case .workerNotFound(let message) = self { message.contains(" is another process now") } else { false }
     }
 
-    /// Which part of the input is to blame.
+    /// The part of the input that is at fault; nil for other errors, and if it is not a single part.
     public var field: String? {
         if case .invalidInput(let field, _) = self { field } else { nil }
     }
 
-    /// The one place where Redis's replies become the scheduler's errors.
+    /// Maps an error of the Redis client. This is the only place that reads the codes of Redis's error replies.
     public init(_ error: RedisError) {
         guard error.kind == .server else {
             self = .internal(message: error.description, redisAway: error.kind != .invalidConfiguration)
@@ -70,7 +77,7 @@ public enum SchedulerError: Error, Sendable, Equatable {
         case "BADREQUEST": self = .invalidInput(field: Self.field(in: text), message: text)
         case "OOM":
             self = .internal(
-                message: "Redis has no memory left for new tasks (maxmemory); those it has are still served",
+                message: "Redis has no memory left for new tasks (maxmemory); existing tasks are still served",
                 redisAway: true)
         default:
             let transient: Set = [
@@ -80,7 +87,7 @@ public enum SchedulerError: Error, Sendable, Equatable {
         }
     }
 
-    /// `task t1: timeout_ms: expected…` → `timeout_ms`.
+    /// Returns the field that a message names: `timeout_ms` for `task t1: timeout_ms: expected…`.
     private static func field(in text: String) -> String? {
         let parts = text.components(separatedBy: ": ").filter { !$0.hasPrefix("task ") }
         guard parts.count > 1, let name = parts.first?.prefix(while: { $0 != " " }) else { return nil }
@@ -89,5 +96,6 @@ public enum SchedulerError: Error, Sendable, Equatable {
 }
 
 extension SchedulerError: CustomStringConvertible {
+    /// The code and the message.
     public var description: String { "\(code): \(message)" }
 }

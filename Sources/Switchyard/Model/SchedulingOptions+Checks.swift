@@ -1,15 +1,19 @@
-// What the functions in Redis accept, checked before a call so that a refusal names the field.
+// Checks of scheduling options before a call, so that an error names the field. The functions in Redis check again.
 
 extension SchedulingOptions {
+    /// The range of ``fairnessWeight``.
     public static let weights = 0.001...1000.0
+    /// The range of ``ratePerSecond``.
     public static let rates = 0.0001...100_000.0
+    /// The range of ``rateBurst`` and ``concurrencyLimit``.
     public static let counts = 1...1_000_000
-    /// Of ``uniqueFor``, in milliseconds: up to a year.
+    /// The range of ``uniqueFor`` in milliseconds: up to a year.
     public static let uniqueMilliseconds = 1...31_536_000_000
+    /// The maximum number of ids in ``dependsOn``.
     public static let maxDependencies = 1000
 
-    /// The same with each requirement in the form that Redis knows.
-    /// - Parameter path: put before each field's name: `tasks[3].`.
+    /// Checks the options, and returns them with each requirement in its canonical form.
+    /// - Parameter path: a prefix of the field names in errors, such as `tasks[3].`.
     /// - Throws: ``SchedulerError/invalidInput(field:message:)``.
     public func checked(path: String = "") throws(SchedulerError) -> SchedulingOptions {
         var options = self
@@ -40,10 +44,14 @@ extension SchedulingOptions {
 }
 
 extension Resources {
+    /// The range of ``cpu`` and of custom amounts.
     public static let amounts = 0.0...1_000_000.0
+    /// The range of ``memoryMB``.
     public static let megabytes = 0...1_000_000_000
 
-    /// - Parameter path: put before each name: `resources.`.
+    /// Checks the names and the amounts.
+    /// - Parameter path: a prefix of the field names in errors, such as `resources.`.
+    /// - Throws: ``SchedulerError/invalidInput(field:message:)``.
     public func check(path: String = "") throws(SchedulerError) {
         try Check.number(cpu, in: Self.amounts, field: "\(path)cpu", needs: "")
         try Check.number(memoryMB, in: Self.megabytes, field: "\(path)memory_mb", needs: "")
@@ -92,7 +100,8 @@ enum Check {
         .invalidInput(field: field, message: "\(field): expected \(expected), found \(found)")
     }
 
-    /// - Parameter key: what the number is about; nil makes a number that is given an error.
+    /// Checks that a number, if there is one, is in its range, and that the key that it belongs to is set.
+    /// - Parameter key: that key; nil if it is not set. An empty text for a number that needs no key.
     static func number<Number: Comparable>(
         _ value: Number?, in range: ClosedRange<Number>, field: @autoclosure () -> String, needs key: String?
     ) throws(SchedulerError) {
@@ -101,11 +110,12 @@ enum Check {
             throw failed(field(), "a number from \(range.lowerBound) to \(range.upperBound)", found: "\(value)")
         }
         guard key != nil else {
-            throw failed(field(), "a key beside it that says what it is about", found: "none")
+            throw failed(field(), "the key that it belongs to", found: "none")
         }
     }
 
-    /// A key that a caller chooses, such as a repository's name: 1 to 200 bytes of UTF-8 without control characters.
+    /// Checks a key that a caller chooses, such as a repository's name: 1 to 200 bytes of UTF-8 without control
+    /// characters.
     static func key(_ text: String, field: String) throws(SchedulerError) {
         guard (1...200).contains(text.utf8.count) else {
             throw failed(field, "1 to 200 bytes", found: "\(text.utf8.count)")
@@ -115,7 +125,7 @@ enum Check {
         }
     }
 
-    /// What the functions take of one list.
+    /// Checks the length of a list as text: the functions in Redis refuse a longer one.
     static func total(_ text: String, field: @autoclosure () -> String) throws(SchedulerError) {
         guard text.utf8.count <= 900 else {
             throw failed(field(), "at most 900 bytes in all", found: "\(text.utf8.count)")

@@ -1,63 +1,66 @@
-/// When, where and in which order a task may run, beyond its priority and its time. All of it is optional, and a task that
-/// says nothing pays for nothing.
+/// When, where and in which order a task may run, besides its priority and its start time. Every option is optional. A
+/// task without options does not pay for them.
 public struct SchedulingOptions: Sendable, Equatable {
     // MARK: Where
 
-    /// Labels that its worker must have: `key`, `key=value`, `key!=value`, `key=one|other` or `key in (one,other)`. The
-    /// last two mean the same, and are read back as the former.
+    /// Labels that the worker must have: `key`, `key=value`, `key!=value`, `key=one|other` or `key in (one,other)`. The
+    /// last two forms mean the same; a task that is read has the first of them.
     public var requires: [String] = []
-    /// Reserved on its worker from the assignment to the end of each attempt.
+    /// Amounts that are reserved on the worker from the assignment to the end of each attempt.
     public var resources = Resources()
-    /// Prefers the worker that ran a task of this key last (say, the repository: its caches are warm).
+    /// Prefers the worker that last ran a task with this key. If the key is a repository's name, its caches are warm.
     public var affinityKey: String?
-    /// A worker that takes several tasks at once may take those of one group together.
+    /// Relates tasks: a worker that pulls several tasks at once may prefer tasks with one group key.
     public var groupKey: String?
 
     // MARK: In which order
 
-    /// The tenant: within a priority, tenants share the workers by weight.
+    /// The tenant. Within a priority, tenants share the workers by weight.
     public var fairnessKey: String?
-    /// 0.001 to 1000; nil: 1.
+    /// The tenant's weight, 0.001 to 1000; nil: 1.
     public var fairnessWeight: Double?
 
     // MARK: When
 
-    /// At most ``concurrencyLimit`` tasks of this key run at once.
+    /// At most ``concurrencyLimit`` tasks with this key are assigned or running at once.
     public var concurrencyKey: String?
     /// 1 to 1,000,000; nil: 1.
     public var concurrencyLimit: Int?
-    /// Tasks of this key start at most ``ratePerSecond`` times a second, after a burst of ``rateBurst``.
+    /// At most ``ratePerSecond`` tasks with this key start in a second, after a burst of ``rateBurst``.
     public var rateKey: String?
     /// 0.0001 to 100,000; nil: 1.
     public var ratePerSecond: Double?
     /// 1 to 1,000,000; nil: 1.
     public var rateBurst: Int?
-    /// Ids of tasks that must complete first: of this submission, or of the queue.
+    /// Ids of tasks that must complete first. They are in the same submission, or already in the queue.
     public var dependsOn: [String] = []
-    /// Runs also when one of those ends without success; otherwise it is then cancelled.
+    /// True: the task also runs if a dependency ends without success. False: it is then cancelled.
     public var runAnyway = false
-    /// While a task of this key has not ended, an equal submission is answered with it.
+    /// While a task with this key has not ended, another submission with the key adds nothing, and returns that task.
     public var uniqueKey: String?
-    /// And for this long after it has completed: its result is reused.
+    /// How long the key stays taken after its task has completed, so that the result is reused; nil: not at all.
     public var uniqueFor: Duration?
 
+    /// No options.
     public init() {}
 }
 
-/// Amounts of what a worker has and a task needs.
+/// Amounts that a worker offers, or that a task needs.
 public struct Resources: Sendable, Equatable {
-    /// Cores, also fractions.
+    /// Cores. Fractions are allowed.
     public var cpu: Double?
-    /// MiB.
+    /// Memory in MiB.
     public var memoryMB: Int?
-    /// Anything else that can be counted, by name: `gpu`, `license_x`.
+    /// Other countable resources by name, such as `gpu` or `license_x`.
     public var custom: [String: Double] = [:]
 
+    /// Amounts; nil and an empty dictionary mean none.
     public init(cpu: Double? = nil, memoryMB: Int? = nil, custom: [String: Double] = [:]) {
         self.cpu = cpu
         self.memoryMB = memoryMB
         self.custom = custom
     }
 
+    /// Whether no amount is given.
     public var isEmpty: Bool { cpu == nil && memoryMB == nil && custom.isEmpty }
 }

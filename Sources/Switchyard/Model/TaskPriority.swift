@@ -1,4 +1,5 @@
-/// How urgent a task is. Strict: a worker takes the most urgent first, and within a level the one submitted first.
+/// How urgent a task is. By default a worker gets a task of the most urgent level and, within the level, the task that
+/// was submitted first. Aging makes the levels less strict, and fairness shares a level among tenants.
 public enum TaskPriority: String, Sendable, CaseIterable, Codable, Comparable {
     /// Hotfixes, urgent production issues.
     case critical
@@ -9,7 +10,7 @@ public enum TaskPriority: String, Sendable, CaseIterable, Codable, Comparable {
     /// Documentation, refactoring, non-critical work.
     case low
 
-    /// 0 is the most urgent.
+    /// The level as a number: 0 (`critical`) is the most urgent, 3 (`low`) the least.
     public var level: Int {
         switch self {
         case .critical: 0
@@ -19,6 +20,7 @@ public enum TaskPriority: String, Sendable, CaseIterable, Codable, Comparable {
         }
     }
 
+    /// Orders priorities by level: the more urgent one is less.
     public static func < (left: TaskPriority, right: TaskPriority) -> Bool { left.level < right.level }
 
     /// One level less urgent; `low` stays `low`.

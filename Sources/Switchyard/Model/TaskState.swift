@@ -1,25 +1,27 @@
-/// Where a task is in its life. The functions in Redis alone change it (`Functions/core/states.lua` is the same table).
+/// The state of a task. Only the functions in Redis change it; `Functions/core/states.lua` has the same transitions.
 ///
 /// `pending → assigned → running → completed | failed | timeout | cancelled`; the last four are terminal.
 public enum TaskState: String, Sendable, CaseIterable, Codable {
-    /// Waiting. Can transition to: `assigned` or `running` if a worker pulls it; `cancelled` on request.
+    /// Waits for a worker, or for what ``HoldReason`` says. Can transition to: `assigned` or `running` if a worker
+    /// pulls it; `cancelled` on request, or if a dependency ends without success.
     case pending
-    /// Pulled by a worker, not started. Can transition to: `running` if the worker starts it; `pending` if it does not
-    /// in time, gives it back or is lost; `failed` if that happened too often; `cancelled` on request.
+    /// Pulled by a worker, not started. Can transition to: `running` if the worker starts it; `pending` if the worker
+    /// does not start it in time, gives it back or is lost; `failed` after too many deliveries; `cancelled` on request.
     case assigned
-    /// Started, its lease renewed by heartbeats. Can transition to: `completed`, `failed` or `timeout` as its attempt
-    /// ends; `pending` if the attempt ended without success and retries are left; `cancelled` on request.
+    /// Started. Heartbeats renew its lease. Can transition to: `completed`, `failed` or `timeout` as its attempt ends;
+    /// `pending` if the attempt ended without success and a retry is left; `cancelled` on request.
     case running
-    /// Ended well. Can transition to: nothing.
+    /// Ended with success. Can transition to: nothing.
     case completed
-    /// Ended without success, retries used up. Can transition to: `pending` if a person asks for a retry.
+    /// Ended without success, and no retry is left. Can transition to: `pending` if somebody requests a retry.
     case failed
-    /// The last attempt exceeded its time limit. Can transition to: `pending` if a person asks for a retry.
+    /// The last attempt exceeded its time limit. Can transition to: `pending` if somebody requests a retry.
     case timeout
-    /// Ended on request. Can transition to: `pending` if a person asks for a retry.
+    /// Ended on request, or because a dependency ended without success. Can transition to: `pending` if somebody
+    /// requests a retry.
     case cancelled
 
-    /// Nothing happens to the task any more, unless a person asks for it.
+    /// Whether the task has ended. Only a requested retry changes its state again.
     public var isTerminal: Bool {
         switch self {
         case .completed, .failed, .timeout, .cancelled: true
@@ -30,16 +32,16 @@ public enum TaskState: String, Sendable, CaseIterable, Codable {
 
 /// What a pending task waits for, if not for a worker.
 public enum HoldReason: String, Sendable, Codable {
-    /// Its `run_at`.
+    /// Its start time: `run_at`, or the end of its delay.
     case schedule
-    /// The backoff before its next attempt.
+    /// The end of the backoff before its next attempt.
     case retry
-    /// Tasks that must complete first.
+    /// The end of the tasks that it depends on.
     case dependencies
-    /// As many tasks of its concurrency key run as may.
+    /// The end of another task with its concurrency key: as many as its limit allows are assigned or running.
     case concurrencyLimit = "concurrency_limit"
-    /// Its turn by its rate key.
+    /// The time at which its rate limit allows the next start.
     case rateLimit = "rate_limit"
-    /// Its queue is paused.
+    /// The end of the queue's pause.
     case paused
 }

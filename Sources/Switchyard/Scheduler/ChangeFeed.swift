@@ -3,9 +3,10 @@ import NIOCore
 import RedisClient
 import Synchronization
 
-/// Wakes those who wait for tasks of one queue, or of one of its partitions. It is subscribed to its `results` and `events` while anybody
-/// waits, and not otherwise. A message is only a reason to look: the truth is in the task's hash, and who waits also
-/// looks once a second, because messages can be lost.
+/// Wakes the callers that wait for tasks of one partition of a queue.
+///
+/// It subscribes to the partition's `results` and `events` only while somebody waits. A message is only a hint to read
+/// the task's hash again. A waiter also reads it once a second, because messages can be lost.
 final class ChangeFeed: Sendable {
     private struct State {
         var waiters: [UInt64: (task: String, continuation: AsyncStream<Void>.Continuation)] = [:]
@@ -24,7 +25,8 @@ final class ChangeFeed: Sendable {
         self.logger = logger
     }
 
-    /// A stream that has a value whenever `task` may have changed, and at least once a second. It ends after `time`.
+    /// Returns a stream with a value whenever `task` may have changed, and at least once a second. It ends after
+    /// `time`.
     func changes(of task: String, within time: Duration) -> AsyncStream<Void> {
         let (stream, continuation) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
         let id = state.withLock { state in
@@ -79,7 +81,7 @@ final class ChangeFeed: Sendable {
                 }
             }
         } catch {
-            // Who waits looks once a second all the same.
+            // Waiters are still woken once a second.
             logger.debug("cannot subscribe to changes", metadata: ["queue": "\(keys.place)", "error": "\(error)"])
         }
     }
@@ -91,8 +93,9 @@ final class ChangeFeed: Sendable {
 }
 
 extension SchedulerHandle {
-    /// Waits until `isDone` holds for the task, looking whenever it may have changed and at least once a second.
-    /// - Returns: the task as last seen, also when the time is over.
+    /// Waits until `isDone` is true for the task, at most for `timeout`. Reads the task whenever it may have changed,
+    /// and at least once a second.
+    /// - Returns: the task as it was last read, also if the time is over.
     /// - Throws: `taskNotFound`.
     public func waitForTask(
         _ id: String, timeout: Duration, until isDone: @Sendable (QueuedTask) -> Bool

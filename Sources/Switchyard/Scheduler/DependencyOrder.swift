@@ -1,7 +1,7 @@
-/// The tasks of a submission in an order in which each comes after those that it depends on; otherwise as they were given.
+/// Sorts the tasks of a submission so that each task comes after its dependencies. Otherwise the order is kept.
 enum DependencyOrder {
-    /// - Returns: positions in `tasks`.
-    /// - Throws: `invalidInput` for a cycle, with its tasks by name, or an id that is given twice.
+    /// Returns the indices of `tasks` in such an order.
+    /// - Throws: `invalidInput` for a cycle, whose tasks the message names, or for an id that occurs twice.
     static func order(of tasks: [QueuedTask]) throws(SchedulerError) -> [Int] {
         var indexes: [String: Int] = [:]
         for (index, task) in tasks.enumerated() where indexes.updateValue(index, forKey: task.id) != nil {
@@ -12,7 +12,7 @@ enum DependencyOrder {
         var isDone = Array(repeating: false, count: tasks.count)
         var isOnPath = isDone
         for root in tasks.indices where !isDone[root] {
-            // Depth first, with a stack of its own: chains are long.
+            // Depth-first search with an explicit stack, because chains can be long.
             var path = [(task: root, next: 0)]
             isOnPath[root] = true
             while let top = path.last {

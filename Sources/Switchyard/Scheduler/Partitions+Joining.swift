@@ -1,15 +1,18 @@
 import RedisClient
 
-// Before a process serves a queue it sees that both mean the same partitions: with other ones it would miss tasks, or spread
-// ids differently. The number is remembered with each partition; where it differs, or where an instance has a partition that
-// should not be there, the process is refused, unless there are no tasks yet to be missed.
+// Before a process serves a queue, it checks that it has the partitions of the queue. With others it would miss tasks,
+// or look for ids in the wrong partition. The number of partitions is stored in the `config` of each partition. The
+// process is refused if the number differs, or if a Redis server has a partition that it should not have, unless there
+// are no tasks that could be missed.
 
 extension Partitions {
-    /// Agrees with the queue about one of its partitions; asks only the instance that has it.
-    /// - Parameter mayChange: whether the number of a queue that has no tasks may be changed: workers follow replicas.
-    /// - Throws: `invalidInput` with the field `partitions` when they disagree.
+    /// Checks one partition, and stores the number of partitions in it if it is new. Calls only the Redis server that
+    /// has the partition.
+    /// - Parameter mayChange: whether the number of a queue without tasks may be changed. Replicas may; workers follow
+    ///   them.
+    /// - Throws: `invalidInput` with the field `partitions` if the partitions differ.
     public func join(_ functions: QueueFunctions, mayChange: Bool = true) async throws {
-        // Once for each instance.
+        // Once for each server.
         if functions.keys.partition < instances.count { try await checkOthers(beside: functions) }
         let settings = try await functions.configure([])
         let stored = settings["partitions"] ?? 1
@@ -31,7 +34,7 @@ extension Partitions {
         }
     }
 
-    /// The error that says so when the number that is stored is another.
+    /// Returns an error if the stored number of partitions is another, or nil.
     public func mismatch(_ stored: Int, _ functions: QueueFunctions) -> SchedulerError? {
         guard stored != count else { return nil }
         return .invalidInput(
@@ -41,7 +44,8 @@ extension Partitions {
                 + "(one for each --redis, or --partitions)")
     }
 
-    /// Refuses an instance that has tasks of a partition which belongs to another instance, or to none.
+    /// Checks that the Redis server has no tasks of a partition that belongs to another server, or to none.
+    /// - Throws: `invalidInput` with the field `partitions` if it has.
     private func checkOthers(beside functions: QueueFunctions) async throws {
         let instance = functions.keys.partition
         let queue = functions.keys.queue
@@ -60,20 +64,20 @@ extension Partitions {
             throw SchedulerError.invalidInput(
                 field: "partitions",
                 message:
-                    "partitions: Redis instance \(instance + 1) of \(instances.count) has tasks of partition \(index) of "
-                    + "queue \(queue), which was made with \(stored), and this program was started for \(count): expected "
-                    + "the same instances in the same order, and the same number of partitions")
+                    "partitions: Redis server \(instance + 1) of \(instances.count) has tasks of partition \(index) of "
+                    + "queue \(queue), which has \(stored) partitions, and this program was started for \(count): "
+                    + "expected the same servers in the same order, and the same number of partitions")
         }
     }
 }
 
 extension QueueFunctions {
-    /// Another partition of the same queue on the same instance.
+    /// The functions of another partition of the same queue on the same Redis server.
     fileprivate init(queue: String, partition: Int, like other: QueueFunctions) {
         self.init(queue: queue, partition: partition, client: other.client, logger: other.library.logger)
     }
 
-    /// Ended ones that are still kept count too.
+    /// Whether the partition has tasks, including ended tasks that are still kept.
     fileprivate func hasTasks() async throws -> Bool {
         let fields = try ReplyFields(await call("stats", []))
         return ["pending", "held", "waiting", "blocked", "running", "assigned", "finished"].contains {

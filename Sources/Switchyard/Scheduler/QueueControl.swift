@@ -1,12 +1,14 @@
 import RedisClient
 
-// A queue as a whole: its settings, whether it takes and gives out tasks, and its end.
+// Calls on a whole queue: settings, pause, drain, purge and demand.
 
 extension SchedulerHandle {
-    /// Changes settings by their names in the queue's `config`; durations in milliseconds. Of several partitions each takes
-    /// them, and its share of `max_queue_length`. One that is away when they change is told by the error, and takes them when
-    /// this is repeated.
-    /// - Returns: every setting, with the value that now holds.
+    /// Changes settings by their names in the queue's `config`. Durations are in milliseconds. Each partition gets
+    /// every setting, and its share of `max_queue_length`.
+    ///
+    /// If a partition is away, the call throws although the others may have changed. Repeat it when the partition is
+    /// back.
+    /// - Returns: the current value of every setting.
     /// - Throws: `invalidInput`.
     @discardableResult
     public func configure(_ settings: [(name: String, value: Int)]) async throws -> [String: Int] {
@@ -21,7 +23,7 @@ extension SchedulerHandle {
 
     static let lengthLimit = "max_queue_length"
 
-    /// What must not be found out after another partition has taken the settings.
+    /// Checks what one partition could refuse after another has already changed.
     private func check(_ settings: [(name: String, value: Int)]) async throws {
         guard partitions.count > 1 else { return }
         for (name, value) in settings {
@@ -40,33 +42,33 @@ extension SchedulerHandle {
         }
     }
 
-    /// Gives out no more tasks; those that run go on.
+    /// Pauses the queue: no task is assigned. Running tasks continue.
     public func pause() async throws { try await configure([("paused", 1)]) }
-    /// Takes no more tasks; those that it has are given out. New ones are refused with `queueDraining`.
+    /// Drains the queue: new tasks are refused with `queueDraining`. Existing tasks are still assigned.
     public func drain() async throws { try await configure([("draining", 1)]) }
-    /// Gives out and takes tasks again.
+    /// Ends a pause and a drain.
     public func resume() async throws { try await configure([("paused", 0), ("draining", 0)]) }
 
-    /// Cancels every task that has not ended and deletes all of them, in bounded steps, until there is none. Pause or
-    /// drain the queue first: what is submitted meanwhile goes too.
-    /// - Parameter confirm: the queue's name, so that nobody empties the wrong one.
-    /// - Throws: `invalidInput` without the right confirmation.
+    /// Cancels every task that has not ended and deletes all tasks, in bounded steps, until there is none. Drain the
+    /// queue first: tasks that are submitted meanwhile are deleted too.
+    /// - Parameter confirm: the queue's name, as a protection against a wrong queue.
+    /// - Throws: `invalidInput` if `confirm` is another name.
     public func purgeQueue(confirm: String) async throws {
         _ = try await all { functions in
             while true {
                 try Task.checkCancellation()
                 let reply = try await functions.call("purge_queue", ["confirm", .string(confirm)])
                 guard let count = reply.int else {
-                    throw SchedulerError.internal(message: "switchyard_purge_queue answered \(reply)", redisAway: false)
+                    throw SchedulerError.internal(message: "switchyard_purge_queue returned \(reply)", redisAway: false)
                 }
                 if count == 0 { return }
             }
         }
     }
 
-    /// What autoscaling needs to know.
+    /// Returns the demand for workers, for autoscaling.
     /// - Parameters:
-    ///   - name: a class to count also while no worker of it is registered.
+    ///   - name: a class that is counted even if none of its workers is registered.
     ///   - slots: how many slots a worker of that class would have.
     public func demand(countingClass name: String? = nil, slots: Int = 1) async throws -> Demand {
         let name = name.map(Demand.canonicalName)
@@ -88,7 +90,7 @@ extension SchedulerHandle {
 }
 
 extension QueueFunctions {
-    /// What `switchyard_demand` says of one partition, its pages together.
+    /// Reads all pages of `switchyard_demand` of one partition.
     fileprivate func demand(
         countingClass name: String?
     ) async throws -> (classes: [Demand.Class], lanes: [(ready: Int, servedBy: Set<String>)]) {
@@ -128,7 +130,7 @@ extension QueueFunctions {
         return (Array(classes.values), lanes)
     }
 
-    /// Changes settings here, and answers all with the values that now hold.
+    /// Changes settings of this partition, and returns the current value of every setting.
     @discardableResult
     func configure(_ settings: [(name: String, value: Int)]) async throws -> [String: Int] {
         var arguments: [RedisArgument] = []
@@ -141,14 +143,14 @@ extension QueueFunctions {
 }
 
 extension Partitions {
-    /// The settings as partition `index` takes them.
+    /// Returns the settings for partition `index`, with its share of the queue's length.
     func shares(of settings: [(name: String, value: Int)], in index: Int) -> [(name: String, value: Int)] {
         settings.map { ($0.name, $0.name == SchedulerHandle.lengthLimit ? share(of: $0.value, in: index) : $0.value) }
     }
 }
 
 extension Demand {
-    /// Adds a class, as one of the partitions knows it. They have their workers in common, and attempts of their own.
+    /// Adds the numbers of a class in one partition. Partitions share their workers, but each has its own attempts.
     fileprivate mutating func add(_ one: Class) {
         guard let index = classes.firstIndex(where: { $0.name == one.name }) else { return classes.append(one) }
         classes[index].busy += one.busy
@@ -163,7 +165,7 @@ extension Demand {
     /// Counts the ready tasks of a lane for one of the classes that serve it.
     mutating func count(ready: Int, servedBy names: Set<String>) {
         let serving = classes.indices.filter { names.contains(classes[$0].name) }
-        // `max` answers the last of equals.
+        // `max` returns the last of equal elements.
         let most = serving.reversed().max { left, right in
             classes[left].slots - classes[left].busy < classes[right].slots - classes[right].busy
         }

@@ -1,10 +1,10 @@
 import Synchronization
 
-/// How full a queue is, for the automatic priority: read at most once a second, because it need not be exact.
+/// How full a queue is, for the automatic priority. It is read at most once a second, because it need not be exact.
 final class QueueLoad: Sendable {
     private let latest = Mutex<(at: ContinuousClock.Instant, load: Double)?>(nil)
 
-    /// The queue's length over its limit, 0 to 1 and beyond.
+    /// Returns the queue's length divided by its limit. It can exceed 1.
     func current(of handle: SchedulerHandle) async throws -> Double {
         let now = ContinuousClock.now
         if let latest = latest.withLock({ $0 }), now - latest.at < .seconds(1) { return latest.load }

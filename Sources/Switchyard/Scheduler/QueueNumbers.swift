@@ -1,12 +1,12 @@
 import Foundation
 import RedisClient
 
-// A queue as a whole, in numbers: what its partitions tell, put together. They have their tasks to themselves and their
-// workers in common.
+// The counts of a queue, its workers, and explanations. They merge the replies of all partitions. Each partition has
+// its own tasks, and all share the workers.
 
 extension SchedulerHandle {
-    /// Of several partitions the sums; `idleWorkers` is then an upper bound, because a worker that waits for one partition
-    /// may be busy with another's tasks.
+    /// Returns the counts of the queue. With several partitions `idleWorkers` is an upper bound, because a worker that
+    /// sleeps in one partition may be busy with tasks of another.
     public func getStats() async throws -> QueueStats {
         var parts = try await all { try await $0.stats() }
         var stats = parts.removeFirst()
@@ -17,7 +17,7 @@ extension SchedulerHandle {
         return stats
     }
 
-    /// By id, a worker that serves several partitions once.
+    /// Returns the registered workers. A worker that serves several partitions is returned once.
     public func getWorkers() async throws -> [WorkerInfo] {
         var workers: [String: WorkerInfo] = [:]
         var ids: [String] = []
@@ -30,7 +30,7 @@ extension SchedulerHandle {
         return ids.compactMap { workers[$0] }
     }
 
-    /// Why a task does not run.
+    /// Explains why a task does not run.
     /// - Throws: `taskNotFound`.
     public func explain(_ id: String) async throws -> Explanation {
         let id = try Name.validate(id, field: "task_id")
@@ -41,7 +41,7 @@ extension SchedulerHandle {
         return explanation
     }
 
-    /// A partition sees only its own attempts: workers that others keep busy look free to it.
+    /// Adds the workers that are busy with tasks of other partitions: a partition counts only its own attempts.
     private func explainBusyWorkers(in explanation: inout Explanation) async throws {
         let workers = try await getWorkers().filter { !$0.isDraining }
         let busy = workers.count { $0.busy >= $0.slots }
@@ -95,7 +95,7 @@ extension QueueFunctions {
     fileprivate func explain(_ id: String) async throws -> Explanation {
         let reply = try await call("explain", ["task", .string(id)])
         guard let entries = reply.array, let state = entries.first?.string.flatMap(TaskState.init) else {
-            throw SchedulerError.internal(message: "switchyard_explain answered \(reply)", redisAway: false)
+            throw SchedulerError.internal(message: "switchyard_explain returned \(reply)", redisAway: false)
         }
         let reasons = try entries.dropFirst().map { entry in
             let fields = try ReplyFields(entry)
@@ -111,14 +111,14 @@ extension QueueFunctions {
 }
 
 extension QueueStats {
-    /// Adds the numbers of another partition of the same queue.
+    /// Adds the counts of another partition of the same queue.
     fileprivate mutating func add(_ other: QueueStats) {
         for number in [
             \QueueStats.ready, \.held, \.waiting, \.blocked, \.unroutable, \.assigned, \.running, \.completed, \.failed,
             \.timeout, \.cancelled, \.queueFullErrors, \.retries, \.lost, \.repaired,
         ] { self[keyPath: number] += other[keyPath: number] }
         readyByPriority.merge(other.readyByPriority) { $0 + $1 }
-        // The same workers, one of which may not have come to every partition yet.
+        // The partitions have the same workers, but a worker may not have registered in all of them yet.
         totalWorkers = max(totalWorkers, other.totalWorkers)
         slots = max(slots, other.slots)
         idleWorkers = min(idleWorkers, other.idleWorkers)
@@ -128,7 +128,7 @@ extension QueueStats {
 }
 
 extension WorkerInfo {
-    /// The same worker as another partition knows it.
+    /// Merges the data that another partition has of the same worker.
     fileprivate func adding(_ other: WorkerInfo) -> WorkerInfo {
         var worker = self
         worker.busy += other.busy

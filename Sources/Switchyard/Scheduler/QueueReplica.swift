@@ -4,11 +4,11 @@ import NIOCore
 import RedisClient
 import ServiceLifecycle
 
-/// Looks after one queue, or one partition of it, for one replica: ticks, applies reports that came over pub/sub,
-/// reconciles slowly.
+/// Serves one partition of a queue for one replica: calls ticks, applies reports that arrive over pub/sub, and
+/// reconciles.
 ///
-/// Stateless: all it knows is in Redis, and any number of these may look after the same queue. While Redis is away it
-/// goes on trying, and says so once.
+/// It has no state that another replica needs, and any number of replicas may serve the same partition. While Redis is
+/// away it keeps trying, and logs that once.
 struct QueueReplica: Sendable {
     let functions: QueueFunctions
     let partitions: Partitions
@@ -16,11 +16,11 @@ struct QueueReplica: Sendable {
     let health: ReplicaHealth
     let logger: Logger
 
-    /// Between two looks of the reconciler, each at one piece of the queue.
+    /// The pause between two calls of the reconciler, each of which checks a bounded piece of the queue.
     private static let reconcileInterval: Duration = .seconds(10)
 
     /// Runs until cancelled.
-    /// - Throws: `invalidInput` when the queue's number of partitions was changed: this replica would not see all of it.
+    /// - Throws: `invalidInput` if the queue's number of partitions has changed: this replica would miss tasks.
     func run() async throws {
         try await withThrowingTaskGroup(of: Void.self) { group in
             group.addTask { try await tick() }
@@ -30,7 +30,8 @@ struct QueueReplica: Sendable {
         }
     }
 
-    /// An outage of Redis longer than this ran down leases whose workers live: they get as long to renew them.
+    /// During an outage of Redis longer than this, leases expire although their workers are live. After it, the workers
+    /// get the same time to renew them before the first tick.
     private static let outageToForgive: Duration = .seconds(5)
 
     private func tick() async throws {
@@ -63,13 +64,13 @@ struct QueueReplica: Sendable {
                 awaySince = awaySince ?? began
                 health.failed(queue: functions.keys.place, error: error, logger: logger)
             }
-            // Spread, so that replicas which started together do not tick together. Fails only when the task is cancelled,
-            // which the loop sees.
+            // Jitter keeps replicas that started together from ticking together. The sleep fails only when the task is
+            // cancelled, which ends the loop.
             try? await Task.sleep(for: pause * Double.random(in: 0.9...1))
         }
     }
 
-    /// The number of partitions is remembered with the queue. It goes with the queue's data when that is lost, and is then
+    /// Checks the queue's stored number of partitions. If Redis lost the queue's data, the number is lost too, and is
     /// written again.
     private func check(_ fields: ReplyFields) async throws {
         guard let stored = fields.optionalInt("partitions"), let mismatch = partitions.mismatch(stored, functions)
@@ -89,15 +90,15 @@ struct QueueReplica: Sendable {
         let error: SchedulerError
     }
 
-    /// Returns at once after a short outage; after a long one, waits until Redis answers and the workers had time for a
-    /// heartbeat. Throws while Redis is away.
+    /// Returns at once after a short outage. After a long one, waits until Redis replies and the workers have had time
+    /// for a heartbeat. Throws while Redis is away.
     private func letWorkersComeBack(_ awaySince: ContinuousClock.Instant) async throws {
         guard ContinuousClock.now - awaySince > Self.outageToForgive else { return }
         _ = try await functions.client.send(RedisCommand("PING"))
         try await Task.sleep(for: Self.outageToForgive)
     }
 
-    /// Until the next thing is due, and never longer than the interval.
+    /// Returns the time until something is due, at most the interval.
     private func nextPause(_ fields: ReplyFields) -> Duration {
         if fields.flag("more") { return .zero }
         let due = fields.int("next_due")
@@ -107,8 +108,8 @@ struct QueueReplica: Sendable {
 
     private func logWhatHappened(_ fields: ReplyFields) {
         for (name, message) in [
-            ("lost_workers", "workers missed their heartbeats and are taken for lost" as Logger.Message),
-            ("expired", "leases ended"),
+            ("lost_workers", "workers missed their heartbeats and are lost" as Logger.Message),
+            ("expired", "leases expired"),
             ("purged", "deleted ended tasks whose retention is over"),
         ] where fields.int(name) > 0 {
             let level: Logger.Level = name == "purged" ? .debug : .info
@@ -119,7 +120,7 @@ struct QueueReplica: Sendable {
 
     // MARK: Reports over pub/sub
 
-    /// A report as a worker that can do no more than PUBLISH sends it. Every replica applies it; the first wins.
+    /// A report from a worker that can only PUBLISH. Every replica applies it, and the first wins.
     private struct PublishedReport: Decodable {
         let worker: String
         let task: String
@@ -171,7 +172,7 @@ struct QueueReplica: Sendable {
             let worker = try WorkerProtocol(worker: report.worker, functions: functions)
             let answer = try await worker.finish([finished], pull: 0, holding: 0)
             if case .failure(let refusal) = answer.states.first {
-                // Expected with several replicas when reports differ; otherwise the worker was too late.
+                // Expected if several replicas applied different reports of the attempt. Otherwise the worker was late.
                 logger.debug("a published report was refused", metadata: ["error": "\(refusal)"])
             }
         } catch {
@@ -192,14 +193,14 @@ struct QueueReplica: Sendable {
                 let repaired = reply.array?.last?.int ?? 0
                 if repaired > 0 {
                     logger.error(
-                        "keys of the queue disagreed and were repaired: something else wrote to them, or Redis lost some",
+                        "repaired inconsistent keys of the queue: something else wrote to them, or Redis lost some",
                         metadata: [
                             "queue": "\(functions.keys.place)", "cursor": "\(cursor)", "count": "\(repaired)",
                         ])
                 }
                 cursor = reply.array?.first?.string ?? ""
             } catch {
-                // The tick says it when Redis is away.
+                // The tick logs that Redis is away.
                 logger.debug(
                     "could not reconcile", metadata: ["queue": "\(functions.keys.place)", "error": "\(error)"])
                 cursor = ""

@@ -1,24 +1,27 @@
 import Logging
 import Synchronization
 
-/// What a replica knows of its own health: whether it reaches Redis, and whether a queue's data was lost.
+/// The health of a replica: whether it reaches Redis, and whether Redis lost the data of a queue.
 public final class ReplicaHealth: Sendable {
+    /// The health of one partition of a queue.
     public struct Queue: Sendable, Equatable {
         /// When a tick last succeeded; nil: not yet.
         public var lastTick: ContinuousClock.Instant?
-        /// Why the latest tick failed; nil when it did not.
+        /// Why the latest tick failed; nil if it succeeded.
         public var failure: String?
-        /// The queue's instance id as first seen.
+        /// The queue's instance id at the latest successful tick.
         public var instance: String?
-        /// Another instance than the one first seen: Redis lost the queue's data (a flush, an empty replica promoted).
+        /// True once the instance id has changed: Redis lost the queue's data (a flush, or an empty Redis replica was
+        /// promoted).
         public var lostData = false
     }
 
     private let queues = Mutex<[String: Queue]>([:])
 
+    /// The health of a replica without queues.
     public init() {}
 
-    /// By the queue's name.
+    /// The health of each partition, by the queue's name, or `queue/k` for partition k above 0.
     public var current: [String: Queue] { queues.withLock { $0 } }
 
     func ticked(queue name: String, instance: String, logger: Logger) {
@@ -37,8 +40,8 @@ public final class ReplicaHealth: Sendable {
         if lost {
             logger.critical(
                 """
-                the data of the queue was lost: its instance id changed (a flush, or an empty replica became primary); \
-                tasks acknowledged before are gone
+                the data of the queue was lost: its instance id changed (a flush, or an empty Redis replica became \
+                primary); tasks acknowledged before are gone
                 """,
                 metadata: ["queue": "\(name)", "instance": "\(instance)"])
         }

@@ -1,18 +1,18 @@
 import RedisClient
 
-// To which partitions of the queue a call goes. A name (of a task, a batch, a schedule) has a home: the partition that its
-// hash tells. Most are there; the others (what came with a batch, a key or a dependency that has another home) are found by
-// asking one partition after the other, beginning at home.
+// Which partitions of the queue a call goes to. The name of a task, batch or schedule has a home: the partition that
+// its hash selects. Most names are at home. The others were submitted with a batch, a key or a dependency that has
+// another home. They are found by a call to each partition, beginning at home.
 
 extension SchedulerHandle {
-    /// The partitions in the order in which `name` is looked for.
+    /// Returns the partitions in the order in which `name` is searched.
     private func order(for name: String) -> [Int] {
         let home = partitions.home(of: name)
         return (0..<partitions.count).map { (home + $0) % partitions.count }
     }
 
-    /// Asks for `name` where it may be, until a partition has it.
-    /// - Throws: what `ask` throws; `taskNotFound` when every partition did.
+    /// Calls `ask` for one partition after the other until one has `name`.
+    /// - Throws: what `ask` throws; `taskNotFound` if every partition threw that.
     func find<Answer>(_ name: String, _ ask: (QueueFunctions) async throws -> Answer) async throws -> Answer {
         var refusal: SchedulerError?
         for index in order(for: name) {
@@ -26,7 +26,7 @@ extension SchedulerHandle {
         throw refusal ?? .taskNotFound(message: "\(name) does not exist in queue \(queue)")
     }
 
-    /// The answers of all partitions, in their order: asked at once.
+    /// Calls `ask` for all partitions concurrently, and returns the replies in the order of the partitions.
     func all<Answer: Sendable>(
         _ ask: @escaping @Sendable (QueueFunctions) async throws -> Answer
     ) async throws -> [Answer] {
@@ -35,15 +35,16 @@ extension SchedulerHandle {
             for (index, functions) in functions.enumerated() {
                 group.addTask { (index, try await ask(functions)) }
             }
-            var answers: [(Int, Answer)] = []
-            for try await answer in group { answers.append(answer) }
-            return answers.sorted { $0.0 < $1.0 }.map(\.1)
+            var replies: [(Int, Answer)] = []
+            for try await reply in group { replies.append(reply) }
+            return replies.sorted { $0.0 < $1.0 }.map(\.1)
         }
     }
 
     /// A task, and the partition that has it.
     typealias Located = (task: QueuedTask, partition: Int)
 
+    /// Returns the task and its partition.
     /// - Throws: `taskNotFound`.
     func locate(_ id: String) async throws -> Located {
         guard let found = try await locate([id]).first ?? nil else {
@@ -53,12 +54,12 @@ extension SchedulerHandle {
         return found
     }
 
-    /// In the order asked for, nil where there is none.
+    /// Returns the tasks and their partitions in the order of `ids`, nil for an unknown id.
     func locate(_ ids: [String]) async throws -> [Located?] {
         for id in ids { _ = try Name.validate(id, field: "task_id") }
         var found = [Located?](repeating: nil, count: ids.count)
         var missing = Array(ids.indices)
-        // All at home first, then those that are not there one partition further, and so on.
+        // First every id is searched at home, then the missing ones in the next partition, and so on.
         for distance in 0..<partitions.count where !missing.isEmpty {
             let groups = Dictionary(grouping: missing) {
                 (partitions.home(of: ids[$0]) + distance) % partitions.count
@@ -76,7 +77,7 @@ extension SchedulerHandle {
         return found
     }
 
-    /// The partition whose keys speak of the task: its home, unless another one has it.
+    /// Returns the functions of the partition that has the task, or of the task's home if none has it.
     func functions(of id: String) async throws -> QueueFunctions {
         guard partitions.count > 1 else { return functions[0] }
         for index in order(for: id) where try await functions[index].exists([functions[index].keys.task(id)]) {
@@ -87,7 +88,7 @@ extension SchedulerHandle {
 }
 
 extension QueueFunctions {
-    /// Whether any of these keys is there.
+    /// Whether any of these keys exists.
     func exists(_ keys: [String], deadline: Duration? = nil) async throws -> Bool {
         do {
             return try await client.send(RedisCommand("EXISTS", keys.map { .string($0) }), deadline: deadline).int != 0

@@ -2,21 +2,21 @@ import Foundation
 import Logging
 import RedisClient
 
-/// Fires the schedules of a queue, or of one of its partitions, for one replica, when a tick says that they are due.
+/// Fires the due schedules of one partition of a queue, for one replica.
 ///
-/// Any number of replicas may fire the same schedule: the function in Redis makes the task only while the time is still the
-/// one that is due, and sets the next time in the same call. One that cannot be fired does not stop the others.
+/// Any number of replicas may fire the same schedule: the function in Redis submits the task only if the given time is
+/// still the due time, and sets the next time in the same call. A schedule that cannot fire does not stop the others.
 struct ScheduleFirer {
     let functions: QueueFunctions
     let logger: Logger
-    /// Those that stay due, such as for want of room in the queue: said once, not at every tick.
+    /// Schedules that stay due, such as while the queue is full. They are logged once, not at every tick.
     private var told: Set<String> = []
 
-    /// A schedule that cannot be read or is refused is put off by this, instead of being tried at every tick: it is tried
-    /// and logged once an hour until it is put again or removed. Never dropped: it may be that a newer version, still being
-    /// rolled out, understands it.
+    /// The delay, in seconds, of a schedule that is invalid or refused: it is tried and logged once an hour until it is
+    /// put again or removed. It is never dropped, because a newer replica, in a rollout, may understand it.
     static let putOff: TimeInterval = 3600
-    /// Times of one schedule that one tick may fire: what the skip policy lets a schedule of every second catch up on.
+    /// Limit on the times of one schedule that one tick fires: enough for a schedule that fires every second to catch
+    /// up on all times within the tolerance.
     private static let maxCatchUp = Int(RecurringSchedule.tolerance) + 1
 
     init(functions: QueueFunctions, logger: Logger) {
@@ -35,11 +35,11 @@ struct ScheduleFirer {
                 try await fireOrPutOff(schedule, due: due, now: now)
                 told.remove(id)
             } catch let error as SchedulerError {
-                // It stays due, and how late it is in the end decides what becomes of it.
+                // It stays due. Whether its time is missed depends on how late it fires in the end.
                 if told.insert(id).inserted {
                     log(.warning, "a schedule is due and cannot fire yet", id, error.message)
                 }
-                // Redis is away, which is for the next tick to notice; or full, while ticks still go on.
+                // The next tick reports that Redis is away. If Redis is out of memory, ticks still succeed.
                 if case .internal(_, redisAway: true) = error { return }
             }
         }
@@ -53,7 +53,7 @@ struct ScheduleFirer {
             case .queueFull, .queueDraining, .internal(_, redisAway: true): throw error
             default: break
             }
-            log(.error, "a schedule cannot fire, and is put off for an hour", schedule.id, error.message)
+            log(.error, "a schedule cannot fire, and is delayed by an hour", schedule.id, error.message)
             _ = try await call(schedule, due: due, next: now.addingTimeInterval(Self.putOff), skip: true)
         }
     }
@@ -65,13 +65,15 @@ struct ScheduleFirer {
             let firing = try schedule.firing(due: due, now: now)
             let task = try await call(schedule, due: due, next: firing.next, skip: !firing.makesTask)
             if !firing.makesTask { log(.info, "a schedule's time was missed, and is skipped", schedule.id, "\(due)") }
-            // Another replica was first: what is due now is not for us to say.
+            // Nil: this call submitted no task, such as because another replica was first. If a time is still due, the
+            // next tick fires it.
             guard task != nil else { return }
             due = firing.next
         }
     }
 
-    /// - Returns: the id of the task that it made, if it made one.
+    /// Calls `switchyard_fire`.
+    /// - Returns: the id of the task that it submitted, or nil.
     private func call(_ schedule: RecurringSchedule, due: Date, next: Date, skip: Bool) async throws -> String? {
         try await functions.call(
             "fire",

@@ -3,21 +3,25 @@ import Logging
 import NIOCore
 import RedisClient
 
-/// One queue, for those who submit to it and follow it: the seed's handle. Safe to share and copy; it holds no state
-/// but a connection, so any number of them, in any number of processes, see the same queue.
+/// A handle on one queue: submits tasks, reads them and acts on them.
 ///
-/// Every method throws ``SchedulerError``, or `CancellationError` when its Swift task is cancelled.
+/// It can be shared and copied. All state is in Redis, so any number of handles, in any number of processes, see the
+/// same queue. Every method throws ``SchedulerError``, or `CancellationError` if its Swift task is cancelled.
 public struct SchedulerHandle: Sendable {
+    /// The queue's name.
     public let queue: String
+    /// The queue's partitions.
     public let partitions: Partitions
-    /// Of each partition, in order.
+    /// The functions of each partition, in order.
     let functions: [QueueFunctions]
     let feeds: [ChangeFeed]
     let policy: PriorityPolicy
     let load: QueueLoad
+    let announcement = Announcement()
 
+    /// A handle on a queue with one partition.
     /// - Parameter queue: a valid ``Name``.
-    /// - Throws: ``SchedulerError/invalidInput(field:message:)`` for a name that is none.
+    /// - Throws: ``SchedulerError/invalidInput(field:message:)`` for an invalid name.
     public init(
         queue: String, client: RedisClient, policy: PriorityPolicy = PriorityPolicy(),
         logger: Logger = Logger(label: "switchyard.handle")
@@ -25,7 +29,8 @@ public struct SchedulerHandle: Sendable {
         try self.init(queue: queue, partitions: Partitions(client), policy: policy, logger: logger)
     }
 
-    /// A queue that may be spread over several partitions.
+    /// A handle on a queue with any number of partitions.
+    /// - Throws: ``SchedulerError/invalidInput(field:message:)`` for an invalid name.
     public init(
         queue: String, partitions: Partitions, policy: PriorityPolicy = PriorityPolicy(),
         logger: Logger = Logger(label: "switchyard.handle")
@@ -38,25 +43,33 @@ public struct SchedulerHandle: Sendable {
         self.load = QueueLoad()
     }
 
-    // MARK: Looking
+    // MARK: Reading
 
+    /// Returns a task.
     /// - Throws: `taskNotFound`.
     public func getTask(_ id: String) async throws -> QueuedTask { try await locate(id).task }
 
-    /// The tasks in the order asked for, nil where there is none.
+    /// Returns the tasks in the order of `ids`, nil for an unknown id.
     public func getTasks(_ ids: [String]) async throws -> [QueuedTask?] { try await locate(ids).map { $0?.task } }
 
-    /// Which tasks a list shows. Nil matches all.
+    /// Which tasks a list contains. A property that is nil matches all tasks.
     public struct Filter: Sendable, Equatable {
+        /// The state of the tasks.
         public var state: TaskState?
+        /// The priority of the tasks.
         public var priority: TaskPriority?
+        /// The repository of the tasks.
         public var repo: String?
+        /// The worker of the latest attempt.
         public var worker: String?
+        /// The batch of the tasks.
         public var batch: String?
+        /// A filter that matches all tasks.
         public init() {}
     }
 
-    /// - Throws: `taskNotFound` when there is no such batch.
+    /// Returns the counts of a batch.
+    /// - Throws: `taskNotFound` if there is no such batch.
     public func getBatch(_ id: String) async throws -> BatchStatus {
         let id = try Name.validate(id, field: "batch_id")
         let fields = try ReplyFields(await find(id) { try await $0.call("batch", ["batch", .string(id)]) })
@@ -67,9 +80,9 @@ public struct SchedulerHandle: Sendable {
             finishedAt: fields.date("finished_at"), followUp: fields.string("follow_up"))
     }
 
-    // MARK: Acting
+    // MARK: Changing
 
-    /// Ends a task that has not ended. The worker of a live attempt stops its work.
+    /// Cancels a task that has not ended. The worker of a live attempt is told to stop it.
     /// - Returns: the cancelled task.
     /// - Throws: `taskNotFound`, `invalidStateTransition` (it has ended).
     @discardableResult
@@ -78,16 +91,17 @@ public struct SchedulerHandle: Sendable {
         return try await getTask(id)
     }
 
-    /// Puts a task that failed, timed out or was cancelled back at its place in line, with all its retries.
-    /// - Throws: `taskNotFound`, `invalidStateTransition` (it completed, or has not ended).
+    /// Returns a task that failed, timed out or was cancelled to its original position in line, with all its retries.
+    /// - Throws: `taskNotFound`, `invalidStateTransition` (it completed, has not ended, or a dependency ended without
+    ///   success), `taskExists` (another task has its unique key).
     @discardableResult
     public func retryTask(_ id: String) async throws -> QueuedTask {
         try await act("retry", on: id) { $0?.state.isTerminal == false }
         return try await getTask(id)
     }
 
-    /// Gives a pending task another priority, in place: within its new level it stands where the time of its submission
-    /// puts it.
+    /// Changes the priority of a pending task. Within the new level its position follows from the time of its
+    /// submission.
     /// - Throws: `taskNotFound`, `invalidStateTransition` (it is not pending).
     @discardableResult
     public func changePriority(_ id: String, to priority: TaskPriority) async throws -> QueuedTask {
@@ -95,9 +109,10 @@ public struct SchedulerHandle: Sendable {
         return try await getTask(id)
     }
 
-    /// Cancels every task of a batch that has not ended: a first part at once, the rest in steps, by the replicas.
-    /// - Returns: the batch as it now is.
-    /// - Throws: `taskNotFound` when there is no such batch.
+    /// Cancels every task of a batch that has not ended. The call cancels a first part; the ticks of replicas cancel
+    /// the rest in steps.
+    /// - Returns: the counts of the batch after the call.
+    /// - Throws: `taskNotFound` if there is no such batch.
     @discardableResult
     public func cancelBatch(_ id: String, reason: String? = nil) async throws -> BatchStatus {
         let id = try Name.validate(id, field: "batch_id")
@@ -112,7 +127,7 @@ public struct SchedulerHandle: Sendable {
         try await act("purge", on: id) { $0 == nil }
     }
 
-    /// Asks a worker to take no more work.
+    /// Drains a worker: it finishes its attempts and takes no more work.
     /// - Throws: `workerNotFound`.
     public func drainWorker(_ id: String) async throws {
         let arguments: [RedisArgument] = ["worker", .string(try Name.validate(id, field: "worker"))]
@@ -125,13 +140,15 @@ public struct SchedulerHandle: Sendable {
                 return error
             }
         }
-        // It may not have come to every partition yet.
+        // A worker may not have registered in every partition yet.
         if let refusal = refusals.first ?? nil, refusals.allSatisfy({ $0 != nil }) { throw refusal }
     }
 
-    /// Calls a function about one task, in the partition that has it. When an earlier try's reply was lost, a refusal may be of
-    /// what that try has done: then the task tells.
-    /// - Parameter isDone: whether the task (nil: there is none) is as the call leaves it.
+    /// Calls a function on one task, in the partition that has it.
+    ///
+    /// If the reply to an earlier try was lost, that try may have succeeded, and the repetition is then refused. In
+    /// that case the call succeeds if the task is in the state that the call leaves.
+    /// - Parameter isDone: whether a task (nil: deleted) is in that state.
     private func act(
         _ function: String, on id: String, _ head: [RedisArgument] = [], isDone: (QueuedTask?) -> Bool
     ) async throws {

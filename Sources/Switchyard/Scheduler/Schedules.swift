@@ -1,18 +1,19 @@
 import Foundation
 import RedisClient
 
-// Recurring schedules: making, ending and listing them. ScheduleFirer fires them.
+// Calls that put, remove and list recurring schedules. ScheduleFirer fires them.
 
 extension SchedulerHandle {
-    /// More are not listed; a queue may have ten times as many.
+    /// The maximum number of schedules that are listed. A queue may have ten times as many.
     public static let maxSchedulesListed = 1000
-    /// Leaves room for the time in the names of its tasks.
+    /// Leaves room for the due time in the ids of the tasks.
     private static let maxScheduleIDLength = 170
 
-    /// Makes a schedule, or replaces the one of the same id. One that is put again with the same times keeps a time that is
-    /// due at this moment.
-    /// - Returns: the schedule with its next time, and whether there was none of this id.
-    /// - Throws: `invalidInput` for a bad id, cron expression or time zone, times that never come, a task that cannot recur.
+    /// Creates a schedule, or replaces the one with the same id. If the cron expression and the zone stay the same, a
+    /// time that is already due still fires.
+    /// - Returns: the schedule with its next time, and whether it is new.
+    /// - Throws: `invalidInput` for a bad id, cron expression or time zone, times that never come, or a task that
+    ///   cannot recur.
     @discardableResult
     public func putSchedule(
         _ schedule: RecurringSchedule
@@ -30,7 +31,7 @@ extension SchedulerHandle {
         let functions = functions[partition]
         let stats = try ReplyFields(await functions.call("stats", []))
         guard let now = stats.date("now") else {
-            throw SchedulerError.internal(message: "switchyard_stats answered no time", redisAway: false)
+            throw SchedulerError.internal(message: "switchyard_stats returned no time", redisAway: false)
         }
         var next = try schedule.next(after: now)
         let earlier = try await functions.schedule(schedule.id)
@@ -40,8 +41,8 @@ extension SchedulerHandle {
             throw SchedulerError.invalidInput(
                 field: "schedule_id",
                 message:
-                    "schedule_id: schedule \(schedule.id) exists with keys that put it into another partition of the "
-                    + "queue; remove it first")
+                    "schedule_id: schedule \(schedule.id) exists in another partition of the queue, because it had "
+                    + "other keys; remove it first")
         }
         if let earlier, earlier.cron == schedule.cron, earlier.zone == schedule.zone, let due = earlier.next {
             next = min(next, due)
@@ -52,15 +53,15 @@ extension SchedulerHandle {
         return (schedule, earlier == nil)
     }
 
-    /// Ends a schedule. The tasks that it has made stay.
-    /// - Returns: false when there is none of this id.
+    /// Removes a schedule. The tasks that it has submitted stay.
+    /// - Returns: false if there is no schedule with this id.
     @discardableResult
     public func removeSchedule(_ id: String) async throws -> Bool {
         let id = try Name.validate(id, field: "schedule_id")
         return try await all { try await $0.call("unschedule", ["schedule", .string(id)]).int == 1 }.contains(true)
     }
 
-    /// The schedules, next first, at most ``maxSchedulesListed``.
+    /// Returns the schedules by their next time, at most ``maxSchedulesListed``.
     public func getSchedules() async throws -> [RecurringSchedule] {
         let parts = try await all {
             try await $0.schedules(["limit", .integer(Int64(Self.maxSchedulesListed))])
@@ -70,17 +71,17 @@ extension SchedulerHandle {
         return Array(merged.prefix(Self.maxSchedulesListed))
     }
 
-    /// - Returns: nil when there is none of this id.
+    /// Returns a schedule, or nil if there is none with this id.
     public func getSchedule(_ id: String) async throws -> RecurringSchedule? {
         let id = try Name.validate(id, field: "schedule_id")
         return try await all { try await $0.schedule(id) }.compactMap { $0 }.first
     }
 
-    /// The priority is decided once, as if the queue were idle.
+    /// Returns the task of a schedule with its priority. The priority is chosen once, as if the queue were empty.
     private func prepared(template: QueuedTask, id: String) -> QueuedTask {
         var task = template
         task.id = id
-        // Each of its tasks is another submission, known by its id.
+        // Each firing is a new submission, identified by the id of its task.
         task.requestToken = nil
         if task.priority == nil {
             let decision = policy.decide(task.request, load: 0)

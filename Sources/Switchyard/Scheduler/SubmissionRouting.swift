@@ -1,15 +1,17 @@
 import RedisClient
 
-// Which partition a submission goes to. All of it goes to one, because one call of one function adds all or none.
+// Which partition a submission goes to. All its tasks go to one partition, because one function call adds all or none.
 //
-// What must be counted or looked at in one place binds it: a unique, concurrency or rate key to the key's home, resources to
-// partition 0 (where what a worker has is counted), dependencies to where they are. Otherwise it goes home by its name. Two
-// bindings that may differ are refused whether they differ or not, so that what works with one key works with every key.
+// Options that are counted or checked in one partition bind a submission to it: a unique, concurrency or rate key to
+// the home of the key, resources to partition 0 (which counts what workers have left), dependencies to the partition
+// that has them. A submission without these goes to the home of its name. Two bindings that could differ are refused
+// even if they agree, so that what works with one key works with every key.
 
 extension SchedulerHandle {
+    /// Returns the partition of a submission.
     /// - Parameters:
-    ///   - tasks: prepared; with the follow-up of their batch.
-    ///   - name: what tells the home of a submission that nothing binds: the batch's id, or the task's.
+    ///   - tasks: the prepared tasks, and the follow-up task of their batch.
+    ///   - name: the id of the batch or of the first task. It decides if no option binds the submission.
     /// - Throws: `invalidInput` for options that bind to different partitions.
     func partition(for tasks: [QueuedTask], name: String) async throws -> Int {
         guard partitions.count > 1 else { return 0 }
@@ -34,7 +36,8 @@ extension SchedulerHandle {
         return bound ?? partitions.home(of: name)
     }
 
-    /// The one key of all the tasks; nil: none has any.
+    /// Returns the only key that the tasks have, or nil if they have none.
+    /// - Throws: `invalidInput` for two different keys.
     private func key(of tasks: [QueuedTask]) throws -> BindingKey? {
         var found: BindingKey?
         for task in tasks {
@@ -42,8 +45,8 @@ extension SchedulerHandle {
                 if let found, found.key != key.key {
                     throw refusal(
                         task, key.field,
-                        "\(key.key) beside \(found.field) \(found.key): the tasks of a key are in one partition, so that "
-                            + "one submission may name only one key")
+                        "\(key.key) beside \(found.field) \(found.key): the tasks of a key are in one partition, so "
+                            + "one submission may have only one key")
                 }
                 found = key
             }
@@ -51,7 +54,8 @@ extension SchedulerHandle {
         return found
     }
 
-    /// What the tasks depend on outside of their submission, and where it is. Those that are nowhere are for Redis to refuse.
+    /// Returns the dependencies outside of the submission, with their partitions. Unknown ids are left out: the
+    /// submitting call refuses them.
     private func dependencies(
         of tasks: [QueuedTask]
     ) async throws -> [(task: QueuedTask, dependency: String, partition: Int)] {
@@ -79,16 +83,16 @@ extension SchedulerHandle {
             message: "task \(task.id): \(field): \(reason) (queue \(queue) has \(partitions.count) partitions)")
     }
 
-    /// Refuses names that another partition than the one they go to has already. That one itself is asked by the call that
-    /// adds them.
+    /// Checks that no other partition has a task or batch of the submission. The submitting call checks its own
+    /// partition.
     ///
-    /// Two things escape it: two submissions of one name at the same moment that are bound to different partitions; and,
-    /// while an instance is away, a name that is there but not at home. The home of a name is always asked.
-    /// - Parameter batch: nil for a generated id.
-    /// - Throws: `taskExists`; `internal` when a home is away.
+    /// Two cases are not detected: two concurrent submissions of one name that are bound to different partitions; and a
+    /// name that exists outside of its home, on a Redis server that is away. The home of a name is always checked.
+    /// - Parameter batch: nil if there is none.
+    /// - Throws: `taskExists`; `internal` if the home of a name is away.
     func checkNames(_ tasks: [QueuedTask], batch: String?, goingTo partition: Int) async throws {
         guard partitions.count > 1 else { return }
-        // A generated id is met by nobody.
+        // A generated id is new in every partition.
         let names = tasks.filter { $0.requestToken != $0.id }.map(\.id)
         if names.isEmpty, batch == nil { return }
         _ = try await all { functions in
@@ -104,17 +108,17 @@ extension SchedulerHandle {
                         of: keys.filter { $0.home != index }, deadline: Self.patienceForStrays)
                 }
             } catch SchedulerError.internal(_, redisAway: true) {
-                // What cannot be asked there does not stop what goes elsewhere.
+                // A partition that is away does not stop submissions to other partitions.
             }
             if let known { throw SchedulerError.taskExists(message: "\(known) exists already in queue \(queue)") }
         }
     }
 
-    /// A submission waits no longer than this for an instance that very probably has nothing to say.
+    /// How long a submission waits for a server that very probably has none of its names.
     private static let patienceForStrays: Duration = .seconds(1)
 }
 
-/// A key whose tasks must be in one partition, and the option that has it.
+/// A key whose tasks must be in one partition, and the name of its option.
 private struct BindingKey {
     var field: String
     var key: String
@@ -131,7 +135,7 @@ extension SchedulingOptions {
 }
 
 extension QueueFunctions {
-    /// What the first of these keys that is there stands for.
+    /// Returns `what` of the first key that exists, or nil.
     fileprivate func first(
         of keys: [(what: String, home: Int, key: String)], deadline: Duration? = nil
     ) async throws -> String? {

@@ -2,33 +2,36 @@ import Foundation
 import NIOCore
 import RedisClient
 
-// Submitting: one task, or many, all or none.
+// Submissions of one task, or of many, all or none.
 
 extension SchedulerHandle {
-    /// What became of a submitted task.
+    /// The outcome of submitting one task.
     public struct Submission: Sendable, Equatable {
-        /// With its unique key taken: its id and state are those of the task that has the key.
+        /// The task. If its unique key is taken, its id and state are those of the task that has the key.
         public var task: QueuedTask
-        /// A worker was woken for it; otherwise it waits in line.
+        /// Whether a worker was woken for the task.
         public var wokeWorker: Bool
-        /// The same submission had been made before; nothing was added.
+        /// True if the same submission was made before. Nothing was added.
         public var isRepetition: Bool
-        /// Another task with its unique key was there before; nothing was added.
+        /// True if another task has its unique key. Nothing was added.
         public var isDuplicate: Bool
+        /// Whether the task was added.
         public var isNew: Bool { !isRepetition && !isDuplicate }
     }
 
-    /// How many plain tasks one call takes; more go in parts. Such a call holds Redis for about 4 ms.
+    /// The maximum number of tasks without scheduling options in one call. More are submitted in parts. Such a call
+    /// blocks Redis for about 4 ms.
     public static let tasksPerCall = 500
-    /// How many tasks one call takes of which some have requirements, dependencies, limits and the like, and how many go in a
-    /// part: each of these costs Redis up to three times as much.
+    /// The maximum number of tasks in one call if any of them has scheduling options, and in each part: such a task
+    /// costs Redis up to three times as much.
     static let specialTasksPerCall = 50
 
-    /// How many dependencies, all tasks together, and how many bytes of what may be long, go in one call.
+    /// The maximum number of dependencies of all tasks in one call.
     static let dependenciesPerCall = 500
+    /// The maximum number of bytes in the long fields of all tasks in one call.
     static let bytesPerCall = 1 << 20
 
-    /// Whether one call takes all the tasks.
+    /// Whether one call can submit all the tasks.
     private static func fitsOneCall(_ tasks: [QueuedTask]) -> Bool {
         let plain = SchedulingOptions()
         let most = tasks.contains { $0.scheduling != plain } ? specialTasksPerCall : tasksPerCall
@@ -38,24 +41,27 @@ extension SchedulerHandle {
             && tasks.reduce(0) { $0 + $1.longBytes } <= bytesPerCall
     }
 
-    /// Adds a task. Repeating it after a lost reply adds it once.
+    /// Submits a task. A repetition with the same request token, after a lost reply, adds nothing.
     /// - Throws: `queueFull`, `queueDraining`, `taskExists`, `noWorkers`, `invalidInput`.
     public func addTask(_ task: QueuedTask, rejectIfNoWorkers: Bool = false) async throws -> Submission {
         let added = try await addTasks([task], rejectIfNoWorkers: rejectIfNoWorkers, wantsPosition: true)
         guard let submission = added.first else {
-            throw SchedulerError.internal(message: "Redis answered nothing for task \(task.id)", redisAway: false)
+            throw SchedulerError.internal(message: "Redis returned nothing for task \(task.id)", redisAway: false)
         }
         return submission
     }
 
-    /// Adds all the tasks, or none, and therefore in one partition of the queue. More than ``tasksPerCall`` are brought in
-    /// parts that nobody sees before the last has arrived; they enter the queue in steps.
+    /// Submits all the tasks, or none. All go to one partition of the queue.
+    ///
+    /// Tasks that do not fit one call are staged in parts. They are invisible until all parts have arrived, and then
+    /// enter the queue in steps.
     /// - Parameters:
-    ///   - batch: an id under which they are followed as one; nil for none, or a random one where one is needed: it is
-    ///     in the tasks that are answered.
-    ///   - onComplete: a task that runs once when all the others have ended, however.
-    ///   - wantsPosition: one task by itself is answered with its place in line.
-    /// - Throws: as ``addTask(_:rejectIfNoWorkers:)``; the message names the task, or the cycle that dependencies form.
+    ///   - batch: the id of a batch that the tasks form. Nil: no batch or, if one is needed for a follow-up task or for
+    ///     parts, one with a random id, which the returned tasks have.
+    ///   - onComplete: the follow-up task. It runs once, when all the others have ended in any state.
+    ///   - wantsPosition: whether a single task is returned with its position in line.
+    /// - Throws: the errors of ``addTask(_:rejectIfNoWorkers:)``. The message names the task, or the cycle that the
+    ///   dependencies form.
     public func addTasks(
         _ tasks: [QueuedTask], batch: String? = nil, onComplete: QueuedTask? = nil, rejectIfNoWorkers: Bool = false,
         wantsPosition: Bool = false
@@ -79,6 +85,7 @@ extension SchedulerHandle {
             everything.append(task)
         }
 
+        try await announceOnce()
         let partition = try await partition(for: everything, name: batch ?? tasks.first?.id ?? "")
         try await checkNames(everything, batch: batch, goingTo: partition)
         do {
@@ -94,7 +101,7 @@ extension SchedulerHandle {
         }
     }
 
-    /// The task with its priority decided, its names and options checked, and a token by which its repetition is known.
+    /// Returns the task with checked names and options, a priority, and a request token.
     private func prepared(_ task: QueuedTask) async throws -> QueuedTask {
         var task = task
         task.id = try Name.validate(task.id, field: "id")
@@ -114,17 +121,17 @@ extension SchedulerHandle {
 }
 
 extension QueueFunctions {
-    /// One call of the function.
+    /// Submits the tasks in one call.
     fileprivate func submit(
         _ tasks: [QueuedTask], head: [RedisArgument], batch: String?
     ) async throws -> [SchedulerHandle.Submission] {
         var arguments = head
-        // A plain task has ten pairs.
+        // A task without scheduling options has about ten pairs.
         arguments.reserveCapacity(head.count + 20 * tasks.count)
         for task in tasks { task.write(to: &arguments) }
         let reply = try await call("submit", arguments)
         guard let entries = reply.array, entries.count == tasks.count else {
-            throw SchedulerError.internal(message: "switchyard_submit answered \(reply)", redisAway: false)
+            throw SchedulerError.internal(message: "switchyard_submit returned \(reply)", redisAway: false)
         }
         return zip(tasks, entries).map { task, entry in
             var task = task
@@ -144,8 +151,8 @@ extension QueueFunctions {
         }
     }
 
-    /// Stages the tasks in parts, each after those that it depends on, and opens the batch. What was staged is deleted
-    /// when a part is refused; when that fails too, a tick deletes it half a minute later.
+    /// Stages the tasks in parts, each task after its dependencies, and opens the batch. If a part is refused, the
+    /// stage is deleted. If that fails too, a tick deletes it half a minute later.
     fileprivate func submitInParts(
         _ tasks: [QueuedTask], head: [RedisArgument], followUp: [RedisArgument], batch: String
     ) async throws -> [SchedulerHandle.Submission] {
@@ -153,7 +160,7 @@ extension QueueFunctions {
         do {
             return try await stageAndOpen(tasks, parts, head: head, followUp: followUp, batch: batch)
         } catch SchedulerError.taskNotFound {
-            // Half a minute went by between two parts, and a tick has deleted what came before.
+            // More than half a minute passed between two parts, and a tick has deleted the stage.
             return try await stageAndOpen(tasks, parts, head: head, followUp: followUp, batch: batch)
         }
     }
@@ -172,7 +179,7 @@ extension QueueFunctions {
                 let added = try await submit(part.map { tasks[$0] }, head: head, batch: batch)
                 for (index, submission) in zip(part, added) { submissions[index] = submission }
             }
-            // Of a repetition everything is there already; else its tasks enter the queue by these calls.
+            // If all tasks are repetitions, they exist already. Otherwise these calls add them to the queue.
             if submissions.values.contains(where: { !$0.isRepetition }) {
                 let open = name + ["parts", .integer(Int64(parts.count))]
                 while let left = try await call("open_batch", open).int, left > 0 {}
@@ -184,8 +191,8 @@ extension QueueFunctions {
         return tasks.indices.compactMap { submissions[$0] }
     }
 
-    /// The name of a stage is derived from what is staged, so that the same submission, made again after its replica died,
-    /// takes over what stands there.
+    /// Returns the token of a stage. It is derived from the content, so that a submission that is repeated after its
+    /// replica died continues the same stage.
     private static func stageToken(of tasks: [QueuedTask]) -> String {
         var digest = ContentDigest()
         for task in tasks {
@@ -196,7 +203,7 @@ extension QueueFunctions {
         return digest.hex
     }
 
-    /// The tasks in `order`, cut into parts that one call takes.
+    /// Returns the indices in `order`, split into parts that fit one call.
     private static func parts(of order: [Int], _ tasks: [QueuedTask]) -> [[Int]] {
         var parts: [[Int]] = [[]]
         var dependencies = 0
@@ -218,10 +225,10 @@ extension QueueFunctions {
         return parts
     }
 
-    /// Deletes the parts of a batch that was not opened. Does nothing to one that was.
+    /// Deletes the stage of a batch. Does nothing if the batch was opened.
     private func abandon(_ name: [RedisArgument]) async {
-        // A cancelled task cannot send. What cannot be deleted now, a tick deletes soon; the caller is told why the
-        // submission failed, which is the error that matters.
+        // A new Swift task, because a cancelled one cannot send. An error is ignored: a tick deletes the stage soon,
+        // and the caller gets the error that made the submission fail.
         await Task {
             while let deleted = try? await call("abandon_batch", name).int, deleted > 0 {
             }
@@ -230,7 +237,7 @@ extension QueueFunctions {
 }
 
 extension QueuedTask {
-    /// Bytes of what may be long.
+    /// The number of bytes in the fields that may be long.
     fileprivate var longBytes: Int {
         (request.payload?.readableBytes ?? 0) + request.args.reduce(0) { $0 + $1.utf8.count }
             + request.command.reduce(0) { $0 + $1.utf8.count }

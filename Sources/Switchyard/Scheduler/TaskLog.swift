@@ -2,26 +2,30 @@ import Foundation
 import NIOCore
 import RedisClient
 
-/// One piece of a task's output, as its worker sent it.
+/// A piece of a task's output, as its worker sent it.
 public struct LogEntry: Sendable, Equatable {
-    /// The stream entry's id (`<ms>-<n>`): the cursor from which to read on.
+    /// The id of the stream entry (`<ms>-<n>`). It is the cursor for reading on.
     public var id: String
+    /// The attempt that wrote the output.
     public var attempt: Int
-    /// stdout or stderr.
+    /// `stdout` or `stderr`.
     public var stream: String
+    /// The output.
     public var data: ByteBuffer
 
+    /// When Redis received the entry.
     public var writtenAt: Date? {
         id.split(separator: "-").first.flatMap { Double($0) }.map { Date(timeIntervalSince1970: $0 / 1000) }
     }
 }
 
 extension SchedulerHandle {
-    /// The output kept of a task after the entry `after`, oldest first. The oldest may have been dropped: a log is capped.
+    /// Returns the output of a task after the entry `after`, oldest first. A log is capped, so the oldest entries may
+    /// be gone. The log of an unknown task is empty.
     /// - Parameters:
-    ///   - after: an entry's id; "0" reads from the oldest.
-    ///   - limit: entries at most.
-    /// - Throws: `invalidInput` for an id that is none; an unknown task has an empty log.
+    ///   - after: an entry's id; "0" reads from the oldest entry.
+    ///   - limit: the maximum number of entries.
+    /// - Throws: `invalidInput` for an invalid id.
     public func readLog(_ id: String, after: String = "0", limit: Int = 1000) async throws -> [LogEntry] {
         let after = try Self.validated(cursor: after)
         let functions = try await functions(of: try Name.validate(id, field: "task_id"))
@@ -33,7 +37,7 @@ extension SchedulerHandle {
         }
     }
 
-    /// As ``readLog(_:after:limit:)``, but waits up to `timeout` for the first entry.
+    /// Like ``readLog(_:after:limit:)``, but waits up to `timeout` for the first entry, and returns at most 100.
     public func followLog(_ id: String, after: String, timeout: Duration) async throws -> [LogEntry] {
         let after = try Self.validated(cursor: after)
         let functions = try await functions(of: try Name.validate(id, field: "task_id"))

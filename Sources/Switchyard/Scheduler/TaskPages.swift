@@ -1,18 +1,20 @@
 import Foundation
 import RedisClient
 
-// The list of tasks, a page at a time. Of several partitions the pages are merged: each is asked for a whole page, the first
-// tasks of all together make the page, and each is asked once more for just those of its own, which gives the cursor behind
-// them.
+// The list of tasks, in pages. The pages of several partitions are merged: each partition returns a whole page, and the
+// first tasks of all pages make the merged page. A partition of which only some tasks were taken is then called again
+// for just these, because its reply has the cursor behind them.
 
 extension SchedulerHandle {
-    /// A page: running and assigned tasks first, then those in line, those held, and the ended, latest first.
+    /// Returns a page of the list: assigned and running tasks first, then tasks in line, waiting and held tasks, and
+    /// ended tasks, latest first. The tasks of a batch are listed in the order of the batch.
+    ///
+    /// A call reads a bounded number of tasks, so a page may be short or empty and have a next page.
     /// - Parameters:
     ///   - limit: 1 to 500.
-    ///   - cursor: of the page before; nil for the first.
-    /// - Returns: the tasks, and the cursor of the next page unless this was the last. A page may be short, or empty, for a call
-    ///   looks at a bounded number of tasks: `scannedUntil` is when the last one that it looked at was submitted or ended (nil
-    ///   at the end, and of several partitions).
+    ///   - cursor: the cursor that the previous page returned; nil for the first page.
+    /// - Returns: the tasks; the cursor of the next page, or nil; and `scannedUntil`: when the last task that was read
+    ///   was submitted or ended (nil at the end, and for a queue with several partitions).
     public func listTasks(
         _ filter: Filter = Filter(), limit: Int = 50, cursor: String? = nil
     ) async throws -> (tasks: [QueuedTask], cursor: String?, scannedUntil: Date?) {
@@ -26,7 +28,7 @@ extension SchedulerHandle {
         for index in pages.indices where taken[index] == pages[index].tasks.count {
             cursors.advance(index, pages[index])
         }
-        // Those of which only a part was taken.
+        // The partitions of which only a part was taken.
         let cut = pages.indices.filter { 0 < taken[$0] && taken[$0] < pages[$0].tasks.count }
         var shown = pages.indices.map { cut.contains($0) || taken[$0] == 0 ? TaskPage() : pages[$0] }
         if !cut.isEmpty {
@@ -40,7 +42,7 @@ extension SchedulerHandle {
         return (merged.tasks, cursors.text, nil)
     }
 
-    /// A page of each partition that has not come to its end and is asked for more than 0 tasks.
+    /// Returns a page of each partition that has a next page and a limit above 0; an empty page for the others.
     private func pages(
         of cursors: PageCursors, _ filter: Filter, limit: (Int) -> Int
     ) async throws -> [TaskPage] {
@@ -57,17 +59,17 @@ extension SchedulerHandle {
     }
 }
 
-/// What one partition lists, and its cursor where it has more.
+/// A page of one partition, and the cursor of its next page, if there is one.
 private struct TaskPage: Sendable {
     var tasks: [QueuedTask] = []
     var cursor: String?
     var scannedUntil: Date?
 }
 
-/// How far a list has come in each partition; as a text, their cursors joined by "/", which is escaped in them.
+/// The cursors of all partitions. As a text they are joined by "/", which is escaped in each of them.
 private struct PageCursors {
     enum Place {
-        /// "": at the beginning.
+        /// A partition's cursor; empty for the beginning.
         case at(String)
         case end
     }
@@ -99,7 +101,7 @@ private struct PageCursors {
         places[index] = page.cursor.map { .at($0) } ?? .end
     }
 
-    /// Nil when all are at their end.
+    /// Nil if all partitions are at their end.
     var text: String? {
         let texts = places.map { place in
             switch place {
@@ -111,17 +113,17 @@ private struct PageCursors {
     }
 }
 
-/// The first tasks of several pages together, each page in its own order.
+/// The first tasks of several pages. Tasks of one page keep their order.
 private struct MergedPage {
     var tasks: [QueuedTask] = []
-    /// How many of each.
+    /// How many tasks were taken of each page.
     var taken: [Int]
 
     init(_ pages: [TaskPage], limit: Int) {
         taken = pages.map { _ in 0 }
         while tasks.count < limit {
             let rests = pages.indices.filter { taken[$0] < pages[$0].tasks.count }
-            // Whoever is at the end of a page that has a next one may have the next task.
+            // If the tasks of a page are used up and it has a next page, the next task may be there.
             let isKnown = pages.indices.allSatisfy { rests.contains($0) || pages[$0].cursor == nil }
             guard isKnown,
                 let first = rests.min(by: { left, right in
@@ -135,7 +137,7 @@ private struct MergedPage {
 }
 
 extension QueuedTask {
-    /// The order of a list across partitions (`Functions/api/tasks/list.lua` has that within one).
+    /// The order of the tasks of different partitions. `Functions/api/tasks/list.lua` has the order within a partition.
     fileprivate var placeInList: (Int, Int, Double) {
         let level = priority?.level ?? 0
         let submitted = submittedAt?.timeIntervalSince1970 ?? 0
@@ -161,7 +163,7 @@ extension QueueFunctions {
         let page = try await call("list", arguments).array ?? []
         guard page.count == 3, let next = page[0].string, let tasks = page[1].array else {
             throw SchedulerError.internal(
-                message: "switchyard_list answered something else than a page", redisAway: false)
+                message: "switchyard_list returned something other than a page", redisAway: false)
         }
         return TaskPage(
             tasks: try tasks.map { try QueuedTask(ReplyFields($0)) }, cursor: next.isEmpty ? nil : next,

@@ -3,33 +3,37 @@ import RedisClient
 import ServiceLifecycle
 import Synchronization
 
-/// A replica of the scheduler: it makes time pass for the queues in Redis, and gives handles on them.
+/// A replica of the scheduler: it calls ticks for the queues in Redis, and provides handles on them.
 ///
-/// It holds no state that another replica would need. Any number may run, also none for a while: tasks are still
-/// submitted, pulled and finished, only timeouts, retries and lost workers wait until one is back.
+/// It has no state that another replica needs. Any number of replicas may run. Without any, tasks are still submitted,
+/// pulled and finished, but time limits, delays, backoffs, schedules and lost workers wait until a replica is back.
 public final class TaskScheduler: Service {
+    /// The health of this replica.
     public let health = ReplicaHealth()
+    /// The partitions of every queue.
     public let partitions: Partitions
+    /// The settings that this replica was given.
     public let config: SchedulerConfig
     private let policy: PriorityPolicy
     private let logger: Logger
     private let handles = Mutex<[String: SchedulerHandle]>([:])
     private let discovered: AsyncStream<String>
     private let discover: AsyncStream<String>.Continuation
-    /// The queues that it was given: to disagree with one of them about its partitions ends the replica.
+    /// The queues that it was given. If one of them has other partitions, the replica stops with an error.
     private let given: Set<String>
-    /// The instances that are known to have the function library.
+    /// The servers that are known to have the function library.
     private let prepared = Mutex<Set<Int>>([])
 
-    /// A replica looks after this many queues at most.
+    /// The maximum number of queues that a replica serves.
     private static let maxQueues = 1000
-    /// How often it looks for queues that other replicas were first to hear of.
+    /// How often it looks for queues that other replicas have registered.
     private static let discoveryInterval: Duration = .seconds(5)
 
+    /// A replica for queues with one partition.
     /// - Parameters:
     ///   - client: shared, and shut down by its owner.
-    ///   - queues: queues to look after from the start, besides those that Redis tells of.
-    ///   - config: the settings that differ from the defaults are written to these queues when the replica starts.
+    ///   - queues: queues to serve from the start, besides those that are registered in Redis.
+    ///   - config: settings that differ from the defaults are written to these queues when the replica starts.
     /// - Throws: ``SchedulerError/invalidInput(field:message:)`` for a bad queue name.
     public convenience init(
         client: RedisClient, queues: [String] = ["default"], config: SchedulerConfig = SchedulerConfig(),
@@ -39,7 +43,8 @@ public final class TaskScheduler: Service {
             partitions: Partitions(client), queues: queues, config: config, policy: policy, logger: logger)
     }
 
-    /// A replica of queues that may be spread over several partitions.
+    /// A replica for queues with any number of partitions.
+    /// - Throws: ``SchedulerError/invalidInput(field:message:)`` for a bad queue name.
     public init(
         partitions: Partitions, queues: [String] = ["default"], config: SchedulerConfig = SchedulerConfig(),
         policy: PriorityPolicy = PriorityPolicy(), logger: Logger = Logger(label: "switchyard.scheduler")
@@ -53,14 +58,15 @@ public final class TaskScheduler: Service {
         for queue in queues { try adopt(queue) }
     }
 
-    /// A handle on a queue. Looking at a queue does not create it.
+    /// Returns a handle on a queue. Reading a queue does not create it.
+    /// - Throws: ``SchedulerError/invalidInput(field:message:)`` for a bad queue name.
     public func handle(queue: String) throws(SchedulerError) -> SchedulerHandle {
         if let handle = handles.withLock({ $0[queue] }) { return handle }
         return try SchedulerHandle(queue: queue, partitions: partitions, policy: policy, logger: logger)
     }
 
-    /// A handle on a queue that is to be looked after from now on, by every replica.
-    /// - Throws: ``SchedulerError``.
+    /// Registers a queue, so that every replica serves it from now on, and returns a handle on it.
+    /// - Throws: ``SchedulerError``: for a bad name, for a queue too many, or if Redis is away.
     public func handleForSubmitting(queue: String) async throws -> SchedulerHandle {
         if let handle = handles.withLock({ $0[queue] }) { return handle }
         let name = try Name.validate(queue, field: "queue")
@@ -75,7 +81,7 @@ public final class TaskScheduler: Service {
         return try adopt(name)
     }
 
-    /// The queues that this replica looks after.
+    /// The queues that this replica serves.
     public var queues: [String] { handles.withLock { $0.keys.sorted() } }
 
     @discardableResult
@@ -90,7 +96,7 @@ public final class TaskScheduler: Service {
         return handle
     }
 
-    /// The instance that has the names of all queues: that of their first partitions.
+    /// The server that has the names of all queues. It also has their first partitions.
     private var registry: RedisClient { partitions.instances[0] }
 
     private func register(_ queues: [String]) async throws {
@@ -105,7 +111,7 @@ public final class TaskScheduler: Service {
     // MARK: Running
 
     /// Runs until cancelled, or until its service group shuts down.
-    /// - Throws: ``SchedulerError/invalidInput(field:message:)`` when a queue that it was given has other partitions.
+    /// - Throws: ``SchedulerError/invalidInput(field:message:)`` if a queue that it was given has other partitions.
     public func run() async throws {
         try await cancelWhenGracefulShutdown {
             try await withThrowingTaskGroup(of: Void.self) { group in
@@ -126,7 +132,7 @@ public final class TaskScheduler: Service {
                         do {
                             try await self.lookAfter(functions)
                         } catch {
-                            // Ends the loop, and with it the replica.
+                            // Ends the loop above, and so the replica.
                             self.discover.finish()
                             throw error
                         }
@@ -137,7 +143,7 @@ public final class TaskScheduler: Service {
         }
     }
 
-    /// Makes time pass for one partition of a queue, once both agree.
+    /// Serves one partition of a queue, once the partitions are checked.
     private func lookAfter(_ functions: QueueFunctions) async throws {
         let queue = functions.keys.queue
         do {
@@ -147,14 +153,14 @@ public final class TaskScheduler: Service {
                 logger: logger)
             try await replica.run()
         } catch let error as SchedulerError where !given.contains(queue) {
-            // Found in Redis, and of another farm: this replica serves its own.
-            logger.error("a queue is not looked after here", metadata: ["queue": "\(queue)", "error": "\(error)"])
+            // The queue was found in Redis and belongs to another farm.
+            logger.error("this replica does not serve a queue", metadata: ["queue": "\(queue)", "error": "\(error)"])
         }
     }
 
-    /// Loads the function library, agrees about the partitions, and writes the settings that this replica was given; until
-    /// it succeeds.
-    /// - Throws: `invalidInput`.
+    /// Loads the function library, checks the partitions, and writes the settings that this replica was given. Retries
+    /// until it succeeds.
+    /// - Throws: `invalidInput` if the partitions differ.
     private func prepare(_ functions: QueueFunctions) async throws {
         let index = functions.keys.partition
         while !Task.isCancelled {
@@ -198,7 +204,7 @@ public final class TaskScheduler: Service {
                 let members = try await registry.send(RedisCommand("SMEMBERS", .string(Keys.queues))).array ?? []
                 for queue in members.compactMap(\.string).prefix(Self.maxQueues) { try adopt(queue) }
             } catch {
-                // The ticks say it when Redis is away.
+                // The ticks log that Redis is away.
                 logger.debug("could not look for queues", metadata: ["error": "\(error)"])
             }
         }

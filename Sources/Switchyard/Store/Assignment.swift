@@ -4,26 +4,26 @@ import RedisClient
 extension WorkerProtocol {
     /// A task to run, with the lease of one attempt.
     ///
-    /// Of what Redis sent only that is read which a worker needs to hold and report the attempt; the task itself is made
-    /// when somebody asks for it.
+    /// The initializer reads only the fields that a worker needs to report the attempt. The rest of the task is decoded
+    /// on demand.
     public struct Assignment: Sendable, Equatable {
-        /// The task's.
+        /// The task's id.
         public let id: String
-        /// The fencing token: every report carries it.
+        /// The attempt's number. It is the fencing token that every report carries.
         public let attempt: Int
-        /// The time limit, from the start.
+        /// The time limit, counted from the start of the attempt.
         public let timeout: Duration
-        /// Its end concerns other tasks, or it has limits or a unique key: it costs Redis up to three times as much as a
-        /// plain one.
+        /// True if the task has a unique key, dependencies or dependents. Its end then costs Redis up to three times as
+        /// much as that of other tasks.
         public let concernsOthers: Bool
-        /// An even number of names and values.
+        /// Names and values, alternating.
         private let pairs: [RESPValue]
 
-        /// The task as it was submitted. Made anew each time: keep it.
+        /// The task as it was submitted. Decoded on each access; store the value.
         public var task: QueuedTask { QueuedTask(ReplyFields(pairs: pairs), id: id) }
 
-        /// What the tasks that it depends on have answered: a JSON object of texts by task id, null where a result is
-        /// longer than 4096 bytes or missing. Nil for a task without dependencies.
+        /// The results of the task's dependencies: a JSON object of texts by task id, with null for a result that is
+        /// missing or longer than 4096 bytes. Nil for a task without dependencies.
         public var dependencyResults: ByteBuffer? { ReplyFields(pairs: pairs).bytes("dependency_results") }
 
         init(_ reply: RESPValue) throws(SchedulerError) {
@@ -53,7 +53,7 @@ extension WorkerProtocol {
         }
 
         private static func unexpected(_ reply: RESPValue) -> SchedulerError {
-            .internal(message: "a function answered \(reply) where an assignment was expected", redisAway: false)
+            .internal(message: "a function returned \(reply) where an assignment was expected", redisAway: false)
         }
     }
 }

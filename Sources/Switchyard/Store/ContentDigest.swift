@@ -1,7 +1,8 @@
-/// SHA-256 (FIPS 180-4) of bytes that come in pieces, cut to 128 bits: a name for a content.
+/// An incremental SHA-256 (FIPS 180-4), truncated to 128 bits.
 ///
-/// It names what a client sends again: the tasks of an idempotency key, the parts of a batch. It keeps no secret. The library that
-/// has it (swift-crypto) builds BoringSSL, a third of the time that a fresh clone takes.
+/// It derives an id from content that a client may send again: the tasks of an idempotency key, the parts of a batch.
+/// It protects no secret. swift-crypto is not used because it builds BoringSSL, which is a third of the build time of a
+/// fresh clone.
 package struct ContentDigest {
     private static let constants: [UInt32] = [
         0x428a_2f98, 0x7137_4491, 0xb5c0_fbcf, 0xe9b5_dba5, 0x3956_c25b, 0x59f1_11f1, 0x923f_82a4, 0xab1c_5ed5,
@@ -17,16 +18,18 @@ package struct ContentDigest {
     private var state: [UInt32] = [
         0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19,
     ]
-    /// Bytes that do not fill a block of 64 yet.
+    /// Bytes that do not yet fill a block of 64.
     private var rest: [UInt8] = []
     private var length: UInt64 = 0
     private var schedule = [UInt32](repeating: 0, count: 64)
 
+    /// The digest of no bytes.
     package init() {}
 
-    /// Of one text.
+    /// The digest of one text.
     package init(_ text: String) { update(text) }
 
+    /// Appends the UTF-8 bytes of a text.
     package mutating func update(_ text: String) {
         var text = text
         text.withUTF8 { bytes in
@@ -35,7 +38,7 @@ package struct ContentDigest {
                 append(bytes[at])
                 at += 1
             }
-            // Whole blocks are not copied.
+            // Whole blocks are hashed without a copy.
             while bytes.count - at >= 64 {
                 compress(bytes[at..<(at + 64)])
                 length &+= 64
@@ -45,7 +48,7 @@ package struct ContentDigest {
         }
     }
 
-    /// 32 hexadecimal digits. Further updates do not change what was returned.
+    /// The digest of all bytes so far, as 32 hexadecimal digits. More updates may follow.
     package var hex: String {
         var last = self
         let bits = length * 8

@@ -1,48 +1,49 @@
 import Logging
 import RedisClient
 
-/// The function library in Redis: loaded where it is missing or older, restored when it has gone, and never put over
-/// a newer one, so that old and new replicas can run side by side during a rollout.
+/// Loads the function library into Redis if it is missing or older than this one. A newer library is never replaced, so
+/// old and new replicas can run side by side during a rollout.
 public struct FunctionLibrary: Sendable {
     let client: RedisClient
     let logger: Logger
 
+    /// The library of the server that `client` is connected to.
     public init(client: RedisClient, logger: Logger) {
         self.client = client
         self.logger = logger
     }
 
-    /// The whole library as Lua source, as it is loaded.
+    /// The Lua source of the whole library.
     public static var source: String { FunctionLibrarySource.text }
 
-    /// The line of the source that says which values are short enough for a small hash, in bytes.
+    /// The line of the source with the longest value, in bytes, that keeps a small hash compact.
     private static let shortValueLine = "local SHORT_VALUE = "
 
-    /// The source as it is loaded into a server whose `hash-max-listpack-value` is `shortValue`.
+    /// Returns the source for a server whose `hash-max-listpack-value` is `shortValue`.
     static func source(shortValue: Int) -> String {
         source.split(separator: "\n", omittingEmptySubsequences: false)
             .map { $0.hasPrefix(shortValueLine) ? shortValueLine + "\(shortValue)" : String($0) }
             .joined(separator: "\n")
     }
 
-    /// Redis's default where the server does not say.
+    /// Reads `hash-max-listpack-value`. Returns Redis's default if the login may not read the server's settings.
     private func longestListpackValue() async -> Int {
         let reply = try? await client.send(RedisCommand("CONFIG", "GET", "hash-max-listpack-value"))
         return reply?.array?.last?.string.flatMap(Int.init) ?? 64
     }
 
-    /// The version in the source (`local VERSION = n`).
+    /// The version of the source (`local VERSION = n`).
     public static let version: Int64 = {
         let line = source.split(separator: "\n").first { $0.hasPrefix("local VERSION = ") }
         return line.flatMap { Int64($0.dropFirst("local VERSION = ".count)) } ?? 0
     }()
 
     /// Loads the library unless the server has this version or a newer one.
-    /// - Throws: `RedisError`, also when the login may not load functions.
+    /// - Throws: `RedisError`, also if the login may not load functions.
     public func ensureLoaded() async throws {
         guard let loaded = try await loadedVersion() else {
             do {
-                // Without REPLACE: another replica, perhaps a newer one, may load its own at this moment.
+                // Without REPLACE, because another replica, perhaps a newer one, may load its library at this moment.
                 return try await load()
             } catch let error as RedisError where error.message.contains("already exists") {
                 return try await ensureLoaded()
@@ -50,7 +51,7 @@ public struct FunctionLibrary: Sendable {
         }
         if loaded > Self.version {
             logger.debug(
-                "Redis has a newer function library, which is left alone",
+                "Redis has a newer function library, which is kept",
                 metadata: ["loaded": "\(loaded)", "ours": "\(Self.version)"])
         }
         if try await shouldReplace(loaded) { try await load("REPLACE") }
@@ -62,7 +63,7 @@ public struct FunctionLibrary: Sendable {
         logger.debug("loaded the function library", metadata: ["version": "\(Self.version)"])
     }
 
-    /// Nil when the library is not there.
+    /// Returns the version of the loaded library, or nil if there is none.
     public func loadedVersion() async throws -> Int64? {
         do {
             return try await client.send(RedisCommand("FCALL", "switchyard_version", 0)).int
@@ -71,7 +72,8 @@ public struct FunctionLibrary: Sendable {
         }
     }
 
-    /// An older version is replaced; so is the same version with another text, which is a developer's next build.
+    /// Whether to replace a library of version `loaded`: if it is older, or has the same version and another text (a
+    /// developer's next build).
     private func shouldReplace(_ loaded: Int64) async throws -> Bool {
         if loaded != Self.version { return loaded < Self.version }
         let reply = try await client.send(
@@ -80,7 +82,8 @@ public struct FunctionLibrary: Sendable {
         guard let index = fields.firstIndex(where: { $0.string == "library_code" }), index + 1 < fields.count else {
             return true
         }
-        // Who may not ask for the server's settings would load another number: no reason to replace each other's.
+        // The line with the short value is not compared. A replica whose login may not read the server's settings has
+        // another number in it, and replicas would replace each other's library for ever.
         let ours = Self.withoutShortValueLine(Self.source)
         return fields[index + 1].string.map { Self.withoutShortValueLine($0) != ours } ?? true
     }
@@ -89,7 +92,7 @@ public struct FunctionLibrary: Sendable {
         text.split(separator: "\n").filter { !$0.hasPrefix(shortValueLine) }
     }
 
-    /// Whether the reply says that the library is gone (a `FUNCTION FLUSH`, an empty primary).
+    /// Whether the error says that the library is missing (after `FUNCTION FLUSH`, or on an empty primary).
     static func isMissing(_ error: RedisError) -> Bool {
         error.kind == .server && error.message.contains("Function not found")
     }

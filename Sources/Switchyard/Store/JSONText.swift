@@ -1,4 +1,4 @@
-/// Lists and maps of strings as JSON text, written as people read it in `redis-cli`: names sorted, slashes plain.
+/// Writes lists and maps of strings as JSON that is easy to read in `redis-cli`: sorted names, unescaped slashes.
 enum JSONText {
     static func list(_ texts: [String]) -> String {
         var json = "["

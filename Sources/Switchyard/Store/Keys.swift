@@ -1,16 +1,19 @@
 import RedisClient
 
-/// The names of the keys and channels of a queue, or of one of its partitions. This file and `Functions/` are the only
-/// places that know them.
+/// The names of the keys and channels of one partition of a queue. Only this file and `Functions/` build them.
 public struct Keys: Sendable, Equatable {
+    /// The queue's name.
     public let queue: String
+    /// The index of the partition, from 0.
     public let partition: Int
-    /// `Q` for the first partition of queue Q, which for most queues is all of it; `Q/1`, `Q/2`, … for the others. No
-    /// queue's name has a slash.
+    /// The name of the partition: `Q` for the first partition of queue Q, which is the only one of most queues; `Q/1`,
+    /// `Q/2`, … for the others. A queue's name has no slash.
     public let place: String
-    /// `switchyard:{Q}:` or `switchyard:{Q/1}:`. The braces make it one slot of a Redis Cluster.
+    /// `switchyard:{Q}:` or `switchyard:{Q/1}:`. The braces put all keys of the partition into one hash slot of a Redis
+    /// Cluster.
     public let prefix: String
 
+    /// The keys of a partition.
     /// - Parameter queue: a valid ``Name``.
     public init(queue: String, partition: Int = 0) {
         self.queue = queue
@@ -19,29 +22,47 @@ public struct Keys: Sendable, Equatable {
         self.prefix = "switchyard:{\(place)}:"
     }
 
-    /// SET of the queues that replicas look after. It belongs to no queue, so it is written outside their functions.
+    /// SET of the queues that replicas serve. It belongs to no queue, so it is written outside the functions.
     public static let queues = "switchyard:queues"
 
-    /// The keys that a function call declares, after their number. Two of them, so that in a Redis Cluster a slot that migrates
-    /// replies TRYAGAIN instead of running a function on half of the queue.
+    /// The key arguments of a function call, after their number. There are two, because Redis Cluster then replies
+    /// TRYAGAIN while it migrates the hash slot, instead of running a function on a part of the queue.
     var declared: [RedisArgument] { [2, .string(prefix), .string(config)] }
 
+    /// HASH of a task.
     public func task(_ id: String) -> String { "\(prefix)task:\(id)" }
+    /// STREAM of a task's output.
     public func log(_ id: String) -> String { "\(prefix)log:\(id)" }
+    /// HASH of a batch.
     public func batch(_ id: String) -> String { "\(prefix)batch:\(id)" }
+    /// HASH of a worker.
     public func worker(_ id: String) -> String { "\(prefix)worker:\(id)" }
+    /// HASH of a worker's leases.
     public func attempts(_ worker: String) -> String { "\(prefix)attempts:\(worker)" }
+    /// LIST of a worker's wake-ups.
     public func wake(_ worker: String) -> String { "\(prefix)wake:\(worker)" }
+    /// The channel with orders for a worker.
     public func control(_ worker: String) -> String { "\(prefix)control:\(worker)" }
+    /// ZSET of the pending tasks without a lane.
     public var pending: String { prefix + "pending" }
+    /// ZSET of the pending tasks that wait for a time.
     public var held: String { prefix + "held" }
+    /// ZSET of the assigned and running tasks.
     public var leases: String { prefix + "leases" }
+    /// ZSET of the ended tasks.
     public var finished: String { prefix + "finished" }
+    /// ZSET of the registered workers.
     public var workers: String { prefix + "workers" }
+    /// ZSET of the idle workers without labels and capacity.
     public var idle: String { prefix + "idle" }
+    /// HASH of the counters.
     public var stats: String { prefix + "stats" }
+    /// HASH of the settings.
     public var config: String { prefix + "config" }
+    /// The channel with the tasks that ended.
     public var results: String { prefix + "results" }
+    /// The channel with all other changes of tasks and batches.
     public var events: String { prefix + "events" }
+    /// The channel for the reports of workers that can only publish.
     public var reports: String { prefix + "reports" }
 }

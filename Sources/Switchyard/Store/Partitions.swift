@@ -1,50 +1,55 @@
 import Logging
 import RedisClient
 
-/// Over how many hash slots a queue is spread, and on which Redis instances they are: partition k is on instance k mod M, M
-/// being the number of instances. Every process that works with a queue must be given the same, in the same order.
+/// The number of partitions of a queue, and the Redis servers that have them: partition k is on server k mod M, where M
+/// is the number of servers. Every process that serves or uses a queue must have the same servers in the same order.
 ///
-/// One partition on one instance is the plain case, and costs nothing.
+/// One partition on one server is the default, and has no extra cost.
 public struct Partitions: Sendable {
-    /// An idle worker, a look-up in vain and every look at a whole queue cost a call for each partition.
+    /// The maximum number of partitions. An idle worker, a look-up of an unknown id and each read of the whole queue
+    /// cost one call for each partition.
     public static let most = 64
 
-    /// Shared, and shut down by their owner.
+    /// A client for each server. They are shared, and shut down by their owner.
     public let instances: [RedisClient]
+    /// The number of partitions.
     public let count: Int
 
-    /// One partition.
+    /// One partition on one server.
     public init(_ client: RedisClient) {
         instances = [client]
         count = 1
     }
 
-    /// - Parameter count: nil: one partition for each instance.
+    /// Partitions on several servers.
+    /// - Parameter count: nil makes one partition for each server.
     /// - Throws: ``SchedulerError/invalidInput(field:message:)``.
     public init(on instances: [RedisClient], count: Int? = nil) throws(SchedulerError) {
         let count = count ?? instances.count
         guard (max(1, instances.count)...Self.most).contains(count), !instances.isEmpty else {
             throw .invalidInput(
                 field: "partitions",
-                message: "partitions: expected at least one for each of \(instances.count) Redis instances and at most "
+                message: "partitions: expected at least one for each of \(instances.count) Redis servers and at most "
                     + "\(Self.most), found \(count)")
         }
         self.instances = instances
         self.count = count
     }
 
-    /// The partition of a task, batch, schedule or key of this name, from 0.
+    /// Returns the home of a task, batch, schedule or key with this name: the index of a partition, from 0.
     public func home(of name: String) -> Int {
         count == 1 ? 0 : NameHash.slot(name) % count
     }
 
-    /// What partition `index` takes of a number that is meant for the whole queue; the parts add up to it.
+    /// Returns the share of partition `index` in a number that holds for the whole queue. The shares add up to `total`.
     func share(of total: Int, in index: Int) -> Int {
         total / count + (index < total % count ? 1 : 0)
     }
 
+    /// Returns the index of the server that has partition `index`.
     func instance(of index: Int) -> Int { index % instances.count }
 
+    /// Returns the functions of each partition of a queue, in order.
     /// - Parameter queue: a valid ``Name``.
     public func functions(queue: String, logger: Logger) -> [QueueFunctions] {
         (0..<count).map { index in

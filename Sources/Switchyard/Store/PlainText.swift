@@ -1,8 +1,8 @@
 import Foundation
 
 extension Double {
-    /// As the functions read a number: decimal digits, never an exponent. Six decimal places at most, which is as exact as
-    /// amounts and rates are kept.
+    /// The number in the form that the functions read: decimal digits without an exponent. It has at most six decimal
+    /// places, the precision of amounts and rates.
     var plainText: String {
         var text = String(format: "%.6f", self)
         while text.last == "0" { text.removeLast() }

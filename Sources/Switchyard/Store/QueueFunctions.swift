@@ -2,14 +2,19 @@ import Logging
 import NIOCore
 import RedisClient
 
-/// Calls the functions of a queue, or of one of its partitions. Restores the library when Redis has lost it, repeats a call whose reply was lost (a
-/// repetition is answered like the first, or does no harm: output may stand in a log twice), and turns Redis's errors
-/// into ``SchedulerError``.
+/// Calls the functions on one partition of a queue.
+///
+/// It loads the library again if Redis has lost it, repeats a call whose reply was lost, and maps Redis's errors to
+/// ``SchedulerError``. A repetition returns what the first call returned, or does no harm: a log may get the same
+/// output twice.
 public struct QueueFunctions: Sendable {
+    /// The keys of the partition.
     public let keys: Keys
+    /// The client of the server that has the partition.
     public let client: RedisClient
     let library: FunctionLibrary
 
+    /// The functions of a partition.
     /// - Parameter queue: a valid ``Name``.
     public init(queue: String, partition: Int = 0, client: RedisClient, logger: Logger) {
         self.keys = Keys(queue: queue, partition: partition)
@@ -17,16 +22,16 @@ public struct QueueFunctions: Sendable {
         self.library = FunctionLibrary(client: client, logger: logger)
     }
 
-    /// How long a call goes on trying while Redis is away.
+    /// How long a call is retried while Redis is away.
     static let patience: Duration = .seconds(8)
 
-    /// Calls `switchyard_<function>` with pairs of name and value.
+    /// Calls `switchyard_<function>` with arguments in pairs of name and value.
     /// - Throws: ``SchedulerError``, or `CancellationError`.
     public func call(_ function: String, _ arguments: [RedisArgument]) async throws -> RESPValue {
         try await callNotingRepeats(function, arguments).reply
     }
 
-    /// As ``call(_:_:)``; `repeated` tells that an earlier try may have been carried out without its reply arriving.
+    /// Like ``call(_:_:)``. `repeated` is true if an earlier try may have been carried out and its reply was lost.
     func callNotingRepeats(
         _ function: String, _ arguments: [RedisArgument]
     ) async throws -> (reply: RESPValue, repeated: Bool) {
@@ -43,7 +48,7 @@ public struct QueueFunctions: Sendable {
                 let isMissing = FunctionLibrary.isMissing(error)
                 if isMissing {
                     try await restoreLibrary()
-                    // Missing again: flushed once more, or a newer library that has no such function.
+                    // If it is missing again, it was flushed again, or a newer library does not have this function.
                     if !restored {
                         restored = true
                         continue
@@ -67,7 +72,7 @@ public struct QueueFunctions: Sendable {
         }
     }
 
-    /// Whether the same call may succeed in a moment.
+    /// Whether a retry of the same call may succeed.
     private static func mayPass(_ error: RedisError) -> Bool {
         switch error.kind {
         case .connectionClosed, .connectionFailed, .deadlineExceeded: true

@@ -2,29 +2,29 @@ import Foundation
 import NIOCore
 import RedisClient
 
-/// The pairs of a function's reply, by name. Times are milliseconds since 1970, durations milliseconds.
+/// The pairs of a function's reply, by name. Times are in milliseconds since 1970, durations in milliseconds.
 ///
-/// A reply has a few dozen pairs, each asked for once or never: they are left where they are, and found by a number made of
-/// their name, which costs a tenth of a dictionary.
+/// A reply has a few dozen pairs, and each is read at most once. A linear search by the hashes of the names costs a
+/// tenth of building a dictionary.
 struct ReplyFields {
     private let pairs: [RESPValue]
-    /// Of each name in `pairs`, in order.
+    /// The hash of each name in `pairs`, in order.
     private let hashes: [UInt32]
 
     init(_ reply: RESPValue) throws(SchedulerError) {
         guard let pairs = reply.array, pairs.count % 2 == 0 else {
-            throw .internal(message: "a function answered \(reply) where pairs were expected", redisAway: false)
+            throw .internal(message: "a function returned \(reply) where pairs were expected", redisAway: false)
         }
         self.init(pairs: pairs)
     }
 
-    /// - Parameter pairs: an even number of names and values.
+    /// - Parameter pairs: names and values, alternating.
     init(pairs: [RESPValue]) {
         self.pairs = pairs
         hashes = stride(from: 0, to: pairs.count, by: 2).map { Self.hash(ofName: pairs[$0]) }
     }
 
-    /// Every name, in the order of the reply.
+    /// All names, in the order of the reply.
     var names: [String] {
         stride(from: 0, to: pairs.count, by: 2).compactMap { pairs[$0].string }
     }
@@ -44,18 +44,19 @@ struct ReplyFields {
         }
     }
 
-    /// FNV-1a. What is no name has one as well, and is not found because it is no string.
+    /// FNV-1a.
     private static func hash(_ bytes: UnsafeRawBufferPointer) -> UInt32 {
         bytes.reduce(0x811c_9dc5) { ($0 ^ UInt32($1)) &* 0x0100_0193 }
     }
 
+    /// Returns 0 for a value that is not a string. The subscript also compares the name, so it never finds such a pair.
     private static func hash(ofName value: RESPValue) -> UInt32 {
         guard case .bulkString(let name) = value else { return 0 }
         return name.withUnsafeReadableBytes(hash)
     }
 
     func string(_ name: String) -> String? {
-        // What is not UTF-8 was written by somebody else's worker: shown, with its bad bytes replaced.
+        // A worker may have written bytes that are not UTF-8. They are replaced, so that the rest can be shown.
         guard let value = self[name] else { return nil }
         return value.string ?? value.bytes.map { String(decoding: $0.readableBytesView, as: UTF8.self) }
     }
@@ -72,10 +73,10 @@ struct ReplyFields {
     }
 
     func double(_ name: String) -> Double? { string(name).flatMap(Double.init) }
-    /// Words separated by commas.
+    /// The words of a list that is separated by commas.
     func words(_ name: String) -> [String] { (string(name) ?? "").split(separator: ",").map(String.init) }
 
-    /// A list kept as JSON; what is no such list counts as empty.
+    /// A list that is stored as JSON; empty if the value is not such a list.
     func list(_ name: String) -> [String] { json([String].self, name) ?? [] }
     func map(_ name: String) -> [String: String] { json([String: String].self, name) ?? [:] }
 

@@ -2,15 +2,16 @@ import Foundation
 import NIOCore
 import RedisClient
 
-// A recurring schedule as the pairs of its hash: written for switchyard_schedule, read back from switchyard_schedules. Its
-// task is the list of arguments that would submit it, as JSON: what Lua can take apart.
+// Converts a recurring schedule to the arguments of switchyard_schedule, and back from the reply of
+// switchyard_schedules. Its task is stored as a template: the arguments that submit it, as a JSON list, which Lua can
+// decode.
 
 extension RecurringSchedule {
-    /// As much as one task may hold (`sw.MAX_VALUE_BYTES` in Lua).
+    /// The limit on the bytes of one task (`sw.MAX_VALUE_BYTES` in Lua).
     private static let maxTemplateBytes = 1 << 20
 
-    /// The arguments of `switchyard_schedule`.
-    /// - Throws: ``SchedulerError/invalidInput(field:message:)`` for what cannot recur.
+    /// Returns the arguments of `switchyard_schedule`.
+    /// - Throws: ``SchedulerError/invalidInput(field:message:)`` for a task that cannot recur.
     func arguments(next: Date) throws(SchedulerError) -> [RedisArgument] {
         [
             "schedule", .string(id), "cron", .string(cron), "zone", .string(zone), "missed", .string(missed.rawValue),
@@ -45,10 +46,11 @@ extension RecurringSchedule {
         return template
     }
 
-    /// Whatever is there: what cannot be understood is told by ``problem``, so that it can be seen and removed.
+    /// Reads a schedule. If a part of it is invalid, ``problem`` says so, so that it can be listed and removed.
+    /// - Throws: ``SchedulerError/internal(message:redisAway:)`` for a reply without an id.
     init(_ fields: ReplyFields) throws(SchedulerError) {
         guard let id = fields.string("id") else {
-            throw .internal(message: "a function answered a schedule without an id", redisAway: false)
+            throw .internal(message: "a function returned a schedule without an id", redisAway: false)
         }
         let template = Self.task(fields.list("template"))
         self.init(
@@ -76,6 +78,6 @@ extension RecurringSchedule {
 }
 
 extension Date {
-    /// Since 1970.
+    /// Milliseconds since 1970.
     var milliseconds: Int64 { Int64((timeIntervalSince1970 * 1000).rounded()) }
 }

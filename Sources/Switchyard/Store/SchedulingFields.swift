@@ -1,9 +1,9 @@
 import RedisClient
 
-// Scheduling options as the pairs of a task's hash: written for a submission, read back from a reply.
+// Converts scheduling options to the arguments of a submission, and back from the fields of a reply.
 
 extension SchedulingOptions {
-    /// The pairs about these options; none for a plain task.
+    /// The arguments for the options that are set.
     var arguments: [(name: String, value: String)] {
         var pairs: [(name: String, value: String)] = []
         func add(_ name: String, _ value: String?) {
@@ -47,7 +47,7 @@ extension SchedulingOptions {
 }
 
 extension Resources {
-    /// As a task asks for them, and as a worker offers them.
+    /// The arguments by which a task requests, or a worker offers, these amounts.
     var arguments: [(name: String, value: String)] {
         var pairs: [(name: String, value: String)] = []
         if let cpu { pairs.append(("cpu", cpu.plainText)) }

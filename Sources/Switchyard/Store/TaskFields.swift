@@ -2,10 +2,10 @@ import Foundation
 import NIOCore
 import RedisClient
 
-// A task as the pairs of its hash: written for a submission, read back from a reply.
+// Converts a task to the arguments of a submission, and back from the fields of a reply.
 
 extension QueuedTask {
-    /// The arguments of `switchyard_submit` about this task.
+    /// Appends the arguments of `switchyard_submit` for this task.
     func write(to arguments: inout [RedisArgument]) {
         func add(_ name: String, _ text: String?) {
             if let text { arguments.add(name, .string(text)) }
@@ -15,13 +15,14 @@ extension QueuedTask {
         }
         add("task", id)
         if let priority, priority != .normal { add("priority", priority.rawValue) }
-        // What the functions or the reader of the hash would say themselves is not worth its bytes.
+        // Defaults are left out, to save bytes: init(_:id:) below supplies them.
         if priorityReason != Self.givenReason { add("priority_reason", priorityReason) }
         if let timeout { arguments.add("timeout_ms", .integer(Int64(timeout.milliseconds))) }
         if let maxRetries { arguments.add("max_retries", .integer(Int64(maxRetries))) }
         if let runAt { arguments.add("run_at", .integer(runAt.milliseconds)) }
         if let delay { arguments.add("delay_ms", .integer(Int64(delay.milliseconds))) }
         add("request", requestToken)
+        add("kind", request.kind)
         add("repo", request.repo)
         add("target", request.target)
         add("args", request.args)
@@ -35,23 +36,25 @@ extension QueuedTask {
         for (name, value) in scheduling.arguments { add(name, value) }
     }
 
-    /// As ``write(to:)``, by themselves.
+    /// The arguments of `switchyard_submit` for this task alone.
     var submission: [RedisArgument] {
         var arguments: [RedisArgument] = []
         write(to: &arguments)
         return arguments
     }
 
-    /// A task from the reply of `switchyard_get`, `switchyard_list` or `switchyard_pull` (there its id is `task`).
+    /// Reads a task from the reply of `switchyard_get` or `switchyard_list`, or from an assignment, which has the id in
+    /// the field `task`.
     init(_ fields: ReplyFields) throws(SchedulerError) {
         guard let id = fields.string("id") ?? fields.string("task") else {
-            throw .internal(message: "a function answered a task without an id", redisAway: false)
+            throw .internal(message: "a function returned a task without an id", redisAway: false)
         }
         self.init(fields, id: id)
     }
 
     init(_ fields: ReplyFields, id: String) {
         var request = BuildRequest()
+        request.kind = fields.string("kind")
         request.repo = fields.string("repo")
         request.target = fields.string("target")
         request.args = fields.list("args")
@@ -62,7 +65,7 @@ extension QueuedTask {
         request.cwd = fields.string("cwd")
         request.payload = fields.bytes("payload")
         request.traceparent = fields.string("traceparent")
-        // A submission says a priority only where it is not the normal one.
+        // A submission leaves out the normal priority.
         self.init(request, priority: fields.string("priority").flatMap(TaskPriority.init) ?? .normal, id: id)
 
         requestToken = fields.string("request")
@@ -81,7 +84,7 @@ extension QueuedTask {
         submittedAt = fields.date("submitted_at")
         dueAt = fields.date("due_at")
         startedAt = fields.date("started_at")
-        // Not kept of an attempt that was started in the call that pulled it.
+        // Not stored for an attempt that was started by the call that pulled it.
         assignedAt = fields.date("assigned_at") ?? startedAt
         finishedAt = fields.date("finished_at")
         leaseExpiresAt = fields.date("lease_expires_at")
@@ -94,7 +97,7 @@ extension QueuedTask {
         attempts = Self.attempts(fields, latest: self)
     }
 
-    /// The recorded attempts and the latest one, which is told by the task's own fields.
+    /// Returns the recorded attempts, and the latest attempt, which the task's own fields describe.
     private static func attempts(_ fields: ReplyFields, latest task: QueuedTask) -> [TaskAttempt] {
         var attempts = fields.names.filter { $0.hasPrefix("attempt:") }.compactMap { name in
             fields.json(AttemptRecord.self, name).map(\.attempt)
@@ -111,7 +114,7 @@ extension QueuedTask {
     }
 }
 
-/// What `Functions/core/attempts.lua` records of an attempt that is over.
+/// The record of an ended attempt, as `Functions/core/attempts.lua` writes it.
 private struct AttemptRecord: Decodable {
     let number: Int
     let worker: String

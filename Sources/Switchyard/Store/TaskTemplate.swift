@@ -1,8 +1,10 @@
 import RedisClient
 
 extension QueuedTask {
-    /// The task as a JSON list of names and values that begins with `task`: how Redis keeps one that it makes later.
-    /// - Parameter field: blamed when the task cannot be kept so.
+    /// Returns the template of the task: a JSON list of names and values that begins with `task`, from which the
+    /// functions submit it later.
+    /// - Parameter field: the name of the field in the error.
+    /// - Throws: ``SchedulerError/invalidInput(field:message:)`` for a payload that is not UTF-8.
     func template(field: String) throws(SchedulerError) -> String {
         var texts: [String] = []
         for argument in submission {

@@ -3,16 +3,20 @@ import Logging
 import NIOCore
 import RedisClient
 
-/// The worker's side of a queue, typed: what `Switchyard.docc/WorkerProtocol.md` tells in `redis-cli`.
+/// The calls of a worker on one partition of a queue. `Switchyard.docc/WorkerProtocol.md` shows them in `redis-cli`.
 ///
-/// Every method throws ``SchedulerError``, or `CancellationError`; answers about single tasks are values.
+/// Every method throws ``SchedulerError``, or `CancellationError`. The outcomes of single reports are returned as
+/// values.
 public struct WorkerProtocol: Sendable {
+    /// The worker's id.
     public let worker: String
-    /// Of the process that speaks: another process that registers with the same id and another nonce replaces it. Nil: it
-    /// cannot be told apart from a later process with its id.
+    /// Identifies the worker's process: a process that registers with the same id and another nonce replaces it. Nil:
+    /// the process cannot be told apart from a later one with its id.
     public let nonce: String?
+    /// The functions of the partition.
     public let functions: QueueFunctions
 
+    /// A worker without a nonce.
     /// - Throws: ``SchedulerError/invalidInput(field:message:)`` for a bad id or queue.
     public init(
         worker: String, queue: String, partition: Int = 0, client: RedisClient, logger: Logger
@@ -23,52 +27,63 @@ public struct WorkerProtocol: Sendable {
                 queue: try Name.validate(queue, field: "queue"), partition: partition, client: client, logger: logger))
     }
 
+    /// A worker of the partition that `functions` call.
+    /// - Throws: ``SchedulerError/invalidInput(field:message:)`` for a bad id or nonce.
     public init(worker: String, nonce: String? = nil, functions: QueueFunctions) throws(SchedulerError) {
         self.worker = try Name.validate(worker, field: "worker")
         self.nonce = try nonce.map { nonce throws(SchedulerError) in try Name.validate(nonce, field: "nonce") }
         self.functions = functions
     }
 
-    /// The pairs that say who calls.
+    /// The arguments that identify the caller.
     private var identity: [RedisArgument] {
         ["worker", .string(worker)] + (nonce.map { ["nonce", .string($0)] } ?? [])
     }
 
-    /// What a worker tells of itself. `slots`: 1 to 1000 attempts at once.
+    /// What a worker registers.
     public struct Registration: Sendable, Equatable {
+        /// How many attempts it may have at once, 1 to 1000.
         public var slots: Int
+        /// Its labels: `label` or `label=value`.
         public var labels: [String] = []
-        /// Labels of it: it takes only tasks that require one of these. Empty: it takes all that it serves.
+        /// Some of its labels: it takes only tasks that require one of these. Empty: it takes every task that it
+        /// serves.
         public var only: [String] = []
-        /// What it offers to the tasks that ask for some of it.
+        /// Its capacity, of which tasks reserve what they need.
         public var resources = Resources()
+        /// Its host, for people.
         public var host: String?
+        /// Its process id, for people.
         public var processID: Int?
+        /// Its version, for people.
         public var version: String?
 
+        /// A worker without labels and capacity.
         public init(slots: Int) { self.slots = slots }
 
-        /// Cores that it offers.
+        /// The cores that it offers.
         public var cpu: Double? {
             get { resources.cpu }
             set { resources.cpu = newValue }
         }
 
-        /// MiB that it offers.
+        /// The memory that it offers, in MiB.
         public var memoryMB: Int? {
             get { resources.memoryMB }
             set { resources.memoryMB = newValue }
         }
     }
 
-    /// What the queue expects of it.
+    /// The intervals that a worker must keep.
     public struct Terms: Sendable, Equatable {
+        /// How often it sends a heartbeat.
         public var heartbeat: Duration
+        /// How long its leases and its registration last after a heartbeat.
         public var lease: Duration
     }
 
-    /// Makes the worker known; also after a reconnect, which changes nothing that it holds. What a former process of the same
-    /// id and another nonce held is lost.
+    /// Registers the worker. Registering again, such as after a reconnect, keeps its leases. If the last registration
+    /// had another nonce, the former process is replaced and its attempts are lost.
     public func register(_ registration: Registration) async throws -> Terms {
         var arguments: [RedisArgument] =
             identity + [
@@ -84,37 +99,47 @@ public struct WorkerProtocol: Sendable {
         ]
         for case (let name, let value?) in optional { arguments += [.string(name), .string(value)] }
         var fields = try ReplyFields(await functions.call("register", arguments))
-        // One call ends a bounded number of the attempts of a former process.
+        // Each call ends a bounded number of the former process's attempts.
         while fields.flag("again") { fields = try ReplyFields(await functions.call("register", arguments)) }
         return Terms(heartbeat: fields.duration("heartbeat_ms"), lease: fields.duration("lease_ms"))
     }
 
-    /// Leaves. What it still holds is lost at once, so a worker drains first.
+    /// Ends the registration. Attempts that the worker has not started return to their lines, and running attempts are
+    /// lost, so a worker drains first.
     public func deregister() async throws {
         _ = try await functions.call("deregister", identity)
     }
 
-    /// Up to `max` tasks, started.
+    /// Pulls up to `max` tasks, and starts them.
     /// - Parameters:
-    ///   - holding: how many attempts the worker knows of.
-    ///   - together: by preference tasks of one group.
+    ///   - holding: how many attempts the worker knows of. If it has more leases, their assignments are sent again.
+    ///   - together: true to prefer tasks of one group.
     public func pull(max: Int, holding: Int, together: Bool = false) async throws -> [Assignment] {
         try await finish([], pull: max, holding: holding, together: together).assignments
     }
 
-    /// How an attempt ended.
+    /// The report of how an attempt ended.
     public struct Report: Sendable, Equatable {
+        /// How an attempt ended, as its worker reports it.
         public enum Outcome: String, Sendable { case completed, failed, timeout }
+        /// The task's id.
         public var taskID: String
+        /// The attempt's number.
         public var attempt: Int
+        /// How the attempt ended.
         public var outcome: Outcome
         /// Opaque bytes.
         public var result: ByteBuffer?
+        /// Why the attempt ended without success.
         public var failure: TaskFailure?
+        /// The exit code of the command.
         public var exitCode: Int?
-        /// False: no retry, whatever is left.
+        /// False: the task is not retried, even if retries are left.
         public var isRetryable = true
+        /// The backoff before the retry, at most 30 days; nil: the queue's backoff.
+        public var retryAfter: Duration?
 
+        /// A report without a result.
         public init(taskID: String, attempt: Int, outcome: Outcome) {
             self.taskID = taskID
             self.attempt = attempt
@@ -122,14 +147,16 @@ public struct WorkerProtocol: Sendable {
         }
     }
 
-    /// The answer to reports.
+    /// The reply to reports.
     public struct Answer: Sendable {
-        /// For each report the state its task is in now, or why it was refused.
+        /// For each report, the state of its task now, or why the report was refused.
         public var states: [Result<TaskState, SchedulerError>]
+        /// The tasks that were pulled.
         public var assignments: [Assignment]
-        /// Why nothing could be pulled although the reports were taken: the worker is not registered.
+        /// Why the pull was refused although the reports were processed: the worker is not registered.
         public var pullRefusal: SchedulerError?
-        /// An earlier try may have been carried out without its reply arriving: what it assigned may be unknown.
+        /// True if an earlier try may have been carried out and its reply was lost. The worker may then have leases
+        /// that it does not know of.
         public var isRepetition: Bool
     }
 
@@ -151,29 +178,36 @@ public struct WorkerProtocol: Sendable {
         let (reply, repeated) = try await functions.callNotingRepeats("finish", arguments)
         guard let lists = reply.array, lists.count == 2, let states = lists[0].array, states.count == reports.count
         else {
-            throw SchedulerError.internal(message: "switchyard_finish answered something unexpected", redisAway: false)
+            throw SchedulerError.internal(message: "switchyard_finish returned an unexpected reply", redisAway: false)
         }
         return Answer(
             states: try states.map(Self.state), assignments: try Self.assignments(lists[1]),
             pullRefusal: lists[1].error.map(SchedulerError.init), isRepetition: repeated)
     }
 
-    /// What a heartbeat's reply asks for.
+    /// The orders in the reply to a heartbeat.
     public struct Orders: Sendable, Equatable {
+        /// An attempt that the worker must stop.
         public struct Stop: Sendable, Equatable {
+            /// The task's id.
             public var taskID: String
+            /// The attempt's number.
             public var attempt: Int
+            /// True if the task was cancelled. False if the worker has no lease of the attempt any more.
             public var isCancelled: Bool
         }
+        /// The intervals that the worker must keep from now on.
         public var terms: Terms
+        /// Whether the worker must take no more work.
         public var drain: Bool
-        /// How many the queue has; nil: an older function library does not say.
+        /// The number of partitions of the queue; nil if an older function library does not return it.
         public var partitions: Int?
-        /// Attempts to end at once: cancelled, or no longer this worker's.
+        /// The attempts that the worker must stop at once.
         public var stop: [Stop]
     }
 
-    /// Lives, and renews the leases of `attempts` (task id, attempt, progress or nil).
+    /// Sends a heartbeat, which renews the worker's registration and the leases of `attempts` (task id, attempt,
+    /// progress or nil).
     public func heartbeat(
         _ attempts: [(taskID: String, attempt: Int, progress: ByteBuffer?)]
     ) async throws -> Orders {
@@ -194,8 +228,8 @@ public struct WorkerProtocol: Sendable {
             })
     }
 
-    /// Appends output to the task's log. `stream` is stdout or stderr; at most 65,536 bytes a piece.
-    /// - Throws: `invalidStateTransition` when the attempt no longer holds its lease.
+    /// Appends output to the task's log. `stream` is stdout or stderr. A piece has at most 65,536 bytes.
+    /// - Throws: `invalidStateTransition` if the attempt has no lease any more.
     public func log(
         taskID: String, attempt: Int, _ pieces: [(stream: String, data: ByteBuffer)]
     ) async throws {
@@ -205,8 +239,8 @@ public struct WorkerProtocol: Sendable {
         _ = try await functions.call("log", arguments)
     }
 
-    /// Sleeps until there may be work, or `timeout` is over.
-    /// - Returns: whether it was woken.
+    /// Waits for a wake-up, at most for `timeout`.
+    /// - Returns: whether one came.
     @discardableResult
     public func waitForWakeUp(timeout: Duration) async throws -> Bool {
         let seconds = String(format: "%.3f", timeout.seconds)
@@ -215,18 +249,20 @@ public struct WorkerProtocol: Sendable {
         return !reply.isNull
     }
 
-    /// What a pull brought right after a sleep.
+    /// The reply to the pull after a sleep.
     public struct Awakening: Sendable {
+        /// The tasks that were pulled.
         public var assignments: [Assignment]
-        /// Why it brought nothing.
+        /// Why the pull was refused.
         public var refusal: SchedulerError?
     }
 
-    /// Sleeps as ``waitForWakeUp(timeout:)`` does, and pulls in the same trip: the pull waits in Redis, which carries it out
-    /// when the sleep is over, so that a task is started before the worker hears of it.
+    /// Sleeps as ``waitForWakeUp(timeout:)`` does, and pulls in the same round trip. Redis keeps the pull behind the
+    /// blocking pop and runs it when the sleep ends, so a task is started before the worker learns of it.
     /// - Parameters:
-    ///   - max: how many tasks at most; what is free when it falls asleep.
-    ///   - holding: how many attempts the worker knows of when it falls asleep.
+    ///   - max: the most tasks to pull: the slots that are free when the sleep begins.
+    ///   - holding: how many attempts the worker knows of when the sleep begins.
+    ///   - together: true to prefer tasks of one group.
     public func sleepAndPull(
         timeout: Duration, max: Int, holding: Int, together: Bool = false
     ) async throws -> Awakening {
@@ -242,7 +278,7 @@ public struct WorkerProtocol: Sendable {
                 RedisCommand("FCALL", arguments),
             ], timeout: timeout)
         guard replies.count == 2 else {
-            throw SchedulerError.internal(message: "Redis answered \(replies.count) of 2 commands", redisAway: false)
+            throw SchedulerError.internal(message: "Redis replied to \(replies.count) of 2 commands", redisAway: false)
         }
         if let error = replies[1].error { return Awakening(assignments: [], refusal: SchedulerError(error)) }
         return Awakening(assignments: try Self.assignments(replies[1]))
@@ -252,7 +288,7 @@ public struct WorkerProtocol: Sendable {
         if reply.isText("completed") { return .success(.completed) }
         if let error = reply.error { return .failure(SchedulerError(error)) }
         guard let state = reply.string.flatMap(TaskState.init) else {
-            throw SchedulerError.internal(message: "switchyard_finish answered \(reply) for a task", redisAway: false)
+            throw SchedulerError.internal(message: "switchyard_finish returned \(reply) for a task", redisAway: false)
         }
         return .success(state)
     }
@@ -274,11 +310,12 @@ extension WorkerProtocol.Report {
             arguments.add("error_message", .string(failure.message))
         }
         if !isRetryable { arguments.add("retryable", "0") }
+        if let retryAfter { arguments.add("retry_after_ms", .integer(Int64(retryAfter.milliseconds))) }
     }
 }
 
 extension [RedisArgument] {
-    /// A name and its value.
+    /// Appends a name and its value.
     mutating func add(_ name: String, _ value: RedisArgument) {
         append(.string(name))
         append(value)

@@ -2,11 +2,11 @@ import Foundation
 import Logging
 import ServiceLifecycle
 
-/// Keeps a local pool of worker processes as large as the demand.
+/// Keeps the size of a local pool of worker processes at the demand.
 ///
-/// A worker that is too many is drained, never killed: it counts against the most that may run until its last task has
-/// ended. While the server is away the pool stays as it is. A graceful shutdown drains everybody and waits for them;
-/// cancelled, it kills them.
+/// Surplus workers are drained, never killed: a draining worker counts against the maximum until its last task has
+/// ended. While the server is unreachable the size does not change. A graceful shutdown drains all workers and waits
+/// for them; cancellation kills them.
 struct AutoscaledPool: Service {
     var range: ClosedRange<Int>
     var coolDown: Duration
@@ -16,7 +16,7 @@ struct AutoscaledPool: Service {
     var demand: DemandSource
     var logger: Logger
 
-    /// The workers by their numbers, from 1; a number is free again when its process has ended.
+    /// The workers by number, from 1. A number is free again when its worker has ended.
     private actor Roster {
         private(set) var workers: [Int: SupervisedWorker] = [:]
 
@@ -42,7 +42,7 @@ struct AutoscaledPool: Service {
         var wanted: Int?
         await withDiscardingTaskGroup { group in
             while !Task.isCancelled, !Task.isShuttingDownGracefully {
-                wanted = await ask(isNews: isFirst || wanted != nil)
+                wanted = await ask(wouldBeFirst: isFirst || wanted != nil)
                 isFirst = false
                 if let wanted { size.note(wanted: wanted, now: .now) }
                 await adjust(roster, to: size.target, wanted: wanted, &group)
@@ -50,7 +50,7 @@ struct AutoscaledPool: Service {
             }
             let left = await roster.workers
             if !left.isEmpty, !Task.isCancelled {
-                logger.notice("all workers are drained, because the end was asked for", metadata: list(left.keys))
+                logger.notice("all workers are drained: shutdown was requested", metadata: list(left.keys))
             }
             for worker in left.values { worker.drain() }
         }
@@ -58,14 +58,15 @@ struct AutoscaledPool: Service {
         try Task.checkCancellation()
     }
 
-    /// - Parameter isNews: a failure would be the first in a row.
-    private func ask(isNews: Bool) async -> Int? {
+    /// Asks the server for the demand. Returns nil, and logs the error, if that fails.
+    /// - Parameter wouldBeFirst: a failure would be the first in a row, and is logged as a warning.
+    private func ask(wouldBeFirst: Bool) async -> Int? {
         do {
             return try await cancelWhenGracefulShutdown { try await demand.desiredWorkers() }
         } catch {
             if !Task.isShuttingDownGracefully, !Task.isCancelled {
                 logger.log(
-                    level: isNews ? .warning : .debug, "the demand is not known, and the pool stays as it is",
+                    level: wouldBeFirst ? .warning : .debug, "the demand is not known, and the pool stays as it is",
                     metadata: ["error": "\(Failure(error)?.firstLine ?? "\(error)")"])
             }
             return nil
@@ -82,7 +83,7 @@ struct AutoscaledPool: Service {
             let room = range.upperBound - (await roster.workers.count)
             let missing = min(target - active.count, max(room, 0))
             guard missing > 0 else {
-                return logger.debug("more is wanted, but draining workers still take their room", metadata: why)
+                return logger.debug("more is wanted, but draining workers count against --max", metadata: why)
             }
             var started: [Int] = []
             for _ in 0..<missing {
@@ -93,8 +94,8 @@ struct AutoscaledPool: Service {
                     await roster.remove(number)
                 }
             }
-            let reason = wanted == nil ? "workers are started: the least number" : "workers are started: more is wanted"
-            logger.notice("\(reason)", metadata: why.merging(list(started)) { $1 })
+            let reason = wanted == nil ? "the minimum number" : "more is wanted"
+            logger.notice("workers are started: \(reason)", metadata: why.merging(list(started)) { $1 })
         } else if target < active.count {
             let busy = await demand.busyProcesses()
             let leaving = Self.leaving(active.count - target, of: active.map { ($0.number, $0.worker.processID) }, busy)
@@ -106,7 +107,7 @@ struct AutoscaledPool: Service {
         }
     }
 
-    /// Whom to drain: those without a process or a task first, and of equals the latest.
+    /// Selects the workers to drain: first those without a process or a task, and among equals the highest number.
     static func leaving(_ count: Int, of workers: [(number: Int, processID: Int32?)], _ busy: Set<Int32>) -> [Int] {
         func isBusy(_ processID: Int32?) -> Bool { processID.map(busy.contains) ?? false }
         let order = workers.sorted { first, second in

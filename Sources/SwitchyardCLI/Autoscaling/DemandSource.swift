@@ -1,30 +1,31 @@
 import Foundation
 
-/// What the server says about the workers that a queue needs.
+/// Asks the server how many workers a queue needs.
 struct DemandSource: Sendable {
     let api: APIClient
     let queue: String
-    /// Nil: the queue as a whole.
+    /// The class of workers; nil: the queue as a whole.
     let workerClass: String?
-    /// Of a worker of that class, should there be none yet.
+    /// The slots of a worker of the class, used while none is registered.
     let slots: Int
 
-    private struct Answer: Decodable {
+    private struct Demand: Decodable {
         var desiredWorkers: Int
     }
 
-    /// - Throws: ``Failure``.
+    /// The number of workers that the current demand could use.
+    /// - Throws: ``Failure``, `CancellationError`.
     func desiredWorkers() async throws -> Int {
         try await api.send(
-            Answer.self, .GET, ["scheduler", "autoscale"],
+            Demand.self, .GET, ["scheduler", "autoscale"],
             query: [("queue", queue), ("class", workerClass), ("slots", workerClass.map { _ in "\(slots)" })]
         ).desiredWorkers
     }
 
-    /// The process ids of this machine's workers that hold tasks. A hint for whom to drain first: empty when the server
-    /// does not say.
+    /// The process ids of this machine's workers that have tasks. It only helps to select the workers to drain: it is
+    /// empty if the request fails.
     func busyProcesses() async -> Set<Int32> {
-        struct Answer: Decodable {
+        struct Response: Decodable {
             struct Worker: Decodable {
                 var busySlots: Int?
                 var host: String?
@@ -32,10 +33,10 @@ struct DemandSource: Sendable {
             }
             var workers: [Worker]
         }
-        let answer = try? await api.send(Answer.self, .GET, ["scheduler", "workers"], query: [("queue", queue)])
+        let response = try? await api.send(Response.self, .GET, ["scheduler", "workers"], query: [("queue", queue)])
         let host = ProcessInfo.processInfo.hostName
         return Set(
-            (answer?.workers ?? []).filter { $0.host == host && ($0.busySlots ?? 0) > 0 }
+            (response?.workers ?? []).filter { $0.host == host && ($0.busySlots ?? 0) > 0 }
                 .compactMap { $0.pid.flatMap(Int32.init(exactly:)) })
     }
 }

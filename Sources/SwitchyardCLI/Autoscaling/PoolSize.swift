@@ -1,10 +1,13 @@
-/// How many workers a pool should have, from what is wanted: up at once, down only when less was wanted during a whole
-/// cool-down, and then to the most that was wanted in it. No I/O and no clock.
+/// Computes the target size of a pool from the wanted size, without I/O and without a clock.
+///
+/// The target rises at once. It falls only if less was wanted during a whole cool-down, and then to the most that was
+/// wanted in it.
 struct PoolSize: Sendable {
     private let range: ClosedRange<Int>
     private let coolDown: Duration
     private(set) var target: Int
-    /// Since when less than the target is wanted, and the most since then.
+    /// The time since which less than the target is wanted, and the most that was wanted since then; nil if the target
+    /// was wanted last.
     private var low: (since: ContinuousClock.Instant, most: Int)?
 
     init(range: ClosedRange<Int>, coolDown: Duration) {
@@ -24,7 +27,7 @@ struct PoolSize: Sendable {
         low = seen
         if now - seen.since >= coolDown {
             target = seen.most
-            // What is wanted now may be less still: its own cool-down begins.
+            // If even less is wanted now, another cool-down begins.
             low = wanted < target ? (now, wanted) : nil
         }
     }

@@ -3,20 +3,20 @@ import Foundation
 import Switchyard
 import Synchronization
 
-/// A `switchyard` process that the benchmark starts, as a user would: a replica or a worker. It never outlives us.
+/// A `switchyard` process that the benchmark starts: a replica or a worker. It never outlives the benchmark.
 final class BenchChild: Sendable {
     private let process: ChildProcess
     private let verb: String
-    /// The end of what it wrote.
+    /// The last 4096 characters of its output.
     private let tail = Mutex("")
 
     private static let deadline: Duration = .seconds(30)
     private static let grace: Duration = .seconds(10)
 
-    /// - Parameter redis: the URL; in the environment, for it may hold a password.
+    /// - Parameter redis: the URL, passed in the environment because it may contain a password.
     private init(_ arguments: [String], redis: String) async throws {
         verb = arguments.first ?? ""
-        // Settings of ours are not meant for it.
+        // The benchmark's own settings must not reach the process.
         var environment = ProcessInfo.processInfo.environment.filter { !$0.key.hasPrefix("SWITCHYARD_") }
         environment["SWITCHYARD_REDIS"] = redis
         process = try await ChildProcess.start(
@@ -30,8 +30,8 @@ final class BenchChild: Sendable {
         }
     }
 
-    /// A replica with HTTP on a free port of this machine.
-    /// - Returns: the port, once it listens.
+    /// Starts a replica with HTTP on a free port of this machine.
+    /// - Returns: the process and the port, once the replica listens.
     static func serve(_ context: BenchContext) async throws -> (child: BenchChild, port: Int) {
         let child = try await BenchChild(
             [
@@ -46,7 +46,7 @@ final class BenchChild: Sendable {
         }
     }
 
-    /// Workers that complete every task without running anything, once they are registered.
+    /// Starts workers that complete every task without running anything, and returns once all are registered.
     static func workers(_ count: Int, slots: Int, _ context: BenchContext) async throws -> [BenchChild] {
         var children: [BenchChild] = []
         for index in 0..<count {
@@ -68,7 +68,7 @@ final class BenchChild: Sendable {
         }
     }
 
-    /// Stops the children when `body` fails, or is interrupted: nobody else knows of them yet.
+    /// Stops the children if `body` throws: the caller has no reference to them yet.
     private static func stopping<Result: Sendable>(
         _ children: [BenchChild], _ body: () async throws -> Result
     ) async throws -> Result {
@@ -80,10 +80,10 @@ final class BenchChild: Sendable {
         }
     }
 
-    /// Ends it as SIGTERM does: a worker drains.
+    /// Sends SIGTERM, on which a worker drains, and SIGKILL after 10 s. Returns when the process has ended.
     func stop() async { await process.terminate(grace: Self.grace) }
 
-    /// - Throws: ``Failure`` when it has ended, which nobody asked it to.
+    /// - Throws: ``Failure`` if the process has ended by itself.
     func check() throws {
         guard let status = process.exitStatus else { return }
         throw Failure(.error, "bench: switchyard \(verb) ended with \(status)\n\(tail.withLock { $0 })")

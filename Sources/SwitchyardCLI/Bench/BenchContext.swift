@@ -2,32 +2,32 @@ import Logging
 import RedisClient
 import Switchyard
 
-/// What a measurement works with: a Redis with nothing in its queue, how much to measure, and how to say what it does.
+/// What a measurement uses: a Redis server whose queue is empty, the plan, and a function that reports progress.
 struct BenchContext: Sendable {
     let redis: BenchRedis
     let queue: String
     let plan: BenchPlan
     let logger: Logger
-    /// Progress, for those who wait.
+    /// Reports progress.
     let say: @Sendable (String) -> Void
 
     var client: RedisClient { redis.client }
 
     func load(perCall: Int, callers: Int? = nil) throws -> BenchLoad {
-        // As many tasks on their way at once, whatever the size of a call; two callers, so that Redis always has work.
+        // The number of tasks in flight is the same for every size of a call. At least two callers keep Redis busy.
         let fitting = max(plan.concurrency / perCall, min(plan.concurrency, 2))
         return try BenchLoad(
             client: client, queue: queue, perCall: perCall, callers: callers ?? fitting, logger: logger)
     }
 
-    /// An empty queue with the benchmark's settings: every run meets the same Redis.
+    /// Empties and configures the queue, so that every run begins with the same state.
     func freshQueue() async throws {
         try await redis.empty(queue)
         try await BenchLoad.configure(SchedulerHandle(queue: queue, client: client, logger: logger))
     }
 
-    /// Runs `body` once to warm up, then as often as planned, each on a fresh queue.
-    /// - Parameter body: what it is told says whether it only warms up: then a fifth will do.
+    /// Runs `body` once to warm up, then as often as planned, each time on a fresh queue.
+    /// - Returns: the values of all runs but the warm-up.
     func runs<Value>(_ what: String, _ body: (_ isWarmUp: Bool) async throws -> Value) async throws -> [Value] {
         var values: [Value] = []
         for run in 0...plan.runs {
@@ -39,6 +39,6 @@ struct BenchContext: Sendable {
         return values
     }
 
-    /// How many of `count` a run handles.
+    /// The number of tasks in a run: `count`, or a fifth of it for a warm-up.
     func share(of count: Int, isWarmUp: Bool) -> Int { max(1, isWarmUp ? count / 5 : count) }
 }

@@ -1,15 +1,15 @@
 import RedisClient
 import Switchyard
 
-/// What workers do, each caller with workers of its own.
+/// The operations of workers. Each caller has its own workers.
 extension BenchLoad {
-    /// A worker with what it holds.
+    /// A worker with the reports for its leased attempts.
     struct Holder: Sendable {
         let link: WorkerProtocol
         var reports: [WorkerProtocol.Report] = []
     }
 
-    /// Workers, dealt to the callers in turn.
+    /// Registers `count` workers, divided evenly among the callers.
     func register(_ count: Int) async throws -> [[Holder]] {
         try await share(count) { caller, share in
             var own: [Holder] = []
@@ -23,13 +23,13 @@ extension BenchLoad {
         }
     }
 
-    /// As busy workers live it: submitted, then each call reports and takes the next.
+    /// The cost of the whole life with busy workers: submissions, then calls that each report tasks and pull the next.
     struct Life: Sendable {
         var submit, finishPull: BenchSample
         var whole: BenchSample { submit + finishPull }
     }
 
-    /// Submits `tasks` tasks, and lets a worker of each caller run them all.
+    /// Submits `tasks` tasks, then completes all of them with one worker for each caller.
     func life(_ tasks: Int) async throws -> Life {
         let tasks = max(tasks, fewestTasks)
         let submit = try await BenchSample.measure(client, count: tasks) { try await self.submit(tasks) }
@@ -40,7 +40,7 @@ extension BenchLoad {
         return Life(submit: submit, finishPull: finishPull)
     }
 
-    /// Every worker pulls and starts one call's worth.
+    /// Every worker pulls and starts up to `perCall` tasks, in one call.
     func pullStarted(_ holders: [[Holder]]) async throws -> [[Holder]] {
         try await each(holders) { holder in
             let pulled = try await holder.link.pull(max: perCall, holding: 0)
@@ -49,7 +49,7 @@ extension BenchLoad {
         }
     }
 
-    /// Every worker pulls one call's worth, and starts nothing.
+    /// Every worker pulls up to `perCall` tasks, in one call, without starting them.
     func pull(_ holders: [[Holder]]) async throws -> [[Holder]] {
         try await each(holders) { holder in
             let reply = try await holder.link.functions.call(
@@ -60,7 +60,7 @@ extension BenchLoad {
         }
     }
 
-    /// Every worker starts what it pulled, in one call.
+    /// Every worker starts its pulled tasks, in one call.
     func start(_ holders: [[Holder]]) async throws {
         _ = try await each(holders) { holder in
             let attempts: [[RedisArgument]] = holder.reports.map {
@@ -72,34 +72,36 @@ extension BenchLoad {
         }
     }
 
-    /// Every worker reports what it holds completed, in one call.
+    /// Every worker reports its tasks as completed, in one call.
     func finish(_ holders: [[Holder]]) async throws {
         _ = try await each(holders) { holder in
-            let answer = try await holder.link.finish(holder.reports, pull: 0, holding: 0)
-            for state in answer.states { _ = try state.get() }
+            let reply = try await holder.link.finish(holder.reports, pull: 0, holding: 0)
+            for state in reply.states { _ = try state.get() }
             holder.reports = []
         }
     }
 
-    /// Reports `count` tasks completed, each call pulling as many as it reports, from what `holders` hold on: as busy
-    /// workers do. One worker a caller.
+    /// Reports `count` tasks as completed, as busy workers do: each call also pulls as many tasks as it reports.
+    /// - Parameter holders: one worker for each caller, with the tasks that it has started.
     func finishAndPull(_ count: Int, by holders: [[Holder]]) async throws {
         try await share(count) { caller, share in
             guard let holder = holders[caller].first else { return }
-            var held = holder.reports
-            var unpulled = share - held.count
-            while !held.isEmpty {
-                let answer = try await holder.link.finish(held, pull: max(0, min(held.count, unpulled)), holding: 0)
-                for state in answer.states { _ = try state.get() }
-                var assignments = answer.assignments
+            var reports = holder.reports
+            var unpulled = share - reports.count
+            while !reports.isEmpty {
+                let reply = try await holder.link.finish(
+                    reports, pull: max(0, min(reports.count, unpulled)), holding: 0)
+                for state in reply.states { _ = try state.get() }
+                var assignments = reply.assignments
                 if assignments.isEmpty, unpulled > 0 { assignments = try await pullLater(unpulled, holder) }
                 unpulled -= assignments.count
-                held = assignments.map { report($0.id, attempt: $0.attempt) }
+                reports = assignments.map { report($0.id, attempt: $0.attempt) }
             }
         }
     }
 
-    /// What is left may wait for tasks that other workers hold: at the end of a chain, for another chain.
+    /// Pulls again every millisecond: the remaining tasks may depend on tasks that other workers have not completed.
+    /// - Throws: ``Failure`` if 5000 pulls return nothing.
     private func pullLater(_ unpulled: Int, _ holder: Holder) async throws -> [WorkerProtocol.Assignment] {
         for _ in 0..<5000 {
             let pulled = try await holder.link.pull(max: min(perCall, unpulled), holding: 0)
@@ -120,7 +122,7 @@ extension BenchLoad {
         return report
     }
 
-    /// From an assignment as the function answers it: pairs of name and value.
+    /// Makes a report from an assignment in the function's reply, which has pairs of name and value.
     private func report(_ assignment: RESPValue) -> WorkerProtocol.Report? {
         let pairs = assignment.array ?? []
         func value(_ name: String) -> RESPValue? {

@@ -3,10 +3,10 @@ import NIOCore
 import RedisClient
 import Switchyard
 
-/// The operations that are measured, each a number of callers that share the work. All callers share one connection,
-/// where their calls are pipelined.
+/// The operations that the benchmark measures, divided among a number of concurrent callers. All callers use one
+/// connection, which pipelines their calls.
 ///
-/// Tasks are completed as a worker does it, through the same functions; only nothing is run. No replica ticks.
+/// Tasks are completed through the functions that a worker calls, but nothing is run. No replica ticks.
 struct BenchLoad: Sendable {
     let client: RedisClient
     let queue: String
@@ -15,18 +15,18 @@ struct BenchLoad: Sendable {
     let callers: Int
     let handle: SchedulerHandle
     let logger: Logger
-    /// What its tasks ask for.
+    /// The option that its tasks have.
     var option = BenchOption.none
-    /// Reports carry what a command worker's do: an exit code, and a result of ``resultBytes`` bytes.
+    /// Whether reports carry an exit code and a result of ``resultBytes`` bytes, as those of a command worker do.
     var reportsResults = true
 
-    /// So that the first call of every worker finds what it asks for.
+    /// The fewest tasks with which the first pull of every caller's worker is full.
     var fewestTasks: Int { callers * perCall }
 
     static let payloadBytes = 200
     static let resultBytes = 100
     static let result = ByteBuffer(string: #"{"out":""# + String(repeating: "x", count: resultBytes - 10) + #""}"#)
-    /// What every task carries, to be passed through untouched: JSON, as it must be over HTTP.
+    /// The payload of every task: JSON, because HTTP requires it.
     static let payload = #"{"x":""# + String(repeating: "x", count: payloadBytes - 8) + #""}"#
     static let request: BuildRequest = {
         var request = BuildRequest()
@@ -43,14 +43,16 @@ struct BenchLoad: Sendable {
         handle = try SchedulerHandle(queue: queue, client: client, logger: logger)
     }
 
-    /// Nothing is refused or taken back while it runs: no length limit that matters, and long leases.
+    /// Sets a queue length that is never reached and leases of an hour, so that no submission is refused and no lease
+    /// expires during a measurement.
     static func configure(_ handle: SchedulerHandle) async throws {
         try await handle.configure([
             ("max_queue_length", 100_000_000), ("lease_ms", 3_600_000), ("assign_timeout_ms", 3_600_000),
         ])
     }
 
-    /// - Returns: the ids of the tasks.
+    /// Submits `count` tasks.
+    /// - Returns: their ids.
     @discardableResult
     func submit(_ count: Int) async throws -> [String] {
         try await share(count) { _, share in
@@ -59,7 +61,7 @@ struct BenchLoad: Sendable {
             while ids.count < share {
                 let tasks = (0..<min(size, share - ids.count)).map { index in
                     var task = QueuedTask(Self.request, priority: .normal)
-                    option.ask(for: &task, after: ids.count < size ? nil : ids[ids.count - size + index])
+                    option.apply(to: &task, after: ids.count < size ? nil : ids[ids.count - size + index])
                     return task
                 }
                 _ = try await handle.addTasks(tasks, batch: option == .batch ? QueuedTask.randomID() : nil)
@@ -69,7 +71,7 @@ struct BenchLoad: Sendable {
         }.flatMap { $0 }
     }
 
-    /// Calls `body` so many times, shared by the callers.
+    /// Calls `body` `count` times, divided among the callers.
     func call(_ count: Int, _ body: @escaping @Sendable (_ index: Int) async throws -> Void) async throws {
         let callers = callers
         try await share(count) { caller, share in
@@ -77,8 +79,8 @@ struct BenchLoad: Sendable {
         }
     }
 
-    /// Splits `count` among the callers.
-    /// - Returns: what each gave, in their order.
+    /// Divides `count` among the callers and runs `body` for each, concurrently.
+    /// - Returns: the values of the callers, in their order.
     @discardableResult
     func share<Value: Sendable>(
         _ count: Int, _ body: @escaping @Sendable (_ caller: Int, _ share: Int) async throws -> Value

@@ -1,13 +1,13 @@
 import Switchyard
 
-/// What a task of the benchmark asks for beyond what every task has.
+/// The scheduling option that the tasks of a measurement have.
 enum BenchOption: String, CaseIterable, Sendable {
     case none, classes, requirements, resources, batch, dependencies, fairness, concurrency, unique
 
     var title: String {
         switch self {
-        case .none: "plain"
-        case .classes: "plain, by workers with labels"
+        case .none: "no options"
+        case .classes: "no options, workers with labels"
         case .requirements: "requires a label"
         case .resources: "takes a core"
         case .batch: "of a batch of 100"
@@ -18,11 +18,12 @@ enum BenchOption: String, CaseIterable, Sendable {
         }
     }
 
-    /// How many tasks a submission has; nil: as many as any other call.
+    /// The number of tasks in one submission; nil: as many as in the other calls.
     var perSubmission: Int? { self == .batch ? 100 : nil }
 
+    /// Sets the option on `task`.
     /// - Parameter before: a task that was submitted before this one, if there is any.
-    func ask(for task: inout QueuedTask, after before: String?) {
+    func apply(to task: inout QueuedTask, after before: String?) {
         switch self {
         case .none, .classes, .batch: break
         case .requirements: task.scheduling.requires = ["os=linux"]
@@ -30,14 +31,14 @@ enum BenchOption: String, CaseIterable, Sendable {
         case .dependencies: task.scheduling.dependsOn = before.map { [$0] } ?? []
         case .fairness: task.scheduling.fairnessKey = "tenant"
         case .concurrency:
-            // Never reached: what it costs to count.
+            // The limit is never reached: the measurement is of the counting.
             task.scheduling.concurrencyKey = "key"
             task.scheduling.concurrencyLimit = 1_000_000
         case .unique: task.scheduling.uniqueKey = task.id
         }
     }
 
-    /// A worker that has what is asked for.
+    /// The registration of a worker that can run the tasks.
     func registration(slots: Int) -> WorkerProtocol.Registration {
         var registration = WorkerProtocol.Registration(slots: slots)
         if self == .requirements || self == .classes { registration.labels = ["os=linux"] }

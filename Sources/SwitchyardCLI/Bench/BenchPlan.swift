@@ -1,40 +1,42 @@
 import ArgumentParser
 
-/// What is measured, a chapter of the report each.
+/// A section of the benchmark. Each has a chapter in the report.
 enum BenchSection: String, CaseIterable, Sendable, ExpressibleByArgument {
     case submit, life, options, drain, latency, memory, depth, partitions, idle, bounds
 
-    /// Takes minutes, and says nothing of what a task costs: only when it is asked for.
+    /// The sections that run by default. `bounds` takes minutes and does not measure the cost of a task.
     static let usual = allCases.filter { $0 != .bounds }
 }
 
-/// How much of everything is measured.
+/// How much each section measures.
 struct BenchPlan: Sendable {
     var sections = BenchSection.usual
-    /// How often everything is measured, after a warm-up.
+    /// Runs of each measurement, after a warm-up.
     var runs = 3
-    /// In each run of `submit` and `life`.
+    /// Tasks in each run of `submit` and `life`.
     var tasks = 20_000
-    /// Callers at once, for a task per call; batches have fewer.
+    /// Concurrent callers with one task per call. Larger calls have fewer callers.
     var concurrency = 64
+    /// Tasks in each run of `drain`.
     var drainTasks = 200_000
-    /// How many worker processes drain the queue: each number by itself.
+    /// Numbers of worker processes that drain the queue; each number is measured by itself.
     var workers = [1, 2]
-    /// Of each worker process.
+    /// Slots of each worker process.
     var slots = 200
-    /// Starts that are timed in each run.
+    /// Starts that each run of `latency` times.
     var starts = 1500
-    /// Whose memory is measured; it is the same every time, so once.
+    /// Tasks whose memory is measured. There is one run, because the result is always the same.
     var memoryTasks = 50_000
-    /// How many tasks are pending.
+    /// Numbers of pending tasks that `depth` compares.
     var depths = [1000, 100_000, 1_000_000]
-    /// How often each depth is visited, in turn.
+    /// Rounds of `depth`. A round visits each depth once.
     var depthRounds = 10
+    /// How long `idle` watches.
     var idle: Duration = .seconds(10)
-    /// In the largest situation of `bounds`; the others have a tenth or a twentieth of it.
+    /// Tasks in the largest situation of `bounds`; the others have a tenth or a twentieth of it.
     var boundTasks = 1_000_000
 
-    /// Less than a minute on a quiet machine; the figures scatter more.
+    /// The plan of `--quick`: less than a minute on an idle machine. The figures scatter more.
     static var quick: BenchPlan {
         var plan = BenchPlan()
         plan.tasks = 3000

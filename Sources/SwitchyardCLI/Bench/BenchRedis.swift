@@ -3,34 +3,36 @@ import PrivateRedis
 import RedisClient
 import Switchyard
 
-/// The Redis that is measured: a fresh redis-server of our own, or one that was given, which is left as it was found.
+/// The Redis server under measurement: a new private redis-server, or a given one, which is left as it was found.
 struct BenchRedis: Sendable {
     let client: RedisClient
-    /// For the processes that we start.
+    /// The URL for the processes that the benchmark starts.
     let url: String
     private let server: PrivateRedisServer?
-    /// Whether the function library was there before us.
+    /// Whether the function library was loaded before the benchmark began.
     private let hadLibrary: Bool
 
-    /// The benchmark's queue; others begin so. Whatever is in them is deleted.
+    /// The benchmark's queue, and the prefix of the names of its other queues. Everything in them is deleted.
     static let queue = "switchyard-bench"
 
+    /// Connects to the server, which it starts if none is given, and loads the function library.
     /// - Parameters:
-    ///   - given: the URL of a server; nil starts one, with the append-only file on.
-    ///   - arguments: for the redis-server that is started.
+    ///   - given: the URL of a server; nil starts one, with an append-only file.
+    ///   - arguments: arguments for the redis-server that is started.
     static func open(given: String?, arguments: [String] = [], logger: Logger) async throws -> BenchRedis {
         var server: PrivateRedisServer?
         if given == nil {
             server = try await PrivateRedisServer.start(
                 .init(
                     ephemeral: false, appendfsync: .everysec,
-                    // Rewriting the file falls on some runs and not on others; its cost is the disk's, and the other core's.
+                    // No rewrites of the file: they would fall on some runs only, and they cost the disk and another
+                    // core, not the measured one.
                     extraArguments: ["--auto-aof-rewrite-percentage", "0"] + arguments))
         }
         do {
             let url = given ?? server?.url ?? ""
             var configuration = try RedisConfiguration(url: url)
-            // A busy machine shall not end the measurement.
+            // A command may take long on a busy machine; a timeout would end the measurement.
             configuration.commandTimeout = max(configuration.commandTimeout, .seconds(60))
             let client = RedisClient(configuration)
             let library = FunctionLibrary(client: client, logger: logger)
@@ -46,7 +48,7 @@ struct BenchRedis: Sendable {
     /// Another connection to the same server.
     func anotherClient() throws -> RedisClient { RedisClient(client.configuration) }
 
-    /// Deletes everything of the queue.
+    /// Deletes all data of the queue; on a private server, all data.
     func empty(_ queue: String) async throws {
         guard server == nil else {
             _ = try await client.send(RedisCommand("FLUSHALL", "SYNC"))
@@ -60,7 +62,7 @@ struct BenchRedis: Sendable {
                     RedisCommand("SCAN", .string(cursor), "MATCH", .string(pattern), "COUNT", "1000")
                 ).array ?? []
             guard page.count == 2, let next = page[0].string else {
-                throw Failure(.error, "SCAN answered something unexpected")
+                throw Failure(.error, "SCAN returned an unexpected reply")
             }
             let keys = (page[1].array ?? []).compactMap(\.bytes)
             if !keys.isEmpty { _ = try await client.send(RedisCommand("UNLINK", keys.map { .buffer($0) })) }
@@ -69,12 +71,12 @@ struct BenchRedis: Sendable {
         _ = try await client.send(RedisCommand("SREM", .string(Keys.queues), .string(queue)))
     }
 
-    /// Leaves nothing behind.
+    /// Stops the private server, or deletes the queues and, if the benchmark loaded it, the library from a given one.
     func close(_ queues: [String]) async {
-        // A cancelled task cannot send, and this is also how Ctrl-C ends.
+        // Runs in a new Swift task: after Ctrl-C the current one is cancelled and could not send commands.
         await Task {
             if server == nil {
-                // What cannot be deleted now was said to be unreachable already.
+                // Errors are ignored: if the server is unreachable, the measurement has already reported it.
                 for queue in queues { try? await empty(queue) }
                 if !hadLibrary { _ = try? await client.send(RedisCommand("FUNCTION", "DELETE", "switchyard")) }
             }
@@ -83,7 +85,7 @@ struct BenchRedis: Sendable {
         }.value
     }
 
-    /// Opens it, runs `body`, and closes it whatever its end.
+    /// Opens the server, runs `body`, and closes the server whether or not `body` throws.
     static func using<Value: Sendable>(
         given: String?, arguments: [String] = [], queues: [String], logger: Logger,
         _ body: (BenchRedis) async throws -> Value

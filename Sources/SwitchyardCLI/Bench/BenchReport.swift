@@ -1,17 +1,17 @@
-/// What a run of the benchmark found, as JSON for programs and as tables for people.
+/// The result of the benchmark, as JSON for programs and as tables for people.
 struct BenchReport: Sendable {
     struct Chapter: Sendable {
         var title: String
         var figures: [Figure]
     }
 
-    /// What was measured, where: strings and numbers at the top of the JSON.
+    /// Versions, machine and plan: the top-level strings and numbers of the JSON.
     var circumstances: [String: JSONValue]
     var chapters: [Chapter] = []
 
     private var figures: [Figure] { chapters.flatMap(\.figures) }
 
-    /// The floors that were measured, and the one that is given.
+    /// The value of a floor: measured, except for the payload, whose size is fixed.
     private func value(of floor: Figure.Floor) -> Double? {
         if floor == .payload { return Double(BenchLoad.payloadBytes) }
         return figures.first { $0.path == ["floor", floor.rawValue] }?.value
@@ -23,8 +23,8 @@ struct BenchReport: Sendable {
 
     // MARK: JSON
 
-    /// Every figure at its path; the same tree again under `spread` with the least and the most of the runs, and under
-    /// `ratios` with the floor and how many times it the figure is.
+    /// The report as JSON: every figure's value at its path. The same tree occurs under `spread`, with the minimum and
+    /// the maximum of the runs, and under `ratios`, with the floor's name and the ratio to it.
     var json: JSONValue {
         var root = JSONTree()
         var spread = JSONTree()
@@ -44,7 +44,7 @@ struct BenchReport: Sendable {
         return root.value
     }
 
-    /// Four decimals: microseconds of a round trip in ms.
+    /// Rounds to four decimals, so that a round trip in ms keeps tenths of a microsecond.
     private static func rounded(_ value: Double) -> Double { (value * 10_000).rounded() / 10_000 }
 
     // MARK: Tables
@@ -76,14 +76,14 @@ struct BenchReport: Sendable {
         ]
     }
 
-    /// Without its unit.
+    /// The value as text, without its unit.
     private static func number(_ unit: Figure.Unit, _ value: Double) -> String {
         let text = unit.text(value)
         return text.split(whereSeparator: { $0 == " " || $0 == "/" }).first.map(String.init) ?? text
     }
 }
 
-/// A JSON object that grows by paths.
+/// Builds a JSON object from values at paths.
 private struct JSONTree {
     private var leaves: [String: JSONValue] = [:]
     private var branches: [String: JSONTree] = [:]

@@ -3,14 +3,15 @@ import Logging
 import RedisClient
 import Switchyard
 
-/// The benchmark: its sections, one after the other, each on a fresh redis-server, or all on the one that was given. The
-/// floor is measured anew before each, so that its spread tells how steady the machine was all along.
+/// The benchmark: runs its sections one after the other, each on a new redis-server, or all on a given one.
+///
+/// The floor is measured before each section, so that its spread shows how steady the machine was.
 struct BenchSuite: Sendable {
-    /// The URL of a server; nil starts private ones.
+    /// The URL of a server; nil starts private servers.
     let given: String?
     let plan: BenchPlan
     let logger: Logger
-    /// Says what it does, for those who wait.
+    /// Reports progress.
     let say: @Sendable (String) -> Void
 
     func run() async throws -> BenchReport {
@@ -32,7 +33,7 @@ struct BenchSuite: Sendable {
 
     private struct Found: Sendable {
         var figures: [Figure]
-        /// With the samples of the sections before.
+        /// Includes the samples that were taken before the earlier sections.
         var floor: FloorMeasurement.Samples
         var redisVersion: String
     }
@@ -94,12 +95,12 @@ extension BenchSection {
         switch self {
         case .submit: "Submitting"
         case .life: "The whole life, and each function"
-        case .options: "What options cost: the whole life"
+        case .options: "The whole life with options"
         case .drain: "Draining by worker processes"
         case .latency: "From idle to started"
         case .memory: "Memory"
         case .depth: "Depth"
-        case .partitions: "One queue on one Redis and on two"
+        case .partitions: "One queue on one Redis server and on two"
         case .idle: "Idling"
         case .bounds: "The slowest call when much happens at once"
         }

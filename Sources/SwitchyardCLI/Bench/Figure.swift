@@ -1,18 +1,20 @@
 import Foundation
 
-/// One measured number: what it is called, in which unit, what the runs gave, and what it is compared with.
+/// One measured figure: its name, its unit, the samples of the runs, and the floor with which it is compared.
 struct Figure: Sendable {
     enum Unit: Sendable { case microseconds, milliseconds, perSecond, bytes, count, share, ratio }
 
-    /// What a figure cannot go below on the same machine: what it is divided by.
+    /// A lower bound of a figure on the same machine. The report divides the figure by it.
     enum Floor: String, Sendable {
-        /// µs of Redis for a PING, an empty function call, the smallest honest life.
+        /// Redis µs for a PING.
         case ping = "ping_us"
+        /// Redis µs for a call of an empty function.
         case call = "fcall_us"
+        /// Redis µs for the smallest life of a task: see ``FloorMeasurement``.
         case life = "life_us"
-        /// ms of a PING's round trip.
+        /// Round trip of a PING, p50, in ms.
         case roundTrip = "ping_rtt_ms_p50"
-        /// The bytes of the payload itself.
+        /// Bytes of the payload itself.
         case payload = "payload_bytes"
 
         var name: String {
@@ -26,17 +28,17 @@ struct Figure: Sendable {
         }
     }
 
-    /// Where it stands in the JSON.
+    /// The path of the figure in the JSON.
     var path: [String]
-    /// For people; nil: only in the JSON.
+    /// The label of its table row; nil: it is only in the JSON.
     var label: String?
     var unit: Unit
     /// The median of the runs, unless the measurement says otherwise.
     var value: Double
-    /// One for each run, never empty.
+    /// One value for each run; never empty.
     var samples: [Double]
     var floor: Floor?
-    /// Whatever else people want to know beside it.
+    /// Further text for the table row.
     var note: String
 
     init(
@@ -52,8 +54,8 @@ struct Figure: Sendable {
         self.note = note
     }
 
-    /// How many times its floor it is; of a rate, how many times the floor one task takes.
-    /// - Parameter floor: in the unit of the floor.
+    /// Returns the figure divided by its floor. For a rate, it is the time of one task divided by the floor in µs.
+    /// - Parameter floor: the value of the floor, in the floor's unit.
     func ratio(to floor: Double) -> Double? {
         guard floor > 0, value > 0 else { return nil }
         return unit == .perSecond ? 1e6 / value / floor : value / floor
@@ -80,14 +82,14 @@ extension Figure.Unit {
         }
     }
 
-    /// As many decimals as the measurement is worth.
+    /// Formats a number with two decimals below 10, one below 100, and none from 100.
     static func digits(_ value: Double) -> String { decimals(value, abs(value) < 10 ? 2 : abs(value) < 100 ? 1 : 0) }
 
     static func decimals(_ value: Double, _ count: Int) -> String {
         value.formatted(.number.grouping(.never).precision(.fractionLength(count)).locale(.init(identifier: "en_US")))
     }
 
-    /// 1,000,000
+    /// Formats a whole number with thousands separators: 1,000,000.
     static func grouped(_ value: Double) -> String {
         value.formatted(.number.precision(.fractionLength(0)).locale(.init(identifier: "en_US")))
     }

@@ -1,20 +1,22 @@
 import RedisClient
 
-/// What Redis says of its own work. The difference of two readings is what lay between them, plus the two readings: some
-/// ten microseconds and a command.
+/// Counters of Redis's own work, from INFO.
+///
+/// The difference of two readings is the work between them, plus some ten µs and one command for reading.
 struct RedisUsage: Sendable {
-    /// Of the server process, all threads; children that rewrite the append-only file do not count.
+    /// Processor time of the server process, all threads. Child processes that rewrite the append-only file do not
+    /// count.
     var cpuSeconds: Double
-    /// Inside functions, by the clock: on a busy machine more than the processor time.
+    /// Wall-clock time inside functions. It can exceed their processor time on a busy machine.
     var functionSeconds: Double
-    /// Those that functions call included.
+    /// Commands executed, including those that functions call.
     var commands: Double
 
     static func read(_ client: RedisClient) async throws -> RedisUsage {
         let fields = try await info(client, "cpu", "commandstats")
         guard let user = fields["used_cpu_user"].flatMap(Double.init),
             let system = fields["used_cpu_sys"].flatMap(Double.init)
-        else { throw Failure(.error, "INFO does not tell used_cpu_user and used_cpu_sys") }
+        else { throw Failure(.error, "INFO lacks used_cpu_user and used_cpu_sys") }
         var usage = RedisUsage(cpuSeconds: user + system, functionSeconds: 0, commands: 0)
         // cmdstat_fcall:calls=3,usec=120,usec_per_call=40.00,…
         for (name, value) in fields where name.hasPrefix("cmdstat_") {
@@ -28,11 +30,11 @@ struct RedisUsage: Sendable {
         return usage
     }
 
-    /// Bytes that the data takes: without the buffers of clients and of the append-only file, which come and go.
+    /// The memory of the data in bytes. It excludes the buffers of clients and of the append-only file, which vary.
     static func dataBytes(_ client: RedisClient) async throws -> Double {
         let fields = try await info(client, "memory")
         func number(_ name: Substring) -> Double { fields[name].flatMap(Double.init) ?? 0 }
-        guard fields["used_memory"] != nil else { throw Failure(.error, "INFO does not tell used_memory") }
+        guard fields["used_memory"] != nil else { throw Failure(.error, "INFO lacks used_memory") }
         return number("used_memory") - number("mem_clients_normal") - number("mem_aof_buffer")
     }
 
@@ -47,21 +49,22 @@ struct RedisUsage: Sendable {
     }
 }
 
-/// What one run of one operation cost, for each task or call that it handled.
+/// The cost of one run of an operation, per task (or per call).
 struct BenchSample: Sendable {
-    /// Wall time.
+    /// Wall-clock time.
     var seconds: Double
-    /// µs of Redis's processor time, sockets included.
+    /// Redis's processor time in µs, including sockets.
     var cpuMicroseconds: Double
-    /// µs inside functions, by the clock.
+    /// Wall-clock time inside functions, in µs.
     var functionMicroseconds: Double
     var commands: Double
 
     var perSecond: Double { 1 / seconds }
-    /// How much of one core Redis used: 0 to 1, and a little more with its background threads.
+    /// The share of one core that Redis used: 0 to 1, or slightly more with its background threads.
     var busy: Double { cpuMicroseconds / 1e6 / seconds }
 
-    /// - Parameter count: how many tasks (or calls) `body` handles.
+    /// Measures `body`.
+    /// - Parameter count: the number of tasks (or calls) that `body` handles.
     static func measure(_ client: RedisClient, count: Int, _ body: () async throws -> Void) async throws -> BenchSample
     {
         let before = try await RedisUsage.read(client)
@@ -74,11 +77,11 @@ struct BenchSample: Sendable {
             seconds: seconds / count,
             cpuMicroseconds: (after.cpuSeconds - before.cpuSeconds) * 1e6 / count,
             functionMicroseconds: (after.functionSeconds - before.functionSeconds) * 1e6 / count,
-            // The first reading counts itself after it was taken.
+            // Redis counts the INFO of the first reading after it has replied to it.
             commands: (after.commands - before.commands - 1) / count)
     }
 
-    /// One after the other, for the same tasks.
+    /// The cost of two operations that handle the same tasks, one after the other.
     static func + (left: BenchSample, right: BenchSample) -> BenchSample {
         BenchSample(
             seconds: left.seconds + right.seconds, cpuMicroseconds: left.cpuMicroseconds + right.cpuMicroseconds,

@@ -2,11 +2,11 @@ import RedisClient
 import Switchyard
 
 extension BenchContext {
-    /// Redis moves a table that has grown a bucket at a time, with each access to it, which costs up to a third more for
-    /// the first tasks after the growth. So it is accessed until that is over: all keys, and the line of pending tasks.
+    /// Completes the incremental rehashing of the keyspace and of the queue's `pending` set.
     ///
-    /// A table doubles when it is full, and its entries move while others come: what is left to move is less than a
-    /// quarter of the depth where that is large.
+    /// When a hash table has grown, Redis moves one bucket with each access to it, which costs the first tasks after
+    /// the growth up to a third more. So this accesses both tables until all buckets have moved. A table doubles when
+    /// it is full, and buckets move while entries are added: of a large table, less than a quarter is left to move.
     func settle(_ queue: String, depth: Int) async throws {
         guard depth > 0 else { return }
         let keys = Keys(queue: queue)

@@ -1,26 +1,31 @@
 import RedisClient
 
-/// Which function calls held Redis, and for how long, as its SLOWLOG tells it: by the clock. That counts what others had of the
-/// core in the middle of a call, and on a busy or virtual machine those are the slowest; so it is watched several times, and
-/// the slowest of the other commands, among them those that functions call, stands beside it.
+/// The slowest function calls in Redis's SLOWLOG.
+///
+/// SLOWLOG measures wall-clock time, which includes the time that other processes had the core during a call. On a busy
+/// or virtual machine such calls are the slowest. For comparison the log also has the slowest command that is not a
+/// function call, including the commands that functions call.
 struct SlowLog: Sendable {
+    /// How long the log was watched.
     var seconds: Double
-    /// Of functions.
+    /// Function calls.
     var calls: Double
-    /// The slowest call of each function, in ms; of those that took longer than `threshold`.
+    /// The slowest call of each function, in ms, among the calls slower than ``threshold``.
     var slowest: [String: Double] = [:]
+    /// Function calls slower than ``bound``.
     var overBound = 0
-    /// The slowest command that is no call of a function, with its name.
+    /// The slowest command that is not a function call.
     var other: (name: String, milliseconds: Double)?
 
-    /// What no call may take, in ms.
+    /// The bound that every function call should keep, in ms.
     static let bound = 5.0
+    /// The least duration of an entry, in µs.
     private static let threshold = 500
 
-    /// For the redis-server: to keep every call that takes more than half a millisecond.
+    /// Arguments for a redis-server whose SLOWLOG keeps every command that takes longer than ``threshold``.
     static let serverArguments = ["--slowlog-log-slower-than", "\(threshold)", "--slowlog-max-len", "1000000"]
 
-    /// What Redis did while `body` ran.
+    /// Runs `body` and returns the SLOWLOG of that time.
     static func watch(_ client: RedisClient, _ body: () async throws -> Void) async throws -> SlowLog {
         _ = try await client.send(RedisCommand("CONFIG", "RESETSTAT"))
         _ = try await client.send(RedisCommand("SLOWLOG", "RESET"))
@@ -34,7 +39,7 @@ struct SlowLog: Sendable {
         return log
     }
 
-    /// An entry: its number, when it was, µs, and the command's first arguments.
+    /// Adds an entry of SLOWLOG GET: id, time, µs, and the command's first arguments.
     private mutating func add(_ entry: RESPValue) {
         let fields = entry.array ?? []
         guard fields.count > 3, let microseconds = fields[2].int, let command = fields[3].array?.first?.string else {
@@ -48,15 +53,15 @@ struct SlowLog: Sendable {
             slowest[name] = max(slowest[name] ?? 0, milliseconds)
             if milliseconds > Self.bound { overBound += 1 }
         case "slowlog":
-            // Ours, which frees or reads all that was kept.
+            // The benchmark's own SLOWLOG commands, which free or read all entries.
             break
         case let name:
             if milliseconds > other?.milliseconds ?? 0 { other = (name, milliseconds) }
         }
     }
 
-    /// Of all runs of one situation.
-    /// - Parameter name: of the situation, in the JSON.
+    /// Returns the figures for all runs of one situation.
+    /// - Parameter name: the situation's name in the JSON.
     static func figures(_ name: String, _ label: String, _ runs: [SlowLog]) -> [Figure] {
         let path = ["bounds", name]
         let worst = runs.flatMap(\.slowest).max { $0.value < $1.value }

@@ -4,27 +4,29 @@ import RedisClient
 import Switchyard
 import SwitchyardWorker
 
-/// What a queue that is spread over several Redis instances costs each of them: tasks are submitted, and completed by workers
-/// in this process that do nothing with them.
+/// Measures the cost of a queue for each of the Redis servers over which it is spread.
 ///
-/// It tells how the work divides and what a task costs, not how much all instances do together: that takes a core for each.
+/// It submits tasks, and workers in this process complete them without running anything. It measures how the tasks are
+/// distributed and what a task costs. It does not measure the total throughput, which takes a core for each server.
 struct SpreadLoad: Sendable {
     let instances: [RedisClient]
-    /// Tasks in one submission; each goes to one partition.
+    /// Tasks in one submission. All tasks of a submission go to one partition.
     let perCall: Int
     var callers = 32
     var workers = 2
     var slots = 200
 
-    /// What one instance did.
+    /// The part of one Redis server.
     struct Share: Sendable {
+        /// Tasks completed on the server.
         var tasks: Int
-        /// µs of Redis's CPU, of the whole life of a task.
+        /// Redis's processor time for the whole life of a task, in µs.
         var cpuMicroseconds: Double
     }
 
-    /// - Parameter queue: one that nobody else uses.
-    /// - Returns: of each instance, in order.
+    /// Submits `tasks` tasks and returns when all have completed.
+    /// - Parameter queue: a queue that nothing else uses.
+    /// - Returns: the share of each server, in the order of ``instances``.
     func run(tasks: Int, queue: String, logger: Logger) async throws -> [Share] {
         let partitions = try Partitions(on: instances)
         let handle = try SchedulerHandle(queue: queue, partitions: partitions, logger: logger)

@@ -1,11 +1,11 @@
-/// What `doctor` found out about one thing.
+/// The result of one check of `doctor`.
 struct Finding: Sendable, Equatable, Encodable {
     enum Level: String, Sendable, Encodable { case ok, warn, fail }
 
     var level: Level
     var subject: String
     var message: String
-    /// What to do about it; nil where nothing is to be done.
+    /// What to do about it; nil if nothing is to be done.
     var advice: String?
 
     static func ok(_ subject: String, _ message: String) -> Finding {

@@ -1,10 +1,10 @@
 import Switchyard
 
-/// What the numbers of a queue tell, wherever they came from.
+/// Checks the numbers of a queue, read from Redis or from the server.
 enum QueueChecks {
     struct Numbers: Sendable {
         var workers: Int
-        /// In line, not held.
+        /// Tasks that are ready to be pulled: pending, and not held, dependent or blocked by a limit.
         var waiting: Int
         var unroutable: Int
         var queueFullErrors: Int
@@ -12,7 +12,7 @@ enum QueueChecks {
         var repaired: Int
     }
 
-    /// Of a queue in Redis.
+    /// Reads the numbers from Redis and checks them.
     static func findings(_ handle: SchedulerHandle) async throws -> [Finding] {
         do {
             let stats = try await handle.getStats()
@@ -22,7 +22,7 @@ enum QueueChecks {
                     queueFullErrors: stats.queueFullErrors, isPaused: stats.isPaused, repaired: stats.repaired),
                 queue: handle.queue)
         } catch let error as SchedulerError {
-            return [.fail("queue", "cannot be read: \(error.message)", "look at Redis's log")]
+            return [.fail("queue", "cannot be read: \(error.message)", "check Redis's log")]
         }
     }
 
@@ -36,16 +36,16 @@ enum QueueChecks {
         case (0, let waiting):
             findings.append(
                 .fail(
-                    "workers", "none is registered, and \(waiting) tasks wait",
+                    "workers", "none is registered, and \(waiting) tasks are ready",
                     "start one: switchyard worker --redis URL\(flag)"))
         default: findings.append(.ok("workers", "\(numbers.workers) registered"))
         }
         if numbers.workers > 0, numbers.unroutable > 0 {
             findings.append(
                 .fail(
-                    "routing", "\(numbers.unroutable) tasks need what no worker has",
-                    "switchyard list\(flag) --state pending, then switchyard explain\(flag) ID, says what; "
-                        + "start a worker that has it (--label, --cpu, --memory-mb, --resource)"))
+                    "routing", "\(numbers.unroutable) tasks have requirements that no worker meets",
+                    "find them with switchyard list\(flag) --state pending, and the reason with switchyard "
+                        + "explain\(flag) ID; start a worker with --label, --cpu, --memory-mb or --resource"))
         }
         if numbers.isPaused {
             findings.append(.warn("queue", "\(queue) is paused", "switchyard queue resume\(flag)"))
@@ -54,13 +54,13 @@ enum QueueChecks {
             findings.append(
                 .warn(
                     "queue", "\(numbers.queueFullErrors) submissions were refused because it was full",
-                    "add workers, or let it grow: switchyard queue set\(flag) max_queue_length=N"))
+                    "add workers, or raise the limit: switchyard queue set\(flag) max_queue_length=N"))
         }
         if numbers.repaired > 0 {
             findings.append(
                 .warn(
                     "indexes", "\(numbers.repaired) entries had to be repaired",
-                    "somebody else writes to its keys, or Redis lost writes: look at both, and report it"))
+                    "another program writes to its keys, or Redis lost writes: check both, and report it"))
         }
         return findings
     }

@@ -3,23 +3,24 @@ import Logging
 import RedisClient
 import Switchyard
 
-/// Looks at a Redis. Only reads: it does not even load the function library.
+/// Checks a Redis server. It only reads, and does not load the function library.
 struct RedisChecks: Sendable {
     let client: RedisClient
 
     private static let deadline: Duration = .seconds(5)
-    /// Below this a person does not see it in ages and times.
+    /// Seconds. A smaller skew is not visible in ages and times.
     private static let toleratedSkew = 0.5
-    /// The first that has functions.
+    /// The first major version that has functions.
     private static let leastVersion = 7
 
-    /// - Returns: what was found, and whether the queues there can be read.
+    /// Runs all checks.
+    /// - Returns: the findings, and whether the queues on the server can be read.
     func findings() async throws -> (findings: [Finding], isReadable: Bool) {
         let info: [String: String]
         do {
             info = Self.fields(try await client.send(RedisCommand("INFO"), deadline: Self.deadline).string ?? "")
         } catch let error as RedisError {
-            let advice = "is its URL right (--redis, SWITCHYARD_REDIS), and does it run?"
+            let advice = "check its URL (--redis, SWITCHYARD_REDIS), and whether it runs"
             return ([.fail("redis", "\(error)", advice)], false)
         }
         var findings = Self.server(info)
@@ -40,16 +41,16 @@ struct RedisChecks: Sendable {
             findings.append(.ok("redis", "\(product) \(version), \(info["used_memory_human"] ?? "?") used"))
         } else {
             findings.append(
-                .fail("redis", "\(product) \(version) has no functions", "it takes Redis 7.0 or Valkey 7.2"))
+                .fail("redis", "\(product) \(version) has no functions", "use Redis 7.0 or Valkey 7.2, or later"))
         }
         if info["role"] == "slave" {
-            findings.append(.fail("role", "this is a replica: it takes no writes", "name its primary"))
+            findings.append(.fail("role", "this is a Redis replica, which refuses writes", "use its primary"))
         }
         if info["loading"] == "1" {
-            findings.append(.warn("loading", "it is reading its data from disk", "wait, and look again"))
+            findings.append(.warn("loading", "it is reading its data from disk", "wait, and run doctor again"))
         }
         if info["aof_last_write_status"] == "err" || info["aof_last_bgrewrite_status"] == "err" {
-            findings.append(.fail("disk", "the append-only file cannot be written", "is the disk full?"))
+            findings.append(.fail("disk", "the append-only file cannot be written", "check whether the disk is full"))
         }
         if let used = info["used_memory"].flatMap(Double.init), let most = info["maxmemory"].flatMap(Double.init),
             most > 0, used > 0.9 * most
@@ -57,8 +58,7 @@ struct RedisChecks: Sendable {
             findings.append(
                 .warn(
                     "memory", "\(Int(used / most * 100)) % of maxmemory is used",
-                    "raise maxmemory, or keep less: "
-                        + "switchyard queue set retention_seconds=N"))
+                    "raise maxmemory, or shorten the retention: switchyard queue set retention_seconds=N"))
         }
         return findings
     }
@@ -74,8 +74,8 @@ struct RedisChecks: Sendable {
             else {
                 return [
                     .warn(
-                        "config", "it does not say its configuration",
-                        "check \(names.joined(separator: ", ")) yourself, or allow this login CONFIG GET")
+                        "config", "its configuration cannot be read",
+                        "check \(names.joined(separator: ", ")) yourself, or allow this user CONFIG GET")
                 ]
             }
             values[name] = pair[1].string
@@ -97,7 +97,7 @@ struct RedisChecks: Sendable {
                 ? .ok("persistence", "appendonly yes")
                 : .warn(
                     "persistence", "appendonly \(appendOnly): a restart loses tasks",
-                    "CONFIG SET appendonly yes, and in redis.conf; unless losing them is meant"),
+                    "CONFIG SET appendonly yes, and in redis.conf, unless tasks may be lost"),
             listpack >= 1024
                 ? .ok("hashes", "hash-max-listpack-value \(listpack)")
                 : .warn(
@@ -107,7 +107,7 @@ struct RedisChecks: Sendable {
         ]
     }
 
-    /// Redis's clock alone decides; ours is only compared with it, in the middle of the call.
+    /// Compares this machine's clock, at the middle of the call, with Redis's, which alone decides about scheduling.
     private func clock() async -> [Finding] {
         let before = Date()
         guard let time = try? await client.send(RedisCommand("TIME"), deadline: Self.deadline).array, time.count == 2,
@@ -122,7 +122,7 @@ struct RedisChecks: Sendable {
         guard abs(skew) >= toleratedSkew else { return .ok("clock", "within \(size) of Redis's") }
         return .warn(
             "clock", "this machine is \(size) \(skew > 0 ? "ahead of" : "behind") Redis",
-            "set the clocks (NTP); scheduling goes by Redis's, but ages and run_at are off by as much")
+            "set the clocks (NTP); scheduling uses Redis's clock, but ages and run_at are off by as much")
     }
 
     private func library() async -> (finding: Finding, isLoaded: Bool) {
@@ -131,7 +131,7 @@ struct RedisChecks: Sendable {
             let library = FunctionLibrary(client: client, logger: Logger(label: "switchyard.doctor"))
             guard let loaded = try await library.loadedVersion() else {
                 return (
-                    .warn("library", "the functions are not loaded", "the first replica or worker does it"), false
+                    .warn("library", "the functions are not loaded", "the first replica or worker loads them"), false
                 )
             }
             if loaded == ours { return (.ok("library", "version \(loaded)"), true) }
@@ -141,7 +141,7 @@ struct RedisChecks: Sendable {
                     loaded < ours ? "a replica of this version replaces it" : "update this program"), true
             )
         } catch {
-            return (.fail("library", "cannot be called: \(error)", "may this login call FCALL?"), false)
+            return (.fail("library", "cannot be called: \(error)", "check that this user may call FCALL"), false)
         }
     }
 

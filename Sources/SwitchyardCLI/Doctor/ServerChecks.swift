@@ -1,6 +1,6 @@
 import Foundation
 
-/// Looks at a server, over HTTP.
+/// Checks a server and its queue, over HTTP.
 struct ServerChecks: Sendable {
     let api: APIClient
     let queue: String
@@ -22,17 +22,17 @@ struct ServerChecks: Sendable {
             health = try APIClient.decode(Health.self, try await api.probe(["v2", "health"]))
         } catch let failure as Failure {
             return [
-                .fail("server", failure.firstLine, "start one with switchyard serve or dev, or name it by --server")
+                .fail("server", failure.firstLine, "start one with switchyard serve or dev, or name it with --server")
             ]
         }
         let reasons = health.reasons.map(\.message).joined(separator: "; ")
-        let said = "\(api.server) is \(health.status)" + (reasons.isEmpty ? "" : ": \(reasons)")
+        let message = "\(api.server) is \(health.status)" + (reasons.isEmpty ? "" : ": \(reasons)")
         let advice = "the lines below say what to do"
         var findings: [Finding] = []
         switch health.status {
-        case "healthy": findings.append(.ok("server", said))
-        case "degraded": findings.append(.warn("server", said, advice))
-        default: findings.append(.fail("server", said, advice))
+        case "healthy": findings.append(.ok("server", message))
+        case "degraded": findings.append(.warn("server", message, advice))
+        default: findings.append(.fail("server", message, advice))
         }
         do {
             let stats = try await api.send(Numbers.self, .GET, ["scheduler", "stats"], query: [("queue", queue)])
@@ -43,7 +43,7 @@ struct ServerChecks: Sendable {
                     isPaused: stats.queues?[queue]?["paused"] == .bool(true), repaired: stats.repaired ?? 0),
                 queue: queue)
         } catch let failure as Failure {
-            findings.append(.fail("queue", failure.firstLine, "the server cannot read it: look at its Redis"))
+            findings.append(.fail("queue", failure.firstLine, "the server cannot read it: check its Redis"))
         }
         return findings
     }

@@ -1,14 +1,14 @@
 import Foundation
 import Logging
 
-/// How logs are written, to stderr.
+/// The format of log lines, which are written to stderr.
 enum LogFormat: String, Sendable {
     /// For people: time, level, message, and metadata as name=value.
     case text
-    /// For machines: an object a line, with time, level, logger, message and the metadata's names.
+    /// For programs: one JSON object per line, with time, level, logger, message and the metadata.
     case json
 
-    /// Makes every logger of this process write so. Once in a process.
+    /// Makes every logger of this process write in this format. Call it once in a process.
     static func bootstrap(_ format: LogFormat, level: Logger.Level) {
         LoggingSystem.bootstrap { label in
             StderrLogHandler(label: label, format: format, logLevel: level)
@@ -16,7 +16,7 @@ enum LogFormat: String, Sendable {
     }
 }
 
-/// Writes one line per event to stderr, in one write each, so that lines of several threads do not mix.
+/// Writes each event to stderr as one line in one write, so that lines of several threads do not mix.
 struct StderrLogHandler: LogHandler {
     let label: String
     let format: LogFormat
@@ -35,7 +35,7 @@ struct StderrLogHandler: LogHandler {
             case .text: Self.textLine(event.level, "\(event.message)", all, now: Date())
             case .json: Self.jsonLine(event.level, label, "\(event.message)", all, now: Date())
             }
-        // Nobody reads our logs any more: not worth ending what we run.
+        // stderr may be closed; that must not end the process.
         try? Console.error.write(line + "\n")
     }
 
@@ -69,9 +69,9 @@ struct StderrLogHandler: LogHandler {
         date.formatted(Date.ISO8601FormatStyle(includingFractionalSeconds: true))
     }
 
-    /// A value with spaces or quotes is quoted, so that the line can be read back.
+    /// Quotes a value that is empty or has spaces, quotes, "=" or control characters, so that the line can be parsed.
     private static func quoted(_ value: String) -> String {
-        let plain = !value.isEmpty && !value.contains { $0 == " " || $0 == "\"" || $0 == "=" || $0.isNewline }
-        return plain && Console.error.printable(value) == value ? value : JSONText.encode(value)
+        let needsNoQuotes = !value.isEmpty && !value.contains { $0 == " " || $0 == "\"" || $0 == "=" || $0.isNewline }
+        return needsNoQuotes && Console.error.printable(value) == value ? value : JSONText.encode(value)
     }
 }

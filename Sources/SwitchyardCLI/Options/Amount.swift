@@ -16,7 +16,7 @@ struct Amount: ExpressibleByArgument, Sendable, Equatable {
         self.value = value
     }
 
-    /// Plain decimal digits alone: Double(…) also reads "nan", "inf" and hexadecimal.
+    /// Parses decimal digits and a point only: Double(…) also accepts "nan", "inf" and hexadecimal.
     static func number(_ text: String) -> Double? {
         guard !text.isEmpty, text.count <= 15,
             text.utf8.allSatisfy({ (0x30...0x39).contains($0) || $0 == UInt8(ascii: ".") })
@@ -24,7 +24,7 @@ struct Amount: ExpressibleByArgument, Sendable, Equatable {
         return Double(text)
     }
 
-    /// What is wrong with the names of several: given twice, or one that has a flag of its own.
+    /// Returns a message if a name occurs twice or has its own flag (`cpu`, `memory_mb`); else nil.
     static func problem(in amounts: [Amount]) -> String? {
         var seen: Set<String> = []
         for amount in amounts {

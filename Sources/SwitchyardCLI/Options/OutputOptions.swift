@@ -1,7 +1,7 @@
 import ArgumentParser
 import Foundation
 
-/// Tables for people or JSON for programs. With `-o json` stdout carries JSON alone.
+/// Selects tables for people or JSON for programs. With `-o json` only JSON is written to stdout.
 struct OutputOptions: ParsableArguments {
     enum Format: String, ExpressibleByArgument, CaseIterable, Sendable { case table, json }
 
@@ -10,7 +10,7 @@ struct OutputOptions: ParsableArguments {
 
     var isJSON: Bool { output == .json }
 
-    /// The server's own text, one line.
+    /// Writes the server's own JSON text and one newline.
     func writeJSON(_ data: Data) throws(Failure) {
         var text = String(decoding: data, as: UTF8.self)
         while text.last?.isNewline == true { text.removeLast() }
@@ -22,26 +22,28 @@ struct OutputOptions: ParsableArguments {
     }
 }
 
-/// `--watch`: shows the same again and again, in place on a terminal.
+/// `--watch`: shows a view repeatedly, in place on a terminal.
 struct WatchOptions: ParsableArguments {
-    @Flag(help: "Show it again every few seconds, until interrupted.")
+    @Flag(help: "Refresh every few seconds, until interrupted.")
     var watch = false
 
-    @Option(help: ArgumentHelp("How often, with --watch.", valueName: "seconds"))
+    @Option(help: ArgumentHelp("How often --watch refreshes.", valueName: "seconds"))
     var interval = Seconds(value: 2)
 
-    /// Shows once, or until interrupted. `body` makes the whole text; an error ends only a first showing.
+    /// Shows the text of `body` once, or with `--watch` until interrupted.
+    ///
+    /// Once something was shown, an unreachable server is reported on stderr and tried again. Any other error ends it.
     func run(isJSON: Bool, _ body: () async throws -> String) async throws {
         try await run(isJSON: isJSON) { (try await body(), isLast: false) }
     }
 
-    /// As above; `isLast`: nothing will change any more.
+    /// As above. `isLast` ends the watch: nothing will change any more.
     func run(isJSON: Bool, _ body: () async throws -> (String, isLast: Bool)) async throws {
         guard watch else { return try Console.out.write(try await body().0) }
         try await Self.show(every: .milliseconds(Int64(max(interval.value, 0.1) * 1000)), isJSON: isJSON, body)
     }
 
-    /// Again and again; in place on a terminal.
+    /// Shows the text of `body` every `interval` until it is the last one; in place on a terminal.
     static func show(
         every interval: Duration, isJSON: Bool, _ body: () async throws -> (String, isLast: Bool)
     ) async throws {

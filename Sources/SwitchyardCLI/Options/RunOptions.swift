@@ -3,7 +3,7 @@ import Foundation
 import Logging
 import Switchyard
 
-/// Settings of every command that runs something: the configuration file, logging, and the queue.
+/// Options of every command that runs something: the configuration file, logging, and the queue.
 struct RunOptions: ParsableArguments {
     @Option(help: ArgumentHelp("A JSON file with settings (SWITCHYARD_CONFIG).", valueName: "path"))
     var config: String?
@@ -25,7 +25,7 @@ struct RunOptions: ParsableArguments {
         return flags
     }
 
-    /// The settings that hold, with logging set up as they say. Once in a process.
+    /// Returns the effective settings and sets up logging accordingly. Call it once in a process.
     func start(_ more: [Setting: Setting.Value]...) async throws -> EffectiveSettings {
         let settings = try await settings(more)
         LogFormat.bootstrap(settings.logFormat, level: settings.logLevel)
@@ -38,21 +38,21 @@ struct RunOptions: ParsableArguments {
     }
 }
 
-/// Where Redis is: for the verbs that talk to it.
+/// Where Redis is, for the subcommands that connect to it.
 struct RedisOptions: ParsableArguments {
     @Option(
         name: .customLong("redis"),
         help: ArgumentHelp(
-            "Redis: redis://, rediss:// or unix:///path (SWITCHYARD_REDIS); given again, a further instance over which "
-                + "each queue is spread.", valueName: "url"))
+            "Redis: redis://, rediss:// or unix:///path (SWITCHYARD_REDIS); repeat it to spread each queue over "
+                + "several servers.", valueName: "url"))
     var instances: [String] = []
 
     @Option(
         help: ArgumentHelp(
-            "How many partitions each queue has (default one for each Redis instance).", valueName: "n"))
+            "How many partitions each queue has (default one for each Redis server).", valueName: "n"))
     var partitions: Int?
 
-    /// As SWITCHYARD_REDIS has them; nil: none was given.
+    /// The URLs in the form of SWITCHYARD_REDIS, separated by commas; nil if none was given.
     var redis: String? { instances.isEmpty ? nil : instances.joined(separator: ",") }
 
     var flags: [Setting: Setting.Value] {
@@ -61,7 +61,7 @@ struct RedisOptions: ParsableArguments {
         return flags
     }
 
-    /// For a program that is to use the same.
+    /// The arguments that make another `switchyard` process use the same Redis servers and partitions.
     static func arguments(_ urls: [String], _ partitions: Partitions) -> [String] {
         urls.flatMap { ["--redis", $0] } + (partitions.count > 1 ? ["--partitions", "\(partitions.count)"] : [])
     }
@@ -71,7 +71,7 @@ struct RedisOptions: ParsableArguments {
 struct ListenOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp(
-            "Where HTTP listens (default 127.0.0.1:8080); port 0 takes a free one.", valueName: "host:port"))
+            "Where HTTP listens (default 127.0.0.1:8080); port 0 selects a free port.", valueName: "host:port"))
     var listen: String?
 
     @Option(help: ArgumentHelp("The private redis-server's directory (default ./.switchyard).", valueName: "path"))
@@ -79,7 +79,7 @@ struct ListenOptions: ParsableArguments {
 
     @Flag(
         help: ArgumentHelp(
-            "Listen on an address that others reach (SWITCHYARD_INSECURE_PUBLIC=1).",
+            "Allow an address that other machines can reach (SWITCHYARD_INSECURE_PUBLIC=1).",
             discussion: "There is no authentication: anyone who reaches the port can run commands on the workers."))
     var insecurePublic = false
 
@@ -92,51 +92,51 @@ struct ListenOptions: ParsableArguments {
     }
 }
 
-/// The scheduler's settings; written to the queue where they differ from the defaults.
+/// The scheduler's settings. A replica writes those that differ from the defaults to the queue when it starts.
 struct SchedulerOptions: ParsableArguments {
-    @Option(help: ArgumentHelp("Pending tasks at most (default 500).", valueName: "n"))
+    @Option(help: ArgumentHelp("Limit on pending tasks (default 500).", valueName: "n"))
     var maxQueueLength: Int?
 
-    @Option(help: ArgumentHelp("Time limit of an attempt (default 7200).", valueName: "seconds"))
+    @Option(help: ArgumentHelp("Default time limit of an attempt (default 7200).", valueName: "seconds"))
     var defaultTaskTimeout: Seconds?
 
-    @Option(help: ArgumentHelp("Retries (default 2).", valueName: "n"))
+    @Option(help: ArgumentHelp("Default number of retries of a task (default 2).", valueName: "n"))
     var defaultMaxRetries: Int?
 
-    @Option(help: ArgumentHelp("The longest pause between two ticks (default 500).", valueName: "ms"))
+    @Option(help: ArgumentHelp("Limit on the pause between two ticks (default 500).", valueName: "ms"))
     var schedulerIntervalMs: Int?
 
-    @Option(help: ArgumentHelp("How late ended tasks may be deleted (default 300).", valueName: "seconds"))
+    @Option(help: ArgumentHelp("Limit on the delay in deleting ended tasks (default 300).", valueName: "seconds"))
     var cleanupInterval: Seconds?
 
     @Option(help: ArgumentHelp("How long ended tasks are kept (default 7200).", valueName: "seconds"))
     var completedTaskRetention: Seconds?
 
-    @Option(help: ArgumentHelp("Ended tasks kept at most; 0: no limit (default 0).", valueName: "n"))
+    @Option(help: ArgumentHelp("Limit on the ended tasks that are kept; 0: no limit (default 0).", valueName: "n"))
     var maxFinished: Int?
 
-    @Option(help: ArgumentHelp("How long an attempt lives without a heartbeat (default 15).", valueName: "seconds"))
+    @Option(help: ArgumentHelp("How long a lease lasts without a heartbeat (default 15).", valueName: "seconds"))
     var lease: Seconds?
 
-    @Option(help: ArgumentHelp("Between heartbeats (default 5).", valueName: "seconds"))
+    @Option(help: ArgumentHelp("Time between heartbeats (default 5).", valueName: "seconds"))
     var heartbeat: Seconds?
 
-    @Option(help: ArgumentHelp("How long a pulled task may stay unstarted (default 15).", valueName: "seconds"))
+    @Option(help: ArgumentHelp("How long a pulled task may remain unstarted (default 15).", valueName: "seconds"))
     var assignTimeout: Seconds?
 
-    @Option(help: ArgumentHelp("How often a task may be pulled and not started (default 5).", valueName: "n"))
+    @Option(help: ArgumentHelp("Pulls without a start before a task fails (default 5).", valueName: "n"))
     var maxDeliveries: Int?
 
-    @Option(help: ArgumentHelp("Before the first retry; doubles (default 1).", valueName: "seconds"))
+    @Option(help: ArgumentHelp("Backoff before the first retry; it doubles (default 1).", valueName: "seconds"))
     var retryDelay: Seconds?
 
-    @Option(help: ArgumentHelp("Before a retry at most (default 300).", valueName: "seconds"))
+    @Option(help: ArgumentHelp("Limit on the backoff before a retry (default 300).", valueName: "seconds"))
     var retryDelayMax: Seconds?
 
-    @Option(help: ArgumentHelp("Delays vary by this much (default 20).", valueName: "percent"))
+    @Option(help: ArgumentHelp("Jitter: a backoff varies by ± this much (default 20).", valueName: "percent"))
     var retryJitterPercent: Int?
 
-    @Option(help: ArgumentHelp("Pieces of output that a task's log keeps (default 1000).", valueName: "n"))
+    @Option(help: ArgumentHelp("Limit on the chunks of output that a task's log keeps (default 1000).", valueName: "n"))
     var logMaxEntries: Int?
 
     var flags: [Setting: Setting.Value] {

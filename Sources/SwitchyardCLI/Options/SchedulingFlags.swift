@@ -1,23 +1,24 @@
 import ArgumentParser
 import Foundation
 
-/// When, where and next to what a task runs: the part of a submission that a plain task does not have.
+/// The scheduling options of a submission: dependencies, requirements, resources, and the keys of groups, fairness,
+/// limits and uniqueness.
 struct SchedulingFlags: ParsableArguments {
     @Option(
         help: ArgumentHelp(
-            "Run after these tasks completed; repeatable, or with commas.", valueName: "id"))
+            "Run after these tasks have completed; repeatable, or separated by commas.", valueName: "id"))
     var dependsOn: [String] = []
 
-    @Flag(help: "Run also when one of --depends-on did not complete.")
+    @Flag(help: "Run even if a task of --depends-on did not complete.")
     var runAnyway = false
 
     @Option(
         help: ArgumentHelp(
-            "What its worker must have: label, label=value, label=one|other or label!=value; repeatable.",
+            "A requirement on its worker: label, label=value, label=one|other or label!=value; repeatable.",
             valueName: "requirement"))
     var requires: [String] = []
 
-    @Option(help: ArgumentHelp("Cores that it needs; fractions too.", valueName: "cores"))
+    @Option(help: ArgumentHelp("Cores that it needs; fractions are allowed.", valueName: "cores"))
     var cpu: Double?
 
     @Option(name: .customLong("memory-mb"), help: ArgumentHelp("Memory that it needs, in MiB.", valueName: "mib"))
@@ -25,43 +26,45 @@ struct SchedulingFlags: ParsableArguments {
 
     @Option(
         name: .customLong("resource"),
-        help: ArgumentHelp("What else it needs, such as gpu=1; repeatable.", valueName: "name=amount"))
+        help: ArgumentHelp("Another resource that it needs, such as gpu=1; repeatable.", valueName: "name=amount"))
     var resources: [Amount] = []
 
-    @Option(help: ArgumentHelp("Prefer the worker that ran this key last (warm caches).", valueName: "key"))
+    @Option(help: ArgumentHelp("Prefer the worker that last ran a task with this key (warm caches).", valueName: "key"))
     var affinityKey: String?
 
-    @Option(help: ArgumentHelp("Tasks of one group may be taken together by one worker.", valueName: "key"))
+    @Option(help: ArgumentHelp("A worker may take tasks with the same key together.", valueName: "key"))
     var groupKey: String?
 
-    @Option(help: ArgumentHelp("Share the workers fairly between these keys.", valueName: "key"))
+    @Option(help: ArgumentHelp("Share the workers fairly between the keys.", valueName: "key"))
     var fairnessKey: String?
 
-    @Option(help: ArgumentHelp("The share of its --fairness-key (default 1).", valueName: "weight"))
+    @Option(help: ArgumentHelp("The weight of its --fairness-key (default 1).", valueName: "weight"))
     var fairnessWeight: Double?
 
-    @Option(help: ArgumentHelp("At most --concurrency-limit tasks of this key run at once.", valueName: "key"))
+    @Option(help: ArgumentHelp("At most --concurrency-limit tasks with this key run at once.", valueName: "key"))
     var concurrencyKey: String?
 
-    @Option(help: ArgumentHelp("How many of its --concurrency-key run at once (default 1).", valueName: "n"))
+    @Option(help: ArgumentHelp("How many tasks with its --concurrency-key run at once (default 1).", valueName: "n"))
     var concurrencyLimit: Int?
 
-    @Option(help: ArgumentHelp("Tasks of this key start at most --rate-per-second times a second.", valueName: "key"))
+    @Option(help: ArgumentHelp("Tasks with this key start at most --rate-per-second times a second.", valueName: "key"))
     var rateKey: String?
 
-    @Option(help: ArgumentHelp("How often tasks of its --rate-key start.", valueName: "rate"))
+    @Option(help: ArgumentHelp("How often tasks with its --rate-key may start.", valueName: "rate"))
     var ratePerSecond: Double?
 
-    @Option(help: ArgumentHelp("How many of its --rate-key may start at once (default 1).", valueName: "n"))
+    @Option(help: ArgumentHelp("How many tasks with its --rate-key may start at once (default 1).", valueName: "n"))
     var rateBurst: Int?
 
     @Option(
-        help: ArgumentHelp("An equal task that has not ended is answered instead of a second one.", valueName: "key"))
+        help: ArgumentHelp(
+            "Add nothing if a task with this key has not ended: that task is returned instead.", valueName: "key"))
     var uniqueKey: String?
 
     @Option(
         name: .customLong("unique-for"),
-        help: ArgumentHelp("…and one that completed this long ago at most.", valueName: "seconds"))
+        help: ArgumentHelp(
+            "Also return a task with its --unique-key that completed at most this long ago.", valueName: "seconds"))
     var uniqueFor: Seconds?
 
     func validate() throws {
@@ -88,7 +91,7 @@ struct SchedulingFlags: ParsableArguments {
         }
     }
 
-    /// The names of the flags that were given.
+    /// The names of the flags that the user gave.
     var given: [String] {
         let flags: [(String, Bool)] = [
             ("--depends-on", !dependsOn.isEmpty), ("--run-anyway", runAnyway), ("--requires", !requires.isEmpty),

@@ -1,6 +1,6 @@
 import ArgumentParser
 
-/// A duration as an argument: seconds, or a number with a unit (`90`, `1.5`, `500ms`, `5m`, `2h`, `1d`).
+/// A duration as an argument: a number of seconds, or a number with a unit (`90`, `1.5`, `500ms`, `5m`, `2h`, `1d`).
 struct Seconds: ExpressibleByArgument, Sendable, Equatable {
     var value: Double
 
@@ -12,7 +12,7 @@ struct Seconds: ExpressibleByArgument, Sendable, Equatable {
         ]
         let unit = units.first { argument.hasSuffix($0.suffix) }
         let digits = argument.dropLast(unit?.suffix.count ?? 0)
-        // Double(…) also reads "nan", "inf" and hexadecimal.
+        // Double(…) also accepts "nan", "inf" and hexadecimal.
         guard !digits.isEmpty, digits.utf8.allSatisfy({ (0x30...0x39).contains($0) || $0 == UInt8(ascii: ".") }),
             let number = Double(digits)
         else { return nil }
@@ -21,6 +21,6 @@ struct Seconds: ExpressibleByArgument, Sendable, Equatable {
 
     var defaultValueDescription: String { JSONValue.number(value).text }
 
-    /// As a JSON number.
+    /// The number of seconds as JSON.
     var json: String { value == value.rounded() && value < 1e15 ? "\(Int(value))" : "\(value)" }
 }

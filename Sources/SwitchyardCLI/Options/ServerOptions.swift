@@ -1,7 +1,7 @@
 import ArgumentParser
 import Foundation
 
-/// Which queue, and where the server is: for the verbs that talk HTTP.
+/// The server and the queue, for the subcommands that use the HTTP interface.
 struct ServerOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp(
@@ -11,13 +11,13 @@ struct ServerOptions: ParsableArguments {
     @Option(help: ArgumentHelp("The queue (SWITCHYARD_QUEUE; default default).", valueName: "name"))
     var queue: String?
 
-    /// The client and the queue's name, after flags, environment and SWITCHYARD_CONFIG.
+    /// Returns a client and the queue's name, from flags, the environment and the file of SWITCHYARD_CONFIG.
     func connect() async throws -> (api: APIClient, queue: String) {
         let (api, queue, _) = try await connectNotingDefault()
         return (api, queue)
     }
 
-    /// As ``connect()``; `isDefault`: nobody named the queue.
+    /// As ``connect()``. `isDefault` is true if neither flags, environment nor file name the queue.
     func connectNotingDefault() async throws -> (api: APIClient, queue: String, isDefault: Bool) {
         var flags: [Setting: Setting.Value] = [:]
         if let server { flags[.server] = .text(server) }

@@ -2,7 +2,8 @@ import ArgumentParser
 import Foundation
 import Switchyard
 
-/// One task by flags, and the JSON that submits it: only what was given, so that the server's defaults hold.
+/// The flags that describe one task, and the JSON that submits it. The JSON has only what was given: the server's
+/// defaults apply to the rest.
 struct TaskOptions: ParsableArguments {
     @Option(help: "The repository to build.")
     var repo: String?
@@ -16,25 +17,25 @@ struct TaskOptions: ParsableArguments {
     @Option(help: "The merge request or change list.")
     var mr: String?
 
-    @Option(name: .customLong("label"), help: "A label, from which the automatic priority is made; repeatable.")
+    @Option(name: .customLong("label"), help: "A label; the automatic priority depends on the labels. Repeatable.")
     var labels: [String] = []
 
     @Option(help: ArgumentHelp("The task's id; a second task of this id is refused.", valueName: "id"))
     var id: String?
 
-    @Option(help: "How urgent it is; made from the request if not given.")
+    @Option(help: "How urgent it is; by default the server derives it from the request.")
     var priority: TaskPriority?
 
     @Option(help: ArgumentHelp("The time limit of one attempt.", valueName: "seconds"))
     var timeout: Seconds?
 
-    @Option(help: ArgumentHelp("How often it is tried again after its first attempt.", valueName: "n"))
+    @Option(help: ArgumentHelp("How many retries it has after its first attempt.", valueName: "n"))
     var maxRetries: Int?
 
-    @Option(help: ArgumentHelp("Not before this long from now.", valueName: "seconds"))
+    @Option(help: ArgumentHelp("Do not run it before this long from now.", valueName: "seconds"))
     var delay: Seconds?
 
-    @Option(help: ArgumentHelp("Not before this time (RFC 3339: 2030-01-31T08:00:00Z).", valueName: "time"))
+    @Option(help: ArgumentHelp("Do not run it before this time (RFC 3339: 2030-01-31T08:00:00Z).", valueName: "time"))
     var runAt: String?
 
     @Option(
@@ -52,7 +53,7 @@ struct TaskOptions: ParsableArguments {
 
     @OptionGroup(title: "Scheduling Options") var scheduling: SchedulingFlags
 
-    /// The names of the flags that were given, to refuse them where they have no place.
+    /// The names of the flags that the user gave, for commands that refuse them.
     var given: [String] {
         let flags: [(String, Bool)] = [
             ("--repo", repo != nil), ("--target", target != nil), ("--arg", !args.isEmpty), ("--mr", mr != nil),
@@ -64,11 +65,12 @@ struct TaskOptions: ParsableArguments {
         return flags.filter(\.1).map(\.0) + scheduling.given
     }
 
-    /// - Parameter queue: nil: the task of a schedule, which has neither queue nor id.
-    /// - Throws: ``Failure`` for what is no JSON, no NAME=VALUE, or a file that cannot be read.
+    /// Returns the JSON object that submits the task.
+    /// - Parameter queue: nil for the task of a schedule, which has neither queue nor id.
+    /// - Throws: ``Failure`` if `--payload` is not JSON, `--env` is not NAME=VALUE, or a file cannot be read.
     func body(command: [String], queue: String?, rejectIfNoWorkers: Bool) throws -> String {
         var body = JSONObjectText()
-        // Ours is shorter than what the server makes of an Idempotency-Key.
+        // A random id is shorter than the one that the server derives from an Idempotency-Key.
         if queue != nil { body.add("id", id ?? QueuedTask.randomID()) }
         body.add("queue", queue)
         body.add("priority", priority)
@@ -102,7 +104,7 @@ struct TaskOptions: ParsableArguments {
     }
 }
 
-/// JSON as an argument: the text itself, or `@FILE`.
+/// JSON as an argument: the text itself, or `@FILE` (`@-` for standard input).
 enum JSONArgument {
     static func text(_ argument: String, flag: String) throws(Failure) -> String {
         var text = argument

@@ -1,14 +1,14 @@
 import Foundation
 
-/// One of the two output streams. Writes at once, and fails with ``Failure`` when its reader has gone, so that
-/// `switchyard logs -f | head` ends.
+/// One of the two output streams. It does not buffer. A write throws ``Failure`` when the reader has closed the stream,
+/// so that `switchyard logs -f | head` ends.
 struct Console: Sendable {
     static let out = Console(descriptor: STDOUT_FILENO)
     static let error = Console(descriptor: STDERR_FILENO)
 
     let descriptor: Int32
     let isTerminal: Bool
-    /// Colours: only on a terminal, and not if the user set NO_COLOR (https://no-color.org) or the terminal is dumb.
+    /// Whether to use colours: on a terminal, unless NO_COLOR is set (https://no-color.org) or TERM is "dumb".
     let hasColour: Bool
 
     init(descriptor: Int32, environment: [String: String] = ProcessInfo.processInfo.environment) {
@@ -37,7 +37,7 @@ struct Console: Sendable {
             switch errno {
             case EINTR: continue
             case EAGAIN:
-                // Somebody made our terminal non-blocking; wait until it takes more.
+                // Another process made the terminal non-blocking: wait until it accepts more.
                 var poller = pollfd(fd: descriptor, events: Int16(POLLOUT), revents: 0)
                 poll(&poller, 1, 1000)
             case EPIPE: throw Failure(.brokenPipe)
@@ -46,7 +46,7 @@ struct Console: Sendable {
         }
     }
 
-    /// What others wrote, as it may be shown: control characters could drive the terminal.
+    /// Replaces control characters other than newlines by "?": in text from others they could control the terminal.
     func printable(_ text: String) -> String {
         guard text.unicodeScalars.contains(where: Self.isControl) else { return text }
         return String(String.UnicodeScalarView(text.unicodeScalars.map { Self.isControl($0) ? "?" : $0 }))
@@ -58,6 +58,7 @@ struct Console: Sendable {
     }
 }
 
+/// A colour or style of text on a terminal, with its SGR code.
 enum Colour: String, Sendable {
     case red = "31"
     case green = "32"

@@ -1,8 +1,8 @@
 import Foundation
 
-/// Times as people read them, and as the HTTP interface writes them (RFC 3339, UTC).
+/// Formats durations for people, and parses the times of the HTTP interface (RFC 3339, UTC).
 enum HumanTime {
-    /// Two units at most: `850ms`, `4.2s`, `3m 20s`, `2h 5m`, `3d 4h`.
+    /// Formats a duration with at most two units: `850ms`, `4.2s`, `3m 20s`, `2h 5m`, `3d 4h`.
     static func duration(_ seconds: Double) -> String {
         guard seconds.isFinite else { return "?" }
         if seconds < 0 { return "0s" }
@@ -24,7 +24,7 @@ enum HumanTime {
         date.map { duration(now.timeIntervalSince($0)) }
     }
 
-    /// With or without a fraction of a second.
+    /// Parses an RFC 3339 time, with or without a fraction of a second.
     static func parse(_ text: String) -> Date? {
         let formatter = ISO8601DateFormatter()
         formatter.formatOptions = [.withInternetDateTime, .withFractionalSeconds]

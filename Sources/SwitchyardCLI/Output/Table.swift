@@ -1,8 +1,9 @@
-/// Columns for people: aligned, two spaces apart, no lines. An empty column is left out; the last one is not padded.
+/// A table for people: aligned columns, two spaces apart, without lines. Empty columns are omitted, and lines have no
+/// trailing spaces.
 struct Table: Sendable {
     struct Column: Sendable {
         var title: String
-        /// Numbers stand right.
+        /// Numbers are aligned to the right.
         var isNumeric = false
 
         static func text(_ title: String) -> Column { Column(title: title) }
@@ -28,7 +29,7 @@ struct Table: Sendable {
         self.columns = columns
     }
 
-    /// No more characters than this in a cell; what is longer ends in "…".
+    /// Limit on the characters of a cell. A longer text is cut and ends in "…".
     var maxCellWidth = 60
 
     func render(colour: Bool) -> String {

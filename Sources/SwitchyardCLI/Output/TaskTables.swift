@@ -1,6 +1,6 @@
 import Foundation
 
-/// Tasks as tables: a line each, or one in detail.
+/// Tables of tasks: one line for each task, or one task in detail.
 enum TaskTables {
     static func list(_ tasks: [TaskView], now: Date = Date()) -> Table {
         var table = Table([
@@ -18,7 +18,7 @@ enum TaskTables {
         return table
     }
 
-    /// Names and values; what is not known is left out.
+    /// A table of names and values. Unknown values are omitted.
     static func details(_ task: TaskView, now: Date = Date()) -> Table {
         var table = Table([.text(""), .text("")])
         table.maxCellWidth = 1000
@@ -83,7 +83,7 @@ enum TaskTables {
         return table
     }
 
-    /// `cpu=2, gpu=1`.
+    /// Formats resources as `cpu=2, gpu=1`; nil if there are none.
     static func resources(_ amounts: [String: JSONValue]) -> String? {
         amounts.isEmpty
             ? nil : amounts.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value.text)" }.joined(separator: ", ")
@@ -109,6 +109,6 @@ enum TaskTables {
 }
 
 extension JSONValue {
-    /// Nil for null: there is nothing to show.
+    /// The text to show; nil for JSON's null.
     var shownText: String? { self == .null ? nil : text }
 }

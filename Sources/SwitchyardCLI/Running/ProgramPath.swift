@@ -1,9 +1,9 @@
 import Foundation
 
-/// Our own program, to start again as a worker.
+/// The path of this program, for starting other `switchyard` processes.
 enum ProgramPath {
-    /// An absolute path; also when the file was replaced while we run (then Linux marks the link as deleted, and the
-    /// link itself still leads to the running program).
+    /// An absolute path that also works if the file was replaced while this process runs. Linux then marks the target
+    /// of /proc/self/exe as deleted, and the link itself still opens the running program.
     static var current: String {
         #if os(Linux)
             let link = "/proc/self/exe"

@@ -3,14 +3,15 @@ import PrivateRedis
 import RedisClient
 import Switchyard
 
-/// The Redis of a replica: one or several that run already, or a private redis-server that lives and ends with us.
+/// The Redis servers of a replica: one or several existing servers, or a private one that ends with this process.
 struct RedisForServing: Sendable {
     let partitions: Partitions
-    /// For workers and redis-cli.
+    /// The URLs for workers and redis-cli.
     let urls: [String]
     private let server: PrivateRedisServer?
 
-    /// - Throws: ``Failure``, `RedisError` (a bad URL), `PrivateRedisError`.
+    /// Connects to the servers of the settings, or starts a private server if they name none.
+    /// - Throws: ``Failure``, `RedisError` (an invalid URL), `PrivateRedisError`.
     static func open(_ settings: EffectiveSettings, ephemeral: Bool) async throws -> RedisForServing {
         let logger = Logger(label: "switchyard.redis")
         let instances = try settings.redisInstances()
@@ -31,11 +32,11 @@ struct RedisForServing: Sendable {
         }
     }
 
-    /// Where the data is; nil: in a Redis that is not ours.
+    /// The directory of the private server's data; nil if the server is not private.
     var directory: String? { server?.directoryPath }
     var socketPath: String? { server?.socketPath }
 
-    /// Runs `body`, and closes everything after it, whatever its end.
+    /// Runs `body`, then closes the clients and stops the private server, whether or not `body` throws.
     func closing(_ body: () async throws -> Void) async throws {
         let result: Result<Void, any Error>
         do {

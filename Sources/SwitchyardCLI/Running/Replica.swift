@@ -6,8 +6,8 @@ import ServiceLifecycle
 import Switchyard
 import SwitchyardHTTP
 
-/// A replica as services: the scheduler, the HTTP server, and what a command runs beside them. SIGINT and SIGTERM end
-/// the last one first.
+/// A replica as a group of services: the scheduler, the HTTP server, and further services of the command. SIGINT and
+/// SIGTERM shut them down in the reverse order.
 struct Replica: Sendable {
     let scheduler: TaskScheduler
     let http: HTTPServer
@@ -29,10 +29,11 @@ struct Replica: Sendable {
             scheduler: scheduler, options: options, logger: Logger(label: "switchyard.http"), onListening: onListening)
     }
 
-    /// How long a graceful shutdown may take before what is left is cancelled.
+    /// Limit on a graceful shutdown, after which the remaining services are cancelled.
     private static let grace: Duration = .seconds(10)
 
-    /// Until a signal comes, or one of the services fails.
+    /// Returns after a signal has ended the services; throws if a service fails.
+    /// - Throws: ``Failure`` if HTTP cannot listen on the address.
     func run(with more: [any Service] = [], logger: Logger) async throws {
         var configuration = ServiceGroupConfiguration(
             services: ([scheduler, http] + more).map { .init(service: $0) },
@@ -47,13 +48,13 @@ struct Replica: Sendable {
     }
 
     private func cannotListen(_ error: IOError) -> String {
-        let place = "\(address.host):\(address.port)"
+        let shown = "\(address.host):\(address.port)"
         return switch error.errnoCode {
         case EADDRINUSE:
-            "\(place) is in use by another program: end it, or choose another port with --listen \(address.host):PORT"
-        case EACCES: "\(place): not allowed to listen there; ports below 1024 are for root"
-        case EADDRNOTAVAIL: "\(place): this machine has no such address"
-        default: "cannot listen on \(place): \(String(cString: strerror(error.errnoCode)))"
+            "\(shown) is in use by another program: end it, or choose another port with --listen \(address.host):PORT"
+        case EACCES: "\(shown): not allowed to listen there; ports below 1024 are for root"
+        case EADDRNOTAVAIL: "\(shown): this machine has no such address"
+        default: "cannot listen on \(shown): \(String(cString: strerror(error.errnoCode)))"
         }
     }
 }

@@ -3,8 +3,10 @@ import Foundation
 import Logging
 import Synchronization
 
-/// One worker process, started again whenever it ends without having been asked to. It is in a process group of its
-/// own, so a Ctrl-C reaches us alone, and the guardian of ChildProcess ends it should we die.
+/// Runs one worker process, and starts it again, with a backoff, whenever it ends without being drained.
+///
+/// The process has its own process group, so that Ctrl-C reaches only the supervisor. If the supervisor dies, the
+/// guardian process of ``ChildProcess`` ends the worker.
 final class SupervisedWorker: Sendable {
     let label: String
     private let arguments: [String]
@@ -20,12 +22,12 @@ final class SupervisedWorker: Sendable {
 
     private static let firstPause: Duration = .milliseconds(200)
     private static let longestPause: Duration = .seconds(10)
-    /// A worker that lived this long had started well.
+    /// After a process that ran longer than this, the next pause is ``firstPause`` again.
     private static let goodLife: Duration = .seconds(10)
 
     /// - Parameters:
-    ///   - label: stands before its log lines.
-    ///   - grace: how long it may take to drain before it is killed; nil: as long as its tasks do.
+    ///   - label: the prefix of the worker's log lines.
+    ///   - grace: how long the worker may take to drain before it is killed; nil: no limit.
     init(label: String, arguments: [String], grace: Duration?, logger: Logger) {
         self.label = label
         self.arguments = arguments
@@ -35,11 +37,11 @@ final class SupervisedWorker: Sendable {
         self.logger = logger
     }
 
-    /// Nil while there is no process.
+    /// The process id; nil while there is no process.
     var processID: Int32? { state.withLock { $0.child?.processID } }
     var isDraining: Bool { state.withLock { $0.isDraining } }
 
-    /// Asks it to finish what it runs and to leave; ``run()`` returns when it has.
+    /// Asks the worker to finish its tasks and to exit. ``run()`` returns when it has exited.
     func drain() {
         let child = state.withLock { state -> ChildProcess? in
             guard !state.isDraining else { return nil }
@@ -50,7 +52,7 @@ final class SupervisedWorker: Sendable {
         if let child { stop(child) }
     }
 
-    /// Until drained. Cancelled, it kills the process.
+    /// Returns when the worker has been drained. Cancellation kills the process.
     func run() async {
         var pause = Self.firstPause
         while !isOver {
@@ -69,11 +71,11 @@ final class SupervisedWorker: Sendable {
 
     private func sleep(_ pause: Duration) async {
         let sleeping = Task<Void, Never> { try? await Task.sleep(for: pause) }
-        let isTooLate = state.withLock { state in
+        let isDrained = state.withLock { state in
             state.pause = sleeping
             return state.isDraining
         }
-        if isTooLate { sleeping.cancel() }
+        if isDrained { sleeping.cancel() }
         await withTaskCancellationHandler {
             await sleeping.value
         } onCancel: {
@@ -86,6 +88,7 @@ final class SupervisedWorker: Sendable {
         Task { await child.terminate(grace: grace) }
     }
 
+    /// Starts the process and waits for its end.
     /// - Returns: how it ended, or why it did not start.
     private func runOnce() async -> String {
         let child: ChildProcess
@@ -96,12 +99,12 @@ final class SupervisedWorker: Sendable {
             return error.description
         }
         logger.debug("worker started", metadata: ["pid": "\(child.processID)"])
-        // The order to drain may have come while there was nothing to drain.
-        let isLate = state.withLock { state in
+        // drain() may have been called while there was no process.
+        let isDrained = state.withLock { state in
             state.child = child
             return state.isDraining
         }
-        if isLate { stop(child) }
+        if isDrained { stop(child) }
         let forwarding = Task { await forward(child) }
         let status = await withTaskCancellationHandler {
             await child.waitForExit()
@@ -113,11 +116,11 @@ final class SupervisedWorker: Sendable {
         return "\(status)"
     }
 
-    /// Its log lines to our stderr, whole lines in one write, each behind the worker's label.
+    /// Copies the worker's output to stderr, each line in one write with the worker's label as a prefix.
     private func forward(_ child: ChildProcess) async {
         var partial: [ChildProcess.OutputStream: [UInt8]] = [:]
         func write(_ line: some Collection<UInt8>) {
-            // Our stderr has gone: the workers matter more.
+            // stderr may be closed; the worker goes on.
             try? Console.error.write(bytes: Array("\(label) | ".utf8) + line + [UInt8(ascii: "\n")])
         }
         for await chunk in child.output {

@@ -4,11 +4,11 @@ import ServiceLifecycle
 /// The worker processes of `switchyard dev`: a fixed number, drained at shutdown.
 struct WorkerPool: Service {
     let ids: [String]
-    /// The command of a worker, apart from its id.
+    /// The command of a worker, without its `--id`.
     let arguments: [String]
     let logger: Logger
 
-    /// What a worker gets at shutdown to finish what it runs; tasks that take longer run again at the next start.
+    /// Time for a worker to finish its tasks at shutdown. A task that takes longer is run again after the next start.
     private static let grace: Duration = .seconds(4)
 
     func run() async throws {
@@ -17,7 +17,8 @@ struct WorkerPool: Service {
         }
         await withTaskGroup(of: Void.self) { group in
             for worker in workers { group.addTask { await worker.run() } }
-            // A pool without workers stays too: a service that ends would end its group. Throws only when cancelled.
+            // Keeps a pool without workers running: a service that returns would end its group. gracefulShutdown()
+            // throws only when cancelled.
             group.addTask { try? await gracefulShutdown() }
             await withGracefulShutdownHandler {
                 await group.waitForAll()

@@ -4,13 +4,13 @@ import NIOCore
 import NIOHTTP1
 import NIOPosix
 
-/// Calls the server's HTTP interface. Every answer but a 2xx is a ``Failure`` with the exit code of the contract, and
-/// so is a server that cannot be reached.
+/// A client of the server's HTTP interface. It throws a ``Failure`` with the matching exit code for every response that
+/// is not a 2xx and for a server that it cannot reach.
 struct APIClient: Sendable {
     /// Without a trailing slash.
     let server: String
 
-    /// - Throws: ``Failure`` for what is no http URL.
+    /// - Throws: ``Failure`` if `server` is not an http or https URL, or has a query.
     init(server: String) throws(Failure) {
         guard let url = URL(string: server), let scheme = url.scheme?.lowercased(), ["http", "https"].contains(scheme),
             !(url.host ?? "").isEmpty, url.query == nil
@@ -22,7 +22,7 @@ struct APIClient: Sendable {
         self.server = text
     }
 
-    /// Lives as long as the process. A connection that is refused is an answer, not something to try again for long.
+    /// Shared by the process, and never shut down. A refused connection fails at once instead of being retried.
     private static let http: HTTPClient = {
         var configuration = HTTPClient.Configuration()
         configuration.timeout.connect = .seconds(5)
@@ -30,9 +30,9 @@ struct APIClient: Sendable {
         return HTTPClient(eventLoopGroupProvider: .singleton, configuration: configuration)
     }()
 
-    /// Larger answers are refused. A page of 500 tasks with payloads stays well below.
+    /// Limit on a response's body. A page of 500 tasks with payloads stays well below it.
     private static let maxResponseBytes = 256 << 20
-    /// Beyond what a long poll was asked to wait.
+    /// Time allowed for a response, in addition to the wait that a long poll asks for.
     private static let grace: Duration = .seconds(30)
 
     struct Body: Sendable {
@@ -42,10 +42,11 @@ struct APIClient: Sendable {
         static func json(_ text: String) -> Body { Body(bytes: ByteBuffer(string: text), type: "application/json") }
     }
 
-    /// The whole answer to a request.
+    /// Sends a request and returns the body of the response.
     /// - Parameters:
-    ///   - path: its segments, not yet escaped.
-    ///   - waiting: how long the server may take on purpose.
+    ///   - path: the segments of the path; they are escaped here.
+    ///   - waiting: how long the request asks the server to wait before it replies.
+    /// - Throws: ``Failure``, `CancellationError`.
     func send(
         _ method: HTTPMethod, _ path: [String], query: [(String, String?)] = [], body: Body? = nil,
         waiting: Duration = .zero
@@ -57,8 +58,11 @@ struct APIClient: Sendable {
         }
     }
 
-    /// Submits. When the connection breaks before the answer, the server may have taken it or not: it is sent again
-    /// under the same key, and taken once. Without a key that is left to the caller.
+    /// Sends a submission.
+    ///
+    /// If the connection closes before the response, the server may or may not have accepted the submission. With an
+    /// idempotency key the request is repeated up to three times under the same key, and the server accepts it once.
+    /// Without a key it is not repeated.
     func submit(_ path: [String], query: [(String, String?)] = [], body: Body, idempotencyKey: String?) async throws
         -> Data
     {
@@ -96,7 +100,7 @@ struct APIClient: Sendable {
         return bytes
     }
 
-    /// What a path answers whatever its status: a health check says why in the body of its 503.
+    /// Returns the body of a GET whatever its status: the body of a health check's 503 has the reasons.
     func probe(_ path: [String]) async throws -> Data {
         do {
             let response = try await Self.http.execute(
@@ -107,7 +111,7 @@ struct APIClient: Sendable {
         }
     }
 
-    /// As ``send(_:_:query:body:waiting:)``, decoded.
+    /// Sends a request and decodes the body of the response; see ``send(_:_:query:body:waiting:)``.
     func send<Value: Decodable>(
         _ type: Value.Type, _ method: HTTPMethod, _ path: [String], query: [(String, String?)] = []
     ) async throws -> Value {
@@ -119,12 +123,12 @@ struct APIClient: Sendable {
             return try JSONValue.decoder.decode(type, from: data)
         } catch {
             throw Failure(
-                .error, "the server answered something that this version does not understand: \(error)")
+                .error, "the server sent a response that this version does not understand: \(error)")
         }
     }
 
-    /// Server-sent events until the server ends the stream.
-    /// - Parameter lastID: resume after the event of this id.
+    /// Passes server-sent events to `receive` until the server ends the stream.
+    /// - Parameter lastID: the id of the event after which to resume.
     func events(
         _ path: [String], query: [(String, String?)], lastID: String?,
         _ receive: (EventStream.Event) async throws -> Void
@@ -158,7 +162,7 @@ struct APIClient: Sendable {
         return request
     }
 
-    /// Everything but RFC 3986's unreserved characters.
+    /// Percent-encodes everything but the unreserved characters of RFC 3986.
     private static func escaped(_ text: String) -> String {
         text.utf8.map { byte in
             switch byte {
@@ -175,7 +179,7 @@ struct APIClient: Sendable {
         switch error {
         case is Failure, is CancellationError: return error
         case let error as HTTPClientError where error == .deadlineExceeded || error == .readTimeout:
-            return Failure(.unavailable, "the server at \(server) did not answer in time")
+            return Failure(.unavailable, "the server at \(server) did not respond in time")
         case let error as HTTPClientError where error == .remoteConnectionClosed:
             return Failure(.unavailable, "the server at \(server) closed the connection")
         case let error as HTTPClientError where error == .connectTimeout:

@@ -1,7 +1,7 @@
 import Foundation
 import NIOCore
 
-/// The tasks of `submit --file`: a JSON object per line. They reach the server as they are written in the file.
+/// The tasks of `submit --file`, one JSON object per line. The server receives each object's text unchanged.
 struct BatchFile: Sendable {
     let lines: [String]
 
@@ -16,14 +16,16 @@ struct BatchFile: Sendable {
         if lines.isEmpty { throw Failure(.usage, "the file has no tasks: expected a JSON object on each line") }
     }
 
-    /// NDJSON says nothing about the batch; where it has a name or a follow-up, the lines become the array of an object
-    /// that can.
-    /// - Throws: ``Failure`` that names a line which is no JSON.
+    /// Returns the body of the request.
+    ///
+    /// With neither a batch id nor a follow-up task it is the file itself, as NDJSON. NDJSON cannot carry them, so with
+    /// either of them it is a JSON object that has the lines as an array.
+    /// - Throws: ``Failure`` that names the first line that is not JSON; NDJSON is left to the server to check.
     func body(batchID: String?, onComplete: String? = nil) throws(Failure) -> APIClient.Body {
         guard batchID != nil || onComplete != nil else {
             return APIClient.Body(bytes: ByteBuffer(bytes: data), type: "application/x-ndjson")
         }
-        // Checked one by one: two bad lines could be one good array.
+        // Each line is checked by itself: two invalid lines can form valid array elements when joined.
         for (index, line) in lines.enumerated() where !JSONText.isValid(line) {
             throw Failure(.usage, "task \(index + 1) of the file: expected a JSON object on one line")
         }

@@ -1,10 +1,10 @@
-/// Server-sent events, parsed from pieces of any size.
+/// Parses server-sent events from chunks of any size.
 struct EventStream: Sendable {
     struct Event: Sendable, Equatable {
-        /// "message" unless the server says otherwise.
+        /// "message" unless the server names the event.
         var name = "message"
         var data = ""
-        /// The id to resume after; that of an earlier event where this one has none.
+        /// The id after which to resume. An event without an id has that of the event before it.
         var id: String?
     }
 
@@ -14,7 +14,7 @@ struct EventStream: Sendable {
     private var data: [String] = []
     private var id: String?
 
-    /// The events that these bytes complete.
+    /// Returns the events that these bytes complete.
     mutating func feed(_ bytes: some Sequence<UInt8>) -> [Event] {
         var events: [Event] = []
         for byte in bytes {
@@ -43,7 +43,7 @@ struct EventStream: Sendable {
         case "event": name = String(value)
         case "data": data.append(String(value))
         case "id": id = String(value)
-        default: break  // comments (an empty name) and what is not for us
+        default: break  // comments (an empty name) and unused fields
         }
         return nil
     }

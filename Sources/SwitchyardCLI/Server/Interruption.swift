@@ -1,9 +1,9 @@
 import Dispatch
 import Foundation
 
-/// Ctrl-C while a command only watches, or has something to clean up.
+/// Handles Ctrl-C for commands that only watch and for commands that must clean up.
 enum Interruption {
-    /// Runs `body`; if SIGINT comes meanwhile, writes `message` (what goes on without us) to stderr and exits with 130.
+    /// Runs `body`. On SIGINT, writes `message` (what continues without this command) to stderr and exits with 130.
     static func saying<Value>(_ message: @autoclosure () -> String, _ body: () async throws -> Value) async rethrows
         -> Value
     {
@@ -12,7 +12,7 @@ enum Interruption {
         let source = DispatchSource.makeSignalSource(signal: SIGINT, queue: .global())
         source.setEventHandler {
             try? Console.error.write(line)
-            // Nothing of ours needs an orderly end, and `exit` would race with the tasks that still run.
+            // Nothing needs an orderly shutdown, and `exit` would race with the Swift tasks that still run.
             _exit(ExitStatus.interrupted.rawValue)
         }
         source.resume()
@@ -23,7 +23,7 @@ enum Interruption {
         return try await body()
     }
 
-    /// Runs `body`; SIGINT and SIGTERM cancel it, so that it cleans up. A second signal ends the process.
+    /// Runs `body`. SIGINT and SIGTERM cancel it, so that it cleans up; the same signal again ends the process.
     static func cancelling<Value: Sendable>(_ body: @escaping @Sendable () async throws -> Value) async throws -> Value
     {
         let work = Task { try await body() }

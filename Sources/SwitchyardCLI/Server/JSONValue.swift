@@ -1,6 +1,6 @@
 import Foundation
 
-/// Any JSON, for what the server tells and this version of the command need not understand.
+/// Any JSON value, for the parts of a response that the command shows without interpreting them.
 enum JSONValue: Sendable, Equatable, Codable {
     case null
     case bool(Bool)
@@ -10,7 +10,7 @@ enum JSONValue: Sendable, Equatable, Codable {
     case array([JSONValue])
     case object([String: JSONValue])
 
-    /// For the server's answers: `task_id` → `taskId`.
+    /// A decoder for the server's responses: `task_id` becomes `taskId`.
     static var decoder: JSONDecoder {
         let decoder = JSONDecoder()
         decoder.keyDecodingStrategy = .convertFromSnakeCase
@@ -73,19 +73,19 @@ enum JSONValue: Sendable, Equatable, Codable {
         }
     }
 
-    /// For people: a string as it is, anything else as compact JSON.
+    /// The value as a person reads it: a string without quotes, anything else as compact JSON.
     var text: String {
         if case .string(let value) = self { return value }
         return JSONText.encode(self)
     }
 }
 
-/// JSON as text: keys sorted, one line, slashes plain.
+/// JSON as text: sorted keys, one line, unescaped slashes.
 enum JSONText {
     static func encode(_ value: some Encodable) -> String {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-        // Fails only for numbers that JSON lacks (infinity), which nothing here holds.
+        // Encoding fails only for numbers that JSON lacks (infinity, NaN), and no value here has one.
         return (try? encoder.encode(value)).map { String(decoding: $0, as: UTF8.self) } ?? "null"
     }
 
@@ -94,7 +94,7 @@ enum JSONText {
     }
 }
 
-/// An object that is composed as text, so that a payload reaches the server byte for byte.
+/// Builds a JSON object as text, so that a payload reaches the server byte for byte.
 struct JSONObjectText: Sendable {
     private(set) var members: [(name: String, json: String)] = []
 

@@ -1,26 +1,27 @@
 import Foundation
 
-/// An error as the server answers it (`application/problem+json`), as one line for people and an exit code.
+/// An error response of the server (`application/problem+json`), which becomes one line for people and an exit code.
 struct Problem: Decodable, Sendable, Equatable {
     var title: String?
     var detail: String?
-    /// The seed's name of the error.
+    /// The code of a ``SchedulerError``, such as `QueueFull`.
     var code: String?
     var message: String?
     var limit: Double?
     /// Seconds.
     var retryAfter: Double?
-    /// Fields that were refused, and why; as the server puts it.
+    /// The fields that the server refused, and why, in its own form.
     var errors: [JSONValue]?
 
+    /// Converts a response that is not a 2xx.
     /// - Parameters:
     ///   - status: the HTTP status.
-    ///   - body: whatever came with it, which need not be a problem.
+    ///   - body: the response's body, which need not be a problem document.
     static func failure(status: UInt, reason: String, body: Data) -> Failure {
         guard let problem = try? JSONValue.decoder.decode(Problem.self, from: body),
             problem.code ?? problem.title != nil
         else {
-            return Failure(ExitStatus(httpStatus: status), "the server answered \(status) \(reason)")
+            return Failure(ExitStatus(httpStatus: status), "the server replied \(status) \(reason)")
         }
         let exit =
             problem.code.map { ExitStatus(code: $0, isAway: status == 503) }.flatMap { $0 == .error ? nil : $0 }
@@ -28,10 +29,10 @@ struct Problem: Decodable, Sendable, Equatable {
         return Failure(exit, problem.line)
     }
 
-    /// From an `error` event, in a stream whose status was 200 already.
+    /// Converts an `error` event of a stream: its HTTP status was already sent as 200.
     static func failure(event data: String) -> Failure {
         guard let problem = try? JSONValue.decoder.decode(Problem.self, from: Data(data.utf8)) else {
-            return Failure(.error, "the server broke off: \(data)")
+            return Failure(.error, "the server ended the stream: \(data)")
         }
         return Failure(ExitStatus(code: problem.code ?? "", isAway: false), problem.line)
     }

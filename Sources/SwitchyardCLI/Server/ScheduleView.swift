@@ -1,6 +1,6 @@
-/// A recurring schedule as the server answers it, as far as a table shows it.
+/// The fields of a recurring schedule that a table shows, as the server returns them.
 struct ScheduleView: Decodable, Sendable {
-    /// What it submits.
+    /// The task that the schedule submits.
     struct Work: Decodable, Sendable {
         var repo, target: String?
         var args, command: [String]?
@@ -18,7 +18,7 @@ struct ScheduleView: Decodable, Sendable {
     var task: Work?
 }
 
-/// What `GET /scheduler/schedules` answers.
+/// The response of `GET /scheduler/schedules`.
 struct SchedulesView: Decodable, Sendable {
     var schedules: [ScheduleView]
 }

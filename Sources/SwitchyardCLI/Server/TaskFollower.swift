@@ -1,29 +1,30 @@
 import Foundation
 import NIOCore
 
-/// Follows tasks to their end by long polls, with a line on stderr for each change.
+/// Follows tasks and batches until they have ended, and writes a line to stderr for each change.
 ///
-/// A server that goes away meanwhile is asked again for a while: the tasks do not depend on it.
+/// Tasks are long-polled; batches are polled. If the server becomes unreachable, requests are retried for 30 s: the
+/// tasks do not depend on this server.
 struct TaskFollower: Sendable {
     let api: APIClient
     let queue: String
 
-    /// One long poll.
+    /// The wait of one long poll.
     private static let pollSeconds = 30
-    /// How long a server may be away before we give up.
+    /// How long the server may be unreachable before the follower gives up.
     private static let patience: Duration = .seconds(30)
-    /// Between two answers that say the same, should the server not hold the poll.
+    /// Pause after an unchanged response that came at once, in case the server does not hold the long poll.
     private static let pause: Duration = .milliseconds(250)
 
     /// A task that has ended.
     struct Ended: Sendable {
         var task: TaskView
-        /// As the server wrote it.
+        /// The server's own text.
         var json: Data
     }
 
-    /// Until the task has ended.
-    /// - Throws: ``Failure``: there is no such task, or the server stays away.
+    /// Returns when the task has ended.
+    /// - Throws: ``Failure`` if there is no such task, or if the server stays unreachable.
     func follow(_ id: String) async throws -> Ended {
         var last = ""
         var wait: Int?
@@ -49,7 +50,7 @@ struct TaskFollower: Sendable {
         }
     }
 
-    /// Until every task of the batch has ended.
+    /// Returns when every task of the batch has ended.
     func followBatch(_ id: String) async throws -> (batch: BatchView, json: Data) {
         var last: BatchView?
         var pause = Duration.milliseconds(100)
@@ -60,7 +61,7 @@ struct TaskFollower: Sendable {
             let batch = try APIClient.decode(BatchView.self, data)
             if batch != last { try Console.error.line(Self.line(batch)) }
             if batch.hasEnded { return (batch, data) }
-            // Short batches end soon; long ones need no haste.
+            // A short batch ends soon. While nothing changes the pause doubles, up to 2 s.
             pause = batch == last ? min(pause * 2, .seconds(2)) : pause
             last = batch
             try await Task.sleep(for: pause)
@@ -75,14 +76,14 @@ struct TaskFollower: Sendable {
                 return try await body()
             } catch let failure as Failure where failure.status == .unavailable {
                 guard ContinuousClock.now - start < Self.patience else { throw failure }
-                if !hasSaidSo { try Console.error.line("the server is away, trying again: \(failure.firstLine)") }
+                if !hasSaidSo { try Console.error.line("the server is unreachable, retrying: \(failure.firstLine)") }
                 hasSaidSo = true
             }
             try await Task.sleep(for: .seconds(1))
         }
     }
 
-    // MARK: What it says
+    // MARK: Progress lines
 
     private static func line(_ task: TaskView) -> String {
         var line = ""

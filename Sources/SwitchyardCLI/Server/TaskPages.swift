@@ -1,8 +1,8 @@
 import Foundation
 
-/// Reads a list of tasks page by page. A page may be short, or empty, and have a next one.
+/// Reads a list of tasks page by page. A page may be short or empty although another page follows.
 enum TaskPages {
-    /// The most that the server gives at once.
+    /// The largest page that the server returns, in tasks.
     private static let largestPage = 500
 
     static func fetch(

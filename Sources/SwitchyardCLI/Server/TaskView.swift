@@ -1,10 +1,10 @@
 import Foundation
 import Switchyard
 
-// What the server answers, as far as a table shows it; `-o json` passes on the server's own text. Decoded with names
-// converted from snake_case.
+// The server's responses, reduced to the fields that tables show; `-o json` passes on the server's own text. The
+// decoder converts the names from snake_case.
 
-/// A task.
+/// A task as the server returns it.
 struct TaskView: Decodable, Sendable {
     struct Problem: Decodable, Sendable {
         var code: String?
@@ -47,13 +47,13 @@ struct TaskView: Decodable, Sendable {
     var hasEnded: Bool { taskState?.isTerminal ?? false }
     var exitStatus: ExitStatus { taskState.map(ExitStatus.init(ended:)) ?? .error }
 
-    /// What it does, in a few words: its repository and target, or else its command.
+    /// A short description of the task: its command if it has no target, else its repository, target and arguments.
     var what: String {
         if (target ?? "").isEmpty, let command, !command.isEmpty { return CommandLineText.joined(command) }
         return ([repo, target].compactMap { $0 } + (args ?? [])).joined(separator: " ")
     }
 
-    /// How long it has been running, or ran, in its latest attempt.
+    /// The duration of the latest attempt, up to `now` while it runs.
     func runningTime(now: Date = Date()) -> String? {
         guard let start = startedAt.flatMap(HumanTime.parse) else { return nil }
         return HumanTime.duration((finishedAt.flatMap(HumanTime.parse) ?? now).timeIntervalSince(start))
@@ -75,7 +75,7 @@ struct TaskView: Decodable, Sendable {
     }
 }
 
-/// What `POST /scheduler/task` answers.
+/// The response of `POST /scheduler/task`.
 struct SubmissionView: Decodable, Sendable {
     var taskId: String
     var queue: String?
@@ -83,22 +83,22 @@ struct SubmissionView: Decodable, Sendable {
     var status: String?
     var priority, priorityReason: String?
     var queuePosition: Int?
-    /// The task with its unique key was there before; nothing was added.
+    /// True if a task with the same unique key existed, so that nothing was added.
     var unique: Bool?
 }
 
-/// What `POST /scheduler/tasks` answers.
+/// The response of `POST /scheduler/tasks`.
 struct BatchSubmissionView: Decodable, Sendable {
     var batchId: String
     var tasks: [SubmissionView]
 }
 
-/// What `GET /scheduler/batch/{id}` answers.
+/// The response of `GET /scheduler/batch/{id}`.
 struct BatchView: Decodable, Sendable, Equatable {
     var batchId: String
     var total: Int
     var pending, assigned, running, completed, failed, timeout, cancelled: Int?
-    /// The task that runs once it has ended.
+    /// The task that runs once the batch has ended.
     var followUpTaskId: String?
 
     var ended: Int { (completed ?? 0) + (failed ?? 0) + (timeout ?? 0) + (cancelled ?? 0) }
@@ -112,10 +112,10 @@ enum CommandLineText {
     }
 
     private static func quoted(_ argument: String) -> String {
-        let plain = argument.unicodeScalars.allSatisfy { scalar in
+        let needsNoQuotes = argument.unicodeScalars.allSatisfy { scalar in
             scalar.properties.isAlphabetic || ("0"..."9").contains(scalar)
                 || "-_./:=,+@%".unicodeScalars.contains(scalar)
         }
-        return plain && !argument.isEmpty ? argument : "'\(argument.replacing("'", with: "'\\''"))'"
+        return needsNoQuotes && !argument.isEmpty ? argument : "'\(argument.replacing("'", with: "'\\''"))'"
     }
 }

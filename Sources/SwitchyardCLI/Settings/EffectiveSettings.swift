@@ -4,11 +4,11 @@ import Logging
 import RedisClient
 import Switchyard
 
-/// Every setting with the value that holds and where it came from: flags before the environment before the JSON file
-/// before the defaults.
+/// Every setting with its effective value and the origin of the value. Flags take precedence over the environment, the
+/// environment over the JSON file, and the file over the defaults.
 ///
-/// Guarantees that each value is of its kind and in its range, and that the file has no name that is no setting: what
-/// is wrong is a ``Failure`` that names the place, never a default used in silence.
+/// Guarantees that each value has its kind and is in its range, and that the file has only names of settings. Otherwise
+/// `init` throws a ``Failure`` that names the setting and its origin: a default never replaces an invalid value.
 struct EffectiveSettings: Sendable {
     enum Origin: Sendable, Equatable, CustomStringConvertible {
         case flag(String)
@@ -29,14 +29,14 @@ struct EffectiveSettings: Sendable {
     private(set) var values: [Setting: (value: Setting.Value, origin: Origin)] = [:]
 
     /// - Parameters:
-    ///   - flags: those that were given.
-    ///   - file: from `--config`; nil: from SWITCHYARD_CONFIG, or none.
+    ///   - flags: the flags that the user gave.
+    ///   - file: the path from `--config`; nil: from SWITCHYARD_CONFIG, or no file.
     init(
         flags: [Setting: Setting.Value], file: String? = nil,
         environment: [String: String] = ProcessInfo.processInfo.environment
     ) async throws {
         let path = file ?? environment["SWITCHYARD_CONFIG"].flatMap { $0.isEmpty ? nil : $0 }
-        // An empty variable counts as none: `SWITCHYARD_REDIS= switchyard serve`.
+        // An empty variable counts as unset: `SWITCHYARD_REDIS= switchyard serve`.
         var sources: [(any ConfigProvider, (Setting) -> Origin)] = [
             (Self.provider(of: flags), { .flag($0.flag) }),
             (
@@ -88,7 +88,7 @@ struct EffectiveSettings: Sendable {
         if let unknown = names.first(where: { Setting(rawValue: $0) == nil }) {
             throw Failure(
                 .usage,
-                "\(path): there is no setting named \(Name.shown(unknown)); `switchyard config` lists those there are")
+                "\(path): there is no setting named \(Name.shown(unknown)); `switchyard config` lists the settings")
         }
         do {
             return try await FileProvider<JSONSnapshot>(filePath: .init(path))
@@ -139,8 +139,10 @@ struct EffectiveSettings: Sendable {
         if seconds(.heartbeat) * 2 > seconds(.lease) {
             throw Failure(
                 .usage,
-                "heartbeat: at most half of lease (\(seconds(.lease)) s), so that one may be lost, found \(seconds(.heartbeat)) s"
-            )
+                """
+                heartbeat: expected at most half of lease (\(seconds(.lease)) s), so that one may be lost, \
+                found \(seconds(.heartbeat)) s
+                """)
         }
         guard Logger.Level(rawValue: text(.logLevel)) != nil else {
             let levels = Logger.Level.allCases.map(\.rawValue).joined(separator: ", ")

@@ -1,12 +1,12 @@
 import Switchyard
 
-/// Where HTTP listens: `host:port`, `[::1]:port` or `:port` (loopback).
+/// The address on which HTTP listens: `host:port`, `[::1]:port` or `:port` (loopback).
 struct ListenAddress: Sendable, Equatable {
     var host: String
     var port: Int
 
-    /// - Throws: ``Failure``, also for an address that others may reach: there are no tokens yet, so whoever reaches
-    ///   the port can run commands.
+    /// - Throws: ``Failure`` for an invalid address, and, unless `allowPublic`, for one that other machines may reach:
+    ///   there is no authentication, so anyone who reaches the port can run commands.
     init(_ text: String, allowPublic: Bool) throws(Failure) {
         let colon = text.lastIndex(of: ":")
         guard let colon, let port = Int(text[text.index(after: colon)...]), (0...65535).contains(port) else {
@@ -24,7 +24,7 @@ struct ListenAddress: Sendable, Equatable {
             throw Failure(
                 .usage,
                 """
-                listen: \(text) may be reached by others, and there is no authentication: anyone who reaches it can \
+                listen: other machines may reach \(text), and there is no authentication: anyone who reaches it can \
                 run commands on the workers. Listen on 127.0.0.1, or accept that with --insecure-public \
                 (SWITCHYARD_INSECURE_PUBLIC=1), for example inside a container.
                 """)

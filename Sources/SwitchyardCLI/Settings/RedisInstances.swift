@@ -1,13 +1,13 @@
 import RedisClient
 import Switchyard
 
-// Where the queues are: one Redis, or several over which each queue is spread.
+// The Redis server that has the queues, or the several servers over which each queue is spread.
 
 extension EffectiveSettings {
-    /// The URLs of `--redis` (repeated) or SWITCHYARD_REDIS (separated by commas); none: none was given.
+    /// The URLs of `--redis` (repeated) or SWITCHYARD_REDIS (separated by commas); empty if none was given.
     var redisURLs: [String] { optionalText(.redis).map(Self.urls(in:)) ?? [] }
 
-    /// Splits at the commas that a scheme follows: others belong to a URL (`redis-sentinel://h1,h2/name`).
+    /// Splits the text at commas before a scheme. Other commas belong to a URL (`redis-sentinel://h1,h2/name`).
     static func urls(in text: String) -> [String] {
         var urls: [String] = []
         for part in text.split(separator: ",", omittingEmptySubsequences: false) {
@@ -20,13 +20,14 @@ extension EffectiveSettings {
         return urls
     }
 
-    /// - Throws: ``Failure`` or `RedisError` for a URL that is none, or is given twice.
+    /// The configurations of the Redis servers, in order; empty if none was given.
+    /// - Throws: ``Failure`` for a URL that is given twice, `RedisError` for an invalid URL.
     func redisInstances() throws -> [RedisConfiguration] {
         let urls = redisURLs
         for (index, url) in urls.enumerated() where urls[..<index].contains(url) {
             throw Failure(
                 .usage,
-                "redis: expected different instances, found one twice; for several partitions on one instance say "
+                "redis: expected different servers, found one twice; for several partitions on one server use "
                     + Setting.partitions.flag)
         }
         return try urls.map { url in
@@ -36,17 +37,18 @@ extension EffectiveSettings {
         }
     }
 
-    /// The only instance; nil: none was given.
-    /// - Throws: as ``redisInstances()``, and ``Failure`` for several.
+    /// The configuration of the only Redis server; nil if none was given.
+    /// - Throws: as ``redisInstances()``, and ``Failure`` for several servers.
     func redis() throws -> RedisConfiguration? {
         let instances = try redisInstances()
         guard instances.count <= 1 else {
-            throw Failure(.usage, "redis: expected one instance here, found \(instances.count)")
+            throw Failure(.usage, "redis: expected one server here, found \(instances.count)")
         }
         return instances.first
     }
 
-    /// - Throws: ``Failure`` for a number that is less than one for each instance, or too many.
+    /// The partitions on these servers: the number from the settings, or one for each server.
+    /// - Throws: ``Failure`` if the number is less than the number of servers, or too large.
     func partitions(on instances: [RedisClient]) throws -> Partitions {
         do {
             return try Partitions(on: instances, count: values[.partitions].map { _ in count(.partitions) })

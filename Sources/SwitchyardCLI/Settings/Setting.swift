@@ -1,7 +1,7 @@
 import Switchyard
 
-/// The settings of the commands that run things, by the one name that each has: in the JSON file as it is, in the
-/// environment `SWITCHYARD_<NAME>`, as a flag `--<name>` with dashes. Durations are seconds unless the name says otherwise.
+/// The settings of the commands. Each has one name: the raw value in the JSON file, `SWITCHYARD_<NAME>` in the
+/// environment, and `--<name>` with dashes as a flag. Durations are in seconds unless the name has another unit.
 enum Setting: String, CaseIterable, Sendable {
     case redis
     case partitions
@@ -37,7 +37,7 @@ enum Setting: String, CaseIterable, Sendable {
 
     enum Kind: Sendable { case text, count, seconds, flag }
 
-    /// Nil: no value unless one is given.
+    /// The default value; nil: the setting has no value unless one is given.
     var defaultValue: Value? {
         let config = SchedulerConfig()
         return switch self {
@@ -77,7 +77,8 @@ enum Setting: String, CaseIterable, Sendable {
         }
     }
 
-    /// What the queue accepts (`Functions/api/queue/configure.lua`), refused here already: a replica would only log it.
+    /// The range that the queue accepts (`Functions/api/queue/configure.lua`). It is checked here too, because a
+    /// replica would only log the error.
     var range: ClosedRange<Double>? {
         switch self {
         case .partitions: 1...Double(Partitions.most)

@@ -1,7 +1,9 @@
 import Foundation
 
-/// Reads what `top` shows. Ended tasks are asked for again only when their number has changed: to find the few failed
-/// among many completed costs the server more than the rest together.
+/// Reads the data that `top` shows.
+///
+/// It requests ended tasks only when their number has changed: to find the few failed tasks among many completed ones
+/// costs the server more than all other requests together.
 struct TopSource: Sendable {
     let api: APIClient
     let queue: String

@@ -1,6 +1,6 @@
 import Foundation
 
-/// What `top` shows at one moment, as text.
+/// One view of `top`, as text.
 struct TopView: Sendable {
     var queue: String
     var stats: StatsView
@@ -8,7 +8,8 @@ struct TopView: Sendable {
     var running: [TaskView]
     var ended: [TaskView]
 
-    /// - Parameter rows: how many lines fit; the longest part gives way first.
+    /// Returns the view as text.
+    /// - Parameter rows: the number of lines that fit. The longest part is cut first.
     func text(rows: Int = 60, colour: Bool, now: Date = Date()) -> String {
         let head = summary(colour: colour)
         let parts = [
@@ -89,7 +90,7 @@ struct TopView: Sendable {
         return table
     }
 
-    /// A title and a table's lines; nothing for an empty table.
+    /// Returns a title and the lines of a table, or nothing for an empty table.
     private func part(_ title: String, _ table: Table, _ colour: Bool) -> [String] {
         guard !table.rows.isEmpty else { return [] }
         let lines = table.render(colour: colour).split(separator: "\n").map(String.init)
@@ -98,7 +99,8 @@ struct TopView: Sendable {
 
     // MARK: Fitting
 
-    /// How many lines each part gets: the longest gives way until all fit.
+    /// Returns the number of lines of each part: takes lines from the longest part until all fit. Each keeps at least
+    /// one.
     static func fit(_ lengths: [Int], into room: Int) -> [Int] {
         var fitted = lengths
         while fitted.reduce(0, +) > room, let longest = fitted.max(), longest > 1,

@@ -11,14 +11,15 @@ struct Autoscale: AsyncParsableCommand {
             switchyard worker --redis URL --id auto-{n}
             """,
         discussion: """
-            COMMAND is a worker's argument vector; {n} in it is the worker's number, from 1. More are started as soon \
-            as the server wants more; some are drained (SIGTERM) once it wanted less for the cool-down. A worker \
-            that runs a task is never killed. Should COMMAND be a script, let it exec the worker: the signal is for it.
+            COMMAND is a worker's argument vector; {n} in it is the worker's number, from 1. Workers are started as \
+            soon as the server wants more; workers are drained (SIGTERM) once it has wanted fewer for the cool-down. A \
+            worker that runs a task is never killed. If COMMAND is a script, it must exec the worker, so that the \
+            worker gets the signal.
 
-            The pool is sized for the whole demand, whatever other workers there are: with several pools, share it by \
-            --class, --queue or --max.
+            The pool is sized for the whole demand, regardless of workers outside the pool: with several pools, divide \
+            the demand by --class, --queue or --max.
 
-            SIGINT or SIGTERM drains all and waits for their tasks; SIGQUIT (Ctrl-\\) ends them at once.
+            SIGINT or SIGTERM drains all workers and waits for their tasks; SIGQUIT (Ctrl-\\) kills them at once.
             """)
 
     @OptionGroup var options: RunOptions
@@ -27,10 +28,10 @@ struct Autoscale: AsyncParsableCommand {
         help: ArgumentHelp("The server (SWITCHYARD_SERVER; default http://127.0.0.1:8080).", valueName: "url"))
     var server: String?
 
-    @Option(help: ArgumentHelp("The fewest workers.", valueName: "n"))
+    @Option(help: ArgumentHelp("The minimum number of workers.", valueName: "n"))
     var min = 0
 
-    @Option(help: ArgumentHelp("The most workers, those that drain included.", valueName: "n"))
+    @Option(help: ArgumentHelp("The maximum number of workers, including those that drain.", valueName: "n"))
     var max: Int
 
     @Option(
@@ -40,13 +41,13 @@ struct Autoscale: AsyncParsableCommand {
             valueName: "class"))
     var workerClass: String?
 
-    @Option(help: ArgumentHelp("How many slots a worker of --class has, while there is none to ask.", valueName: "n"))
+    @Option(help: ArgumentHelp("The slots of a worker of --class, used while none is registered.", valueName: "n"))
     var slots = 1
 
-    @Option(help: ArgumentHelp("How often the server is asked.", valueName: "seconds"))
+    @Option(help: ArgumentHelp("How often to ask the server for the demand.", valueName: "seconds"))
     var interval = Seconds(value: 2)
 
-    @Option(help: ArgumentHelp("How long less must be wanted before workers are drained.", valueName: "seconds"))
+    @Option(help: ArgumentHelp("How long fewer workers must be wanted before some are drained.", valueName: "seconds"))
     var coolDown = Seconds(value: 30)
 
     @Argument(parsing: .postTerminator, help: "The command of a worker.")

@@ -4,52 +4,52 @@ import Logging
 
 struct Bench: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Measure what tasks cost Redis, how many go through in a second, and how soon one starts.",
+        abstract: "Measure what a task costs Redis, the tasks per second, and how soon a task starts.",
         discussion: """
-            Starts redis-servers of its own in temporary directories (append-only file, everysec), unless --redis names \
-            one (SWITCHYARD_REDIS does not count here): nobody else should be working there, and the queues whose names \
-            begin with switchyard-bench are deleted. Redis µs are its own processor time (INFO cpu), sockets included; \
-            every figure is the median of the runs, and stands beside the floor of the same machine as a ratio.
+            Starts private redis-servers in temporary directories (append-only file, everysec), unless --redis names \
+            a server (SWITCHYARD_REDIS is ignored). That server should have no other work; the queues whose names \
+            begin with switchyard-bench are deleted. Redis µs are Redis's own processor time (INFO cpu), including \
+            sockets. Every figure is the median of the runs, with its ratio to a floor measured on the same machine.
             """)
 
     @OptionGroup var output: OutputOptions
     @OptionGroup var redis: RedisOptions
 
-    @Flag(help: "Less of everything: within a minute.")
+    @Flag(help: "Measure less: takes up to a minute.")
     var quick = false
 
     @Option(
         parsing: .upToNextOption,
-        help: "Only these, besides the floor. bounds takes minutes, and is run only when it is named.")
+        help: "Run only these sections, and the floor. bounds takes minutes, and runs only if named.")
     var only: [BenchSection] = []
 
     @Option(help: ArgumentHelp("Tasks in each run (default 20000).", valueName: "n"))
     var tasks: Int?
 
-    @Option(help: ArgumentHelp("How many runs, after a warm-up (default 3).", valueName: "n"))
+    @Option(help: ArgumentHelp("Runs of each measurement, after a warm-up (default 3).", valueName: "n"))
     var runs: Int?
 
-    @Option(help: ArgumentHelp("Callers at once, for a task per call (default 64).", valueName: "n"))
+    @Option(help: ArgumentHelp("Concurrent callers, with one task per call (default 64).", valueName: "n"))
     var concurrency: Int?
 
     @Option(help: ArgumentHelp("Tasks that worker processes drain (default 200000).", valueName: "n"))
     var drainTasks: Int?
 
-    @Option(help: ArgumentHelp("Worker processes that drain; repeatable (default 1 and 2).", valueName: "n"))
+    @Option(help: ArgumentHelp("Number of worker processes that drain; repeatable (default 1 and 2).", valueName: "n"))
     var workers: [Int] = []
 
     @Option(help: ArgumentHelp("Slots of each worker process (default 200).", valueName: "n"))
     var slots: Int?
 
-    @Option(help: ArgumentHelp("Starts that are timed in each run (default 1500).", valueName: "n"))
+    @Option(help: ArgumentHelp("Starts to time in each run (default 1500).", valueName: "n"))
     var starts: Int?
 
     @Option(
         help: ArgumentHelp(
-            "Pending tasks, from few to many; repeatable (default 1000, 100000, 1000000).", valueName: "n"))
+            "Number of pending tasks, in growing order; repeatable (default 1000, 100000, 1000000).", valueName: "n"))
     var depth: [Int] = []
 
-    @Option(help: ArgumentHelp("How long the idle are watched (default 10).", valueName: "seconds"))
+    @Option(help: ArgumentHelp("How long to watch idle processes (default 10).", valueName: "seconds"))
     var idle: Seconds?
 
     @Option(
@@ -102,11 +102,11 @@ struct Bench: AsyncParsableCommand {
         let suite = BenchSuite(
             given: redis.redis, plan: plan, logger: Logger(label: "switchyard.bench")
         ) { line in
-            // Progress only.
+            // This is only progress: the benchmark continues if stderr is closed.
             try? Console.error.line("bench: \(line)")
         }
         if !BenchSuite.isOptimised {
-            try Console.error.line("a debug build: rates are those of an unoptimised client (swift build -c release)")
+            try Console.error.line("this is a debug build, whose client is slow: build with swift build -c release")
         }
         let report = try await Interruption.cancelling { try await suite.run() }
         if output.isJSON {

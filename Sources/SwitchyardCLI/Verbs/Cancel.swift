@@ -4,7 +4,7 @@ import Foundation
 struct Cancel: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Cancel tasks that have not ended, or a whole batch.",
-        discussion: "A running task's processes get SIGTERM, and SIGKILL after a grace.")
+        discussion: "The processes of a running task get SIGTERM, and SIGKILL after a grace period.")
 
     @OptionGroup var server: ServerOptions
     @OptionGroup var output: OutputOptions
@@ -32,8 +32,8 @@ struct Cancel: AsyncParsableCommand {
     }
 }
 
-/// The same request for several tasks: every one is tried, what failed is told, and the first failure's code is the
-/// command's.
+/// Performs the same request for several tasks. A failure is reported and the remaining tasks are still tried; the
+/// command exits with the code of the first failure.
 enum TaskAction {
     static func perform(on ids: [String], output: OutputOptions, _ body: (String) async throws -> Data) async throws {
         var first: Failure?
@@ -49,7 +49,7 @@ enum TaskAction {
                     try Console.out.line("\(task.taskId)  \(state)")
                 }
             } catch let failure as Failure {
-                // The server is away for the others too, and a broken pipe is the end.
+                // An unreachable server or a broken pipe would fail for the other tasks too.
                 if ids.count == 1 || failure.status == .unavailable || failure.status == .brokenPipe { throw failure }
                 try Console.error.line("switchyard: \(failure)")
                 first = first ?? Failure(failure.status)

@@ -5,13 +5,15 @@ import RedisClient
 import ServiceLifecycle
 import Switchyard
 
-/// Everything in one process tree. Started in this order: redis-server, the replica with HTTP, the workers; ended in the
-/// reverse, so that a worker which drains can still report. What ends first by a failure ends the rest.
+/// Runs everything in one process tree.
+///
+/// It starts redis-server, then the replica with HTTP, then the workers, and stops them in the reverse order, so that a
+/// draining worker can still report. A failure of any of them ends the others.
 struct Dev: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Run everything on this machine: Redis, a replica, workers and the dashboard.",
         discussion: """
-            One process tree, gone with Ctrl-C. The data stays in --data, and the next start finds it, unless \
+            Everything is one process tree, which Ctrl-C ends. The data stays in --data for the next start, unless \
             --ephemeral is given.
             """)
 
@@ -19,13 +21,13 @@ struct Dev: AsyncParsableCommand {
     @OptionGroup var redis: RedisOptions
     @OptionGroup var listening: ListenOptions
 
-    @Flag(help: "Keep nothing on disk.")
+    @Flag(help: "Keep no data on disk.")
     var ephemeral = false
 
-    @Option(help: ArgumentHelp("How many worker processes.", valueName: "n"))
+    @Option(help: ArgumentHelp("The number of worker processes.", valueName: "n"))
     var workers = 2
 
-    @Option(help: ArgumentHelp("How many tasks each worker runs at once.", valueName: "n"))
+    @Option(help: ArgumentHelp("The number of tasks that each worker runs at once.", valueName: "n"))
     var slots = 1
 
     @OptionGroup(title: "Scheduler Settings") var scheduler: SchedulerOptions
@@ -52,7 +54,7 @@ struct Dev: AsyncParsableCommand {
         let banner = Banner(
             queue: settings.text(.queue), redis: redis, workers: workers, slots: slots, isEphemeral: ephemeral)
         let replica = try Replica(settings, address: address, partitions: redis.partitions) { port in
-            // stdout may be closed; what runs does not need it.
+            // stdout may be closed; the services do not need it.
             try? Console.out.write(banner.text(url: address.url(port: port)))
         }
         let pool = WorkerPool(
@@ -67,7 +69,7 @@ struct Dev: AsyncParsableCommand {
     }
 }
 
-/// What `dev` says when it listens.
+/// The text that `dev` prints when it listens.
 private struct Banner: Sendable {
     let queue: String
     let redis: RedisForServing
@@ -77,9 +79,9 @@ private struct Banner: Sendable {
 
     func text(url: String) -> String {
         let data =
-            redis.directory.map { isEphemeral ? "nothing is kept after the end" : "data in \($0)" }
+            redis.directory.map { isEphemeral ? "no data is kept" : "data in \($0)" }
             ?? "Redis \(redis.urls.joined(separator: ", "))"
-        let people = "\(workers) worker\(workers == 1 ? "" : "s") with \(slots) slot\(slots == 1 ? "" : "s") each"
+        let pool = "\(workers) worker\(workers == 1 ? "" : "s") with \(slots) slot\(slots == 1 ? "" : "s") each"
         let key = "switchyard:{\(queue)}:stats"
         let cli =
             redis.socketPath.map { "redis-cli -s \(CommandLineText.joined([$0]))" } ?? "redis-cli -u '\(redis.urls[0])'"
@@ -87,7 +89,7 @@ private struct Banner: Sendable {
         let submit = "switchyard submit\(server)" + (queue == "default" ? "" : " --queue \(queue)")
         return """
             Switchyard is running: \(url)
-              \(people), queue \(queue), \(data). Ctrl-C ends everything.
+              \(pool), queue \(queue), \(data). Ctrl-C ends everything.
 
             Try:
               \(submit) --wait -- echo hello

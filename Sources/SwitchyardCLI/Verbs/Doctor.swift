@@ -5,10 +5,10 @@ import Switchyard
 
 struct Doctor: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Look for what is wrong, and say what to do about it.",
+        abstract: "Check the server, Redis and the queue for problems, with advice.",
         discussion: """
-            Looks at the server, at Redis, or at both: whichever is named by a flag, the environment or the settings \
-            file; without any, at http://127.0.0.1:8080. Changes nothing. Exits 1 if anything failed.
+            Checks the server, Redis, or both: those that flags, the environment or the settings file name; if they \
+            name neither, the server at http://127.0.0.1:8080. It changes nothing. It exits with 1 if a check failed.
             """)
 
     @OptionGroup var output: OutputOptions
@@ -24,7 +24,7 @@ struct Doctor: AsyncParsableCommand {
         let queue = try Name.validate(settings.text(.queue), field: "queue")
         let instances = try settings.redisInstances()
         var findings: [Finding] = []
-        // A default server beside a Redis that was named would be a guess.
+        // If only Redis is named, the server's default address would be a guess.
         if instances.isEmpty || settings.values[.server]?.origin != .byDefault {
             findings += try await ServerChecks(api: try APIClient(server: settings.text(.server)), queue: queue)
                 .findings()
@@ -39,13 +39,13 @@ struct Doctor: AsyncParsableCommand {
             throw error
         }
         for client in clients { await client.shutdown() }
-        // Both tell of the queue.
+        // The server's checks and Redis's checks both report on the queue.
         findings += found.filter { !findings.contains($0) }
         try show(findings)
         if findings.contains(where: { $0.level == .fail }) { throw Failure(.error) }
     }
 
-    /// Of each Redis, and of the queue in all of them.
+    /// The findings about each Redis server, and about the queue if all of them can be read.
     private static func findings(
         _ clients: [RedisClient], _ queue: String, _ settings: EffectiveSettings, _ logger: Logger
     ) async throws -> [Finding] {

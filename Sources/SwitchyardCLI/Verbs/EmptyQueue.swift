@@ -1,11 +1,11 @@
 import ArgumentParser
 import Foundation
 
-// Two ways to an empty queue: let it run dry, or throw away what is in it.
+// Two ways to empty a queue: drain it, or delete its tasks.
 
 struct DrainQueue: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "drain", abstract: "Take no new tasks; those in line are still run.",
+        commandName: "drain", abstract: "Refuse new tasks; the pending ones still run.",
         discussion: "Submissions are refused until `switchyard queue resume`.")
 
     @OptionGroup var server: ServerOptions
@@ -21,16 +21,16 @@ struct DrainQueue: AsyncParsableCommand {
 
 struct PurgeQueue: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "purge", abstract: "Cancel what has not ended, and delete every task of the queue.",
+        commandName: "purge", abstract: "Cancel the tasks that have not ended, and delete every task of the queue.",
         discussion: """
-            Nothing brings them back. The queue must be named twice, by --queue (unless it is the default one) and \
-            by --confirm. New tasks are still accepted meanwhile: drain or pause the queue first.
+            This cannot be undone. The queue must be named twice, by --queue (unless it is the default queue) and by \
+            --confirm. New tasks are accepted meanwhile: to prevent that, drain the queue first.
             """)
 
     @OptionGroup var server: ServerOptions
     @OptionGroup var output: OutputOptions
 
-    @Option(help: ArgumentHelp("The queue's name once more.", valueName: "name"))
+    @Option(help: ArgumentHelp("The queue's name, again.", valueName: "name"))
     var confirm: String
 
     func run() async throws {
@@ -44,6 +44,6 @@ struct PurgeQueue: AsyncParsableCommand {
         try Console.out.line("queue \(queue)  purged")
     }
 
-    /// A million tasks take minutes.
+    /// How long the server may take: the purge of a million tasks takes minutes.
     private static let patience: Duration = .seconds(600)
 }

@@ -5,7 +5,7 @@ import Switchyard
 struct Explain: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Say why a task does not run, with the numbers.",
-        discussion: "With --watch it goes on until the task has ended.")
+        discussion: "With --watch it refreshes until the task has ended.")
 
     @OptionGroup var server: ServerOptions
     @OptionGroup var output: OutputOptions
@@ -29,7 +29,7 @@ struct Explain: AsyncParsableCommand {
     }
 }
 
-/// What `GET /scheduler/task/{id}/explain` answers.
+/// The response of `GET /scheduler/task/{id}/explain`.
 struct ExplanationView: Decodable, Sendable {
     struct Reason: Decodable, Sendable {
         var code: String
@@ -39,7 +39,7 @@ struct ExplanationView: Decodable, Sendable {
     var state: String
     var reasons: [Reason]
 
-    /// The state, and a sentence for each reason: the server's message has the numbers.
+    /// The state, and one sentence for each reason: the server's message, which has the numbers.
     func text(colour: Bool) -> String {
         let shown = TaskView.colour(ofState: state)?.paint(state, if: colour) ?? state
         let width = reasons.map(\.code.count).max() ?? 0

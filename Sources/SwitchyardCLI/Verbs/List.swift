@@ -4,7 +4,7 @@ import Switchyard
 
 struct List: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "List tasks: the running ones, those in line, and the ended, latest first.")
+        abstract: "List tasks: running, then pending, then ended, the latest first.")
 
     @OptionGroup var server: ServerOptions
     @OptionGroup var output: OutputOptions
@@ -25,7 +25,7 @@ struct List: AsyncParsableCommand {
     @Option(help: "Only tasks of this batch.")
     var batch: String?
 
-    @Option(help: "How many at most.")
+    @Option(help: "The most tasks to list.")
     var limit = 50
 
     func validate() throws {
@@ -44,12 +44,12 @@ struct List: AsyncParsableCommand {
             if output.isJSON { return JSONText.encode(["tasks": tasks]) + "\n" }
             if tasks.isEmpty { return watching.watch ? "no tasks\n" : try Self.nothing() }
             let views = try tasks.map { try APIClient.decode(TaskView.self, Data(JSONText.encode($0).utf8)) }
-            let more = hasMore ? "…and more: --limit\n" : ""
+            let more = hasMore ? "…and more; raise --limit\n" : ""
             return TaskTables.list(views).render(colour: Console.out.hasColour) + more
         }
     }
 
-    /// stdout stays empty, so that a script sees no line where there is no task.
+    /// Writes "no tasks" to stderr. stdout stays empty, so that a script reads no line.
     private static func nothing() throws -> String {
         try Console.error.line("no tasks")
         return ""

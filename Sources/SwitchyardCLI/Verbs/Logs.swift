@@ -1,14 +1,14 @@
 import ArgumentParser
 import Foundation
 
-/// Prints a log, or follows it over server-sent events. A stream that stops without its `end` event was cut: it is
-/// resumed after the last piece, so nothing is printed twice and nothing is left out.
+/// Prints a task's log, or follows it over server-sent events. A stream that stops without its `end` event was
+/// interrupted: it is resumed after the last entry, so that no entry is printed twice or missed.
 struct Logs: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Print what a task wrote.",
         discussion: """
-            The task's stdout goes to stdout and its stderr to stderr, byte for byte. A log is capped: of a long one \
-            the beginning is gone. With -o json each piece is one line.
+            The task's stdout goes to stdout and its stderr to stderr, byte for byte. A log is capped: a long log \
+            lacks its beginning. With -o json each entry is one line.
             """)
 
     @OptionGroup var server: ServerOptions
@@ -17,7 +17,7 @@ struct Logs: AsyncParsableCommand {
     @Argument(help: ArgumentHelp("The task's id.", valueName: "task-id"))
     var id: String
 
-    @Flag(name: .shortAndLong, help: "Go on until the task has ended.")
+    @Flag(name: .shortAndLong, help: "Follow the log until the task has ended.")
     var follow = false
 
     @Option(help: ArgumentHelp("Only what this attempt wrote.", valueName: "n"))
@@ -38,7 +38,8 @@ struct Logs: AsyncParsableCommand {
         } while after != nil
     }
 
-    /// Resumes after the last piece when the connection breaks.
+    /// Follows the log, and resumes it after the last entry when the connection breaks.
+    /// - Throws: ``Failure`` if the server is unreachable eleven times in succession without an event in between.
     private func following(_ api: APIClient, _ queue: String) async throws {
         var last: String?
         var failures = 0
@@ -61,10 +62,10 @@ struct Logs: AsyncParsableCommand {
                 }
             } catch let failure as Failure where failure.status == .unavailable && failures < 10 {
                 failures += 1
-                if failures == 1 { try Console.error.line("the server is away, trying again: \(failure.firstLine)") }
+                if failures == 1 { try Console.error.line("the server is unreachable, retrying: \(failure.firstLine)") }
             }
             if hasEnded { return }
-            // A stream that stops without an end was cut.
+            // Without an `end` event the stream was interrupted.
             try await Task.sleep(for: .seconds(1))
         }
     }
@@ -78,16 +79,16 @@ struct Logs: AsyncParsableCommand {
 
 struct LogPage: Decodable, Sendable {
     var entries: [LogEntryView]
-    /// Where the next page begins; nil: this was the last.
+    /// The start of the next page; nil: this is the last page.
     var cursor: String?
 }
 
-/// One piece of output.
+/// One chunk of a task's output.
 struct LogEntryView: Codable, Sendable {
     var id: String?
     var attempt: Int?
     var stream: String?
-    /// Text, or base64 of what is no text.
+    /// The output if it is text; else `dataBase64` has it.
     var data: String?
     var dataBase64: String?
 

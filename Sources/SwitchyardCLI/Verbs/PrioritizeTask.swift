@@ -4,7 +4,7 @@ import Switchyard
 struct PrioritizeTask: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "prioritize", abstract: "Give a pending task another priority.",
-        discussion: "Within its new level it stands where the time of its submission puts it.")
+        discussion: "Within its new priority level its position follows from the time of its submission.")
 
     @OptionGroup var server: ServerOptions
     @OptionGroup var output: OutputOptions

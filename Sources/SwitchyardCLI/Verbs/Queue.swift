@@ -11,7 +11,7 @@ struct Queue: AsyncParsableCommand {
 
 struct PauseQueue: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "pause", abstract: "Hand out no more tasks; what runs goes on, and submissions are accepted.")
+        commandName: "pause", abstract: "Assign no more tasks; running tasks continue, and submissions are accepted.")
 
     @OptionGroup var server: ServerOptions
     @OptionGroup var output: OutputOptions
@@ -26,7 +26,7 @@ struct PauseQueue: AsyncParsableCommand {
 
 struct ResumeQueue: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "resume", abstract: "Hand out tasks again, and accept new ones.")
+        commandName: "resume", abstract: "Assign tasks again, and accept new ones.")
 
     @OptionGroup var server: ServerOptions
     @OptionGroup var output: OutputOptions
@@ -44,15 +44,15 @@ struct SetQueue: AsyncParsableCommand {
         commandName: "set",
         abstract: "Change settings of a queue, for every replica and worker at once.",
         discussion: """
-            For example `switchyard queue set max_queue_length=5000 retention_seconds=3600`. Without settings, \
-            those that hold are shown, by the names to use. They hold until changed, or until a replica starts that \
-            was given others.
+            For example `switchyard queue set max_queue_length=5000 retention_seconds=3600`. Without arguments it \
+            shows the settings by their names here. A setting is effective until it is changed, or until a replica \
+            with another value starts.
             """)
 
     @OptionGroup var server: ServerOptions
     @OptionGroup var output: OutputOptions
 
-    @Argument(help: ArgumentHelp("What to change.", valueName: "name=number"))
+    @Argument(help: ArgumentHelp("A setting to change.", valueName: "name=number"))
     var settings: [String] = []
 
     func run() async throws {
@@ -60,13 +60,13 @@ struct SetQueue: AsyncParsableCommand {
         let (api, queue) = try await server.connect()
         let data = try await api.send(.PATCH, ["scheduler", "queue", queue], body: .json(body))
         if output.isJSON { return try output.writeJSON(data) }
-        let answer = try APIClient.decode([String: JSONValue].self, data)
+        let effective = try APIClient.decode([String: JSONValue].self, data)
         var table = Table([.text("SETTING"), .number("VALUE")])
-        table.rows = answer.sorted { $0.key < $1.key }.map { [Table.Cell($0.key), Table.Cell($0.value.text)] }
+        table.rows = effective.sorted { $0.key < $1.key }.map { [Table.Cell($0.key), Table.Cell($0.value.text)] }
         try output.write(table)
     }
 
-    /// The server knows the names and ranges; that a value is a number is checked here.
+    /// Checks only that each value is a number or a duration: the server checks names and ranges.
     static func body(_ settings: [String]) throws(Failure) -> String {
         var body = JSONObjectText()
         for setting in settings {

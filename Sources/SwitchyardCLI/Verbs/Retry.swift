@@ -2,8 +2,8 @@ import ArgumentParser
 
 struct Retry: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Put tasks that failed, timed out or were cancelled back in line.",
-        discussion: "They keep their place in line and get all their retries again.")
+        abstract: "Make tasks that failed, timed out or were cancelled pending again.",
+        discussion: "Their positions follow from their first submission, and they get all their retries again.")
 
     @OptionGroup var server: ServerOptions
     @OptionGroup var output: OutputOptions

@@ -9,31 +9,31 @@ import SwitchyardWorker
 struct RunWorker: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "worker",
-        abstract: "Take tasks from a queue and run their commands.",
+        abstract: "Pull tasks from a queue and run their commands.",
         discussion: """
             Runs each task's command (an argument vector, never through a shell), or the command given after --, in \
-            which {target} and {args} stand for the task's. SIGTERM or SIGINT drains it: it takes no more tasks and \
-            leaves when the last one has ended. With --no-op it completes every task without running anything, which \
-            shows what the queue can give.
+            which {target} and {args} are replaced by the task's. SIGTERM or SIGINT drains the worker: \
+            it pulls no more tasks and exits when its last task has ended. With --no-op it completes every task \
+            without running anything, to measure the queue.
             """)
 
     @OptionGroup var options: RunOptions
     @OptionGroup var redis: RedisOptions
 
-    @Option(help: ArgumentHelp("The worker's id, its own (default host-pid).", valueName: "id"))
+    @Option(help: ArgumentHelp("The worker's id, which no other worker may have (default host-pid).", valueName: "id"))
     var id: String?
 
-    @Option(help: ArgumentHelp("How many tasks it runs at once.", valueName: "n"))
+    @Option(help: ArgumentHelp("The number of tasks that it runs at once.", valueName: "n"))
     var slots = 1
 
     @Option(
         name: .customLong("label"),
-        help: ArgumentHelp("What it is or has, for tasks that require it: label or key=value.", valueName: "k=v"))
+        help: ArgumentHelp("A label that tasks can require: label or key=value; repeatable.", valueName: "k=v"))
     var labels: [String] = []
 
     @Option(
         help: ArgumentHelp(
-            "Take only tasks that require this label of the worker; repeatable.", valueName: "label"))
+            "Pull only tasks that require this label of the worker; repeatable.", valueName: "label"))
     var only: [String] = []
 
     @Option(help: ArgumentHelp("Cores that it offers.", valueName: "cores"))
@@ -44,15 +44,15 @@ struct RunWorker: AsyncParsableCommand {
 
     @Option(
         name: .customLong("resource"),
-        help: ArgumentHelp("What else it offers, such as gpu=2; repeatable.", valueName: "name=amount"))
+        help: ArgumentHelp("Another resource that it offers, such as gpu=2; repeatable.", valueName: "name=amount"))
     var resources: [Amount] = []
 
-    @Flag(help: "With several slots, by preference take tasks of one --group-key together.")
+    @Flag(help: "With several slots, prefer to pull tasks with the same --group-key together.")
     var preferGroups = false
 
     @Flag(
         name: .customLong("no-op"),
-        help: "Complete every task at once, in this process: no command, no log. For measuring.")
+        help: "Complete every task at once, without a command or a log, to measure the queue.")
     var isNoOp = false
 
     @Argument(parsing: .postTerminator, help: "Run this for every task instead of the task's own command.")
@@ -95,7 +95,7 @@ struct RunWorker: AsyncParsableCommand {
         let worker = try Worker(
             id: id ?? Self.defaultID(host: host, processID: processID), queue: settings.text(.queue),
             partitions: try settings.partitions(on: clients), options: workerOptions, handler: handler, logger: logger)
-        // A worker that drained by the scheduler's order has ended well.
+        // A worker that was drained through the scheduler has ended successfully.
         let group = ServiceGroup(
             configuration: .init(
                 services: [
@@ -114,13 +114,14 @@ struct RunWorker: AsyncParsableCommand {
         try result.get()
     }
 
-    /// `label` or `key=value`, each a ``Name``: a label that Redis refuses would keep a worker registering for ever.
+    /// Whether the text is `label` or `key=value`, where each part is a valid ``Name``. If Redis refused a label, the
+    /// worker would retry its registration forever.
     static func isLabel(_ label: String) -> Bool {
         let parts = label.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
         return parts.allSatisfy { (try? Name.validate(String($0), field: "label")) != nil }
     }
 
-    /// A host's name may hold what an id may not.
+    /// The id `host-pid`. Characters of the host's name that an id must not have become "-".
     static func defaultID(host: String, processID: Int32) -> String {
         let safe = host.map { $0.isASCII && ($0.isLetter || $0.isNumber || "._:-".contains($0)) ? $0 : "-" }
         return "\(safe.isEmpty ? "worker" : String(safe.prefix(180)))-\(processID)"

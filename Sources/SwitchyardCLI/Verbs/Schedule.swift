@@ -4,7 +4,7 @@ import Switchyard
 
 struct Schedule: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Run a task again and again, at the times of a cron expression.",
+        abstract: "Run a task repeatedly, at the times of a cron expression.",
         subcommands: [ListSchedules.self, PutSchedule.self, RemoveSchedule.self],
         defaultSubcommand: ListSchedules.self)
 }
@@ -14,13 +14,13 @@ extension RecurringSchedule.Missed: ExpressibleByArgument {}
 struct PutSchedule: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "put",
-        abstract: "Make a schedule, or replace the one of the same id.",
+        abstract: "Create a schedule, or replace the one with the same id.",
         usage: """
             switchyard schedule put ID --cron '0 3 * * *' [--zone Europe/Berlin] [options] -- COMMAND…
             """,
         discussion: """
             --cron takes 5 fields (minute hour day-of-month month day-of-week), or 6 with seconds first, or @hourly, \
-            @daily, @weekly, @monthly, @yearly. Each firing is a task named ID.<the time it was due, ms since 1970>.
+            @daily, @weekly, @monthly, @yearly. Each firing submits a task with the id ID.<due time, ms since 1970>.
             """)
 
     @OptionGroup var server: ServerOptions
@@ -29,13 +29,13 @@ struct PutSchedule: AsyncParsableCommand {
     @Argument(help: ArgumentHelp("The schedule's id.", valueName: "schedule-id"))
     var id: String
 
-    @Option(help: ArgumentHelp("When it recurs.", valueName: "expression"))
+    @Option(help: ArgumentHelp("The times at which it fires, as a cron expression.", valueName: "expression"))
     var cron: String
 
     @Option(help: ArgumentHelp("The time zone of the expression, by its IANA name (default UTC).", valueName: "zone"))
     var zone: String?
 
-    @Option(help: "What to do about times that passed while nothing ran: skip them (default), or run once for all.")
+    @Option(help: "What to do about times that passed while no replica ran: skip them (default), or run once for all.")
     var missed: RecurringSchedule.Missed?
 
     @OptionGroup(title: "Task Options") var task: TaskOptions
@@ -44,8 +44,8 @@ struct PutSchedule: AsyncParsableCommand {
     var command: [String] = []
 
     func validate() throws {
-        if task.id != nil { throw ValidationError("--id has no place here: each firing has an id of its own") }
-        if task.runAt != nil { throw ValidationError("--run-at has no place here: --cron says when it runs") }
+        if task.id != nil { throw ValidationError("--id is not allowed here: each firing has its own id") }
+        if task.runAt != nil { throw ValidationError("--run-at is not allowed here: --cron says when it runs") }
         guard !command.isEmpty || task.repo != nil || task.target != nil || task.payload != nil else {
             throw ValidationError("nothing to run: expected -- COMMAND, --repo, --target or --payload")
         }
@@ -83,7 +83,7 @@ struct ListSchedules: AsyncParsableCommand {
         if output.isJSON { return try output.writeJSON(data) }
         let schedules = try APIClient.decode(SchedulesView.self, data).schedules
         if schedules.isEmpty {
-            return try Console.error.line("no schedules; make one with `switchyard schedule put`")
+            return try Console.error.line("no schedules; create one with `switchyard schedule put`")
         }
         try output.write(Self.table(schedules))
     }
@@ -107,7 +107,7 @@ struct ListSchedules: AsyncParsableCommand {
 
 struct RemoveSchedule: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "remove", abstract: "End a schedule; the tasks that it has made stay.")
+        commandName: "remove", abstract: "Delete a schedule; the tasks that it has submitted stay.")
 
     @OptionGroup var server: ServerOptions
     @OptionGroup var output: OutputOptions

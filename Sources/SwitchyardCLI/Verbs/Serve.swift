@@ -6,15 +6,15 @@ import ServiceLifecycle
 import Switchyard
 import SwitchyardHTTP
 
-/// One replica. It starts also while Redis is away (containers start in any order), says so in its log and in its
-/// health, and works as soon as Redis is there.
+/// Runs one replica. It also starts while Redis is unreachable, because containers start in any order: it reports that
+/// in its log and its health, and works as soon as Redis is reachable.
 struct Serve: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Run a replica: the HTTP interface, and the ticks that make time pass.",
+        abstract: "Run a replica: the HTTP interface, and the ticks that process what is due.",
         discussion: """
-            Any number of replicas may share a Redis, or several over which queues are spread. Without --redis or \
-            SWITCHYARD_REDIS it starts a redis-server of its own, which keeps its data in --data. SIGINT and SIGTERM \
-            end it gracefully.
+            Any number of replicas may share a Redis server, or several servers over which queues are spread. Without \
+            --redis or SWITCHYARD_REDIS it starts a private redis-server, which keeps its data in --data. SIGINT and \
+            SIGTERM end it gracefully.
             """)
 
     @OptionGroup var options: RunOptions

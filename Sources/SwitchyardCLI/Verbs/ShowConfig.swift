@@ -4,10 +4,10 @@ import RedisClient
 struct ShowConfig: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "config",
-        abstract: "Print every setting, with the value that holds and where it comes from.",
+        abstract: "Print every setting, with its effective value and where the value comes from.",
         discussion: """
-            Flags come before the environment (SWITCHYARD_…), before the JSON file (--config or SWITCHYARD_CONFIG), \
-            before the defaults. A password in the Redis URL is not shown.
+            Flags take precedence over the environment (SWITCHYARD_…), the environment over the JSON file (--config \
+            or SWITCHYARD_CONFIG), and the file over the defaults. A password in the Redis URL is not shown.
             """)
 
     @OptionGroup var output: OutputOptions

@@ -2,7 +2,8 @@ import ArgumentParser
 import Foundation
 
 struct Stats: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(abstract: "Show the queue in numbers.")
+    static let configuration = CommandConfiguration(
+        abstract: "Show the numbers of a queue: tasks, workers, and classes of workers.")
 
     @OptionGroup var server: ServerOptions
     @OptionGroup var output: OutputOptions
@@ -20,7 +21,7 @@ struct Stats: AsyncParsableCommand {
     }
 }
 
-/// What `GET /scheduler/stats` answers, as far as it is shown.
+/// The fields of the response of `GET /scheduler/stats` that are shown.
 struct StatsView: Decodable, Sendable {
     var pendingTasks, assignedTasks, runningTasks: Int?
     var completedTasks, failedTasks, timeoutTasks, cancelledTasks: Int?
@@ -29,7 +30,7 @@ struct StatsView: Decodable, Sendable {
     var heldTasks, waitingTasks, blockedTasks: Int?
     var classes: [WorkerClass]?
 
-    /// The workers with the same labels and the same capacity.
+    /// The numbers of the workers with the same labels and the same capacity.
     struct WorkerClass: Decodable, Sendable {
         var `class`: String
         var workers, slots, busy, draining, ready, desiredWorkers: Int?
@@ -70,7 +71,7 @@ struct StatsView: Decodable, Sendable {
         return table
     }
 
-    /// Empty where all workers are of the one class without labels and capacity: its numbers are the queue's.
+    /// A row for each class. It is empty if no worker has labels or capacity: the queue's numbers say the same then.
     var classTable: Table {
         var table = Table([
             .text("CLASS"), .number("WORKERS"), .number("SLOTS"), .number("BUSY"), .number("READY"), .number("WANTED"),

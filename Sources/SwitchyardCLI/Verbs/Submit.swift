@@ -1,10 +1,11 @@
 import ArgumentParser
 import Foundation
 
-/// Submits a task, or a file of them as one batch, and may follow it to its end.
+/// Submits a task, or a file of tasks as one batch, and optionally follows it until it has ended.
 ///
-/// stdout carries the id alone (or JSON), so that a script can keep it; the rest goes to stderr. A submission whose answer
-/// was lost is repeated under its Idempotency-Key, so it is made once; one with an id of the user's own is not repeated.
+/// Only the id (or JSON) is written to stdout, so that a script can read it; everything else goes to stderr. A
+/// submission whose response is lost is repeated under its Idempotency-Key, so that it takes effect once. A task with
+/// an id from the user has no such key, and is not repeated.
 struct Submit: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Submit a task, or many as one batch.",
@@ -14,8 +15,8 @@ struct Submit: AsyncParsableCommand {
             switchyard submit [options] --file tasks.ndjson
             """,
         discussion: """
-            Prints the task's id on stdout, and what became of it on stderr. With --wait it follows the task to its \
-            end, and exits 0 if it completed, 2 if it failed, 3 if it timed out, 4 if it was cancelled.
+            Prints the task's id on stdout, and its status on stderr. With --wait it follows the task until it has \
+            ended, and exits with 0 if it completed, 2 if it failed, 3 if it timed out, 4 if it was cancelled.
             """)
 
     @OptionGroup var server: ServerOptions
@@ -24,26 +25,26 @@ struct Submit: AsyncParsableCommand {
 
     @Option(
         help: ArgumentHelp(
-            "What to do when no registered worker could run it (default queue).", valueName: "queue|reject"))
+            "What to do if no registered worker can run it (default queue).", valueName: "queue|reject"))
     var ifNoWorkers: IfNoWorkers?
 
     @Option(
         name: .shortAndLong,
         help: ArgumentHelp(
-            "A task per line as JSON; all are submitted as one batch, or none. - reads stdin.", valueName: "path"))
+            "A file with a task per line as JSON, submitted as one batch, or none; - reads stdin.", valueName: "path"))
     var file: String?
 
-    @Option(help: ArgumentHelp("The batch's id, with --file; made if not given.", valueName: "id"))
+    @Option(help: ArgumentHelp("The batch's id, with --file (default: the server generates one).", valueName: "id"))
     var batchID: String?
 
     @Option(
         parsing: .unconditional,
         help: ArgumentHelp(
-            "A task that runs once when the batch has ended, with --file; @FILE reads a file.",
+            "A task that runs when the whole batch has ended, with --file; @FILE reads a file.",
             valueName: "json|@file"))
     var onComplete: String?
 
-    @Flag(name: .shortAndLong, help: "Follow it to the end, with progress on stderr.")
+    @Flag(name: .shortAndLong, help: "Follow it until it has ended, with progress on stderr.")
     var wait = false
 
     @Argument(parsing: .postTerminator, help: "What to run: an argument vector, never passed through a shell.")
@@ -92,7 +93,8 @@ struct Submit: AsyncParsableCommand {
         }
         let follower = TaskFollower(api: api, queue: queue)
         let ended = try await Interruption.saying(
-            "interrupted; task \(submitted.taskId) goes on (to end it: switchyard cancel\(Self.queueFlag(queue)) \(submitted.taskId))"
+            "interrupted; task \(submitted.taskId) goes on "
+                + "(to end it: switchyard cancel\(Self.queueFlag(queue)) \(submitted.taskId))"
         ) {
             try await follower.follow(submitted.taskId)
         }
@@ -101,37 +103,38 @@ struct Submit: AsyncParsableCommand {
         if status != .ok { throw Failure(status) }
     }
 
-    /// For a command that we propose.
+    /// The `--queue` flag for a command that a message suggests.
     private static func queueFlag(_ queue: String) -> String { queue == "default" ? "" : " --queue \(queue)" }
 
     private func submitBatch(_ tasks: Data) async throws {
         let (api, defaultQueue, isDefault) = try await server.connectNotingDefault()
-        // The tasks may name their queue; a name here must be the same.
+        // The tasks may name their queue, and a queue in the query must be the same. So the default is not sent.
         let followUp = try onComplete.map { try JSONArgument.text($0, flag: "--on-complete") }
         let data = try await api.submit(
             ["scheduler", "tasks"], query: [("queue", isDefault ? nil : defaultQueue)],
             body: try BatchFile(tasks).body(batchID: batchID, onComplete: followUp),
             idempotencyKey: UUID().uuidString)
-        let answer = try APIClient.decode(BatchSubmissionView.self, data)
-        let batch = answer.batchId
-        let queue = answer.tasks.first?.queue ?? defaultQueue
+        let submitted = try APIClient.decode(BatchSubmissionView.self, data)
+        let batch = submitted.batchId
+        let queue = submitted.tasks.first?.queue ?? defaultQueue
         if !output.isJSON { try Console.out.line(batch) }
-        let known = answer.tasks.count { $0.unique == true }
+        let known = submitted.tasks.count { $0.unique == true }
         if known > 0 { try Console.error.line("\(known) of the tasks were there already, by their unique keys") }
         guard wait else {
             if output.isJSON { return try output.writeJSON(data) }
             return try Console.error.line(
-                "\(answer.tasks.count) tasks submitted; switchyard list\(Self.queueFlag(queue)) --batch \(batch)")
+                "\(submitted.tasks.count) tasks submitted; switchyard list\(Self.queueFlag(queue)) --batch \(batch)")
         }
 
         let follower = TaskFollower(api: api, queue: queue)
         let (end, json) = try await Interruption.saying(
-            "interrupted; batch \(batch) goes on (to end it: switchyard cancel\(Self.queueFlag(queue)) --batch \(batch))"
+            "interrupted; batch \(batch) goes on "
+                + "(to end it: switchyard cancel\(Self.queueFlag(queue)) --batch \(batch))"
         ) {
             try await follower.followBatch(batch)
         }
         if output.isJSON { try output.writeJSON(json) }
-        try await tellUnsuccessful(end, api: api, queue: queue)
+        try await listUnsuccessful(end, api: api, queue: queue)
         let counts: [(Int?, ExitStatus)] = [
             (end.failed, .taskFailed), (end.timeout, .taskTimedOut), (end.cancelled, .taskCancelled),
         ]
@@ -139,13 +142,14 @@ struct Submit: AsyncParsableCommand {
         if status != .ok { throw Failure(status) }
     }
 
-    /// No more lines than this about tasks that did not complete.
-    private static let mostTold = 100
+    /// Limit on the lines about tasks that did not complete.
+    private static let maxUnsuccessful = 100
 
-    private func tellUnsuccessful(_ batch: BatchView, api: APIClient, queue: String) async throws {
+    /// Lists on stderr the tasks of a batch that did not complete.
+    private func listUnsuccessful(_ batch: BatchView, api: APIClient, queue: String) async throws {
         var views: [TaskView] = []
         for (state, count) in [("failed", batch.failed), ("timeout", batch.timeout), ("cancelled", batch.cancelled)] {
-            let room = Self.mostTold - views.count
+            let room = Self.maxUnsuccessful - views.count
             guard let count, count > 0, room > 0 else { continue }
             let (tasks, _) = try await TaskPages.fetch(
                 api, queue: queue, limit: min(count, room), filter: [("batch_id", batch.batchId), ("state", state)])
@@ -169,7 +173,7 @@ struct Submit: AsyncParsableCommand {
 }
 
 extension SubmissionView {
-    /// What became of it, for people.
+    /// The status of the submission, its position and its priority, for people.
     fileprivate var line: String {
         var parts = [status ?? state ?? "accepted"]
         if let queuePosition, status != "dispatched" { parts.append("position \(queuePosition)") }

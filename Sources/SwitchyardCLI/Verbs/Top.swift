@@ -1,15 +1,16 @@
 import ArgumentParser
 import Foundation
 
-/// The queue at a glance, every second. On a terminal it is one screen; elsewhere it prints one view after another.
+/// Shows a summary of the queue, refreshed every second by default. On a terminal it redraws one screen; elsewhere it
+/// prints one view after another.
 struct Top: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Watch the queue: its numbers, workers, running tasks, and what ended last.",
-        discussion: "q or Ctrl-C ends it.")
+        abstract: "Watch the queue: its numbers, workers, running tasks, and the tasks that ended last.",
+        discussion: "Press q or Ctrl-C to end it.")
 
     @OptionGroup var server: ServerOptions
 
-    @Option(help: ArgumentHelp("How often it is refreshed.", valueName: "seconds"))
+    @Option(help: ArgumentHelp("How often to refresh.", valueName: "seconds"))
     var interval = Seconds(value: 1)
 
     func run() async throws {
@@ -21,7 +22,7 @@ struct Top: AsyncParsableCommand {
                 (try await source.read().text(colour: false), isLast: false)
             }
         }
-        // What is wrong from the beginning is told on a terminal as it was.
+        // The first read comes before the terminal is taken over, so that its error is printed normally.
         let first = try await source.read()
         let terminal = try Terminal()
         defer { terminal.leave() }

@@ -4,10 +4,10 @@ import Foundation
 struct WaitForTasks: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "wait",
-        abstract: "Wait until tasks have ended; exit by how they ended.",
+        abstract: "Wait until tasks have ended; the exit code says how they ended.",
         discussion: """
-            Exits 0 if all completed; else 2 if one failed, 3 if one timed out, 4 if one was cancelled, in this order. \
-            Changes are told on stderr.
+            Exits with 0 if all completed; else with 2 if one failed, 3 if one timed out, 4 if one was cancelled, in \
+            this order. Changes of state are written to stderr.
             """)
 
     @OptionGroup var server: ServerOptions
@@ -19,11 +19,11 @@ struct WaitForTasks: AsyncParsableCommand {
     func run() async throws {
         let (api, queue) = try await server.connect()
         let follower = TaskFollower(api: api, queue: queue)
-        // One that does not exist is told before anything is waited for.
+        // A task that does not exist is reported before the wait begins.
         for id in ids where ids.count > 1 {
             _ = try await api.send(.GET, ["scheduler", "task", id], query: [("queue", queue)])
         }
-        // One after the other takes as long as the longest.
+        // Waiting for one task after the other takes no longer than waiting for the last to end.
         let ended = try await Interruption.saying("interrupted; the tasks go on") {
             var ended: [TaskFollower.Ended] = []
             for id in ids { ended.append(try await follower.follow(id)) }

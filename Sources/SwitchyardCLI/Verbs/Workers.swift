@@ -46,7 +46,7 @@ struct ListWorkers: AsyncParsableCommand {
     }
 }
 
-/// What `GET /scheduler/workers` answers.
+/// The response of `GET /scheduler/workers`.
 struct WorkersView: Decodable, Sendable {
     struct Worker: Decodable, Sendable {
         var workerId: String
@@ -58,7 +58,7 @@ struct WorkersView: Decodable, Sendable {
         var host: String?
         var registeredAt: String?
 
-        /// Those without a column of their own.
+        /// The resources that have no column of their own.
         var otherResources: [String: JSONValue]? { resources?.filter { !["cpu", "memory_mb"].contains($0.key) } }
     }
     var workers: [Worker]
@@ -66,7 +66,7 @@ struct WorkersView: Decodable, Sendable {
 
 struct DrainWorker: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "drain", abstract: "Ask a worker to finish what it runs, and to take no more.")
+        commandName: "drain", abstract: "Ask a worker to finish its tasks and to pull no more.")
 
     @OptionGroup var server: ServerOptions
     @OptionGroup var output: OutputOptions

@@ -5,12 +5,12 @@ import Switchyard
 struct BatchInput {
     var id: String?
     var tasks: [TaskInput]
-    /// Runs once when all the others have ended.
+    /// A task that runs once, when all tasks of the batch have ended.
     var onComplete: TaskInput?
-    /// The body as one value, whichever form it had.
+    /// The body as one JSON value, in whichever form it was sent.
     var body: JSONValue
 
-    /// Bounds the work that one request can cause.
+    /// Limits the work that one request can cause.
     static let maxTasks = 50_000
 
     init(_ value: JSONValue) throws {
@@ -32,7 +32,7 @@ struct BatchInput {
         }
     }
 
-    /// Newline-delimited JSON; empty lines count for nothing.
+    /// Reads newline-delimited JSON; empty lines are skipped.
     init(lines: ByteBuffer) throws {
         var values: [JSONValue] = []
         for line in lines.readableBytesView.split(separator: UInt8(ascii: "\n")) {

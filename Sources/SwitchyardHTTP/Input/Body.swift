@@ -3,9 +3,9 @@ import Hummingbird
 import NIOCore
 import Switchyard
 
-// The body of a request: bounded in bytes and in time, and JSON where JSON is needed.
+// Reading the body of a request: limited in bytes and in time, and parsed as JSON.
 
-/// What the Content-Type header says a body is.
+/// The form of a body, according to its Content-Type header.
 enum BodyType {
     case json
     /// A JSON value on each line.
@@ -13,19 +13,20 @@ enum BodyType {
 }
 
 extension API {
-    /// The JSON value in the body.
+    /// Returns the JSON value in the body.
     func json(_ request: Request, limit: Int? = nil) async throws -> JSONValue {
         try Self.value(in: try await body(request, limit: limit), field: "body")
     }
 
-    /// JSON, unless the Content-Type says that it is lines of it: a program may leave the header out, and `curl -d` sends
-    /// a wrong one. (What keeps other sites' pages from submitting is the Origin header, see `OriginMiddleware`.)
+    /// Returns `json` unless the Content-Type header names JSON lines. Other values are not refused: a program may omit
+    /// the header, and `curl -d` sends a wrong one. (``OriginMiddleware`` refuses submissions by pages of other sites.)
     func bodyType(_ request: Request) -> BodyType {
         let type = (request.headers[.contentType] ?? "").prefix { $0 != ";" }.filter { $0 != " " }.lowercased()
         return type == "application/x-ndjson" || type == "application/jsonl" ? .lines : .json
     }
 
-    /// - Parameter limit: in bytes; nil for that of most requests.
+    /// Returns the bytes of the body.
+    /// - Parameter limit: in bytes; nil: `maxBodyBytes` of the options.
     func body(_ request: Request, limit: Int? = nil) async throws -> ByteBuffer {
         let limit = limit ?? options.maxBodyBytes
         if let length = request.headers[.contentLength].flatMap({ Int($0) }), length > limit {
@@ -55,7 +56,7 @@ extension API {
         } catch {
             throw Problem.badRequest(
                 field,
-                "this is not JSON that can be taken: it \(error.message) (line \(error.line), byte \(error.byte))")
+                "cannot read the JSON: \(error.message) (line \(error.line), byte \(error.byte))")
         }
     }
 }

@@ -1,10 +1,10 @@
 import NIOCore
 import Synchronization
 
-/// Bounds the time that bodies take to arrive: one timer for all requests, which spares each a task and a timer of its
-/// own, an eighth of what a small request costs.
+/// Limits the time in which a body must arrive. One timer serves all requests: a timer and a task for each would cost
+/// an eighth of a small request.
 final class BodyTimer: Sendable {
-    /// The body was not there in time.
+    /// The body did not arrive in time.
     struct Late: Error {}
 
     private struct Arrival {
@@ -16,7 +16,8 @@ final class BodyTimer: Sendable {
     private struct State {
         var arrivals: [Int: Arrival] = [:]
         var nextID = 0
-        /// A task sleeps until the earliest deadline. All are equally far ahead, so a new one never comes before it.
+        /// Whether a task sleeps until the earliest deadline. All requests have the same timeout, so a new deadline is
+        /// never earlier than that.
         var isWatching = false
     }
 
@@ -27,6 +28,7 @@ final class BodyTimer: Sendable {
         self.timeout = timeout
     }
 
+    /// Runs `collect` and cancels it at the deadline.
     /// - Throws: what `collect` throws, or ``Late``.
     func collect(_ collect: @escaping @Sendable () async throws -> ByteBuffer) async throws -> ByteBuffer {
         let work = Self.start(collect)
@@ -48,7 +50,7 @@ final class BodyTimer: Sendable {
         return try result.get()
     }
 
-    /// A small body is usually there with the head of its request: then nobody has to wait for it.
+    /// Starts without a thread switch where the system allows it: a small body usually arrives with the request's head.
     private static func start(
         _ collect: @escaping @Sendable () async throws -> ByteBuffer
     ) -> Task<ByteBuffer, any Error> {
@@ -57,7 +59,7 @@ final class BodyTimer: Sendable {
 
     private func watch(until deadline: ContinuousClock.Instant) {
         Task { [weak self] in
-            // Nobody cancels this task.
+            // Sleep throws only when cancelled, and nothing cancels this task.
             try? await Task.sleep(until: deadline, clock: .continuous)
             self?.endLate()
         }

@@ -1,15 +1,14 @@
 import Foundation
 import Switchyard
 
-/// The members of a JSON object that a client sent, taken out one by one as what they should be. Whatever is wrong is
-/// said with the member's name, what was expected and what was found. Null is as good as absent; of a name given twice
-/// the last counts.
+/// Reads the members of a JSON object that a client sent, each as the type that its reader expects. An error names the
+/// member, what was expected and what was found. Null counts as absent; if a name repeats, its last member counts.
 struct Fields {
-    /// Put before each name in messages: `tasks[3].`, or nothing.
+    /// The prefix of each name in messages, such as `tasks[3].`; may be empty.
     let path: String
     private let members: [JSONValue.Member]
 
-    /// - Parameter known: a name that is not among them is refused.
+    /// - Throws: a ``Problem`` if `value` is not an object, or has a member whose name is not in `known`.
     init(_ value: JSONValue, path: String = "", known: Set<String>) throws {
         guard case .object(let members) = value else {
             let name = path.isEmpty ? "body" : String(path.dropLast())
@@ -24,9 +23,9 @@ struct Fields {
         self.members = members
     }
 
-    /// The value as it is, null included.
+    /// The value as it was sent, including null.
     subscript(name: String) -> JSONValue? {
-        // An object has a dozen members: to compare their names costs less than to hash them.
+        // Objects have about a dozen members: comparing their names costs less than hashing them.
         members.last { $0.name == name }?.value
     }
 
@@ -39,20 +38,20 @@ struct Fields {
         .badRequest(path + name, "expected \(expected), found \(found.shown)")
     }
 
-    /// A text without NUL: it may end up in a process's arguments or environment, which cannot hold one.
+    /// Reads a text without NUL: a process's arguments and environment cannot hold one.
     func text(_ name: String) throws -> String? {
         guard let value = given(name) else { return nil }
         return try Self.text(value, name: path + name)
     }
 
-    /// As ``text(_:)``, and not empty.
+    /// Reads a text as ``text(_:)`` does; it must not be empty.
     func word(_ name: String) throws -> String? {
         guard let text = try text(name) else { return nil }
         guard !text.isEmpty else { throw problem(name, "a text that is not empty", found: .string(text)) }
         return text
     }
 
-    /// A ``Name``.
+    /// Reads a text that must be a valid ``Name``.
     func name(_ name: String) throws -> String? {
         guard let value = given(name) else { return nil }
         guard case .string(let text) = value else { throw problem(name, "a text", found: value) }
@@ -108,7 +107,7 @@ struct Fields {
         return number
     }
 
-    /// Seconds, with a fraction if need be, kept to the millisecond.
+    /// Reads a number of seconds, rounded to the millisecond.
     func seconds(_ name: String, milliseconds range: ClosedRange<Int>) throws -> Duration? {
         guard let value = given(name) else { return nil }
         guard case .number(let text) = value, let seconds = Double(text), seconds.isFinite,
@@ -146,14 +145,14 @@ struct Fields {
         return text
     }
 
-    /// `2`, and also `2.0` and `2e0`, which are the same number.
+    /// Accepts `2`, and also `2.0` and `2e0`, which are the same number.
     private static func integer(_ text: String) -> Int? {
         if let number = Int(text) { return number }
         guard let number = Double(text), number.rounded() == number, abs(number) < 9e15 else { return nil }
         return Int(number)
     }
 
-    /// A name that somebody else chose, as a message may show it.
+    /// Returns a name that a client chose in a form that is safe to print.
     static func printable(_ name: String) -> String {
         String(Name.shown(name).filter { $0 != "\"" })
     }

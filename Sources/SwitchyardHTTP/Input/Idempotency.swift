@@ -3,16 +3,16 @@ import HTTPTypes
 import Hummingbird
 import Switchyard
 
-/// What an `Idempotency-Key` header makes of a submission: ids derived from the key, so that the same key meets the
-/// same tasks, and a token derived from the body, so that another body under the same key is refused (`TaskExists`)
-/// and the same one answered again.
+/// The effect of an `Idempotency-Key` header on a submission. The task ids are derived from the key, so that a repeated
+/// submission finds the same tasks. The token is derived from key and body: a repetition with the same body gets the
+/// same response, one with another body is refused (`TaskExists`).
 ///
-/// A task with an id of its own keeps it: there the id is what a second submission meets.
+/// A task that names its own id keeps it; a repeated submission then finds it by that id.
 struct Idempotency {
     let token: String
     private let keyDigest: String
 
-    /// - Returns: nil without the header.
+    /// Returns nil if the request has no such header.
     init?(_ request: Request, queue: String, body: JSONValue) throws {
         let field = "Idempotency-Key"
         guard let key = request.headers[.idempotencyKey] else { return nil }
@@ -30,7 +30,7 @@ struct Idempotency {
     var batchID: String { "idem-\(keyDigest)" }
 }
 
-/// The W3C trace context of a request, if it has a valid one. An invalid one is dropped, as that standard asks.
+/// Returns the W3C trace context of a request; nil if it has none or, as that standard requires, an invalid one.
 func traceparent(of request: Request) -> String? {
     guard let text = request.headers[.traceparent] else { return nil }
     let parts = text.split(separator: "-", omittingEmptySubsequences: false)

@@ -1,11 +1,11 @@
 import Hummingbird
 import Switchyard
 
-/// The query of a request. A parameter that the route does not know, or that is given twice, is refused by name.
+/// The query parameters of a request. An unknown or repeated parameter is refused.
 struct Query {
     private var values: [String: String] = [:]
 
-    /// - Parameter known: the names that the route understands.
+    /// - Parameter known: the names that the route accepts.
     init(_ request: Request, _ known: Set<String> = []) throws {
         for part in (request.uri.query ?? "").split(separator: "&") {
             let sides = part.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
@@ -40,7 +40,7 @@ struct Query {
         return number
     }
 
-    /// Seconds from 0 to `most`.
+    /// Reads seconds from 0 to `most`, rounded to the millisecond.
     func seconds(_ name: String, most: Duration) throws -> Duration? {
         guard let text = values[name] else { return nil }
         guard let number = Double(text), number >= 0, number <= most.seconds else {
@@ -65,7 +65,7 @@ struct Query {
 }
 
 extension API {
-    /// A name in the path: `/scheduler/task/:id`, percent-decoded and checked.
+    /// Returns a name in the path, such as `:id` of `/scheduler/task/:id`, percent-decoded and validated.
     func name(_ context: BasicRequestContext, _ parameter: String, field: String) throws -> String {
         let text = try PercentEncoding.decoded(context.parameters[parameter[...]] ?? "", field: field)
         return try Name.validate(text, field: field)
@@ -87,7 +87,7 @@ enum PercentEncoding {
             bytes.append(high << 4 | low)
         }
         guard let text = String(validating: bytes, as: UTF8.self) else {
-            throw Problem.badRequest(field, "expected UTF-8 behind its percent-encoding")
+            throw Problem.badRequest(field, "expected percent-encoded UTF-8")
         }
         return text
     }

@@ -10,15 +10,15 @@ struct ScheduleInput {
     init(_ value: JSONValue) throws {
         let fields = try Fields(value, known: ["cron", "zone", "missed", "task"])
         guard let cron = try fields.word("cron") else {
-            throw fields.problem("cron", "when it recurs, such as 0 3 * * *", found: .null)
+            throw fields.problem("cron", "a cron expression such as 0 3 * * *", found: .null)
         }
         self.cron = cron
         zone = try fields.word("zone")
         missed = try fields.choice("missed", RecurringSchedule.Missed.self)
         guard let task = fields["task"], task != .null else {
-            throw fields.problem("task", "what is to be done, as in POST /scheduler/task", found: .null)
+            throw fields.problem("task", "a task as in POST /scheduler/task", found: .null)
         }
-        // Each task gets an id of its own, in the queue of its schedule, when its time has come.
+        // Each task of a schedule gets a new id, in the queue of the schedule, at the time when it fires.
         for name in ["id", "queue", "run_at", "if_no_workers"] {
             guard case .object(let members) = task, let member = members.first(where: { $0.name == name }) else {
                 continue
@@ -29,7 +29,7 @@ struct ScheduleInput {
         self.task = try TaskInput(task, path: "task.")
     }
 
-    /// - Parameter defaults: the queue's settings, for what the client left open; they are written into the schedule.
+    /// - Parameter defaults: the queue's settings, stored in the schedule for the fields that the client omitted.
     func schedule(id: String, defaults: [String: Int]) -> RecurringSchedule {
         var made = task.task(traceparent: nil, identity: nil, index: 0)
         made.timeout = made.timeout ?? defaults["default_timeout_ms"].map { .milliseconds($0) }

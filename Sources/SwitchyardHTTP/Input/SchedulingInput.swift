@@ -1,6 +1,6 @@
 import Switchyard
 
-// The options of a task that say when, where and in which order it may run.
+// The options of a task that decide when, where and in which order it runs.
 
 extension SchedulingOptions {
     static let known: Set<String> = [
@@ -31,7 +31,7 @@ extension SchedulingOptions {
 }
 
 extension Resources {
-    /// `{"cpu":0.5,"memory_mb":512,"gpu":1}`: the first two are known, any other name counts something of the worker's.
+    /// Reads `{"cpu":0.5,"memory_mb":512,"gpu":1}`. Any other name is a custom resource of the workers.
     init(_ value: JSONValue, path: String) throws {
         self.init()
         if value == .null { return }

@@ -1,13 +1,13 @@
 import Switchyard
 
-/// A queue's settings as a client reads and changes them: the names of `config` in Redis, durations in seconds.
+/// A queue's settings as clients read and change them: durations are in seconds (`lease_seconds` for `lease_ms`).
 enum Settings {
     private struct Setting {
-        /// In JSON.
+        /// The name in JSON.
         var name: String
-        /// In Redis.
+        /// The name in Redis.
         var stored: String
-        /// Of the stored value, as `configure.lua` accepts it.
+        /// The stored values that `configure.lua` accepts.
         var range: ClosedRange<Int>
         var isSeconds: Bool { stored.hasSuffix("_ms") }
     }
@@ -32,10 +32,10 @@ enum Settings {
         Setting(name: "log_max_entries", stored: "log_max_entries", range: 1...1_000_000),
     ]
 
-    /// Gives out no tasks; takes no new ones.
+    /// A paused queue assigns no tasks; a draining one accepts no new ones.
     private static let flags = ["paused", "draining"]
 
-    /// What the body of a PATCH changes.
+    /// Reads the body of a PATCH: the settings to change, by their names in Redis.
     static func changes(_ body: JSONValue) throws -> [(name: String, value: Int)] {
         let fields = try Fields(body, known: Set(all.map(\.name) + flags))
         var changes: [(name: String, value: Int)] = try all.compactMap { setting in
@@ -51,7 +51,7 @@ enum Settings {
         return changes
     }
 
-    /// The name in JSON of what is called `stored` in Redis.
+    /// Returns the name in JSON of the setting that Redis calls `stored`.
     static func name(of stored: String) -> String {
         all.first { $0.stored == stored }?.name ?? stored
     }

@@ -2,12 +2,12 @@ import Foundation
 import NIOCore
 import Switchyard
 
-/// A task as a client submits it: the body of `POST /scheduler/task`, and each entry of a batch.
+/// A task as a client submits it: the body of `POST /scheduler/task`, or an entry of a batch.
 struct TaskInput {
     var request = BuildRequest()
     var id: String?
     var queue: String?
-    /// Nil asks for the automatic priority.
+    /// Nil selects the automatic priority.
     var priority: TaskPriority?
     var timeout: Duration?
     var maxRetries: Int?
@@ -21,7 +21,7 @@ struct TaskInput {
         "timeout_seconds", "max_retries", "run_at", "delay_seconds", "if_no_workers",
     ])
 
-    /// What the functions in Redis accept.
+    // The limits of the functions in Redis.
     static let timeoutMilliseconds = 1...2_592_000_000
     static let retries = 0...100
     static let delayMilliseconds = 0...31_536_000_000
@@ -29,7 +29,7 @@ struct TaskInput {
 
     private enum IfNoWorkers: String, CaseIterable { case reject, queue }
 
-    /// - Parameter path: `tasks[3].` in a batch.
+    /// - Parameter path: the prefix of field names in errors: `tasks[3].` in a batch.
     init(_ value: JSONValue, path: String = "") throws {
         let fields = try Fields(value, path: path, known: Self.known)
         request.repo = try fields.text("repo")
@@ -55,7 +55,7 @@ struct TaskInput {
         rejectIfNoWorkers = try fields.choice("if_no_workers", IfNoWorkers.self) == .reject
     }
 
-    /// The payload's JSON text, which the worker gets; null is a payload like any other.
+    /// Returns the payload's JSON text, which the worker receives. Null is a payload too.
     private static func payload(_ fields: Fields) throws -> ByteBuffer? {
         guard let payload = fields["payload"]?.buffer else { return nil }
         guard payload.readableBytes <= maxPayloadBytes else {
@@ -68,10 +68,10 @@ struct TaskInput {
         return payload
     }
 
-    /// The task to add.
+    /// Returns the task to add.
     /// - Parameters:
-    ///   - index: of the task in its batch; nil for the one that follows it.
-    ///   - identity: makes a repeated request recognisable; nil without an `Idempotency-Key`.
+    ///   - index: the task's index in its batch; nil for the task of `on_complete`.
+    ///   - identity: identifies a repeated request; nil without an `Idempotency-Key`.
     func task(traceparent: String?, identity: Idempotency?, index: Int?) -> QueuedTask {
         var request = request
         request.traceparent = traceparent

@@ -1,20 +1,21 @@
 import NIOCore
 
-/// Reads JSON (RFC 8259) from bytes that anybody may have sent.
+/// Reads JSON (RFC 8259) from untrusted bytes.
 ///
-/// Ours, because Foundation's readers turn large integers into doubles, and their behaviour on deep nesting is theirs
-/// to change. This one keeps each number's digits, is bounded in depth, and accepts the grammar and nothing more: no
-/// NaN, no comments, no trailing commas, no invalid UTF-8, no escape that stands for half a character.
+/// Foundation's readers are not used, because they convert large integers to doubles and do not specify how they treat
+/// deep nesting. This reader keeps each number's digits, limits the depth, and accepts exactly the grammar: no NaN, no
+/// comments, no trailing commas, no invalid UTF-8, no escaped lone surrogates.
 struct JSONReader {
     struct Failure: Error {
-        /// What was expected and what was found.
+        /// Says what was expected and what was found.
         var message: String
-        /// From 1.
+        /// Counted from 1.
         var line: Int
+        /// Offset in the input, counted from 0.
         var byte: Int
     }
 
-    /// Deeper nesting is refused: each level costs stack, and whatever reads the payload later pays again.
+    /// Limit on nesting: each level costs stack, here and in every later reader of the payload.
     static let maxDepth = 128
 
     private let bytes: [UInt8]
@@ -84,7 +85,7 @@ struct JSONReader {
 
     private mutating func enter(_ depth: Int) throws(Failure) {
         guard depth <= Self.maxDepth else {
-            throw Failure(message: "is nested deeper than \(Self.maxDepth) levels", line: line, byte: index)
+            throw Failure(message: "nested deeper than \(Self.maxDepth) levels", line: line, byte: index)
         }
         index += 1
     }
@@ -98,7 +99,7 @@ struct JSONReader {
 
     // MARK: Numbers
 
-    /// `-`? (0 | 1-9 digits) (. digits)? (e ±? digits)?
+    /// Reads `-`? (0 | 1-9 digits) (. digits)? (e ±? digits)?, and returns its text.
     private mutating func number() throws(Failure) -> String {
         let start = index
         _ = take("-")
@@ -127,7 +128,7 @@ struct JSONReader {
         while let byte = current {
             switch byte {
             case UInt8(ascii: "\""):
-                // Most texts have no escape, and are read from where they are.
+                // Fast path: a string without escapes is decoded directly from the input.
                 let string: String?
                 if copied == start {
                     string = String(validating: bytes[start..<index], as: UTF8.self)
@@ -138,7 +139,7 @@ struct JSONReader {
                 index += 1
                 guard let string else {
                     index = start
-                    throw Failure(message: "has a text that is not UTF-8", line: line, byte: start)
+                    throw Failure(message: "a text is not UTF-8", line: line, byte: start)
                 }
                 return string
             case UInt8(ascii: "\\"):

@@ -1,16 +1,16 @@
 import Switchyard
 
-/// A JSON value as it was written: numbers keep their digits, objects their order. So a payload leaves as it came,
-/// apart from the white space between its tokens and the way its characters are escaped.
+/// A JSON value that keeps the digits of numbers and the order of object members. A payload that is read and written
+/// again differs only in the white space between its tokens and in how its characters are escaped.
 enum JSONValue: Sendable, Equatable {
     case null
     case bool(Bool)
-    /// The number's text, which JSON's grammar accepts.
+    /// The number's text, which must match JSON's grammar.
     case number(String)
     case string(String)
     case array([JSONValue])
     case object([Member])
-    /// Text that is known to be JSON.
+    /// Text that must be valid JSON; it is written as it is.
     case raw(String)
 
     struct Member: Sendable, Equatable {
@@ -18,7 +18,7 @@ enum JSONValue: Sendable, Equatable {
         var value: JSONValue
     }
 
-    /// What the value is, as a message may show it: short and printable.
+    /// The value in a short, printable form for error messages.
     var shown: String {
         switch self {
         case .null: "null"
@@ -32,7 +32,7 @@ enum JSONValue: Sendable, Equatable {
     }
 }
 
-// How answers are written: `.object(["task_id": .string(id)])` keeps the order given, and nil becomes null.
+// Building responses: `["task_id": .string(id)]` keeps the order of its members, and nil becomes null.
 
 extension JSONValue: ExpressibleByDictionaryLiteral, ExpressibleByStringLiteral, ExpressibleByBooleanLiteral {
     init(dictionaryLiteral elements: (String, JSONValue)...) {
@@ -46,7 +46,7 @@ extension JSONValue: ExpressibleByDictionaryLiteral, ExpressibleByStringLiteral,
     init(_ value: Int?) { self = value.map { .number("\($0)") } ?? .null }
     init(_ values: [String]) { self = .array(values.map { .string($0) }) }
 
-    /// Seconds, exact to the millisecond; whole seconds are written without a fraction.
+    /// The duration in seconds, to the millisecond; whole seconds are written without a fraction.
     init(_ value: Duration?) {
         guard let value else {
             self = .null
@@ -56,7 +56,7 @@ extension JSONValue: ExpressibleByDictionaryLiteral, ExpressibleByStringLiteral,
         self = milliseconds % 1000 == 0 ? .number("\(milliseconds / 1000)") : .number("\(Double(milliseconds) / 1000)")
     }
 
-    /// Adds a member, unless its value is nil.
+    /// Adds a member to an object, unless its value is nil.
     mutating func add(_ name: String, _ value: JSONValue?) {
         guard case .object(var members) = self, let value else { return }
         members.append(Member(name: name, value: value))

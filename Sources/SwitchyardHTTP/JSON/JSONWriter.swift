@@ -1,6 +1,6 @@
 import NIOCore
 
-// JSON values as text: compact, valid UTF-8, one line.
+// Writing JSON values: compact, valid UTF-8, on one line.
 
 extension JSONValue {
     var text: String {
@@ -15,7 +15,7 @@ extension JSONValue {
         return ByteBuffer(bytes: bytes)
     }
 
-    /// The same value whatever order its members were written in; of equal names the last counts.
+    /// The value with the members of each object sorted by name. If a name repeats, its last member is kept.
     var canonical: JSONValue {
         switch self {
         case .array(let values):

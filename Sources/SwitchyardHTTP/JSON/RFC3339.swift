@@ -1,6 +1,6 @@
 import Foundation
 
-/// Times as RFC 3339 text. Written in UTC with milliseconds; read with any offset and fraction.
+/// Reads and writes RFC 3339 times. They are written in UTC with milliseconds, and read with any offset and fraction.
 enum RFC3339 {
     static func text(_ date: Date) -> String {
         let milliseconds = Int((date.timeIntervalSince1970 * 1000).rounded())
@@ -14,7 +14,7 @@ enum RFC3339 {
             + "\(two(seconds % 60)).\(fraction)Z"
     }
 
-    /// Nil for a text that is no RFC 3339 date and time.
+    /// Returns nil if the text is not an RFC 3339 date and time.
     static func date(_ text: String) -> Date? {
         var rest = Array(text.utf8)[...]
         guard let year = number(&rest, 4), skip(&rest, "-"), let month = number(&rest, 2), skip(&rest, "-"),
@@ -37,7 +37,7 @@ enum RFC3339 {
         return Date(timeIntervalSince1970: Double(seconds) + fraction)
     }
 
-    /// Seconds east of UTC, from `Z` or `±hh:mm`.
+    /// Reads `Z` or `±hh:mm`; returns seconds east of UTC.
     private static func offset(_ text: ArraySlice<UInt8>) -> Int? {
         var rest = text
         if skip(&rest, "Zz") { return rest.isEmpty ? 0 : nil }
@@ -61,8 +61,8 @@ enum RFC3339 {
         return true
     }
 
-    // The Gregorian calendar by arithmetic (Howard Hinnant's days_from_civil): years begin in March, so that the day
-    // which some have and others do not is the last.
+    // The Gregorian calendar by arithmetic (Howard Hinnant's days_from_civil): years begin in March, so that a leap day
+    // is the last day of its year.
 
     private static func days(_ year: Int, _ month: Int, _ day: Int) -> Int {
         let shifted = month <= 2 ? year - 1 : year

@@ -1,7 +1,7 @@
 import Hummingbird
 import Switchyard
 
-// A batch, followed as one.
+// A batch as a whole: its counts, and its cancellation.
 
 extension API {
     func addBatches(to routes: inout Routes) {

@@ -2,10 +2,10 @@ import HTTPTypes
 import Hummingbird
 import NIOCore
 
-// The dashboard: three static files, built into the program.
+// The dashboard: static files that are built into the program.
 
 extension API {
-    /// Nothing runs, loads or is sent that is not from here, and nothing inline.
+    /// The browser runs, loads and contacts only what this server serves, and runs nothing inline.
     private static let contentSecurityPolicy = """
         default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; base-uri 'none'; \
         form-action 'none'; frame-ancestors 'none'

@@ -2,13 +2,14 @@ import Hummingbird
 import RedisClient
 import Switchyard
 
-// Whether work gets done here. Unhealthy (503): Redis is away, or tasks wait and nobody is there to take them.
-// Degraded: worth a look, but served. `/livez` and `/readyz` are for whoever restarts or routes to this process.
+// Whether tasks are being run. Unhealthy (503): no Redis server replies, or tasks wait and no worker is registered.
+// Degraded: tasks are served, but something needs attention. `/livez` and `/readyz` are for what restarts this process
+// and routes requests to it: the first always succeeds, the second while at least one Redis server replies.
 
 extension API {
-    /// Below this share of the limit a queue is manageable; the seed's number.
+    /// From this share of its limit on, a queue is reported as backing up.
     private static let backingUp = 0.8
-    /// A prober waits a second or two, so Redis has to answer sooner.
+    /// A health probe usually times out after a second or two; Redis must reply sooner.
     private static let pingTimeout: Duration = .seconds(1)
 
     func addHealth(to routes: inout Routes) {
@@ -33,7 +34,7 @@ extension API {
     private func health() async throws -> Response {
         let instances = scheduler.partitions.instances
         let problems = await redisProblems()
-        // While some of several instances answer, their part of the tasks is served.
+        // While some of several Redis servers reply, the tasks in their partitions are served.
         var reasons = problems.map {
             Reason(code: "redis_away", message: $0.message, isUnhealthy: problems.count == instances.count)
         }
@@ -48,8 +49,8 @@ extension API {
             reasons.append(
                 Reason(
                     code: "data_lost",
-                    message: "the data of queue \(queue) was lost (a flush, or an empty replica became primary): tasks "
-                        + "acknowledged before are gone"))
+                    message: "the data of queue \(queue) was lost (a flush, or an empty Redis replica was promoted): "
+                        + "tasks acknowledged before are gone"))
         }
         let isUnhealthy = reasons.contains(where: \.isUnhealthy)
         let status = isUnhealthy ? "unhealthy" : reasons.isEmpty ? "healthy" : "degraded"
@@ -93,7 +94,7 @@ extension API {
         return reasons
     }
 
-    /// Of the Redis instances that do not answer.
+    /// Returns one problem for each Redis server that does not reply to PING.
     private func redisProblems() async -> [Problem] {
         await withTaskGroup(of: Problem?.self) { group in
             for client in scheduler.partitions.instances {
@@ -102,7 +103,7 @@ extension API {
                         _ = try await client.send(RedisCommand("PING"), deadline: Self.pingTimeout)
                         return nil
                     } catch {
-                        var problem = Problem(.serviceUnavailable, code: "Internal", "Redis does not answer: \(error)")
+                        var problem = Problem(.serviceUnavailable, code: "Internal", "Redis does not reply: \(error)")
                         problem.retryAfter = Problem.retryAfter
                         return problem
                     }

@@ -5,14 +5,14 @@ import ServiceLifecycle
 import Switchyard
 import Synchronization
 
-/// How many follow logs, bounded because each holds a connection to Redis.
+/// Limits the clients that follow logs at once: each needs a connection to Redis.
 final class FollowerLimit: Sendable {
     let most: Int
     private let count = Mutex(0)
 
     init(_ most: Int) { self.most = most }
 
-    /// False when there are as many as there may be.
+    /// Counts one more follower. Returns false if the limit is reached.
     func enter() -> Bool {
         count.withLock { count in
             guard count < most else { return false }
@@ -27,29 +27,28 @@ final class FollowerLimit: Sendable {
 
     var problem: Problem {
         var problem = Problem(
-            .serviceUnavailable, code: "Internal", "\(most) clients follow logs already, which is the most there may be"
-        )
+            .serviceUnavailable, code: "Internal", "\(most) clients follow logs already, which is the limit")
         problem.retryAfter = Problem.retryAfter
         problem.limit = most
         return problem
     }
 }
 
-/// A log as server-sent events, written as it grows. Each event's id is its entry's, so that a client which lost its
-/// connection goes on where it was (`Last-Event-ID`). `event: end` follows when the task has ended and all has been
-/// sent; a stream that stops without it was broken off, and is to be resumed.
+/// Sends a task's log as server-sent events while it grows. The id of an event is the id of its log entry, so a client
+/// that lost its connection resumes after the last entry that it received (`Last-Event-ID`). `event: end` follows when
+/// the task has ended and everything has been sent; a stream that stops without it was interrupted.
 struct LogFollowing: Sendable {
     let handle: SchedulerHandle
     let taskID: String
     let after: String
     let limit: FollowerLimit
 
-    /// Between two looks whether the task has ended, while nothing is written.
+    /// While the task writes nothing, its state is read this often, to see whether it has ended.
     private static let pause: Duration = .seconds(1)
-    /// A comment is sent when nothing else was for this long: a client that has gone is noticed by writing to it.
+    /// A comment is sent after this long without an event: only a write shows that the client has gone.
     private static let heartbeat: Duration = .seconds(10)
 
-    /// What came of the last look at the log.
+    /// The result of reading the log once.
     private enum Step: Sendable {
         case entries([LogEntry])
         case ended(String)
@@ -58,7 +57,7 @@ struct LogFollowing: Sendable {
 
     func write(to writer: inout any ResponseBodyWriter) async throws {
         guard limit.enter() else {
-            // Others were faster since the head was written.
+            // Other clients reached the limit after this request was checked.
             try await writer.write(Self.event("error", JSONValue.string(limit.problem.message).text))
             return try await writer.finish(nil)
         }
@@ -90,7 +89,7 @@ struct LogFollowing: Sendable {
         }
     }
 
-    /// Waits a moment for entries. An ended task is looked at once more, for what it wrote last.
+    /// Waits up to `pause` for entries. If the task has ended, reads the rest of its log.
     private func step(after cursor: String) async throws -> Step {
         do {
             return try await cancelWhenGracefulShutdown {
@@ -106,7 +105,7 @@ struct LogFollowing: Sendable {
         }
     }
 
-    /// Nil when the task was deleted meanwhile.
+    /// Returns nil if the task has been deleted.
     private func state() async throws -> TaskState? {
         try await handle.getTasks([taskID]).first??.state
     }

@@ -3,10 +3,10 @@ import Hummingbird
 import NIOCore
 import Switchyard
 
-// What a task wrote: as plain text, as entries in JSON, or followed as it is written.
+// The output of a task: as text, as JSON entries, or followed while it is written.
 
 extension API {
-    /// Entries read from Redis at once: of at most 64 KiB each, so 4 MiB in memory for each reader.
+    /// Entries read from Redis at once. One has at most 64 KiB, so a reader needs at most 4 MiB of memory.
     static let logPage = 64
 
     func addLogs(to routes: inout Routes) {
@@ -25,7 +25,7 @@ extension API {
         }
     }
 
-    /// The entry after which to read: `Last-Event-ID` where a stream is resumed, otherwise `?after=`.
+    /// Returns the id of the entry after which to read: `Last-Event-ID` if the client resumes a stream, else `?after=`.
     private func cursor(_ request: Request, _ query: Query) throws -> String {
         let resumed = request.headers[.lastEventID]
         guard let cursor = resumed ?? query["after"] else { return "0" }
@@ -48,7 +48,7 @@ extension API {
         }
     }
 
-    /// A page of entries, and the cursor (`after`) of the next when there may be one.
+    /// Returns a page of entries and, if there may be more, the cursor (`?after=`) of the next page.
     private func logEntries(
         _ id: String, _ handle: SchedulerHandle, after: String, limit: Int
     ) async throws -> Response {
@@ -59,9 +59,9 @@ extension API {
         ])
     }
 
-    /// The output of all attempts, stdout and stderr as they came, byte for byte.
+    /// Returns the output of all attempts byte for byte, stdout and stderr in the order of arrival.
     private func logText(_ id: String, _ handle: SchedulerHandle, after: String) async throws -> Response {
-        // Read before the head is written, so that what is wrong can still be said.
+        // The first page is read before the response begins, so that an error still gets its own status.
         let first = try await handle.readLog(id, after: after, limit: Self.logPage)
         let body = ResponseBody { writer in
             var page = first

@@ -2,9 +2,9 @@ import Hummingbird
 import NIOCore
 import Switchyard
 
-/// A build request in Orion's form: one task for each target.
+/// A build request in Orion's form, which becomes one task for each target.
 struct OrionInput {
-    /// Targets of one request, each of which becomes a task.
+    /// Limit on the targets of one request.
     private static let mostTargets = 1000
 
     var tasks: [TaskInput]
@@ -17,7 +17,7 @@ struct OrionInput {
         let mr = try fields.text("mr")
         let changeLink = try fields.text("cl_link")
         if let mr, let changeLink, mr != changeLink {
-            throw fields.problem("cl_link", "the same as mr, which means the same", found: .string(changeLink))
+            throw fields.problem("cl_link", "the same as mr, of which it is another name", found: .string(changeLink))
         }
         let targets = try fields.texts("targets")
         guard !targets.isEmpty else {
@@ -42,7 +42,7 @@ struct OrionInput {
         }
     }
 
-    /// What the scheduler does not look at, for the worker: `{"cl_id":…,"changes":[…]}`.
+    /// Returns the payload for the worker, which the scheduler does not read: `{"cl_id":…,"changes":[…]}`.
     private static func payload(_ fields: Fields) throws -> ByteBuffer? {
         var payload: JSONValue = [:]
         switch fields["cl_id"] {

@@ -1,8 +1,8 @@
 import Hummingbird
 import Switchyard
 
-// A queue as a whole: its settings, whether it gives out and takes tasks, and its end. What changes something is answered
-// with all the settings that now hold.
+// A queue as a whole: reading and changing its settings, pausing, draining and purging it. A request that changes
+// settings returns all of them as they now are.
 
 extension API {
     func addQueues(to routes: inout Routes) {

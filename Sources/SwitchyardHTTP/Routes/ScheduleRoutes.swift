@@ -1,7 +1,7 @@
 import Hummingbird
 import Switchyard
 
-// Recurring schedules: listing, putting (made or replaced), removing.
+// Recurring schedules: listing, reading, creating or replacing (PUT), and removing.
 
 extension API {
     func addSchedules(to routes: inout Routes) {

@@ -1,7 +1,7 @@
 import Hummingbird
 import Switchyard
 
-// The queues in numbers.
+// Statistics of the queues, and the number of workers that an autoscaler should run.
 
 extension API {
     func addStats(to routes: inout Routes) {
@@ -17,8 +17,9 @@ extension API {
         routes.on(.get, "/scheduler/autoscale") { request, _ in try await autoscale(request) }
     }
 
-    /// How many workers today's demand could use: of a queue or, with `class`, of one class of its workers. That one is
-    /// counted also while it has no worker, and then as if each had `slots` slots (1): a farm can grow from nothing.
+    /// Returns how many workers the current tasks could use, in the whole queue or, with `class`, of one class of its
+    /// workers. A class without a registered worker is counted as if each worker had `slots` slots (1 by default), so
+    /// that an autoscaler can start from no workers.
     private func autoscale(_ request: Request) async throws -> Response {
         let query = try Query(request, ["queue", "class", "slots"])
         let name = query["class"].map(Demand.canonicalName)
@@ -36,17 +37,18 @@ extension API {
         ])
     }
 
-    /// The answers of all the queues, in their order: asked at once, so that the calls share a trip to Redis.
-    func forEach<Answer: Sendable>(
-        _ handles: [SchedulerHandle], _ ask: @escaping @Sendable (SchedulerHandle) async throws -> Answer
-    ) async throws -> [Answer] {
-        try await withThrowingTaskGroup(of: (Int, Answer).self) { group in
+    /// Returns the result of `ask` for each queue, in the order of `handles`. The calls run concurrently, so that they
+    /// share a round trip to Redis.
+    func forEach<Value: Sendable>(
+        _ handles: [SchedulerHandle], _ ask: @escaping @Sendable (SchedulerHandle) async throws -> Value
+    ) async throws -> [Value] {
+        try await withThrowingTaskGroup(of: (Int, Value).self) { group in
             for (index, handle) in handles.enumerated() {
                 group.addTask { (index, try await ask(handle)) }
             }
-            var answers: [(Int, Answer)] = []
-            for try await answer in group { answers.append(answer) }
-            return answers.sorted { $0.0 < $1.0 }.map(\.1)
+            var values: [(Int, Value)] = []
+            for try await value in group { values.append(value) }
+            return values.sorted { $0.0 < $1.0 }.map(\.1)
         }
     }
 }

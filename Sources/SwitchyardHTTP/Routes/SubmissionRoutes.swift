@@ -2,7 +2,7 @@ import HTTPTypes
 import Hummingbird
 import Switchyard
 
-// Submitting: one task, or a batch of them.
+// Submissions: one task, or a batch of tasks.
 
 extension API {
     func addSubmission(to routes: inout Routes) {
@@ -19,7 +19,7 @@ extension API {
             [input], queue: queue, batch: nil, identity: Idempotency(request, queue: queue, body: body),
             traceparent: traceparent(of: request))
         guard let submission = added.first else {
-            throw SchedulerError.internal(message: "a submission was answered with nothing", redisAway: false)
+            throw SchedulerError.internal(message: "a submission returned no task", redisAway: false)
         }
         return .json(
             SubmissionJSON.json(submission, queue: queue), status: submission.isNew ? .created : .ok,
@@ -51,7 +51,7 @@ extension API {
             headers: [.location: location("batch", batch, queue: queue)])
     }
 
-    /// Adds the tasks, all or none.
+    /// Adds all the tasks or, if one is refused, none.
     func add(
         _ inputs: [TaskInput], onComplete: TaskInput? = nil, queue: String, batch: String?, identity: Idempotency?,
         traceparent: String?
@@ -67,7 +67,7 @@ extension API {
                 rejectIfNoWorkers: inputs.contains(where: \.rejectIfNoWorkers), wantsPosition: true)
             return try await asFirstAnswered(added, handle: handle)
         } catch SchedulerError.invalidInput(let field?, let message) where batch != nil {
-            // What only Redis can know is wrong names the task by its id: `task t3: depends_on: …`.
+            // Redis names the task that it refuses by its id (`task t3: depends_on: …`); the client knows its index.
             let index = tasks.firstIndex { message.hasPrefix("task \($0.id): ") }
             throw Problem(
                 .invalidInput(field: index.map { "tasks[\($0)].\(field)" } ?? field, message: message))
@@ -83,8 +83,8 @@ extension API {
         }
     }
 
-    /// A repetition, or an equal task that was there before, is answered with what holds of the tasks, not with what this request would have made of them: the
-    /// automatic priority may come out differently now.
+    /// Replaces each task that existed before by the task as it is stored. This applies to a repeated request and to a
+    /// unique key that is taken: the values of this request, such as its automatic priority, may differ.
     private func asFirstAnswered(
         _ added: [SchedulerHandle.Submission], handle: SchedulerHandle
     ) async throws -> [SchedulerHandle.Submission] {
@@ -98,7 +98,7 @@ extension API {
         return added
     }
 
-    /// The one queue that all the tasks and the query name, or the default.
+    /// Returns the queue that the tasks and the query name, or the default queue. Throws if they name different ones.
     private func queue(_ named: [String?], _ query: Query, field: (Int) -> String) throws -> String {
         var queue = query["queue"]
         for (index, name) in named.enumerated() {
@@ -113,8 +113,8 @@ extension API {
         if let queue, let unnamed = named.firstIndex(of: nil), query["queue"] == nil, queue != options.defaultQueue {
             throw Problem.badRequest(
                 field(unnamed),
-                "expected the same queue everywhere in a request, found none here (\(options.defaultQueue)) and \(queue) "
-                    + "elsewhere; ?queue= names it for all")
+                "expected the same queue everywhere in a request, found none here (\(options.defaultQueue)) and "
+                    + "\(queue) elsewhere; ?queue= names it for all")
         }
         return try Name.validate(queue ?? options.defaultQueue, field: "queue")
     }

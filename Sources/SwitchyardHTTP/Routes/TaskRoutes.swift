@@ -2,7 +2,7 @@ import Hummingbird
 import ServiceLifecycle
 import Switchyard
 
-// One task: looking, waiting, cancelling, retrying; and the list of them.
+// One task: reading, waiting, cancelling, changing its priority, explaining, retrying; and the list of tasks.
 
 extension API {
     func addTasks(to routes: inout Routes) {
@@ -41,8 +41,8 @@ extension API {
         }
     }
 
-    /// The task: as it is, or with `wait` as it is after its next change; at once when it has ended, and unchanged when
-    /// the time is over or the server shuts down.
+    /// Returns the task. With `wait`, first waits for its state, attempt or progress to change, at most that long. Does
+    /// not wait if the task has ended, and stops waiting when the server shuts down.
     private func task(_ id: String, _ handle: SchedulerHandle, wait: Duration) async throws -> QueuedTask {
         let now = try await handle.getTask(id)
         guard wait > .zero, !now.state.isTerminal else { return now }

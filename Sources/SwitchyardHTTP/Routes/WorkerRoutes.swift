@@ -1,7 +1,7 @@
 import Hummingbird
 import Switchyard
 
-// Workers: who there is, and asking one to take no more.
+// Workers: the list of those registered, and draining one.
 
 extension API {
     func addWorkers(to routes: inout Routes) {

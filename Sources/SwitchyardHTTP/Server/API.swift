@@ -2,7 +2,7 @@ import Hummingbird
 import Logging
 import Switchyard
 
-/// What every route needs.
+/// What the routes share: the scheduler, the options, a cache of settings, and the limits on bodies and followers.
 struct API: Sendable {
     let scheduler: TaskScheduler
     let options: HTTPServerOptions
@@ -36,12 +36,12 @@ struct API: Sendable {
         return routes
     }
 
-    /// A handle on the queue that a request is about; looking at a queue does not create it.
+    /// Returns a handle of the queue that `?queue=` names, or of the default queue. Does not create the queue.
     func handle(_ query: Query) throws -> SchedulerHandle {
         try scheduler.handle(queue: query["queue"] ?? options.defaultQueue)
     }
 
-    /// The queues that a request without `?queue=` is about: those this replica looks after.
+    /// Returns a handle of the queue that `?queue=` names, or handles of all queues that this replica serves.
     func handles(_ query: Query) throws -> [SchedulerHandle] {
         if let queue = query["queue"] { return [try scheduler.handle(queue: queue)] }
         return try scheduler.queues.map { try scheduler.handle(queue: $0) }

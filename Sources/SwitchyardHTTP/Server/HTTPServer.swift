@@ -7,16 +7,17 @@ import Switchyard
 
 /// The scheduler over HTTP: JSON, problem+json, server-sent events, and a dashboard.
 ///
-/// It holds no state: any number may serve the same Redis. Shutting down gracefully answers the requests that have
-/// begun (long polls at once, with what is known), ends the event streams, and accepts no more.
+/// It keeps no state that matters (only caches of about a second), so any number of servers may share a Redis. On
+/// graceful shutdown it accepts no more requests, completes those that have begun (a long poll returns at once, with
+/// the task as it was when the request came), and ends the event streams.
 public struct HTTPServer: Service {
     private let api: API
     private let logger: Logger
     private let onListening: (@Sendable (Int) async -> Void)?
 
     /// - Parameters:
-    ///   - scheduler: run by its owner; the server only asks it for handles and its health.
-    ///   - onListening: called once with the port, as soon as requests are answered.
+    ///   - scheduler: the scheduler to serve. Its owner runs it; the server does not start or stop it.
+    ///   - onListening: called once, with the port, when the server accepts requests.
     public init(
         scheduler: TaskScheduler, options: HTTPServerOptions = HTTPServerOptions(),
         logger: Logger = Logger(label: "switchyard.http"), onListening: (@Sendable (Int) async -> Void)? = nil
@@ -26,13 +27,13 @@ public struct HTTPServer: Service {
         self.onListening = onListening
     }
 
-    /// Serves until cancelled, or until its service group shuts down.
-    /// - Throws: when it cannot listen.
+    /// Serves until the task is cancelled or the service group shuts down.
+    /// - Throws: if it cannot listen at its address.
     public func run() async throws {
         try await application.run()
     }
 
-    /// NIO's bounds are larger; nobody sends us headers of this size in earnest.
+    /// Limit on one header field, and on all of them. NIO's limits are larger than any client needs.
     private static let maxHeaderBytes = 32 << 10
 
     private var application: some ApplicationProtocol {

@@ -1,27 +1,28 @@
 import Switchyard
 
-/// Where the server listens, and the bounds on what it takes from a client.
+/// Where the server listens, and its limits on clients.
 public struct HTTPServerOptions: Sendable {
-    /// Loopback: whoever reaches the server may do everything.
+    /// Loopback by default: the server has no authentication, so whoever reaches it may do everything.
     public var host = "127.0.0.1"
-    /// 0 lets the system choose one.
+    /// The port to listen on; 0 lets the system choose one.
     public var port = 8080
-    /// A larger body is refused with 413. A task's own limit is 1 MiB.
+    /// Limit on a request's body; a larger one is refused with 413. A task itself may have at most 1 MiB.
     public var maxBodyBytes = 4 << 20
-    /// The same for a batch, whose own limit is 50,000 tasks.
+    /// The same limit for a batch, which may have at most 50,000 tasks.
     public var maxBatchBytes = 64 << 20
     /// The queue of a request that names none.
     public var defaultQueue = "default"
-    /// Connections beyond this many wait until another closes.
+    /// Limit on open connections; further ones wait until one closes.
     public var maxConnections = 4096
-    /// A connection without a request, and a request whose body stands still, are closed after this long.
+    /// A connection is closed after this long without a request, or without progress of a request's body.
     public var idleTimeout: Duration = .seconds(60)
-    /// A request's whole body must arrive within this time.
+    /// Time limit for the arrival of a request's whole body.
     public var bodyTimeout: Duration = .seconds(30)
-    /// The longest `?wait=`.
+    /// Upper limit of `?wait=`.
     public var maxWait: Duration = .seconds(60)
-    /// How many may follow logs at once: each holds a connection to Redis.
+    /// Limit on clients that follow logs at once: each needs a connection to Redis.
     public var maxLogFollowers = 100
 
+    /// Creates options with the default values.
     public init() {}
 }

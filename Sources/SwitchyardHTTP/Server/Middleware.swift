@@ -3,7 +3,7 @@ import Hummingbird
 import Logging
 import Switchyard
 
-/// Turns every error of a route into problem+json, and says at debug what was asked and answered.
+/// Turns every error of a route into problem+json, and logs each request and its status at debug level.
 struct ProblemMiddleware: RouterMiddleware {
     typealias Context = BasicRequestContext
 
@@ -19,7 +19,7 @@ struct ProblemMiddleware: RouterMiddleware {
             response = problem.response
         }
         context.logger.debug(
-            "answered a request",
+            "handled a request",
             metadata: [
                 "method": "\(request.method)", "path": "\(Name.shown(request.uri.path))",
                 "status": "\(response.status.code)", "duration_ms": "\((ContinuousClock.now - start).milliseconds)",
@@ -46,13 +46,13 @@ struct ProblemMiddleware: RouterMiddleware {
             return problem
         default:
             logger.error("a request failed", metadata: ["error": "\(error)"])
-            return Problem(.internalServerError, code: "Internal", "something went wrong inside; the log says what")
+            return Problem(.internalServerError, code: "Internal", "internal error; the server's log has the details")
         }
     }
 }
 
-/// Refuses what a page of another site asks a person's browser to change here: a server on loopback is within every
-/// browser's reach.
+/// Refuses changes that a page of another site requests through a user's browser: such a page can reach a server on
+/// loopback. Requests without an `Origin` header pass, and so do GET and HEAD.
 struct OriginMiddleware: RouterMiddleware {
     typealias Context = BasicRequestContext
 

@@ -3,19 +3,19 @@ import Hummingbird
 import NIOCore
 import Switchyard
 
-/// What a request is answered with instead of what it asked for: `application/problem+json` (RFC 9457) with the
-/// scheduler's code, and what is needed to act.
+/// The response to a request that failed: `application/problem+json` (RFC 9457) with the scheduler's error code, the
+/// field at fault, the limit exceeded and the time to retry, where they apply.
 struct Problem: Error {
     var status: HTTPResponse.Status
-    /// The seed's name, which clients test for.
+    /// The scheduler's error code, which clients test for.
     var code: String
-    /// Names what was wrong, what was expected and what was found.
+    /// Says what is wrong, what was expected and what was found.
     var message: String
-    /// The part of the request that is to blame.
+    /// The part of the request that is at fault.
     var field: String?
-    /// The bound that was exceeded.
+    /// The limit that was exceeded.
     var limit: Int?
-    /// Seconds after which trying again makes sense.
+    /// Seconds after which the client may retry.
     var retryAfter: Int?
     var headers: HTTPFields = [:]
 
@@ -31,7 +31,7 @@ struct Problem: Error {
         Problem(.badRequest, code: "BadRequest", "\(field): \(message)", field: field, limit: limit)
     }
 
-    /// The table of the contract, §8.
+    /// Maps an error of the scheduler to an HTTP status.
     init(_ error: SchedulerError) {
         let status: HTTPResponse.Status =
             switch error {
@@ -51,7 +51,7 @@ struct Problem: Error {
         }
     }
 
-    /// A few ticks: long enough for a worker to come or a place to become free.
+    /// Seconds. By then a worker may have registered, or the queue may have room.
     static let retryAfter = 2
 
     private var title: String {
@@ -65,9 +65,9 @@ struct Problem: Error {
         case "InvalidStateTransition": "The task's state does not allow this"
         case "BadRequest": "The request cannot be understood"
         case "NotFound": "There is no such resource"
-        case "MethodNotAllowed": "The resource does not answer this method"
+        case "MethodNotAllowed": "The resource does not support this method"
         case "Forbidden": "The request is not allowed"
-        default: status.code == 503 ? "The service is not ready" : "Something went wrong inside"
+        default: status.code == 503 ? "The service is not ready" : "Internal error"
         }
     }
 
@@ -88,6 +88,7 @@ struct Problem: Error {
 }
 
 extension Response {
+    /// A JSON response that no cache keeps.
     static func json(_ value: JSONValue, status: HTTPResponse.Status = .ok, headers: HTTPFields = [:]) -> Response {
         var headers = headers
         headers[.contentType] = "application/json"

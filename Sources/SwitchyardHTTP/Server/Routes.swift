@@ -1,7 +1,7 @@
 import HTTPTypes
 import Hummingbird
 
-/// Collects the routes, so that a path which is known answers the methods that it lacks with 405 and what it has.
+/// Collects the routes by path, so that a known path replies to an unsupported method with 405 and `Allow`.
 struct Routes {
     typealias Handler = @Sendable (Request, BasicRequestContext) async throws -> Response
 
@@ -29,7 +29,7 @@ struct Routes {
                 router.on(RouterPath(path), method: method) { _, _ -> Response in
                     var problem = Problem(
                         .methodNotAllowed, code: "MethodNotAllowed",
-                        "\(method.rawValue) is not answered here; expected \(allow)")
+                        "\(method.rawValue) is not supported here; expected \(allow)")
                     problem.headers[.allow] = allow
                     throw problem
                 }

@@ -1,16 +1,16 @@
 import Switchyard
 import Synchronization
 
-/// A queue's settings, read at most once a second for each queue: for the defaults of a submission, and for the limit
-/// that a refusal names. A change made through this server counts at once, one made elsewhere within the second.
+/// Caches each queue's settings for a second: the defaults of a new schedule, and the queue length that `QueueFull` and
+/// the health report name. A change made through this server is seen at once, one made elsewhere within the second.
 final class SettingsCache: Sendable {
     private static let lifetime: Duration = .seconds(1)
-    /// Queues are bounded by the scheduler; this bounds the memory of those that are asked for and never used.
+    /// The scheduler limits the number of queues; this limits the memory for names that are no queues.
     private static let maxEntries = 2000
 
     private let entries = Mutex<[String: (at: ContinuousClock.Instant, settings: [String: Int])]>([:])
 
-    /// By the names in Redis; durations in milliseconds.
+    /// Returns the settings by their names in Redis; durations are in milliseconds.
     func settings(of handle: SchedulerHandle) async throws -> [String: Int] {
         if let entry = entries.withLock({ $0[handle.queue] }), ContinuousClock.now - entry.at < Self.lifetime {
             return entry.settings

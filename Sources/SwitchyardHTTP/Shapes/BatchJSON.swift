@@ -1,6 +1,6 @@
 import Switchyard
 
-/// A batch in numbers. `running` counts the assigned tasks too: a worker has them.
+/// A batch's counts by state. `running` includes the assigned tasks: a worker has them.
 enum BatchJSON {
     static func json(_ batch: BatchStatus, queue: String) -> JSONValue {
         [

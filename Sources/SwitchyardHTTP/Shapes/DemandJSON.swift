@@ -1,8 +1,8 @@
 import Switchyard
 
-/// What the work of a queue asks of each class of its workers.
+/// The demand of a queue's tasks for each class of its workers.
 enum DemandJSON {
-    /// Workers of different queues are different workers, whatever their class: each names its queue.
+    /// One entry for each class of each queue; workers of different queues are counted apart, even of the same class.
     static func classes(_ demands: [(queue: String, demand: Demand)]) -> JSONValue {
         .array(demands.flatMap { queue, demand in demand.classes.map { json($0, queue: queue) } })
     }

@@ -1,7 +1,7 @@
 import Foundation
 import Switchyard
 
-/// Why a task does not run.
+/// The reasons why a task does not run.
 enum ExplanationJSON {
     static func json(_ explanation: Explanation) -> JSONValue {
         [
@@ -10,7 +10,7 @@ enum ExplanationJSON {
         ]
     }
 
-    /// Details that are names, whatever they look like.
+    /// Details that stay texts even if they look like numbers.
     private static let texts: Set<String> = ["key", "priority"]
 
     private static func reason(_ reason: Explanation.Reason) -> JSONValue {

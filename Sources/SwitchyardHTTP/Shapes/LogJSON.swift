@@ -1,15 +1,15 @@
 import Switchyard
 
-/// A piece of a task's output.
+/// An entry of a task's log.
 enum LogJSON {
-    /// With its id and time, for a list.
+    /// The entry with its id and time, for a list.
     static func json(_ entry: LogEntry) -> JSONValue {
         var json: JSONValue = ["id": .string(entry.id), "written_at": JSONValue(entry.writtenAt)]
         addContent(entry, to: &json)
         return json
     }
 
-    /// Without, for an event that has the id beside its data.
+    /// The entry without its id and time, for an event whose `id:` line carries the id.
     static func event(_ entry: LogEntry) -> JSONValue {
         var json: JSONValue = [:]
         addContent(entry, to: &json)

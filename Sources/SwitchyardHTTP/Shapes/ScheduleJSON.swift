@@ -1,6 +1,6 @@
 import Switchyard
 
-/// A recurring schedule. Its `task` has the names of a submission.
+/// A recurring schedule. Its `task` has the field names of a submission.
 enum ScheduleJSON {
     static func json(_ schedule: RecurringSchedule, queue: String) -> JSONValue {
         var json: JSONValue = [
@@ -8,7 +8,7 @@ enum ScheduleJSON {
             "zone": .string(schedule.zone), "missed": .string(schedule.missed.rawValue),
             "next_at": JSONValue(schedule.next), "last_at": JSONValue(schedule.last),
         ]
-        // Why it does not fire; only then.
+        // Present only if the schedule cannot fire.
         json.add("problem", schedule.problem.map { .string($0) })
         json.add("task", task(schedule.task))
         return json

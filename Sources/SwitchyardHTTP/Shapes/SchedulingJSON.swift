@@ -1,6 +1,6 @@
 import Switchyard
 
-/// A task's scheduling options: those that were given, by the names under which they are submitted.
+/// A task's scheduling options under their names in a submission; options that were not given are left out.
 enum SchedulingJSON {
     static func add(_ options: SchedulingOptions, to json: inout JSONValue) {
         json.add("requires", options.requires.isEmpty ? nil : JSONValue(options.requires))
@@ -28,7 +28,7 @@ enum SchedulingJSON {
         return json
     }
 
-    /// Whole numbers without a fraction.
+    /// A whole number is written without a fraction; infinity and NaN become null.
     static func number(_ value: Double) -> JSONValue {
         if let whole = Int(exactly: value) { return JSONValue(whole) }
         return value.isFinite ? .number("\(value)") : .null

@@ -1,6 +1,6 @@
 import Switchyard
 
-/// Queues in numbers: the sums over all of them, and each by its name under `queues`.
+/// Statistics: the sums over all queues, and each queue by its name under `queues`.
 enum StatsJSON {
     typealias Queue = (stats: QueueStats, demand: Demand)
 
@@ -38,7 +38,7 @@ enum StatsJSON {
         ]
     }
 
-    /// The tasks in line, by how urgent they are.
+    /// The ready and blocked tasks by priority.
     private static func byPriority(_ all: [QueueStats]) -> JSONValue {
         .object(
             TaskPriority.allCases.map { priority in

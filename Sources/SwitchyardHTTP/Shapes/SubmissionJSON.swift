@@ -1,6 +1,6 @@
 import Switchyard
 
-/// What a submission is answered with.
+/// The response to a submission, for one task.
 enum SubmissionJSON {
     static func json(_ submission: SchedulerHandle.Submission, queue: String) -> JSONValue {
         let task = submission.task
@@ -9,12 +9,12 @@ enum SubmissionJSON {
             "status": .string(status(submission)), "priority": JSONValue(task.priority?.rawValue),
             "priority_reason": JSONValue(task.priorityReason), "queue_position": JSONValue(task.position),
         ]
-        // The task with its unique key was there before, and is answered instead.
+        // The unique key was taken: this is the task that has it.
         json.add("unique", submission.isDuplicate ? true : nil)
         return json
     }
 
-    /// Dispatched: a worker was woken for it, or has had it already. Queued: it waits in line, or for its time.
+    /// "dispatched" if a worker was woken for the task or has already taken it; "queued" while it is pending.
     static func status(_ submission: SchedulerHandle.Submission) -> String {
         submission.wokeWorker || submission.task.state != .pending ? "dispatched" : "queued"
     }

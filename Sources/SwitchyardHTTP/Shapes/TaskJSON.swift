@@ -2,8 +2,8 @@ import Foundation
 import NIOCore
 import Switchyard
 
-/// A task as an answer shows it. The names of the contract are always there, null where there is nothing to say; what
-/// was not submitted is left out.
+/// A task as responses show it. The basic fields are always present, null if they have no value; an optional field of
+/// the submission that was not given is left out.
 enum TaskJSON {
     static func json(_ task: QueuedTask, queue: String) -> JSONValue {
         var json: JSONValue = [
@@ -60,14 +60,16 @@ enum TaskJSON {
         return ["code": .string(failure.code), "message": .string(failure.message)]
     }
 
-    /// Bytes that a submitter or a worker wrote: JSON where they are JSON, a text otherwise, and where they are no
-    /// UTF-8 a text with the bad bytes replaced beside `<name>_base64` with all of them.
+    /// Adds bytes that a submitter or a worker wrote: as JSON if they are valid JSON, otherwise as ``addText(_:_:to:)``
+    /// does.
     static func add(_ name: String, _ bytes: ByteBuffer?, to json: inout JSONValue) {
         guard let bytes else { return json.add(name, .null) }
         if let value = try? JSONReader.read(bytes) { return json.add(name, value) }
         addText(name, bytes, to: &json)
     }
 
+    /// Adds bytes as a text. If they are not UTF-8, the text has replacement characters, and `<name>_base64` has the
+    /// exact bytes.
     static func addText(_ name: String, _ bytes: ByteBuffer, to json: inout JSONValue) {
         if let text = String(validating: bytes.readableBytesView, as: UTF8.self) {
             return json.add(name, .string(text))

@@ -1,6 +1,6 @@
 import Switchyard
 
-/// Tasks that depend on one another, all of them on the first.
+/// A graph of dependent tasks. Every task depends on the first, directly or through others.
 struct BoundsGraph: Sendable {
     enum Shape: String, CaseIterable, Sendable { case tree, fan, chain }
 

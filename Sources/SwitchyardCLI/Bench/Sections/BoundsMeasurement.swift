@@ -2,24 +2,25 @@ import PrivateRedis
 import RedisClient
 import Switchyard
 
-/// How long a single call holds Redis when very much happens at once: leases that all expire, workers that all go, a
-/// retention, a batch that is cancelled, graphs that are submitted, run and cancelled. Each on a redis-server of its own,
-/// with a real `switchyard serve` process.
+/// Measures the slowest function call when very much happens at once: leases that all expire, workers that all leave,
+/// ended tasks that are all deleted, a batch that is cancelled, and graphs that are submitted, run and cancelled.
+///
+/// Each situation has its own redis-server and a real `switchyard serve` process.
 struct BoundsMeasurement: Sendable {
     let context: BenchContext
 
-    /// How often it looks whether it is over: each look costs Redis some µs.
+    /// Interval between two checks whether a situation is over. A check costs Redis some µs.
     private static let interval: Duration = .milliseconds(20)
     private static let slotsOfHolders = 1000
 
-    /// Of the largest situation the others have a part.
+    /// Tasks in the largest situation.
     private var all: Int { context.plan.boundTasks }
     private var many: Int { max(all / 10, 1) }
     private var graph: Int { max(all / 20, 2) }
 
-    /// One that was made and watched.
+    /// The result of one situation.
     private struct Situation: Sendable {
-        /// In the JSON.
+        /// The name in the JSON.
         var name: String
         var label: String
         var log: SlowLog
@@ -36,8 +37,8 @@ struct BoundsMeasurement: Sendable {
                 SlowLog.figures(runs[0][index].name, runs[0][index].label, runs.map { $0[index].log })
             }
         } catch PrivateRedisError.executableMissing(let name) {
-            // With --redis, this machine may have none.
-            context.say("left out: there is no \(name)")
+            // With --redis, this machine may have no redis-server.
+            context.say("skipped: \(name) is not installed")
             return []
         }
     }
@@ -54,7 +55,7 @@ struct BoundsMeasurement: Sendable {
         return situations
     }
 
-    // MARK: Workers that hold tasks
+    // MARK: Workers with leases
 
     private func leases() async throws -> [Situation] {
         try await onServer("\(Figure.Unit.grouped(Double(many))) leases expire at once") { context, label in
@@ -91,7 +92,7 @@ struct BoundsMeasurement: Sendable {
         }
     }
 
-    /// Workers that hold `many` tasks, started.
+    /// Submits `many` tasks, and registers workers that have pulled and started all of them.
     private func holders(_ context: BenchContext) async throws -> [WorkerProtocol] {
         try await context.load(perCall: SchedulerHandle.tasksPerCall, callers: 2).submit(many)
         var holders: [WorkerProtocol] = []
@@ -99,18 +100,18 @@ struct BoundsMeasurement: Sendable {
             let link = try WorkerProtocol(
                 worker: "bench-\(index)", queue: context.queue, client: context.client, logger: context.logger)
             _ = try await link.register(.init(slots: Self.slotsOfHolders))
-            var held = 0
-            while held < Self.slotsOfHolders {
-                let pulled = try await link.pull(max: 100, holding: held)
+            var leased = 0
+            while leased < Self.slotsOfHolders {
+                let pulled = try await link.pull(max: 100, holding: leased)
                 if pulled.isEmpty { break }
-                held += pulled.count
+                leased += pulled.count
             }
             holders.append(link)
         }
         return holders
     }
 
-    /// All that stands in an index of times is due.
+    /// Makes every entry of an index of times due, by setting its score to 0.
     private func makeDue(_ key: String, _ context: BenchContext) async throws {
         _ = try await context.client.send(
             RedisCommand("ZUNIONSTORE", .string(key), "1", .string(key), "WEIGHTS", "0"))
@@ -155,7 +156,8 @@ struct BoundsMeasurement: Sendable {
 
     // MARK: Graphs
 
-    /// Submitted while the queue is paused, run by worker processes; and the same again, whose root fails.
+    /// Submits the graph while the queue is paused, and runs it with worker processes. Then submits it again with a
+    /// root that fails, which cancels all other tasks.
     private func run(_ graph: BoundsGraph) async throws -> [Situation] {
         try await onServer("a \(graph.shape) of \(Figure.Unit.grouped(Double(graph.count)))") { context, label in
             let keys = Keys(queue: context.queue)
@@ -204,7 +206,7 @@ struct BoundsMeasurement: Sendable {
         }
     }
 
-    // MARK: What they share
+    // MARK: Helpers
 
     private func onServer(
         _ label: String, _ body: (BenchContext, String) async throws -> [Situation]
@@ -220,7 +222,8 @@ struct BoundsMeasurement: Sendable {
         }
     }
 
-    /// SLOWLOG from the start of a replica until all is done that `start` gave it to do.
+    /// Returns the SLOWLOG from the start of a replica until `isOver` returns true.
+    /// - Parameter start: runs once the replica listens.
     private func watchReplica(
         _ context: BenchContext, _ start: () async throws -> Void = {}, until isOver: () async throws -> Bool
     ) async throws -> SlowLog {
@@ -239,7 +242,7 @@ struct BoundsMeasurement: Sendable {
         return try await stopping([replica]) { try await body(replica) }
     }
 
-    /// Stops the children when `body` is over, whatever its end.
+    /// Runs `body`, and stops the children whether or not it throws.
     private func stopping<Value: Sendable>(
         _ children: [BenchChild], _ body: () async throws -> Value
     ) async throws -> Value {
@@ -264,7 +267,7 @@ struct BoundsMeasurement: Sendable {
         }
     }
 
-    /// A command that answers a number; -1: nothing.
+    /// Sends a command that returns a number. Returns -1 for any other reply, such as null.
     private func count(
         _ command: String, _ key: String, _ context: BenchContext, _ arguments: RedisArgument...
     ) async throws -> Int {

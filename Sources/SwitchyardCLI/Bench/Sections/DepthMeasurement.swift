@@ -1,18 +1,21 @@
 import RedisClient
 import Switchyard
 
-/// Whether a call costs the same however many tasks are pending. Each depth has a queue of its own, on a redis-server of
-/// its own unless one was given, and all are visited in turn: what the machine does meanwhile befalls all alike.
+/// Measures whether the cost of a call depends on the number of pending tasks.
+///
+/// Each depth has its own queue, on its own redis-server unless one is given. A round visits every depth, so that
+/// changes of the machine's speed affect all depths alike.
 struct DepthMeasurement: Sendable {
     let context: BenchContext
-    /// A server that was given, to hold all queues.
+    /// The URL of a given server, which then has all queues; nil starts a server for each depth.
     let given: String?
 
-    /// Calls in each visit, at most: half as many as the least depth, so that it stays what it is.
+    /// Limit on the tasks that a visit submits. They are never more than the smallest depth.
     private static let calls = 1000
+    /// Pages of the list that a visit reads.
     private static let pages = 20
 
-    /// What one visit gave: µs of Redis a call, by name.
+    /// The result of one visit: Redis µs per call, by operation.
     private typealias Visit = [String: Double]
     private static let operations = [
         ("submit", "submit"), ("pull", "pull + start"), ("prioritize", "change priority"), ("cancel", "cancel"),
@@ -28,7 +31,7 @@ struct DepthMeasurement: Sendable {
                 context.say(round == 0 ? "warm-up" : "round \(round) of \(context.plan.depthRounds)")
                 for site in sites {
                     let visit = try await visit(site)
-                    // The first warms up.
+                    // Round 0 warms up.
                     if round > 0 { visits[site.depth, default: []].append(visit) }
                 }
             }
@@ -42,7 +45,7 @@ struct DepthMeasurement: Sendable {
         let context: BenchContext
     }
 
-    /// Opens and fills a place for each depth, and runs `body` with all of them.
+    /// Opens and fills a queue for each depth, and runs `body` with all of them.
     private func filled<Value: Sendable>(
         _ depths: ArraySlice<Int>, _ sites: [Site], _ body: ([Site]) async throws -> Value
     ) async throws -> Value {
@@ -59,7 +62,8 @@ struct DepthMeasurement: Sendable {
         }
     }
 
-    /// As many tasks come as go.
+    /// Measures each operation once. It submits as many tasks as it cancels and completes, so that the depth stays the
+    /// same.
     private func visit(_ site: Site) async throws -> Visit {
         let load = try site.context.load(perCall: 1)
         let client = site.context.client
@@ -74,19 +78,19 @@ struct DepthMeasurement: Sendable {
 
         var ids: [String] = []
         try await measure("submit", calls) { ids = try await load.submit(calls) }
-        let doomed = Array(ids.shuffled().prefix(half))
+        let chosen = Array(ids.shuffled().prefix(half))
         try await measure("prioritize", half) {
             try await load.call(half) { index in
-                _ = try await functions.call("prioritize", ["priority", "low", "task", .string(doomed[index])])
+                _ = try await functions.call("prioritize", ["priority", "low", "task", .string(chosen[index])])
             }
         }
         try await measure("cancel", half) {
-            try await load.call(half) { _ = try await functions.call("cancel", ["task", .string(doomed[$0])]) }
+            try await load.call(half) { _ = try await functions.call("cancel", ["task", .string(chosen[$0])]) }
         }
         let workers = try await load.register(half)
-        var held = workers
-        try await measure("pull", half) { held = try await load.pullStarted(workers) }
-        try await load.finish(held)
+        var started = workers
+        try await measure("pull", half) { started = try await load.pullStarted(workers) }
+        try await load.finish(started)
         try await measure("stats", half) { try await load.call(half) { _ in _ = try await load.handle.getStats() } }
         try await measure("list", Self.pages) {
             try await load.call(Self.pages) { _ in _ = try await functions.call("list", ["limit", "50"]) }

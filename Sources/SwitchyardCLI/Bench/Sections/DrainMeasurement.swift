@@ -1,10 +1,10 @@
 import Switchyard
 
-/// A long queue drained by real `switchyard worker` processes that run nothing: how fast, and how busy Redis is meanwhile.
+/// Measures how fast real `switchyard worker --no-op` processes drain a long queue, and how busy Redis is meanwhile.
 struct DrainMeasurement: Sendable {
     let context: BenchContext
 
-    /// How often it looks whether the queue is empty: each look costs Redis some ten µs.
+    /// Interval between two checks whether all tasks have completed. A check costs Redis some ten µs.
     private static let interval: Duration = .milliseconds(10)
 
     func run() async throws -> [Figure] {
@@ -40,10 +40,10 @@ struct DrainMeasurement: Sendable {
         ]
     }
 
-    /// From the moment that the queue gives out tasks until the last has ended.
+    /// Measures from the resumption of the queue until the last task has completed.
     private func drain(_ count: Int, workers: Int) async throws -> BenchSample {
         let load = try context.load(perCall: SchedulerHandle.tasksPerCall, callers: 2)
-        // The workers are there and sleep while the queue fills.
+        // The queue is paused: the registered workers stay idle while it fills.
         try await load.handle.pause()
         let children = try await BenchChild.workers(workers, slots: context.plan.slots, context)
         let result: Result<BenchSample, any Error>

@@ -1,12 +1,12 @@
 import RedisClient
 import Switchyard
 
-/// The machine's floor: what Redis spends at the least, pipelined, on a call that does nothing, and on the smallest life
-/// of a task that can be called honest.
+/// Measures the machine's floor: the least that Redis spends on a PING, on the SET of a payload, on a call of an empty
+/// function, and on the smallest life of a task.
 struct FloorMeasurement: Sendable {
     let context: BenchContext
 
-    /// µs of Redis's processor time, one for each time that it was measured.
+    /// Redis's processor time in µs, one value for each measurement.
     struct Samples: Sendable {
         var ping: [Double] = []
         var set: [Double] = []
@@ -22,15 +22,16 @@ struct FloorMeasurement: Sendable {
                 Figure(
                     ["floor", "fcall_callers_us"], "the same by many callers", .microseconds, callByCallers,
                     floor: .call,
-                    note: "a call each, as lives are measured: what reading and writing sockets adds"),
+                    note: "one call at a time each, as in the other sections: includes reading and writing sockets"),
                 Figure(
-                    ["floor", "life_us"], "smallest honest life", .microseconds, life, floor: .call,
+                    ["floor", "life_us"], "smallest life", .microseconds, life, floor: .call,
                     note: "HSET, ZADD, ZREM, HSET, PUBLISH in one function"),
             ]
         }
     }
 
-    /// A task that is written, put in line, taken out, marked as ended and told of; nothing is checked, nobody holds it.
+    /// The smallest life: writes a task, adds it to a sorted set, removes it, marks it completed, and publishes that.
+    /// It checks nothing and keeps no lease.
     private static let library = """
         #!lua name=switchyard_bench
         redis.register_function('switchyard_bench_life', function(keys, args)
@@ -70,7 +71,7 @@ struct FloorMeasurement: Sendable {
         }.cpuMicroseconds
     }
 
-    /// µs for each of as many calls as a run has tasks; the first tenth warms up.
+    /// Returns the Redis µs per command, for as many commands as a run has tasks, after a tenth of them as a warm-up.
     private func measure(_ command: (_ index: Int) -> RedisCommand) async throws -> Double {
         let rounds = max(context.plan.tasks / Self.perPipeline, 1)
         let pipelines = (0..<rounds).map { round in

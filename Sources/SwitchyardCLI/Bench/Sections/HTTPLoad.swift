@@ -1,8 +1,9 @@
 import NIOCore
 import NIOPosix
 
-/// Posts the same request again and again over connections that are kept alive, each with one on its way. It does as
-/// little as a client can, so that what is measured is the server.
+/// Posts the same request repeatedly over kept-alive connections, each with one request in flight.
+///
+/// The client does as little as possible, so that the measurement is of the server.
 struct HTTPLoad: Sendable {
     let port: Int
     let path: String
@@ -15,7 +16,8 @@ struct HTTPLoad: Sendable {
                 + "Content-Length: \(body.utf8.count)\r\n\r\n" + body)
     }
 
-    /// Returns when `count` requests have been answered with 201.
+    /// Returns when the server has replied 201 to `count` requests.
+    /// - Throws: ``Failure`` for any other status, or if the server closes a connection.
     func run(_ count: Int) async throws {
         let request = request
         try await withThrowingTaskGroup(of: Void.self) { group in
@@ -49,7 +51,7 @@ struct HTTPLoad: Sendable {
     }
 }
 
-/// Sends the next request when an answer is whole. Understands what our server sends: a status and a Content-Length.
+/// Sends the next request when a response is complete. It supports only responses with a Content-Length.
 private final class PostingHandler: ChannelInboundHandler {
     typealias InboundIn = ByteBuffer
     typealias OutboundOut = ByteBuffer
@@ -72,9 +74,9 @@ private final class PostingHandler: ChannelInboundHandler {
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         var bytes = unwrapInboundIn(data)
         received.writeBuffer(&bytes)
-        guard let length = answerLength(), received.readableBytes >= length else { return }
+        guard let length = responseLength(), received.readableBytes >= length else { return }
         guard received.readableBytesView.dropFirst(9).starts(with: "201".utf8) else {
-            return done.fail(Failure(.error, "bench: the server answered \(String(buffer: received).prefix(500))"))
+            return done.fail(Failure(.error, "bench: the server replied \(String(buffer: received).prefix(500))"))
         }
         received.clear()
         left -= 1
@@ -91,15 +93,15 @@ private final class PostingHandler: ChannelInboundHandler {
         context.close(promise: nil)
     }
 
-    /// Of head and body; nil until the head is there.
-    private func answerLength() -> Int? {
+    /// The length of the response, head and body; nil until the head is complete.
+    private func responseLength() -> Int? {
         let view = received.readableBytesView
         guard let end = view.firstRange(of: "\r\n\r\n".utf8) else { return nil }
         let head = String(decoding: view[..<end.lowerBound], as: UTF8.self).lowercased()
         let length = head.split(whereSeparator: \.isNewline).first { $0.hasPrefix("content-length:") }
             .flatMap { Int($0.dropFirst("content-length:".count).drop { $0 == " " }) }
         guard let length else {
-            done.fail(Failure(.error, "bench: the server answered without a Content-Length: \(head)"))
+            done.fail(Failure(.error, "bench: the server replied without a Content-Length: \(head)"))
             return nil
         }
         return end.upperBound - view.startIndex + length

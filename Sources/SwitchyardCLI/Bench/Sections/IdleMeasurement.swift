@@ -1,8 +1,8 @@
-/// What an idle replica and an idle worker cost Redis: both real processes, with nothing to do.
+/// Measures what an idle replica and an idle worker cost Redis. Both are real processes.
 struct IdleMeasurement: Sendable {
     let context: BenchContext
 
-    /// What a process does when it starts is not what it costs when it idles.
+    /// Time for a process to finish its start before the measurement begins.
     private static let settling: Duration = .seconds(2)
 
     func run() async throws -> [Figure] {

@@ -3,24 +3,25 @@ import Logging
 import Switchyard
 import SwitchyardWorker
 
-/// How long a task takes from its submission until an idle worker has it started, beside the round trip of a PING by the
-/// same client, in turn with it and after the same pause.
+/// Measures the time from a task's submission until an idle worker has started it.
+///
+/// For comparison it measures the round trip of a PING by the same client, before each start and after the same pause.
 struct LatencyMeasurement: Sendable {
     let context: BenchContext
 
-    /// Nanoseconds: up to a minute, three digits.
+    /// A histogram of nanoseconds, up to a minute, with three significant digits.
     private typealias Nanoseconds = Histogram<UInt64>
     private static func histogram() -> Nanoseconds {
         Nanoseconds(highestTrackableValue: 60_000_000_000, numberOfSignificantValueDigits: .three)
     }
 
-    /// Before each, so that the worker sleeps on its wake-ups, and the client's threads sleep too.
+    /// Pause before each PING and each start, so that the worker blocks on its wake-ups and the client's threads sleep.
     private static let pause: Duration = .milliseconds(2)
 
     private struct Run: Sendable {
         var starts = LatencyMeasurement.histogram()
         var pings = LatencyMeasurement.histogram()
-        /// One after the other, without a pause.
+        /// Consecutive PINGs without pauses.
         var busyPings = LatencyMeasurement.histogram()
     }
 
@@ -36,7 +37,7 @@ struct LatencyMeasurement: Sendable {
         } + [
             figure(
                 ["floor", "ping_rtt_ms_p50"], "PING round trip, p50", runs.map(\.pings), 50, floor: nil,
-                note: "same client, in turn with the starts"),
+                note: "same client, before each start"),
             figure(
                 ["floor", "ping_rtt_ms_p99"], "PING round trip, p99", runs.map(\.pings), 99, floor: .roundTrip),
             figure(
@@ -45,7 +46,7 @@ struct LatencyMeasurement: Sendable {
         ]
     }
 
-    /// The percentile of all runs together; a run by itself has few beyond it.
+    /// Makes a figure whose value is the percentile of all runs together: a single run has few values beyond it.
     private func figure(
         _ path: [String], _ label: String, _ runs: [Nanoseconds], _ percentile: Double, floor: Figure.Floor?,
         note: String = ""
@@ -62,7 +63,7 @@ struct LatencyMeasurement: Sendable {
     private func measure(_ count: Int) async throws -> Run {
         let handle = try SchedulerHandle(queue: context.queue, client: context.client, logger: context.logger)
         let stopwatch = Stopwatch()
-        // A worker has connections of its own, as it would in its own process.
+        // The worker has its own connections, as in a process of its own.
         let client = try context.redis.anotherClient()
         let worker = try Worker(
             id: "bench-idle", queue: context.queue, client: client, options: WorkerOptions(slots: 1),
@@ -107,7 +108,7 @@ struct LatencyMeasurement: Sendable {
     }
 }
 
-/// Notes when each attempt is handed to it: the worker has started the task then, and knows so.
+/// Records the time at which each attempt is passed to it: by then the worker knows that the task is started.
 private struct Stopwatch: TaskHandler {
     let starts: AsyncStream<ContinuousClock.Instant>
     private let note: AsyncStream<ContinuousClock.Instant>.Continuation

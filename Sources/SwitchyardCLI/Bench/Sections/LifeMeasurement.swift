@@ -1,8 +1,8 @@
-/// The whole life of tasks at saturation, and each function by itself: Redis's processor time, and how many go through.
+/// Measures the whole life of tasks at saturation, and each function by itself: Redis's processor time and throughput.
 struct LifeMeasurement: Sendable {
     let context: BenchContext
 
-    /// Tasks in one call, with the name of that in the JSON.
+    /// Tasks in one call, each number with its name in the JSON.
     private static let sizes = [(1, "single"), (16, "batch"), (100, "batch_100")]
 
     private struct Run: Sendable {
@@ -10,7 +10,7 @@ struct LifeMeasurement: Sendable {
         var apart: Apart
     }
 
-    /// Each function in calls of its own: every worker calls it once.
+    /// The cost of each function measured by itself: every worker calls it once.
     private struct Apart: Sendable {
         var pull, start, finish, pullStart: BenchSample
     }
@@ -38,7 +38,7 @@ struct LifeMeasurement: Sendable {
         return lives + (try await withoutResults()) + functions + (try await byWorkers())
     }
 
-    /// The life whose reports say only that a task has completed.
+    /// Measures the whole life with reports that have neither an exit code nor a result.
     private func withoutResults() async throws -> [Figure] {
         var figures: [Figure] = []
         for (perCall, name) in Self.sizes {
@@ -74,19 +74,19 @@ struct LifeMeasurement: Sendable {
         let workers = try await load.register(max(tasks / load.perCall, 1))
         let tasks = workers.joined().count * load.perCall
         let client = context.client
-        // A share each for pull, and for pull + start.
+        // One half for `pull`, the other for `pull_start`.
         try await load.submit(2 * tasks)
-        var held: [[BenchLoad.Holder]] = []
-        let pull = try await BenchSample.measure(client, count: tasks) { held = try await load.pull(workers) }
-        let start = try await BenchSample.measure(client, count: tasks) { try await load.start(held) }
-        let finish = try await BenchSample.measure(client, count: tasks) { try await load.finish(held) }
+        var holders: [[BenchLoad.Holder]] = []
+        let pull = try await BenchSample.measure(client, count: tasks) { holders = try await load.pull(workers) }
+        let start = try await BenchSample.measure(client, count: tasks) { try await load.start(holders) }
+        let finish = try await BenchSample.measure(client, count: tasks) { try await load.finish(holders) }
         let pullStart = try await BenchSample.measure(client, count: tasks) {
-            held = try await load.pullStarted(workers)
+            holders = try await load.pullStarted(workers)
         }
         return Apart(pull: pull, start: start, finish: finish, pullStart: pullStart)
     }
 
-    /// The life with 1 to N workers.
+    /// Measures the whole life with 1 to 256 workers, one for each caller, as far as the plan's concurrency allows.
     private func byWorkers() async throws -> [Figure] {
         let most = context.plan.concurrency
         var figures: [Figure] = []

@@ -1,13 +1,14 @@
 import PrivateRedis
 import RedisClient
 
-/// The bytes of a task while it waits and once it has ended, on the configuration that we ship and on Redis's own.
+/// Measures the bytes of a pending and of an ended task, with Switchyard's Redis configuration and with Redis's
+/// defaults.
 struct MemoryMeasurement: Sendable {
     let context: BenchContext
 
-    /// Redis's default: a hash with a longer value is not kept in the compact form.
+    /// Redis's default: a hash with a value longer than 64 bytes is not stored as a listpack.
     private static let defaultArguments = ["--hash-max-listpack-value", "64"]
-    /// Redis gives up the buffers of clients that are quiet.
+    /// Time in which Redis frees the buffers of idle clients.
     private static let quiet: Duration = .milliseconds(500)
 
     func run() async throws -> [Figure] {
@@ -27,8 +28,8 @@ struct MemoryMeasurement: Sendable {
             }
             return ourFigures + Self.figures("bytes_per_task_default_redis", ", default Redis", defaults)
         } catch PrivateRedisError.executableMissing(let name) {
-            // With --redis, this machine may have none.
-            context.say("left out: there is no \(name)")
+            // With --redis, this machine may have no redis-server.
+            context.say("skipped: \(name) is not installed")
             return ourFigures
         }
     }
@@ -37,10 +38,10 @@ struct MemoryMeasurement: Sendable {
         var pending, finished: Double
     }
 
-    private static func figures(_ name: String, _ place: String, _ bytes: Bytes) -> [Figure] {
+    private static func figures(_ name: String, _ suffix: String, _ bytes: Bytes) -> [Figure] {
         [
-            Figure([name, "pending"], "a pending task" + place, .bytes, [bytes.pending], floor: .payload),
-            Figure([name, "finished"], "an ended task" + place, .bytes, [bytes.finished], floor: .payload),
+            Figure([name, "pending"], "a pending task" + suffix, .bytes, [bytes.pending], floor: .payload),
+            Figure([name, "finished"], "an ended task" + suffix, .bytes, [bytes.finished], floor: .payload),
         ]
     }
 

@@ -1,4 +1,4 @@
-/// The whole life of tasks that ask for something, one option at a time, beside that of plain ones.
+/// Measures the whole life of tasks with one scheduling option at a time, and compares it with tasks without options.
 struct OptionsMeasurement: Sendable {
     let context: BenchContext
 
@@ -7,7 +7,7 @@ struct OptionsMeasurement: Sendable {
     }
 
     private func figures(_ perCall: Int, _ size: String, _ label: String) async throws -> [Figure] {
-        var plain: Double?
+        var baseline: Double?
         var figures: [Figure] = []
         for option in BenchOption.allCases {
             var load = try context.load(perCall: perCall)
@@ -17,12 +17,12 @@ struct OptionsMeasurement: Sendable {
             }
             let cost = Figure.median(lives.map(\.cpuMicroseconds))
             let commands = Figure.Unit.decimals(Figure.median(lives.map(\.commands)), 1)
-            let note = plain.map { ", \(Figure.Unit.digits(cost / $0)) × a plain task" } ?? ""
+            let note = baseline.map { ", \(Figure.Unit.digits(cost / $0)) × a task without options" } ?? ""
             figures.append(
                 Figure(
                     ["options", option.rawValue, size], "\(option.title), \(label)", .microseconds,
                     lives.map(\.cpuMicroseconds), floor: .call, note: "\(commands) commands" + note))
-            if option == .none { plain = cost }
+            if option == .none { baseline = cost }
         }
         return figures
     }

@@ -2,15 +2,16 @@ import PrivateRedis
 import RedisClient
 import Switchyard
 
-/// A queue on one redis-server, and the same spread over two: what a task costs each, and how the tasks divide. Two cores cannot
-/// show what two servers do together, so no rate is given.
+/// Measures the cost of a task on one redis-server and on two, and how the tasks are distributed over two.
+///
+/// It reports no rates: the total throughput of two servers takes more cores than a small machine has.
 struct PartitionsMeasurement: Sendable {
     let context: BenchContext
 
     private struct Run: Sendable {
-        /// Redis µs a task.
+        /// Redis µs per task, on one server and on two.
         var alone, each: Double
-        /// Of the first of the two.
+        /// The first server's share of the tasks, of two.
         var share: Double
     }
 
@@ -19,8 +20,8 @@ struct PartitionsMeasurement: Sendable {
             let single = try await figures("single", "a call per task", perCall: 1)
             return try await single + figures("batch_100", "batches of 100", perCall: 100)
         } catch PrivateRedisError.executableMissing(let name) {
-            // With --redis, this machine may have none.
-            context.say("left out: there is no \(name)")
+            // With --redis, this machine may have no redis-server.
+            context.say("skipped: \(name) is not installed")
             return []
         }
     }
@@ -39,9 +40,10 @@ struct PartitionsMeasurement: Sendable {
                 floor: .call),
             Figure(
                 ["partitions", name, "spread_us"], "on two servers, \(label)", .microseconds, runs.map(\.each),
-                floor: .call, note: "a task, whichever of them has it"),
+                floor: .call, note: "a task, on either server"),
             Figure(
-                ["partitions", name, "share"], "the first of two has", .share, runs.map(\.share), note: "of the tasks"),
+                ["partitions", name, "share"], "tasks on the first of two servers, \(label)", .share,
+                runs.map(\.share)),
         ]
     }
 

@@ -1,37 +1,36 @@
 import Switchyard
 
-/// How many submissions a second, through Swift and through HTTP: one at a time, many callers at once, and in batches.
+/// Measures submissions per second, through Swift and through HTTP: one at a time, by many callers, and in batches.
 struct SubmitMeasurement: Sendable {
     let context: BenchContext
 
-    /// Connections that are kept alive, each with one request on its way at a time.
+    /// Kept-alive connections, each with one request in flight.
     private static let connections = 32
     private static let batchConnections = 4
     static let httpBatch = 100
 
     func run() async throws -> [Figure] {
         let concurrency = context.plan.concurrency
-        // By name in the JSON, what it is, tasks per call, callers, and the share of the tasks that it gets: what is slow
-        // gets fewer.
-        let ways: [(name: String, label: String, perCall: Int, callers: Int?, share: Int)] = [
+        // `divisor`: a run has this fraction of the planned tasks, so that the slow case does not take too long.
+        let cases: [(name: String, label: String, perCall: Int, callers: Int?, divisor: Int)] = [
             ("one_at_a_time", "one call at a time", 1, 1, 4),
             ("single", "\(concurrency) callers, a call per task", 1, nil, 1),
             ("batch_16", "batches of 16", 16, nil, 1), ("batch", "batches of 100", 100, nil, 1),
             ("batch_500", "batches of 500", SchedulerHandle.tasksPerCall, nil, 1),
         ]
         var figures: [Figure] = []
-        for way in ways {
-            let load = try context.load(perCall: way.perCall, callers: way.callers)
-            let samples = try await context.runs(way.label) { isWarmUp in
-                let count = context.share(of: context.plan.tasks / way.share, isWarmUp: isWarmUp)
+        for one in cases {
+            let load = try context.load(perCall: one.perCall, callers: one.callers)
+            let samples = try await context.runs(one.label) { isWarmUp in
+                let count = context.share(of: context.plan.tasks / one.divisor, isWarmUp: isWarmUp)
                 return try await BenchSample.measure(context.client, count: count) { try await load.submit(count) }
             }
-            figures += Self.figures(way.name, way.label, samples)
+            figures += Self.figures(one.name, one.label, samples)
         }
         return figures + (try await overHTTP())
     }
 
-    /// A replica in a process of its own, and a client that only writes what it has ready.
+    /// Measures a replica in its own process, with a client that only writes prepared requests.
     private func overHTTP() async throws -> [Figure] {
         let (child, port) = try await BenchChild.serve(context)
         let result: Result<[Figure], any Error>

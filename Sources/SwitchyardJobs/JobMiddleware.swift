@@ -1,0 +1,15 @@
+/// What is done around every attempt of a worker, whatever its kind. What is left out does nothing.
+public protocol JobMiddleware: Sendable {
+    /// Before the handler. An error thrown here fails the attempt, as one of the handler does.
+    func before(_ context: JobContext) async throws
+    /// After a handler that has returned.
+    func after(_ context: JobContext) async
+    /// After an error: of the handler, of ``before(_:)``, or of a payload that cannot be read.
+    func failed(_ context: JobContext, _ error: any Error) async
+}
+
+extension JobMiddleware {
+    public func before(_ context: JobContext) async throws {}
+    public func after(_ context: JobContext) async {}
+    public func failed(_ context: JobContext, _ error: any Error) async {}
+}
