@@ -1,7 +1,7 @@
 // swift-tools-version: 6.2
 import PackageDescription
 
-// Dependencies point one way: CLI → HTTP, Worker → Switchyard (the scheduler) → RedisClient → hiredis.
+// Dependencies point one way: CLI → HTTP, Worker, Jobs → Switchyard (the scheduler) → RedisClient → hiredis.
 
 let swiftSettings: [SwiftSetting] = [
     .enableUpcomingFeature("ExistentialAny")
@@ -81,7 +81,8 @@ let package = Package(
         .target(
             name: "SwitchyardWorker",
             dependencies: [
-                "Switchyard", "ChildProcess",
+                "Switchyard", "ChildProcess", "RedisClient",
+                .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
             ],
@@ -113,7 +114,11 @@ let package = Package(
             swiftSettings: swiftSettings),
         .target(
             name: "SwitchyardTesting",
-            dependencies: ["Switchyard", "PrivateRedis"],
+            dependencies: [
+                "Switchyard", "PrivateRedis", "RedisClient",
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "Logging", package: "swift-log"),
+            ],
             swiftSettings: swiftSettings),
         .executableTarget(
             name: "SwitchyardCLI",
@@ -133,7 +138,15 @@ let package = Package(
 
         // Of the sources as text: it needs nothing of them.
         .testTarget(name: "TidyTests", swiftSettings: swiftSettings),
-        .testTarget(name: "RedisClientTests", dependencies: ["RedisClient"], swiftSettings: swiftSettings),
+        .testTarget(
+            name: "RedisClientTests",
+            dependencies: [
+                "RedisClient",
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "Logging", package: "swift-log"),
+            ],
+            swiftSettings: swiftSettings),
         // A parent process that the tests kill, to see what happens to its children.
         .executableTarget(
             name: "ChildProcessFixture", dependencies: ["ChildProcess", "PrivateRedis"],
@@ -143,15 +156,22 @@ let package = Package(
             swiftSettings: swiftSettings),
         .testTarget(
             name: "SwitchyardWorkerTests",
-            dependencies: ["SwitchyardWorker", "SwitchyardTesting", "ChildProcess", "RedisClient"],
+            dependencies: [
+                "SwitchyardWorker", "SwitchyardTesting", "Switchyard", "ChildProcess", "RedisClient",
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+            ],
             swiftSettings: swiftSettings),
         .testTarget(
             name: "SwitchyardJobsTests",
             dependencies: [
-                "SwitchyardJobs", "SwitchyardTesting", "Switchyard", "SwitchyardWorker",
+                "SwitchyardJobs", "SwitchyardTesting", "Switchyard", "SwitchyardWorker", "RedisClient",
+                .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "Metrics", package: "swift-metrics"),
                 .product(name: "MetricsTestKit", package: "swift-metrics"),
                 .product(name: "Tracing", package: "swift-distributed-tracing"),
+                .product(name: "Instrumentation", package: "swift-distributed-tracing"),
                 .product(name: "InMemoryTracing", package: "swift-distributed-tracing"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
             ],
@@ -159,18 +179,30 @@ let package = Package(
         // These tests also run the built `switchyard`, which is in the same directory as the test bundle.
         .testTarget(
             name: "SwitchyardCLITests",
-            dependencies: ["SwitchyardCLI", "ChildProcess", "RedisClient", "Switchyard", "SwitchyardTesting"],
+            dependencies: [
+                "SwitchyardCLI", "ChildProcess", "RedisClient", "Switchyard", "SwitchyardTesting",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "Logging", package: "swift-log"),
+            ],
             swiftSettings: swiftSettings),
         .testTarget(
             name: "SwitchyardHTTPTests",
             dependencies: [
                 "Switchyard", "SwitchyardHTTP", "RedisClient",
                 .product(name: "AsyncHTTPClient", package: "async-http-client"),
+                .product(name: "NIOHTTP1", package: "swift-nio"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
             ],
             swiftSettings: swiftSettings),
         .testTarget(
             name: "SwitchyardTests",
-            dependencies: ["Switchyard", "SwitchyardTesting", "SwitchyardWorker", "SwitchyardHTTP"],
+            dependencies: [
+                "Switchyard", "SwitchyardTesting", "SwitchyardWorker", "SwitchyardHTTP", "RedisClient",
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "Logging", package: "swift-log"),
+            ],
             // Read from the source tree: times computed by croniter, queues of an earlier version, and the scripts that
             // wrote them.
             exclude: [

@@ -47,14 +47,17 @@ public struct JobID<J: Job>: Sendable, Hashable, Codable, CustomStringConvertibl
 
 /// How jobs and their results become bytes. Everybody who works with a queue must use the same.
 public protocol JobCoder: Sendable {
+    /// Returns the bytes of a job or a result.
     func encode(_ value: some Encodable) throws -> ByteBuffer
+    /// Returns the value that the bytes are.
     func decode<Value: Decodable>(_ type: Value.Type, from bytes: ByteBuffer) throws -> Value
 }
 
-/// JSON, with sorted keys, dates as ISO 8601 and data as Base64. Payloads in JSON are shown by the HTTP API as they are.
+/// JSON with sorted keys, dates as ISO 8601 and data as Base64. The HTTP API shows payloads in JSON as they are.
 public struct JSONJobCoder: JobCoder {
     public init() {}
 
+    /// Returns the JSON text of the value.
     public func encode(_ value: some Encodable) throws -> ByteBuffer {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
@@ -62,6 +65,7 @@ public struct JSONJobCoder: JobCoder {
         return ByteBuffer(bytes: try encoder.encode(value))
     }
 
+    /// Reads a value from its JSON text.
     public func decode<Value: Decodable>(_ type: Value.Type, from bytes: ByteBuffer) throws -> Value {
         let decoder = JSONDecoder()
         decoder.dateDecodingStrategy = .iso8601

@@ -15,7 +15,7 @@ public struct JobContext: Sendable {
     public var taskID: String { attempt.id }
     /// From 1.
     public var attemptNumber: Int { attempt.number }
-    /// The time limit of this attempt. When it is over, or the job is cancelled, the Swift task of the handler is cancelled.
+    /// The time limit of this attempt. When it is over, the handler's Swift task is cancelled.
     public var timeout: Duration { attempt.timeout }
     /// The whole task. Decoded on each access; store the value.
     public var task: QueuedTask { attempt.task }

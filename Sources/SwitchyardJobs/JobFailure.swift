@@ -14,7 +14,8 @@ public enum JobFailure: Error, Sendable, Equatable, CustomStringConvertible {
 
     public var description: String {
         switch self {
-        case .failed(let failure, let attempts): "failed after \(attempts) attempts: \(failure.message) (\(failure.code))"
+        case .failed(let failure, let attempts):
+            "failed after \(attempts) attempts: \(failure.message) (\(failure.code))"
         case .timedOut(let failure, let attempts): "timed out after \(attempts) attempts: \(failure.message)"
         case .cancelled(let reason): "cancelled: \(reason)"
         case .unreadableResult(let reason): "its result cannot be read: \(reason)"
@@ -36,8 +37,8 @@ public struct PermanentFailure: Error, Sendable, CustomStringConvertible {
     public var description: String { message }
 }
 
-/// Thrown by a handler: the attempt failed, and the next is to wait this long in place of the queue's backoff. It uses up
-/// a retry; without any left the job fails.
+/// Thrown by a handler: the attempt failed, and the next waits this long in place of the queue's backoff. It uses up a
+/// retry; without any left the job fails.
 public struct RetryLater: Error, Sendable, CustomStringConvertible {
     /// Up to 30 days.
     public var after: Duration

@@ -80,7 +80,8 @@ struct JobHandler: TaskHandler {
     private func handle(_ kind: String, _ payload: ByteBuffer, _ context: JobContext) async throws -> ByteBuffer? {
         guard let handler = handlers[kind] else {
             throw PermanentFailure(
-                "worker \(context.attempt.workerID) has no handler for kind “\(kind)”; it has \(kinds.joined(separator: ", "))",
+                "worker \(context.attempt.workerID) has no handler for kind “\(kind)”; it has "
+                    + kinds.joined(separator: ", "),
                 code: "NoHandler")
         }
         for layer in middleware { try await layer.before(context) }

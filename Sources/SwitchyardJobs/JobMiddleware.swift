@@ -9,7 +9,10 @@ public protocol JobMiddleware: Sendable {
 }
 
 extension JobMiddleware {
+    /// Does nothing.
     public func before(_ context: JobContext) async throws {}
+    /// Does nothing.
     public func after(_ context: JobContext) async {}
+    /// Does nothing.
     public func failed(_ context: JobContext, _ error: any Error) async {}
 }

@@ -19,6 +19,7 @@ public struct JobOption: Sendable {
         }
     }
 
+    /// How urgent the job is; `.normal` without this option.
     public static func priority(_ priority: TaskPriority) -> JobOption { JobOption { $0.priority = priority } }
 
     /// The time limit of one attempt.
@@ -33,8 +34,8 @@ public struct JobOption: Sendable {
     /// Not before this time.
     public static func runAt(_ date: Date) -> JobOption { JobOption { $0.runAt = date } }
 
-    /// While a job with this key has not ended, an equal submission returns the id of that one; with `for` also for this
-    /// long after it has completed. Keys are shared by all kinds of a queue.
+    /// While a job with this key has not ended, an equal submission returns the id of that one; with `for`, also for
+    /// this long after it has completed. All kinds of a queue share their keys.
     public static func unique(by key: String, for duration: Duration? = nil) -> JobOption {
         JobOption {
             $0.scheduling.uniqueKey = key
@@ -46,7 +47,9 @@ public struct JobOption: Sendable {
     public static func after(_ ids: String...) -> JobOption { JobOption { $0.scheduling.dependsOn += ids } }
 
     /// A job that must complete first. Its result is ``JobContext/result(of:)``.
-    public static func after<J: Job>(_ id: JobID<J>) -> JobOption { JobOption { $0.scheduling.dependsOn.append(id.taskID) } }
+    public static func after<J: Job>(_ id: JobID<J>) -> JobOption {
+        JobOption { $0.scheduling.dependsOn.append(id.taskID) }
+    }
 
     /// Labels that the worker must have: `gpu`, `os=linux`, `zone!=eu`.
     public static func requires(_ labels: String...) -> JobOption { JobOption { $0.scheduling.requires += labels } }

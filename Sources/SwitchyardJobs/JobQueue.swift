@@ -7,8 +7,8 @@ import Tracing
 
 /// A queue of typed jobs: submits them, and waits for their results.
 ///
-/// It has its own connection to Redis, which ends with the last copy of it. Replicas that look after other queues of the
-/// same Redis look after this one too, from the first ``JobQueue`` on.
+/// It has a connection to Redis of its own, which ends with its last copy. Every replica on the same Redis looks after
+/// the queue from the first ``JobQueue`` on.
 public struct JobQueue: Sendable {
     /// The same queue, untyped.
     public let handle: SchedulerHandle
@@ -45,10 +45,11 @@ public struct JobQueue: Sendable {
 
     // MARK: Submitting
 
-    /// Submits a job. Repeating the call after a lost reply is safe within the call; submit with ``JobOption/id(_:)`` or
-    /// ``JobOption/unique(by:for:)`` where the caller itself may repeat it.
+    /// Submits a job. The call itself repeats safely after a lost reply; use ``JobOption/id(_:)`` or
+    /// ``JobOption/unique(by:for:)`` where the caller may repeat it.
     /// - Returns: its id; with a unique key that is taken, that of the job which has the key.
-    /// - Throws: ``Switchyard/SchedulerError``: `queueFull`, `queueDraining`, `taskExists`, `invalidInput`; what the coder throws.
+    /// - Throws: ``Switchyard/SchedulerError``: `queueFull`, `queueDraining`, `taskExists`, `invalidInput`; what the
+    ///   coder throws.
     @discardableResult
     public func submit<J: Job>(_ job: J, _ options: JobOption...) async throws -> JobID<J> {
         JobID(try await handle.addTask(task(job, options)).task.id)
@@ -78,8 +79,8 @@ public struct JobQueue: Sendable {
     // MARK: Following
 
     /// Waits until the job has ended, and returns its result.
-    /// - Throws: ``JobFailure`` if it ended without success; `taskNotFound` when there is no such job, or its retention is over;
-    ///   `CancellationError`.
+    /// - Throws: ``JobFailure`` if it ended without success; `taskNotFound` when there is no such job, or its retention
+    ///   is over; `CancellationError`.
     public func result<J: Job>(of id: JobID<J>) async throws -> J.Result {
         while true {
             let task = try await handle.waitForTask(id.taskID, timeout: .seconds(600)) { $0.state.isTerminal }

@@ -31,8 +31,8 @@ public struct JobWorker: Service {
 
     /// Registers the handler of a kind. A second one for the same kind replaces the first.
     ///
-    /// A handler that throws fails its attempt, which is retried as the job's retries allow: throw ``PermanentFailure`` where
-    /// a retry would not help, and ``RetryLater`` to say when. An attempt whose Swift task is cancelled must return soon.
+    /// A handler that throws fails its attempt, which is retried while the job has retries: throw ``PermanentFailure``
+    /// where a retry would not help, and ``RetryLater`` to say when. When its Swift task is cancelled it must return.
     public mutating func on<J: Job>(
         _ kind: J.Type, _ handle: @escaping @Sendable (J, JobContext) async throws -> J.Result
     ) {
@@ -43,12 +43,14 @@ public struct JobWorker: Service {
     public mutating func use(_ middleware: any JobMiddleware) { handler.middleware.append(middleware) }
 
     /// Runs until a graceful shutdown has drained it, or until it is cancelled.
-    /// - Throws: ``Switchyard/SchedulerError/invalidInput(field:message:)`` for a bad id, kind or number of slots, or without handlers.
+    /// - Throws: ``Switchyard/SchedulerError/invalidInput(field:message:)`` for a bad id, kind or number of slots, or
+    ///   without handlers.
     public func run() async throws {
         let kinds = handler.kinds
         guard !kinds.isEmpty else {
             throw SchedulerError.invalidInput(
-                field: "kind", message: "worker \(id) of queue \(queue.name): expected a handler (worker.on(…)), found none")
+                field: "kind",
+                message: "worker \(id) of queue \(queue.name): expected a handler (worker.on(…)), found none")
         }
         for kind in kinds { _ = try Name.validate(kind, field: "kind") }
         var options = options
@@ -61,8 +63,8 @@ public struct JobWorker: Service {
 
     private static func generatedID() -> String {
         let host = ProcessInfo.processInfo.hostName.utf8.prefix(100).map { Name.isAllowed($0) ? $0 : UInt8(ascii: "-") }
-        let name = String(decoding: host, as: UTF8.self)
-        return "\(name.isEmpty ? "worker" : name)-\(ProcessInfo.processInfo.processIdentifier)-\(QueuedTask.randomID().prefix(6))"
+        let name = host.isEmpty ? "worker" : String(decoding: host, as: UTF8.self)
+        return "\(name)-\(ProcessInfo.processInfo.processIdentifier)-\(QueuedTask.randomID().prefix(6))"
     }
 }
 

@@ -2,9 +2,9 @@ import NIOCore
 import RedisClient
 
 extension TestQueue {
-    /// Makes everything in the queue older by `time`, as if nobody had called a function for so long: what is in the
-    /// future comes nearer, what is past lies farther back. Tests drive time with this and ``tick(limit:)``, without
-    /// sleeping. Not atomic: nobody else may use the queue meanwhile.
+    /// Ages the queue by `time`, as if no function had been called for that long: each stored time and tag moves `time`
+    /// into the past, and the remaining time to live of expiring keys shrinks by it. Tests drive time with this and
+    /// ``tick(limit:cleanup:)``, without sleeping. Not atomic: nothing else may use the queue meanwhile.
     public func age(by time: Duration) async throws {
         let snapshot = try await Snapshot(reading: keys, client: redis.client)
         let milliseconds = time.milliseconds
@@ -16,7 +16,7 @@ extension TestQueue {
             case .sortedSet(let scores):
                 let unit = Self.unit(of: name)
                 for (member, score) in scores where unit != 0 {
-                    // A lane that waits for the end of another task has no time.
+                    // A lane that waits for the end of another task has score 0, which is no time.
                     if name == "closed", score == 0 { continue }
                     let older = Int64(score) - Int64(milliseconds * unit)
                     commands.append(RedisCommand("ZADD", key, .integer(older), .string(member)))
@@ -43,8 +43,8 @@ extension TestQueue {
         for case .error(let error) in try await redis.client.pipeline(commands) { throw error }
     }
 
-    /// How many units of a score are a millisecond: tags are µs, times are ms; 0 for what is no time, or stays: by when
-    /// workers got work, only their order matters.
+    /// Units of a score per millisecond in `index`: 1000 for tags (µs), 1 for times (ms), 0 for scores that are not
+    /// times. The scores of idle workers are times too, but stay: only their order matters.
     private static func unit(of index: String) -> Int {
         switch index.prefix(while: { $0 != ":" }) {
         case "idle", "idle_pools", "lane_names", "unserved", "dependents": 0
@@ -57,7 +57,7 @@ extension TestQueue {
         "submitted_at", "run_at", "due_at", "assigned_at", "started_at", "finished_at", "registered_at", "created_at",
     ]
 
-    /// The fields of the hash `name` that tell a time, made older.
+    /// The fields of the hash `name` that hold a time, with values aged by `milliseconds`.
     private static func older(
         _ fields: [String: ByteBuffer], in name: String, _ milliseconds: Int
     ) -> [(String, String)] {
@@ -82,12 +82,12 @@ extension TestQueue {
         }
     }
 
-    /// The worker has not been heard of for so long that the next tick takes it for lost.
+    /// Makes the worker's last heartbeat so old that the next tick treats the worker as lost.
     public func missHeartbeats(of worker: String) async throws {
         try await raw("ZADD", "{}workers", "XX", "1", worker)
     }
 
-    /// The lease of a live attempt was not renewed; the next tick ends it.
+    /// Makes the lease of a live attempt overdue; the next tick ends the attempt.
     public func expireLease(of task: String) async throws {
         try await raw("ZADD", "{}leases", "XX", "1", task)
     }

@@ -1,30 +1,39 @@
-/// The name of a lane or a class taken apart: our own reading of what its text means, next to that of the functions.
+/// The parsed name of a lane or a worker class. It is parsed independently of the Lua functions, so that tests can
+/// compare the two.
 public struct LaneName: Sendable, Equatable {
-    /// At most `limit` tasks of `key` run at once.
+    /// A concurrency limit: at most `limit` tasks of `key` run at once.
     public struct Concurrency: Sendable, Equatable {
+        /// The name of the limit; tasks with the same key share it.
         public var key: String
+        /// How many of its tasks may run at once.
         public var limit: Int
     }
 
-    /// `perSecond` tasks of `key` start in a second, `burst` of them at once.
+    /// A rate limit: `perSecond` tasks of `key` start in a second, with bursts of up to `burst`.
     public struct Rate: Sendable, Equatable {
+        /// The name of the rate; tasks with the same key share it.
         public var key: String
+        /// Starts in a second.
         public var perSecond: Double
+        /// The most starts at once, after a pause.
         public var burst: Int
     }
 
-    /// Resource → amount.
+    /// Resource → amount: what a task of the lane needs, or what a worker of the class has.
     public private(set) var amounts: [String: Double] = [:]
-    /// The name without gates: what the tasks ask of a worker.
+    /// The name without gates and without the restriction of ``only``: the requirements and resources of a lane, or the
+    /// labels and resources of a class.
     public let base: String
-    /// The gates of a lane.
+    /// The concurrency limit that gates the lane, if any.
     public private(set) var concurrency: Concurrency?
+    /// The rate limit that gates the lane, if any.
     public private(set) var rate: Rate?
-    /// The workers of a class take only tasks that require one of these labels; empty: any task.
+    /// The workers of the class take only tasks that require one of these labels. Empty: any task.
     public private(set) var only: Set<String> = []
     /// The requirements of a lane, or the labels of a class.
     private var tokens: [String] = []
 
+    /// Parses `name`. Amounts and limits that are no numbers become absent or 0.
     public init(_ name: String) {
         var base: [String] = []
         for token in name.split(separator: ",").map(String.init) {
@@ -48,27 +57,29 @@ public struct LaneName: Sendable, Equatable {
         self.base = base.joined(separator: ",")
     }
 
+    /// Whether the lane has a concurrency limit or a rate.
     public var hasGates: Bool { concurrency != nil || rate != nil }
 
-    /// The keys of a class's labels.
+    /// The keys of the class's labels, without their values.
     public var labels: Set<String> { Set(tokens.map { String($0.prefix { $0 != "=" }) }) }
 
-    /// Whether workers of this class have what `lane` asks for, and an empty one has the room.
+    /// Whether workers of this class meet the requirements of `lane`, and an idle one has enough capacity for its
+    /// tasks.
     public func serves(_ lane: LaneName) -> Bool {
         lane.tokens.allSatisfy(meets) && lane.fits(amounts) && (only.isEmpty || lane.tokens.contains(where: isWanted))
     }
 
-    /// Whether a task of this lane fits into what is left of a worker's capacity.
+    /// Whether a task of this lane fits into `room`, the free capacity of a worker.
     public func fits(_ room: [String: Double]) -> Bool {
         amounts.allSatisfy { $0.value <= (room[$0.key] ?? 0) + 1e-9 }
     }
 
-    /// Whether a requirement asks for one of the labels to which this class is restricted.
+    /// Whether a requirement names one of the labels to which this class is restricted.
     private func isWanted(_ requirement: String) -> Bool {
         !requirement.contains("!=") && only.contains(String(requirement.prefix { $0 != "=" }))
     }
 
-    /// Whether the labels of this class meet one requirement.
+    /// Whether the labels of this class meet `requirement`.
     private func meets(_ requirement: String) -> Bool {
         if let range = requirement.range(of: "!=") {
             let values = requirement[range.upperBound...].split(separator: "|")
@@ -81,7 +92,7 @@ public struct LaneName: Sendable, Equatable {
         return tokens.contains { $0 == requirement || $0.hasPrefix(requirement + "=") }
     }
 
-    /// A key as its caller chose it: in a name, `%`, `,`, `=` and the space are percent-encoded.
+    /// Decodes a key. In the name of a lane, `%`, `,`, `=` and the space in a key are percent-encoded.
     private static func unescaped(_ text: String) -> String {
         var bytes: [UInt8] = []
         var rest = Array(text.utf8)[...]

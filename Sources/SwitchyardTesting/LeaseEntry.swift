@@ -1,9 +1,10 @@
-/// A lease as `attempts:<worker>` tells it: `<attempt>:<deadline ms>[*|+][@<batch>][ <lane>]`.
+/// A lease as stored in `attempts:<worker>`: `<attempt>:<deadline ms>[*|+][@<batch>][ <lane>]`.
 struct LeaseEntry: Equatable {
     var attempt: Int
-    /// Milliseconds since 1970; 0 while the attempt is not started.
+    /// Milliseconds since 1970; 0 until the attempt is started.
     var deadline: Int
-    /// Its task's end concerns more than itself: `*`, or `+` if only tasks that depend on it. Empty: it does not.
+    /// What the end of the task affects: `*` anything beyond the task itself, `+` only its dependents; empty: nothing
+    /// else.
     var mark: String
     var batch: String?
     var lane: String?
@@ -31,15 +32,15 @@ struct LeaseEntry: Equatable {
     }
 }
 
-/// What the functions keep of a worker under `@state`, such as
-/// `slots=4 draining=0 unstarted=0 asleep=1 nonce=x room=+cpu=2 class=gpu,+cpu=8`.
+/// The state of a worker as stored in the field `@state` of `attempts:<worker>`, such as `slots=4 draining=0
+/// unstarted=0 asleep=1 nonce=x room=+cpu=2 class=gpu,+cpu=8`.
 struct WorkerState: Equatable {
     var slots, draining, unstarted, asleep: Int
-    /// Of its process; nil if it gave none.
+    /// The nonce of the worker process; nil if it gave none.
     var nonce: String?
-    /// What is left of its capacity, as the pool has it in which it fell asleep last; empty if it is whole.
+    /// The worker's free capacity, as named in the pool in which it last fell asleep; empty if none of it is used.
     var room: String
-    /// Nil: the text does not say it.
+    /// Nil if the text does not name a class.
     var workerClass: String?
 
     init?(_ text: String) {
@@ -56,17 +57,17 @@ struct WorkerState: Equatable {
         workerClass = rest.3.map(String.init)
     }
 
-    /// The pool in which it sleeps, if it sleeps.
+    /// The name of the pool in which the worker sleeps, if it is asleep.
     var pool: String { (workerClass ?? "") + (room.isEmpty ? "" : " " + room) }
 }
 
 extension Snapshot {
-    /// The leases of a worker by task id, without what the functions keep of the worker beside them.
+    /// The leases of a worker by task id, without the worker's own fields (those that begin with `@`).
     func leases(of worker: String) -> [String: String] {
         hash("attempts:" + worker).filter { !$0.key.hasPrefix("@") }
     }
 
-    /// What the functions keep of a worker; nil if there is nothing, or it cannot be read.
+    /// The state of a worker; nil if it is missing or cannot be parsed.
     func state(ofWorker worker: String) -> WorkerState? {
         hash("attempts:" + worker)["@state"].flatMap(WorkerState.init)
     }

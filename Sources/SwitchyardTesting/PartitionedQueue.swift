@@ -1,13 +1,17 @@
 import RedisClient
 import Switchyard
 
-/// A queue of a test's own, spread over several redis-servers of its own.
+/// A test's own queue, spread over several redis-servers of its own.
 public struct PartitionedQueue: Sendable {
+    /// The servers; partition `i` is on server `i` modulo their number.
     public let servers: [TestRedis]
+    /// The name of the queue, which is random.
     public let name: String
+    /// The partitions of the queue.
     public let partitions: Partitions
+    /// The handle of the whole queue.
     public let handle: SchedulerHandle
-    /// Each partition by itself, to look at and to call directly.
+    /// Each partition on its own, for reading its keys and calling functions on it directly.
     public let parts: [TestQueue]
 
     private init(
@@ -28,10 +32,10 @@ public struct PartitionedQueue: Sendable {
         if !settings.isEmpty { try await handle.configure(settings.map { ($0.key, $0.value) }) }
     }
 
-    /// Runs `body` with a new queue, and checks afterwards that every key of every partition is consistent.
+    /// Runs `body` with a new queue, and then checks that all keys of every partition are consistent.
     /// - Parameters:
-    ///   - partitions: nil: one for each server.
-    ///   - settings: by their names in the queue's `config`; durations in milliseconds.
+    ///   - partitions: The number of partitions; nil: one for each server.
+    ///   - settings: Settings by their names in the queue's `config`; durations in milliseconds.
     /// - Throws: what `body` throws, or ``SnapshotViolations``.
     public static func run(
         servers count: Int = 2, _ durability: TestRedis.Durability = .none, partitions: Int? = nil,
@@ -51,7 +55,7 @@ public struct PartitionedQueue: Sendable {
         for server in servers { await server.stop() }
     }
 
-    /// Every key of every partition, read and checked.
+    /// Reads and checks all keys of every partition.
     /// - Throws: ``SnapshotViolations``.
     @discardableResult
     public func snapshots() async throws -> [Snapshot] {
@@ -60,7 +64,7 @@ public struct PartitionedQueue: Sendable {
         return snapshots
     }
 
-    /// An id whose home is partition `index`.
+    /// Returns a random id whose home is partition `index`.
     public func id(in index: Int) -> String {
         while true {
             let id = QueuedTask.randomID()

@@ -1,7 +1,7 @@
 import RedisClient
 import Switchyard
 
-/// Every place in its life where a task can be met.
+/// Every situation in which an event can find a task. `none`: the task does not exist.
 public enum Situation: String, Sendable, CaseIterable {
     case none, pending
     case heldBySchedule, heldByRetry
@@ -12,12 +12,12 @@ public enum Situation: String, Sendable, CaseIterable {
 }
 
 extension TestQueue {
-    /// The worker that holds, or held, the tasks of ``put(_:in:afterEarlierAttempt:)``.
+    /// The id of the worker that holds, or held, the tasks of ``put(_:in:afterEarlierAttempt:)``.
     public static let holder = "holder"
 
-    /// Brings a new task into `situation`, held where somebody holds it by ``holder``, which is registered.
-    /// - Parameter afterEarlierAttempt: attempt 1 was pulled and given back before; needs a task that can be pulled.
-    /// - Returns: its latest attempt; 0 before the first.
+    /// Brings a new task into `situation`. ``holder`` is registered, and is the worker of its attempts.
+    /// - Parameter afterEarlierAttempt: Attempt 1 was pulled and released first; ignored for `heldBySchedule`.
+    /// - Returns: The number of its latest attempt; 0 before the first.
     @discardableResult
     public func put(
         _ id: String, in situation: Situation, afterEarlierAttempt: Bool = false

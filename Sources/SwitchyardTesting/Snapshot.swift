@@ -2,42 +2,46 @@ import NIOCore
 import RedisClient
 import Switchyard
 
-/// Every key of a queue, byte for byte, and what must hold between them.
+/// A copy of all keys of a queue, byte for byte, with checks of the invariants between them.
 ///
-/// Reading takes one scan and one pipeline and is not atomic: nobody may change the queue meanwhile.
+/// Reading takes a scan and a few pipelines. It is not atomic: nothing may change the queue meanwhile.
 public struct Snapshot: Sendable, Equatable {
+    /// The value of one key, by its type in Redis.
     public enum Content: Sendable, Equatable {
         case hash([String: ByteBuffer])
         case sortedSet([String: Double])
         case list([ByteBuffer])
         case set(Set<String>)
-        /// With whether it goes by itself after a time.
+        /// `expires`: whether the key has a time to live.
         case string(ByteBuffer, expires: Bool)
-        /// Ids with the fields of each entry.
+        /// Entry ids with the fields of each entry.
         case stream([RESPValue])
         /// A type that no key of a queue has.
         case other(String)
     }
 
+    /// The names of the queue's keys.
     public let keys: Keys
-    /// By the key's name after the queue's prefix.
+    /// The value of each key, by the key's name without the queue's prefix.
     public let contents: [String: Content]
-    /// The hashes as text; of a long value its beginning.
+    /// The hashes as text; of a long value only its first 64 KiB.
     private let texts: [String: [String: String]]
-    /// Keys of strings, tasks and batches that go by themselves after a time.
+    /// Strings, task hashes and batch hashes that have a time to live.
     let expiring: Set<String>
-    /// The lines of lanes, `pending:<lane>`.
+    /// The names of the lanes' sorted sets, `pending:<lane>`.
     let lines: [String]
     let workersWithAttempts: [String]
-    /// The ids of all tasks, in order.
+    /// The ids of all tasks, sorted.
     public let taskIDs: [String]
-    /// Ids of purged tasks whose attempt number is still kept.
+    /// The ids of purged tasks whose attempt number is still kept.
     public let tombstones: [String]
-    /// For each id that stands in an index of tasks, these indexes.
+    /// For each id in an index of tasks, the names of these indexes.
     let standing: [String: [String]]
-    /// For each task that a worker has in its leases, the entry by worker.
+    /// For each task with a lease, the lease's text by worker.
     let holders: [String: [String: String]]
 
+    /// Reads all keys of a queue.
+    /// - Throws: The first error that a command returned.
     public init(reading keys: Keys, client: RedisClient) async throws {
         self.keys = keys
         let names = try await Self.scan(keys.prefix, client)
@@ -60,7 +64,7 @@ public struct Snapshot: Sendable, Equatable {
         }.map(\.0)
         let timesToLive = try await client.pipeline(timed.map { RedisCommand("PTTL", .string($0)) })
         let expiring = Set(zip(timed, timesToLive).filter { ($0.1.int ?? -1) >= 0 }.map(\.0))
-        // What went by itself while it was read.
+        // Keys that expired while they were read.
         let expired = Set(zip(timed, timesToLive).filter { $0.1.int == -2 }.map(\.0))
         var contents: [String: Content] = [:]
         for ((name, type), reply) in zip(zip(names, types), replies) {
@@ -99,7 +103,7 @@ public struct Snapshot: Sendable, Equatable {
     }
 
     private static func scan(_ prefix: String, _ client: RedisClient) async throws -> [String] {
-        // A queue's name has no character that is special in a pattern, but the braces are only literal to Redis.
+        // A queue's name contains no character with a meaning in a glob pattern, and Redis takes braces literally.
         var names: Set<String> = []
         var cursor = "0"
         repeat {
@@ -135,53 +139,58 @@ public struct Snapshot: Sendable, Equatable {
 // MARK: Reading
 
 extension Snapshot {
-    /// The fields of a hash as text, of a long value its first 64 KiB; empty when there is no such hash.
+    /// Returns the fields of a hash as text, of a long value only its first 64 KiB; empty if there is no such hash.
     public func hash(_ name: String) -> [String: String] { texts[name] ?? [:] }
 
-    /// The members of a sorted set with their scores; empty when there is none.
+    /// Returns the members of a sorted set with their scores; empty if there is no such set.
     public func sortedSet(_ name: String) -> [String: Double] {
         guard case .sortedSet(let scores)? = contents[name] else { return [:] }
         return scores
     }
 
+    /// Returns the length of a list; 0 if there is no such list.
     public func listCount(_ name: String) -> Int {
         guard case .list(let values)? = contents[name] else { return 0 }
         return values.count
     }
 
+    /// Returns the elements of a list as text; empty if there is no such list.
     public func list(_ name: String) -> [String] {
         guard case .list(let values)? = contents[name] else { return [] }
         return values.map { String(buffer: $0) }
     }
 
+    /// Returns the members of a set; empty if there is no such set.
     public func set(_ name: String) -> Set<String> {
         guard case .set(let members)? = contents[name] else { return [] }
         return members
     }
 
+    /// Returns the value of a string as text; nil if there is no such string.
     public func string(_ name: String) -> String? {
         guard case .string(let value, _)? = contents[name] else { return nil }
         return String(buffer: value)
     }
 
+    /// Returns the fields of a task's hash; empty if there is no such task.
     public func task(_ id: String) -> [String: String] { hash("task:" + id) }
 
-    /// Whether there is such a task. What a purged one leaves behind is none.
+    /// Returns whether the task exists. The tombstone of a purged task does not count.
     public func hasTask(_ id: String) -> Bool {
         contents["task:" + id] != nil && task(id)["state"] != "purged"
     }
 
-    /// The state of a task, or nil when there is no such task.
+    /// Returns the state of a task, or nil if there is no such task.
     public func state(_ id: String) -> TaskState? { task(id)["state"].flatMap(TaskState.init) }
 
-    /// The ids of all keys that begin with `prefix`, such as `task:`.
+    /// Returns, sorted, the rest of the name of each key that begins with `prefix`, such as `task:`.
     public func ids(_ prefix: String) -> [String] {
         contents.keys.filter { $0.hasPrefix(prefix) }.map { String($0.dropFirst(prefix.count)) }.sorted()
     }
 
-    /// Everything that differs from `earlier`, a line for each field, member or element; empty when nothing does, byte
-    /// for byte.
-    /// - Parameter ignored: keys that may differ (`idle`), or single fields of them (`stats repaired`).
+    /// Returns a line for each field, member or element that differs from `earlier`; empty if nothing differs, byte for
+    /// byte.
+    /// - Parameter ignored: Keys that may differ (`idle`), or single fields of them (`stats repaired`).
     public func changes(since earlier: Snapshot, ignoring ignored: Set<String> = []) -> [String] {
         let before = earlier.entries
         let after = entries
@@ -192,7 +201,7 @@ extension Snapshot {
         }
     }
 
-    /// The whole content, an entry for each field, member and element (`key field`).
+    /// All values, with an entry for each field, member and element (`key field`).
     private var entries: [String: ByteBuffer] {
         var lines: [String: ByteBuffer] = [:]
         for (name, content) in contents {
@@ -216,7 +225,7 @@ extension Snapshot {
         return lines
     }
 
-    /// The beginning of a value as text, for people.
+    /// The first 120 bytes of a value as text, for messages.
     private static func shown(_ bytes: ByteBuffer?) -> String {
         guard let bytes else { return "absent" }
         return String(decoding: bytes.readableBytesView.prefix(120), as: UTF8.self)

@@ -1,8 +1,8 @@
 import Switchyard
 
-/// What must hold between tasks that depend on each other, and in batches that come into being step by step.
+/// Invariants of dependencies, and of batches that are opened or cancelled in steps.
 extension Snapshot {
-    /// Whoever waits stands in the set of each task that it waits for, and counts them.
+    /// A task that waits for dependencies is in `dependents:<id>` of each of these, and `deps_left` is their number.
     var dependencyViolations: [String] {
         var found: [String] = []
         var awaited: [String: Set<String>] = [:]
@@ -17,7 +17,7 @@ extension Snapshot {
                 if !isComingIntoLine(id) { found.append("dependents:\(id) is of a task that is gone") }
             } else if state(id)?.isTerminal == true {
                 if !cascade.contains(id) {
-                    found.append("task \(id) has ended, and its dependents have not heard of it")
+                    found.append("task \(id) has ended, and its dependents were not told")
                 }
             } else if task(id)["uses"] == nil {
                 found.append("task \(id) has dependents, and its end will not be noted")
@@ -26,15 +26,16 @@ extension Snapshot {
         for id in taskIDs where task(id)["held_by"] == "dependencies" {
             let fields = task(id)
             let left = Int(fields["deps_left"] ?? "0") ?? -1
-            // A set may still have the task from an earlier time, when it depended on others or had not ended yet.
+            // A set may still contain the task from an earlier time, when it depended on other tasks or had not ended
+            // yet.
             let own = Set((fields["depends_on"] ?? "").split(separator: ",").map(String.init))
             let count = own.intersection(awaited[id] ?? []).count
-            if left != count || left < 1 { found.append("task \(id) waits for \(left), and stands in \(count) sets") }
+            if left != count || left < 1 { found.append("task \(id) waits for \(left), and is in \(count) sets") }
         }
         return found
     }
 
-    /// Members of batches, and those that go on in steps.
+    /// Members of batches, and the batches that `batch_work` lists.
     var stepViolations: [String] {
         var found: [String] = []
         for work in list("batch_work") {
@@ -55,7 +56,7 @@ extension Snapshot {
         return found
     }
 
-    /// How many tasks of a batch have not entered the queue yet.
+    /// The number of tasks of an opened batch that have not entered the queue yet.
     func stillOpening(_ batch: String) -> Int {
         let fields = hash("batch:" + batch)
         guard fields["stage"] != nil else { return 0 }

@@ -1,12 +1,12 @@
 import Switchyard
 
-/// What must hold between the lines of lanes, and the indexes by which workers find them.
+/// Invariants of the lanes, and of the indexes by which workers find them.
 extension Snapshot {
-    /// The lanes with tasks in line, in order.
+    /// The names of the lanes that have pending tasks, sorted.
     private var laneNames: [String] { lines.map { String($0.dropFirst("pending:".count)) } }
 
-    /// A lane with somebody in line is either open, at a place not behind its first task, or closed; and the counters
-    /// agree.
+    /// A lane with pending tasks is either open or closed. If it is open, its score in `lanes` is at most that of its
+    /// first task.
     var laneViolations: [String] {
         var found: [String] = []
         let lanes = sortedSet("lanes")
@@ -14,7 +14,7 @@ extension Snapshot {
         let names = Set(laneNames)
         for lane in names.union(lanes.keys).union(closed.keys).sorted() {
             guard let first = sortedSet("pending:" + lane).values.min() else {
-                found.append("lane \(lane) is open or closed, and nobody stands there")
+                found.append("lane \(lane) is open or closed, and has no tasks")
                 continue
             }
             switch (lanes[lane], closed[lane]) {
@@ -33,7 +33,7 @@ extension Snapshot {
         return found + waiterViolations + lineCountViolations
     }
 
-    /// A closed lane whose gate is that of `due` (0: its concurrency key's).
+    /// Checks a closed lane. `due` is the time until which its rate keeps it closed; 0: its concurrency limit does.
     private func closedViolations(_ lane: String, _ due: Double) -> [String] {
         let name = LaneName(lane)
         if due > 0 { return name.rate == nil ? ["closed: \(lane) waits until \(due), and has no rate"] : [] }
@@ -42,7 +42,7 @@ extension Snapshot {
         if !set("waiters:" + concurrency.key).contains(lane) {
             found.append("closed: \(lane) is not told when a task of \(concurrency.key) ends")
         }
-        // Of very many lanes the ticks open some at a time.
+        // If a key has very many lanes, each tick opens only some of them.
         let isOpening = set("reopening").contains(concurrency.key)
         if !isOpening, set("running:" + concurrency.key).count < concurrency.limit {
             found.append("closed: \(lane) waits, and fewer tasks of \(concurrency.key) run than may")
@@ -64,7 +64,7 @@ extension Snapshot {
         var found: [String] = []
         let stats = hash("stats")
         let isAging = (Int(hash("config")["aging_ms"] ?? "") ?? 0) > 0
-        // The tasks in line, neither held nor begun.
+        // The pending tasks that are not held.
         let line = taskIDs.filter { state($0) == .pending && task($0)["held_by"] == nil }
         for priority in TaskPriority.allCases {
             let counted = line.filter {
@@ -80,8 +80,8 @@ extension Snapshot {
         return found
     }
 
-    /// Each open lane is in the group of what it asks for, and a group in `work`, at bounds not behind the lane's first task. What is
-    /// there besides are groups that have no lane any more.
+    /// Each open lane is in the group of its requirements and resources, `work:<group>`, and each such group is in
+    /// `work`. Both scores are at most that of the lane's first task. Groups without a lane may remain.
     var workViolations: [String] {
         var found: [String] = []
         let lanes = sortedSet("lanes")
@@ -111,19 +111,19 @@ extension Snapshot {
         return found
     }
 
-    /// `unserved` has the open lanes that no class of workers serves. Of a closed lane it may know nothing.
+    /// `unserved` contains the open lanes that no class of workers serves. It may lack closed lanes.
     private func unservedViolations(_ lanes: [String: LaneName]) -> [String] {
         let classes = hash("classes").keys.map(LaneName.init)
         let plain = LaneName("")
         let unserved = Set(sortedSet("unserved").keys)
         return Set(lanes.keys).union(unserved).sorted().compactMap { lane in
-            guard let asked = lanes[lane] else { return "unserved has \(lane), and nobody stands there" }
-            // Whether there are workers of the class "" is looked at when it is asked.
+            guard let asked = lanes[lane] else { return "unserved has \(lane), which has no tasks" }
+            // Lanes that class "" serves are never listed: whether it has workers is checked when `unserved` is read.
             if plain.serves(asked) { return nil }
             let isServed = classes.contains { $0.serves(asked) }
             if isServed, unserved.contains(lane) { return "unserved has \(lane), which is served" }
             if !isServed, sortedSet("lanes")[lane] != nil, !unserved.contains(lane) {
-                return "lane \(lane) is served by nobody, and unserved does not say it"
+                return "lane \(lane) has no workers, and is not in unserved"
             }
             return nil
         }

@@ -1,8 +1,9 @@
 import Switchyard
 
-/// What must hold between the keys of limits, unique keys, workers' capacity, and what the queue uses at all.
+/// Invariants of concurrency limits, unique keys, workers' capacity, reservations, and the flags of the features that a
+/// queue uses.
 extension Snapshot {
-    /// The live tasks of each concurrency key.
+    /// `running:<key>` contains the live tasks of each concurrency key, at most as many as the limit allows.
     var limitViolations: [String] {
         var found: [String] = []
         var live: [String: Set<String>] = [:]
@@ -10,7 +11,7 @@ extension Snapshot {
         for id in taskIDs {
             let fields = task(id)
             guard let state = state(id), state == .assigned || state == .running else { continue }
-            // What a library before version 5 has started has the limit in its fields only.
+            // For a task that a library before version 5 started, only its fields name the limit.
             let concurrency =
                 LaneName(fields["lane"] ?? "").concurrency
                 ?? (isOfThisLayout(fields)
@@ -35,6 +36,7 @@ extension Snapshot {
         return found
     }
 
+    /// `unique:<key>` names the task that holds the key, and expires if that task has ended.
     var uniqueViolations: [String] {
         var found: [String] = []
         for key in ids("unique:") {
@@ -52,7 +54,7 @@ extension Snapshot {
         return found
     }
 
-    /// Classes, and what each worker's attempts take of its capacity.
+    /// The classes of workers, and the capacity that each worker's leases use.
     var capacityViolations: [String] {
         var found: [String] = []
         let classes = hash("class")
@@ -78,7 +80,7 @@ extension Snapshot {
         return found
     }
 
-    /// `reserved` and `stuck`: of lanes with tasks that ask for resources; a worker is reserved for one of them at most.
+    /// `reserved` and `stuck` contain lanes whose tasks need resources; a worker is reserved for at most one lane.
     var reservationViolations: [String] {
         var found: [String] = []
         let lanes = sortedSet("lane_names")
@@ -89,7 +91,7 @@ extension Snapshot {
                 found.append("reserved says “\(text)” of \(lane)")
                 continue
             }
-            if lanes[lane] == nil { found.append("\(worker) is reserved for \(lane), where nobody stands") }
+            if lanes[lane] == nil { found.append("\(worker) is reserved for \(lane), which has no tasks") }
             if let other = reservedFor[worker] { found.append("\(worker) is reserved for \(lane) and for \(other)") }
             reservedFor[worker] = lane
             if contents["worker:" + worker] == nil {
@@ -102,7 +104,7 @@ extension Snapshot {
         }
         for (lane, text) in hash("stuck").sorted(by: { $0.key < $1.key }) {
             if Self.wordAndTime(text) == nil { found.append("stuck says “\(text)” of \(lane)") }
-            if lanes[lane] == nil { found.append("\(lane) is stuck, and nobody stands there") }
+            if lanes[lane] == nil { found.append("\(lane) is stuck, and has no tasks") }
         }
         for lane in Set(hash("reserved").keys).union(hash("stuck").keys) where LaneName(lane).amounts.isEmpty {
             found.append("\(lane) is reserved or stuck, and asks for no resources")
@@ -110,15 +112,15 @@ extension Snapshot {
         return found
     }
 
-    /// A text such as `<worker> <ms>`.
+    /// Parses a text such as `<worker> <ms>`.
     static func wordAndTime(_ text: String) -> (word: String, time: Int)? {
         let words = text.split(separator: " ", omittingEmptySubsequences: false)
         guard words.count == 2, !words[0].isEmpty, let time = Int(words[1]) else { return nil }
         return (String(words[0]), time)
     }
 
-    /// A call looks at what the queue uses only where a flag says so: in the setting's field, and in the line that says
-    /// all settings.
+    /// Functions look for the keys of a feature only if its flag is set, both in its own field of `config` and in the
+    /// field `effective`, which holds all settings.
     var flagViolations: [String] {
         var found: [String] = []
         let config = hash("config")

@@ -1,8 +1,9 @@
 import Switchyard
 
-/// What must hold of batches that come in parts: the stages that wait to be opened, and what has been opened and is not
-/// all in line.
+/// Invariants of batches that are submitted in parts: stages that are not opened yet, and opened batches whose tasks
+/// have not all entered the queue.
 extension Snapshot {
+    /// Each stage has a deadline, a batch and its members, and each member has its arguments.
     var stageViolations: [String] {
         var found: [String] = []
         let deadlines = sortedSet("stages")
@@ -10,14 +11,14 @@ extension Snapshot {
         for token in tokens.symmetricDifference(deadlines.keys).sorted() {
             found.append("stage \(token) has no deadline, or is gone and has one")
         }
-        // Token → the ids that it still has, in order.
+        // Token → the ids of the tasks that have not entered the queue, in order.
         var expected: [String: [String]] = [:]
         for token in tokens.sorted() {
             let fields = hash("stage:" + token)
             let members = list("stage_members:" + token)
             expected[token] = members
             if fields["batch"] == nil { found.append("stage \(token) has no batch") }
-            // One that is being deleted has fewer.
+            // A stage that is being deleted has fewer members than its total.
             let isGoing = fields["dropping"] != nil
             let total = Int(fields["total"] ?? "") ?? -1
             if isGoing ? total < members.count : total != members.count {
@@ -34,7 +35,7 @@ extension Snapshot {
             opening += left
             expected[token] = list("members:" + id).suffix(left)
             if !list("batch_work").contains("open \(id) \(token)") {
-                found.append("batch \(id) is not all in line, and nothing goes on with it")
+                found.append("batch \(id) has not entered the queue as a whole, and is not in batch_work")
             }
         }
         let counted = Int(hash("stats")["opening"] ?? "0") ?? -1
@@ -59,7 +60,7 @@ extension Snapshot {
         return found + claimViolations(expected)
     }
 
-    /// What stages claim. A claim is taken over by a later stage, and that breaks the earlier one.
+    /// The ids and unique keys that stages claim. A later stage may take a claim over, which breaks the earlier stage.
     private func claimViolations(_ expected: [String: [String]]) -> [String] {
         var found: [String] = []
         let claims = hash("claims")
@@ -86,7 +87,7 @@ extension Snapshot {
                     found.append("stage \(token) has \(id), and does not claim its unique key")
                 }
                 let isStage = contents["stage:" + token] != nil
-                if !isStage, hasTask(id) { found.append("task \(id) is in line, and its batch will bring it again") }
+                if !isStage, hasTask(id) { found.append("task \(id) is in the queue, and its batch will add it again") }
             }
         }
         return found

@@ -2,7 +2,7 @@ import Foundation
 import Switchyard
 
 extension Snapshot {
-    /// What does not hold of one task: its hash against every index.
+    /// Returns the violations of one task: its hash against every index.
     func violations(ofTask id: String) -> [String] {
         let fields = task(id)
         guard let state = state(id) else { return ["task \(id) has state \(fields["state"] ?? "none")"] }
@@ -18,7 +18,7 @@ extension Snapshot {
         for index in indexes.symmetricDifference(homes).sorted() {
             found.append(
                 "task \(id) (\(state.rawValue)): "
-                    + (homes.contains(index) ? "is missing in \(index)" : "stands also in \(index)"))
+                    + (homes.contains(index) ? "is missing in \(index)" : "is also in \(index)"))
         }
         for index in indexes.intersection(homes).sorted() {
             let score = sortedSet(index)[id]
@@ -28,7 +28,7 @@ extension Snapshot {
             case "finished": expect(isFinishedScore(score, fields), "its score is not its finished_at")
             case _ where index.hasPrefix("finished:"):
                 expect(score == number(fields["finished_at"]), "its score in \(index) is not its finished_at")
-            default: expect(score == place(fields), "its score is not the place of its level and its tag")
+            default: expect(score == place(fields), "its score is not that of its level and its tag")
             }
         }
         expect(isInBand(fields), "its tag \(fields["tag"] ?? "") is outside the band of a level")
@@ -40,7 +40,7 @@ extension Snapshot {
         return found
     }
 
-    /// Every index of tasks, except the lines of lanes.
+    /// Every index of tasks, except those of lanes.
     static let indexes = [
         "pending", "held", "waiting", "leases", "finished", "finished:failed", "finished:timeout", "finished:cancelled",
     ]
@@ -58,7 +58,7 @@ extension Snapshot {
         }
     }
 
-    /// The second index of an ended task; nil: it has none.
+    /// The second index of an ended task; nil if it has none.
     static func endIndex(of state: TaskState) -> String? {
         state.isTerminal && state != .completed ? "finished:" + state.rawValue : nil
     }
@@ -71,11 +71,12 @@ extension Snapshot {
     /// A setting of the queue, as a number.
     private func setting(_ name: String) -> Double { Double(hash("config")[name] ?? "") ?? 0 }
 
-    /// The score of a task in its line. A hash that a library before version 5 has written says it in `place`.
+    /// The score of a task in its index of pending tasks. In a hash written by a library before version 5, it is the
+    /// field `place`.
     private func place(_ fields: [String: String]) -> Double? {
         guard let level = fields["priority"].flatMap(TaskPriority.init)?.level else { return nil }
         guard let tag = number(fields["tag"]) else { return number(fields["place"]) }
-        // With aging, a level is worth so much time; without, each has 2^50 µs of the score for itself.
+        // With aging, a level is worth `aging_ms`, in µs; without aging, each level has a range of 2^50 µs of its own.
         let width = setting("aging_ms") > 0 ? setting("aging_ms") * 1000 : Double(1 << 50)
         return Double(level) * width + tag
     }
@@ -85,7 +86,8 @@ extension Snapshot {
         return tag >= 0 && tag < Double(1 << 50)
     }
 
-    /// A task that keeps its unique key after its end is looked at again when it gives it up.
+    /// The score may be later than `finished_at` for a task that keeps its unique key: the clean-up returns to it when
+    /// the key expires.
     private func isFinishedScore(_ score: Double?, _ fields: [String: String]) -> Bool {
         guard let score, let end = number(fields["finished_at"]) else { return false }
         if score == end { return true }
@@ -93,7 +95,7 @@ extension Snapshot {
         return score >= end && score <= end + kept + 1000
     }
 
-    /// Which fields a task of that state has, and has not.
+    /// The fields that a task of this state must have, and those that it must not have.
     private func shape(_ id: String, _ state: TaskState, _ fields: [String: String]) -> [String] {
         var present: Set<String> = ["priority", fields["place"] == nil ? "tag" : "place", "submitted_at"]
         var absent: Set<String> = []
@@ -131,20 +133,21 @@ extension Snapshot {
         return found
     }
 
-    /// Whether a library of this layout has made the task. What an earlier one has made is converted when it is used.
+    /// Whether a library of the current layout wrote the task. Tasks of an earlier layout are converted when they are
+    /// used.
     func isOfThisLayout(_ fields: [String: String]) -> Bool { fields["place"] == nil }
 
-    /// `uses` says what the end of the task concerns.
+    /// The field `uses` says what the end of the task affects.
     private func uses(_ fields: [String: String]) -> [String] {
         let uses = fields["uses"]
         if fields["unique_key"] != nil { return uses == "1" ? [] : ["has a unique key, and uses is not 1"] }
         if uses == "1" { return ["has no unique key, and uses is 1"] }
-        // Without dependencies of its own it has, or had, dependents.
+        // Without dependencies of its own, the task has or had dependents.
         if uses != nil && uses != "dependencies" { return ["uses is \(uses ?? "")"] }
         return fields["depends_on"] != nil && uses == nil ? ["has dependencies, and uses does not say it"] : []
     }
 
-    /// The gates in the name of the lane are those that the task asks for.
+    /// The gates in the name of the task's lane are those of the task's fields.
     private func gates(_ fields: [String: String]) -> [String] {
         let lane = LaneName(fields["lane"] ?? "")
         let concurrency = fields["concurrency_key"].map {
@@ -161,7 +164,7 @@ extension Snapshot {
         return found
     }
 
-    /// The entry in `attempts:<worker>`: exactly one while the task is live, with its attempt and deadline.
+    /// The lease in `attempts:<worker>`: exactly one while the task is live, with the task's attempt and deadline.
     private func lease(_ id: String, _ state: TaskState, _ fields: [String: String]) -> [String] {
         var found: [String] = []
         let isLive = state == .assigned || state == .running
@@ -199,12 +202,12 @@ extension Snapshot {
         let outcome: String
     }
 
-    /// The last 100 attempts that are over while the task went on have their records: all of them, except those of an
-    /// earlier task of the same id, from whose number this one goes on counting.
+    /// The last 100 attempts that ended while the task went on have a record each. Attempt numbers go on from those of
+    /// an earlier task with the same id, whose records do not exist.
     private func records(_ fields: [String: String], _ state: TaskState) -> [String] {
         var found: [String] = []
         let attempt = Int(fields["attempt"] ?? "0") ?? -1
-        // The latest one is told by the task's own fields, until the task goes back to its queue.
+        // The task's own fields describe the latest attempt until the task is pending again.
         let recorded = fields["worker"] == nil ? attempt : attempt - 1
         let outcomes: Set = ["failed", "timeout", "lost", "returned", "cancelled"]
         let numbers = fields.keys.filter { $0.hasPrefix("attempt:") }.compactMap { Int($0.dropFirst(8)) }.sorted()
@@ -226,7 +229,7 @@ extension Snapshot {
         return found
     }
 
-    /// A purged task leaves its attempt number behind for a while, and nothing else.
+    /// A purged task leaves only its attempt number, in a hash that expires.
     var tombstoneViolations: [String] {
         tombstones.flatMap { id -> [String] in
             var found: [String] = []
@@ -234,7 +237,7 @@ extension Snapshot {
             if Set(fields.keys) != ["state", "attempt"] || (Int(fields["attempt"] ?? "") ?? 0) < 1 {
                 found.append("task \(id) was purged, and its hash has \(fields.keys.sorted())")
             }
-            if !expiring.contains("task:" + id) { found.append("task \(id) was purged, and its hash stays for ever") }
+            if !expiring.contains("task:" + id) { found.append("task \(id) was purged, and its hash does not expire") }
             return found
         }
     }

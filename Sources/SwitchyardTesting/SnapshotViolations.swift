@@ -1,26 +1,31 @@
-/// What does not hold in a queue, a sentence for each.
+/// The violations of a queue's invariants, a sentence for each.
 public struct SnapshotViolations: Error, CustomStringConvertible {
+    /// The name of the queue.
     public let queue: String
+    /// The violations.
     public let violations: [String]
 
+    /// Creates the error.
     public init(queue: String, violations: [String]) {
         self.queue = queue
         self.violations = violations
     }
 
+    /// The queue's name and a line for each violation.
     public var description: String {
         "queue \(queue) is not consistent:\n  " + violations.joined(separator: "\n  ")
     }
 }
 
 extension Snapshot {
-    /// - Throws: ``SnapshotViolations`` unless everything holds that must hold between the queue's keys.
+    /// Checks all invariants of the queue.
+    /// - Throws: ``SnapshotViolations`` if any is violated.
     public func check() throws {
         let found = violations
         guard found.isEmpty else { throw SnapshotViolations(queue: keys.queue, violations: found) }
     }
 
-    /// Everything that does not hold, a sentence for each.
+    /// All violations, a sentence for each.
     public var violations: [String] {
         strangeKeys + taskIDs.flatMap(violations(ofTask:)) + tombstoneViolations + strayMembers + workerViolations
             + poolViolations + countViolations + batchViolations + laneViolations + workViolations + limitViolations
@@ -28,7 +33,7 @@ extension Snapshot {
             + stageViolations + flagViolations
     }
 
-    /// Keys that no queue has, or with a type that they never have.
+    /// Keys whose name no queue has, or whose type is wrong.
     private var strangeKeys: [String] {
         contents.compactMap { name, content in
             let kind = name.prefix { $0 != ":" }
@@ -59,7 +64,7 @@ extension Snapshot {
         }
     }
 
-    /// Entries of indexes that point to nothing. What a task's own hash says is checked with the task.
+    /// Entries of indexes that name no task. What a task's own hash says is checked with the task.
     private var strayMembers: [String] {
         var violations: [String] = []
         for index in Self.indexes + lines {

@@ -1,7 +1,7 @@
 import Switchyard
 
 extension Snapshot {
-    /// What does not hold between the keys about workers.
+    /// Violations of the keys about workers.
     var workerViolations: [String] {
         var found: [String] = []
         let registered = sortedSet("workers")
@@ -22,19 +22,21 @@ extension Snapshot {
                 continue
             }
             if state.slots != Int(fields["slots"] ?? "") || state.draining != Int(fields["draining"] ?? "") {
-                found.append("worker \(id) says slots and draining otherwise in its hash than in its attempts")
+                found.append("worker \(id) has other slots or draining in its hash than in its attempts")
             }
             if let name = state.workerClass, name != classes[id] ?? "" {
                 found.append("worker \(id) is of class \(classes[id] ?? "") by class, and of \(name) by its state")
             }
-            // A wake-up is taken by the pull that answers it, and only who sleeps is woken.
+            // A worker has at most one wake-up: only sleeping workers are woken, and the next pull consumes the
+            // wake-up.
             let wakeUps = listCount("wake:" + id)
             if wakeUps > 1 { found.append("worker \(id) has \(wakeUps) wake-ups") }
             let held = leases(of: id)
             let slots = Int(fields["slots"] ?? "") ?? 0
             if held.count > slots { found.append("worker \(id) holds \(held.count) attempts on \(slots) slots") }
             let unstarted = held.values.filter { LeaseEntry($0)?.deadline == 0 }.count
-            // May be more, until the next pull counts again; fewer would keep lost assignments from being sent again.
+            // `unstarted` may be too high until the next pull counts again. If it were too low, lost assignments would
+            // not be sent again.
             if state.unstarted < unstarted {
                 found.append("worker \(id) has \(unstarted) unstarted attempts, and unstarted says fewer")
             }
@@ -42,7 +44,7 @@ extension Snapshot {
         return found
     }
 
-    /// Sleeping workers: each in one pool, that of its class and of the room that it has left.
+    /// Each sleeping worker is in exactly one pool: that of its class and its free capacity.
     var poolViolations: [String] {
         var found: [String] = []
         var pools: [String: [String: Double]] = [:]
@@ -86,14 +88,15 @@ extension Snapshot {
         let isRight =
             state.room.isEmpty == isWhole
             && Set(room.keys).union(left.keys).allSatisfy {
-                // The text of a room has six digits.
+                // The text of a free capacity has six digits.
                 abs((room[$0] ?? 0) - max(0, left[$0] ?? 0)) <= 1e-5 * max(1, left[$0] ?? 0)
             }
         if !isRight { found.append("has \(left) left") }
         return found
     }
 
-    /// Where a pool stands among those that are woken: by what its workers have, and by the one that has slept longest.
+    /// The score of a pool in `idle_pools`, which is the order of waking: the capacity and labels of its workers first,
+    /// then how long its first worker has slept.
     private func poolScore(_ pool: String, _ longest: Double?) -> Double? {
         guard let longest else { return nil }
         let parts = pool.split(separator: " ", omittingEmptySubsequences: false)
@@ -105,7 +108,7 @@ extension Snapshot {
         return endowment * Double(1 << 40) + max(0, (longest / 1000).rounded(.down) - epoch)
     }
 
-    /// The counters in `stats` against what can be counted.
+    /// The counters in `stats` against the counted tasks, leases and slots.
     var countViolations: [String] {
         var found: [String] = []
         let stats = hash("stats").compactMapValues(Int.init)
@@ -131,7 +134,7 @@ extension Snapshot {
         return found
     }
 
-    /// The counts of each batch against its tasks. Those that have not entered the queue yet are counted as pending.
+    /// The counts of each batch against its tasks. Tasks that have not entered the queue yet count as pending.
     var batchViolations: [String] {
         let tasksOfBatch = Dictionary(grouping: taskIDs.filter { task($0)["batch"] != nil }) { task($0)["batch"] ?? "" }
         return ids("batch:").flatMap { id -> [String] in
@@ -148,7 +151,7 @@ extension Snapshot {
                 counted += count
                 ended += state.isTerminal ? count : 0
                 deleted += count - there
-                // Deleted tasks stay counted; only ended ones are ever deleted.
+                // Deleted tasks stay counted; only ended tasks are deleted.
                 if count < there || (!state.isTerminal && count != there) {
                     found.append("batch \(id): \(state.rawValue) is \(count), counted \(there)")
                 }

@@ -1,14 +1,14 @@
 import Foundation
 import Switchyard
 
-/// The text of the function library that tests load in place of the one they were built with, so that a changed library is
-/// tried without building anything. The environment says which:
+/// The text of the function library that tests load in place of the built one, so that a changed library is tested
+/// without a build. The environment selects it:
 ///
-/// - `SWITCHYARD_TEST_LIBRARY`: the file that holds it.
-/// - `SWITCHYARD_TEST_MUTATION`: a mutation to apply, by its name in `Tests/Mutations/*.json`, or as a JSON object with `file`,
-///   `find` and `replace`.
+/// - `SWITCHYARD_TEST_LIBRARY`: The file with the text; without it, the text is that of the build.
+/// - `SWITCHYARD_TEST_MUTATION`: A mutation to apply to the text, by its name in `Tests/Mutations/*.json`, or as a JSON
+///   object with `file`, `find` and `replace`.
 public enum TestLibrary {
-    /// Nil if the environment asks for nothing.
+    /// Returns the text; nil if the environment selects none.
     public static func text() throws -> String? {
         let environment = ProcessInfo.processInfo.environment
         var text = FunctionLibrary.source
@@ -24,13 +24,13 @@ public enum TestLibrary {
     }
 }
 
-/// A fault that is put into one place of the function library, to see whether a test finds it.
+/// A fault that is put into the function library, to check that a test finds it.
 struct LibraryMutation: Decodable {
-    /// Absent from one that the environment gives as a JSON object.
+    /// Nil for a mutation that the environment gives as a JSON object.
     let name: String?
     /// The file's path below `Functions/`.
     let file: String
-    /// What is replaced: it must occur once in the file.
+    /// The text that is replaced. It must occur once in the file.
     let find: String
     let replace: String
 
@@ -38,7 +38,7 @@ struct LibraryMutation: Decodable {
         let description: String
     }
 
-    /// - Parameter text: a name, or a JSON object.
+    /// - Parameter text: A name, or a JSON object.
     init(_ text: String) throws {
         if text.hasPrefix("{") {
             self = try JSONDecoder().decode(LibraryMutation.self, from: Data(text.utf8))
@@ -57,7 +57,8 @@ struct LibraryMutation: Decodable {
         throw DoesNotApply(description: "mutation \(text): there is none of this name in \(folder.path)")
     }
 
-    /// The library's text with the mutation in it. A comment with the path of each file precedes its part of the text.
+    /// Returns the library's text with the mutation applied. In `library`, a comment with the path of each file
+    /// precedes its text.
     func applied(to library: String) throws -> String {
         guard let header = library.range(of: "\n-- ==== \(file) ====\n", options: .literal) else {
             throw DoesNotApply(description: "mutation \(name ?? ""): the library has no file \(file)")

@@ -4,16 +4,21 @@ import NIOCore
 import RedisClient
 import Switchyard
 
-/// A queue of a test's own, with a random name, on a real Redis.
+/// A test's own queue, with a random name, on a real Redis.
 public struct TestQueue: Sendable {
+    /// The Redis server of the queue.
     public let redis: TestRedis
+    /// The queue's name.
     public let name: String
+    /// The names of the queue's keys, or of one partition's.
     public let keys: Keys
+    /// The handle under test.
     public let handle: SchedulerHandle
 
+    /// Creates a queue with a random name.
     /// - Parameters:
-    ///   - redis: nil takes the shared one.
-    ///   - settings: by their names in the queue's `config`; durations in milliseconds.
+    ///   - redis: The server; nil: ``TestRedis/shared``.
+    ///   - settings: Settings by their names in the queue's `config`; durations in milliseconds.
     public init(on redis: TestRedis? = nil, settings: [String: Int] = [:]) async throws {
         if let redis { self.redis = redis } else { self.redis = try await TestRedis.shared }
         name = "test-" + QueuedTask.randomID()
@@ -22,7 +27,7 @@ public struct TestQueue: Sendable {
         try await handle.configure(settings.map { ($0.key, $0.value) })
     }
 
-    /// A queue by its name: what is done with `handle` may happen on another Redis.
+    /// The keys on `redis` of an existing queue. `handle` may use another server.
     public init(_ name: String, handle: SchedulerHandle, on redis: TestRedis) {
         self.redis = redis
         self.handle = handle
@@ -38,7 +43,7 @@ public struct TestQueue: Sendable {
         keys = Keys(queue: handle.queue, partition: partition)
     }
 
-    /// Runs `body` with a new queue, checks afterwards that every key of it is consistent, and deletes them.
+    /// Runs `body` with a new queue, then checks that all its keys are consistent, and deletes them.
     /// - Throws: what `body` throws, or ``SnapshotViolations``.
     public static func run(
         on redis: TestRedis? = nil, settings: [String: Int] = [:], _ body: (TestQueue) async throws -> Void
@@ -49,7 +54,7 @@ public struct TestQueue: Sendable {
         try await queue.delete(snapshot)
     }
 
-    /// Every key of the queue, read and checked.
+    /// Reads and checks all keys of the queue.
     /// - Throws: ``SnapshotViolations``.
     @discardableResult
     public func snapshot() async throws -> Snapshot {
@@ -64,12 +69,13 @@ public struct TestQueue: Sendable {
         _ = try await redis.client.send(RedisCommand("UNLINK", names))
     }
 
-    /// Calls `switchyard_<function>` once, as it is: no retries, Redis's own errors.
+    /// Calls `switchyard_<function>` once, without retries, and throws Redis's own errors.
     @discardableResult
     public func call(_ function: String, _ arguments: RedisArgument...) async throws -> RESPValue {
         try await call(function, arguments)
     }
 
+    /// Calls `switchyard_<function>` once, without retries, and throws Redis's own errors.
     @discardableResult
     public func call(_ function: String, _ arguments: [RedisArgument]) async throws -> RESPValue {
         try await redis.client.send(
@@ -77,12 +83,13 @@ public struct TestQueue: Sendable {
                 "FCALL", [.string("switchyard_" + function), 2, .string(keys.prefix), .string(keys.config)], arguments))
     }
 
-    /// Any command, for planting damage and looking closely. `{}` in an argument stands for the queue's prefix.
+    /// Sends any command, to damage or inspect keys. `{}` in an argument stands for the queue's prefix.
     @discardableResult
     public func raw(_ command: String, _ arguments: String...) async throws -> RESPValue {
         try await raw(command, arguments)
     }
 
+    /// Sends any command, to damage or inspect keys. `{}` in an argument stands for the queue's prefix.
     @discardableResult
     public func raw(_ command: String, _ arguments: [String]) async throws -> RESPValue {
         let arguments = arguments.map { RedisArgument.string($0.replacingOccurrences(of: "{}", with: keys.prefix)) }
@@ -91,30 +98,37 @@ public struct TestQueue: Sendable {
 
     // MARK: Workers and time
 
-    /// The protocol of a worker that has not registered.
+    /// Returns the protocol of a worker that has not registered.
     public func stranger(_ id: String, client: RedisClient? = nil) throws -> WorkerProtocol {
         try WorkerProtocol(
             worker: id, queue: name, partition: keys.partition, client: client ?? redis.client,
             logger: TestRedis.quiet)
     }
 
-    /// A registered worker.
+    /// Registers a worker and returns its protocol.
     public func worker(_ id: String, slots: Int = 1, client: RedisClient? = nil) async throws -> WorkerProtocol {
         let worker = try stranger(id, client: client)
         _ = try await worker.register(WorkerProtocol.Registration(slots: slots))
         return worker
     }
 
-    /// What a tick did.
+    /// The reply of `switchyard_tick`: counts, and times in milliseconds.
     public struct Tick: Sendable, Equatable {
+        /// Counts of what the call did: ended leases, lost workers, held tasks that became due, deleted tasks, and
+        /// woken workers.
         public var expired, lostWorkers, due, purged, woken: Int
+        /// Whether something is left to do now.
         public var more: Bool
+        /// Milliseconds since 1970 at which the next thing is due; 0 if nothing is.
         public var nextDue: Int
+        /// Redis's time, in milliseconds since 1970.
         public var now: Int
+        /// The instance id of the queue.
         public var instance: String
     }
 
-    /// - Parameter cleanup: also delete ended tasks whose retention is over.
+    /// Calls `switchyard_tick`.
+    /// - Parameter cleanup: Also deletes ended tasks whose retention is over.
     @discardableResult
     public func tick(limit: Int = 100, cleanup: Bool = false) async throws -> Tick {
         let fields = try await call("tick", "limit", .integer(Int64(limit)), "cleanup", cleanup ? "1" : "0").pairs
@@ -127,7 +141,7 @@ public struct TestQueue: Sendable {
 
     // MARK: Tasks
 
-    /// Submits a task of few words. `options` are further pairs of `switchyard_submit`.
+    /// Submits a task. `options` are further arguments of `switchyard_submit`, by name.
     public func submit(
         _ id: String, priority: TaskPriority = .normal, maxRetries: Int = 2, _ options: [String: String] = [:]
     ) async throws {
@@ -138,7 +152,7 @@ public struct TestQueue: Sendable {
         try await call("submit", arguments)
     }
 
-    /// What `worker` pulls, unstarted unless `start`: task ids with their attempts.
+    /// Pulls tasks for `worker`, and starts them if `start`. Returns their ids with the numbers of their attempts.
     @discardableResult
     public func pull(
         _ worker: String, max: Int = 1, start: Bool = false, holding: Int? = nil
@@ -149,7 +163,7 @@ public struct TestQueue: Sendable {
         return try await call("pull", arguments).assignments
     }
 
-    /// Reports one attempt and returns the answer about it: a state, or an error as a value.
+    /// Reports one attempt and returns the reply about it: a state, or an error as a value.
     @discardableResult
     public func finish(
         _ worker: String, _ id: String, attempt: Int, _ outcome: String, _ options: [String: String] = [:]
@@ -165,7 +179,7 @@ public struct TestQueue: Sendable {
 }
 
 extension RESPValue {
-    /// A reply in pairs, by name.
+    /// An array of alternating names and values as a dictionary.
     public var pairs: [String: RESPValue] {
         let values = array ?? []
         var pairs: [String: RESPValue] = [:]
@@ -175,7 +189,7 @@ extension RESPValue {
         return pairs
     }
 
-    /// A reply of assignments: task ids with their attempts.
+    /// The reply of a pull: task ids with the numbers of their attempts.
     public var assignments: [(id: String, attempt: Int)] {
         (array ?? []).map { entry in
             let pairs = entry.pairs
@@ -184,7 +198,7 @@ extension RESPValue {
     }
 }
 
-/// Looks until `condition` holds; false if it does not within the limit.
+/// Checks `condition` every `pause` until it holds. Returns false if it does not hold within the limit.
 public func eventually(
     within limit: Duration = .seconds(10), every pause: Duration = .milliseconds(5),
     _ condition: () async throws -> Bool

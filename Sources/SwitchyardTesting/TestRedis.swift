@@ -4,22 +4,24 @@ import PrivateRedis
 import RedisClient
 import Switchyard
 
-/// A redis-server for tests, configured as Switchyard's own: on a Unix socket in a private directory, without TCP. It
-/// never outlives the process that started it, however that ends.
+/// A redis-server for tests, configured like Switchyard's own: on a Unix socket in a private directory, without TCP. It
+/// never outlives the process that started it, however that process ends.
 ///
-/// ``shared`` serves every test that only needs a queue of its own; tests that kill or fill Redis start a fresh one.
+/// ``shared`` serves every test that only needs its own queue; tests that kill or fill Redis start their own server.
 public final class TestRedis: Sendable {
+    /// What the server writes to disk.
     public enum Durability: Sendable {
         /// Nothing is written to disk.
         case none
         /// The append-only file, flushed once a second.
         case everySecond
-        /// The append-only file, flushed before each answer.
+        /// The append-only file, flushed before each reply.
         case always
     }
 
-    /// Connects to it, and goes on doing so after ``kill()`` and ``restart()``.
+    /// A client of the server. It reconnects after ``kill()`` and ``restart()``.
     public let client: RedisClient
+    /// The server's URL, which names its Unix socket.
     public let url: String
     private let server: PrivateRedisServer
 
@@ -29,10 +31,10 @@ public final class TestRedis: Sendable {
         self.client = RedisClient(try RedisConfiguration(url: server.url))
     }
 
-    /// Starts one, with the function library loaded.
+    /// Starts a server and loads the function library.
     /// - Parameters:
-    ///   - directory: where its data lives; nil makes a temporary one, which `stop` removes.
-    ///   - arguments: for redis-server, such as `["--maxmemory", "20mb"]`.
+    ///   - directory: The directory of its data; nil: a temporary one, which ``stop()`` removes.
+    ///   - arguments: Further arguments of redis-server, such as `["--maxmemory", "20mb"]`.
     public static func start(
         _ durability: Durability = .none, directory: String? = nil, arguments: [String] = []
     ) async throws -> TestRedis {
@@ -47,8 +49,8 @@ public final class TestRedis: Sendable {
         return redis
     }
 
-    /// The library that the tests were built with; or the one that the environment names (``TestLibrary``), as a version that
-    /// nothing replaces.
+    /// Loads the library that the tests were built with, or the one that the environment selects (``TestLibrary``),
+    /// under a version number that nothing replaces.
     private func loadLibrary() async throws {
         guard let text = try TestLibrary.text() else { return try await library.ensureLoaded() }
         let pattern = /local VERSION = \d+/
@@ -56,7 +58,7 @@ public final class TestRedis: Sendable {
         _ = try await client.send(RedisCommand("FUNCTION", "LOAD", "REPLACE", .string(unreplaceable)))
     }
 
-    /// Runs `body` with a fresh server, which is gone afterwards, whatever happens.
+    /// Runs `body` with a new server, and stops it afterwards, also if `body` throws.
     public static func run<Value>(
         _ durability: Durability = .none, arguments: [String] = [], _ body: (TestRedis) async throws -> Value
     ) async throws -> Value {
@@ -72,7 +74,7 @@ public final class TestRedis: Sendable {
     }
 
     private static let starting = Task {
-        // Nobody stops the shared one: its directory is ours to remove when the process ends.
+        // Nobody stops the shared server: this process removes its directory at its exit.
         let directory = FileManager.default.temporaryDirectory
             .appendingPathComponent("switchyard-tests-\(ProcessInfo.processInfo.processIdentifier)").path
         atexit {
@@ -82,27 +84,29 @@ public final class TestRedis: Sendable {
         return try await start(directory: directory)
     }
 
-    /// The one of this process. Tests share it, each with a queue of a random name: never flush it.
+    /// The server that the tests of this process share, each with its own random queue: never flush it.
     public static var shared: TestRedis {
         get async throws { try await starting.value }
     }
 
+    /// A logger that discards everything.
     public static let quiet = Logger(label: "switchyard.testing", factory: { _ in SwiftLogNoOpLogHandler() })
 
+    /// The function library on this server.
     public var library: FunctionLibrary { FunctionLibrary(client: client, logger: Self.quiet) }
 
-    /// Another client of the same server; its user shuts it down.
+    /// Returns another client of the same server. The caller shuts it down.
     public func makeClient() throws -> RedisClient {
         RedisClient(try RedisConfiguration(url: url))
     }
 
-    /// SIGKILL, as in a crash; nothing restarts it but ``restart()``.
+    /// Kills the server with SIGKILL, as in a crash. Only ``restart()`` starts it again.
     public func kill() async { await server.kill() }
 
-    /// Starts it again on the same data, and returns once it answers.
+    /// Starts the server again with the same data. Returns once it replies.
     public func restart() async throws { try await server.restart() }
 
-    /// Ends it and removes what is temporary.
+    /// Stops the server and removes its temporary files.
     public func stop() async {
         await client.shutdown()
         await server.stop()

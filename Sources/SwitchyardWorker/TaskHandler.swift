@@ -57,10 +57,9 @@ public struct Attempt: Sendable {
 
     /// Sets the attempt's progress, which the next heartbeat sends.
     ///
-    /// Only the first 256 characters are kept. In UTF-8 these must be at most 1024 bytes: the queue refuses a heartbeat
-    /// with more.
+    /// The first 1024 bytes of it are kept, up to the last whole character.
     public func report(progress: String) {
-        holder.table.setProgress(id, attempt: number, ByteBuffer(string: String(progress.prefix(256))))
+        holder.table.setProgress(id, attempt: number, ByteBuffer(string: progress.prefix(maxBytes: 1024)))
     }
 }
 
@@ -96,4 +95,17 @@ public struct NoOpHandler: TaskHandler {
     public func run(_ attempt: Attempt) async -> AttemptOutcome { .completed() }
     /// Returns `completed`, in place.
     public func runAtOnce(_ attempt: Attempt) -> AttemptOutcome? { .completed() }
+}
+
+extension String {
+    /// Returns the longest beginning of whole characters that has at most `maxBytes` in UTF-8.
+    func prefix(maxBytes: Int) -> String {
+        if utf8.count <= maxBytes { return self }
+        var bytes = 0
+        return String(
+            prefix { character in
+                bytes += character.utf8.count
+                return bytes <= maxBytes
+            })
+    }
 }

@@ -2,7 +2,8 @@ import ChildProcess
 import Glibc
 import PrivateRedis
 
-/// A parent for the tests to kill. Prints one line (the process groups, or redis-server's) and then waits for ever.
+/// A parent process for the tests to kill. It prints one line (its children's process groups, or redis-server's) and
+/// then waits for ever.
 ///
 ///     ChildProcessFixture groups N     starts N children, each with a grandchild; all ignore SIGTERM
 ///     ChildProcessFixture exit N       the same, and then calls exit(0)

@@ -18,7 +18,7 @@ import Testing
     }
 
     @Test func resourceUseIsMeasured() async throws {
-        // A shell that counts: processor time for certain, and a resident memory of at least a few pages.
+        // The shell counts in a loop, so it uses processor time, and its resident memory has at least a few pages.
         let status = await finish(try await startShell("i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done")).status
         let ended = try #require(status)
         #expect(ended.userTime > 0.005)
@@ -83,7 +83,7 @@ import Testing
     }
 
     @Test func noDescriptorIsLeftBehind() async throws {
-        // The other suites run beside this one, so only growth that stays counts.
+        // The other suites run at the same time, so only growth that persists counts.
         func count() async throws -> Int { try await run(["sh", "-c", "ls /proc/\(getpid())/fd"]).lines.count }
         let before = try await count()
         for _ in 0..<50 {

@@ -48,7 +48,8 @@ import Testing
     @Test func aDeadGuardianIsReplacedAndToldAgain() async throws {
         let (parent, groups) = try await startGroups("groups")
         let first = try #require(guardianID(of: parent))
-        // One that dies within a second is replaced only at the next start; this parent starts nothing more.
+        // A guardian that dies within a second of its start is replaced only at the next start of a child; this parent
+        // starts none.
         try await Task.sleep(for: .milliseconds(1200))
         kill(first, SIGKILL)
         try await eventually("another guardian") { guardianID(of: parent).map { $0 != first } ?? false }

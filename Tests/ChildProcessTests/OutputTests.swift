@@ -13,7 +13,7 @@ import Testing
     }
 
     @Test func theTwoStreamsKeepTheirOrderOfArrival() async throws {
-        // Each line waits in a file of its own until the one before was read here.
+        // Each line waits for a file, which the test creates after it has read the line before.
         let directory = try temporaryDirectory()
         defer { remove(directory) }
         let child = try await startShell(
@@ -54,7 +54,7 @@ import Testing
         let size = 50_000_000
         let bound = OutputBuffer.highWater + 2 * (WatchedChild.readSize + 64)
         let child = try await startShell("head -c \(size) /dev/zero")
-        // Nobody reads: the buffer fills to its mark and the child waits.
+        // Nobody reads: the buffer fills to its high-water mark, and the child blocks.
         try await eventually("the buffer fills") { child.record.output.heldBytes >= OutputBuffer.highWater }
         #expect(child.exitStatus == nil)
 

@@ -160,7 +160,7 @@ import Testing
         Glibc.kill(parent.processID, SIGKILL)
         _ = await parent.waitForExit()
         #expect(FileManager.default.fileExists(atPath: left))
-        // Old enough not to be one that is just being made.
+        // Old enough that the sweep does not take it for a directory that is being created.
         var times = [timeval(tv_sec: 1, tv_usec: 0), timeval(tv_sec: 1, tv_usec: 0)]
         #expect(utimes(left + "/lock", &times) == 0)
         // Swept once the old redis-server, which shares the lock, is gone.
@@ -205,7 +205,7 @@ import Testing
 
             Glibc.kill(parent.processID, SIGKILL)
             _ = await parent.waitForExit()
-            // At once: the lock makes it wait for the old redis-server, which the guardian is killing.
+            // Starts at once: the lock makes it wait for the old redis-server, which the guardian is killing.
             let server = try await PrivateRedisServer.start(.init(directory: directory))
             #expect(!isAlive(old))
             #expect(try await redis(server, "GET", "key") == "value")

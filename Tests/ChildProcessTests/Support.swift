@@ -3,7 +3,7 @@ import FoundationEssentials
 import Glibc
 import Testing
 
-/// What the suites share: short ways to run a program, and questions to /proc. Every wait has a deadline.
+/// Helpers that the suites share: they run a program, and read /proc. Every wait has a deadline.
 
 let testPath = "/usr/local/bin:/usr/bin:/bin"
 
@@ -14,7 +14,7 @@ func startShell(
         .init(arguments: ["sh", "-c", script], environment: ["PATH": testPath], standardInput: input))
 }
 
-/// Everything that a child writes, and how it ends.
+/// The output of a child, and its exit status.
 struct Ran {
     var stdout: [UInt8] = []
     var stderr: [UInt8] = []
@@ -47,7 +47,7 @@ func firstLine(of child: ChildProcess) async -> String {
     return String(decoding: bytes.prefix { $0 != UInt8(ascii: "\n") }, as: UTF8.self)
 }
 
-/// Asks again and again until the answer is yes; an issue if it is not within 30 s.
+/// Repeats the question until it returns true; records an issue if that takes more than 30 s.
 func eventually(
     _ what: Comment, sourceLocation: SourceLocation = #_sourceLocation, _ isTrue: () async throws -> Bool
 ) async throws {
@@ -69,14 +69,14 @@ struct ProcessEntry {
     let parent: Int32
     let group: Int32
 
-    /// The living ones: a zombie holds nothing and runs nothing.
+    /// The processes that are alive: a zombie holds nothing and runs nothing.
     static func all() -> [ProcessEntry] {
         let names = (try? FileManager.default.contentsOfDirectory(atPath: "/proc")) ?? []
         return names.compactMap { Int32($0) }.compactMap(read).filter { $0.state != "Z" && $0.state != "X" }
     }
 
     private static func read(_ processID: Int32) -> ProcessEntry? {
-        // Gone between the listing and now: not an entry.
+        // The process ended after it was listed: no entry.
         guard let data = try? Data(contentsOf: URL(filePath: "/proc/\(processID)/stat")) else { return nil }
         let text = String(decoding: data, as: UTF8.self)
         guard let open = text.firstIndex(of: "("), let close = text.lastIndex(of: ")") else { return nil }
@@ -107,7 +107,7 @@ func remove(_ path: String) {
     try? FileManager.default.removeItem(atPath: path)
 }
 
-/// The fixture is built beside the test bundle.
+/// Starts the fixture, which is built in the same directory as the test bundle.
 func startFixture(_ arguments: String...) async throws -> ChildProcess {
     let own = try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")
     let beside = own.split(separator: "/").dropLast().joined(separator: "/")
@@ -118,7 +118,8 @@ func startFixture(_ arguments: String...) async throws -> ChildProcess {
         .init(arguments: [fixture] + arguments, environment: ["PATH": testPath]))
 }
 
-/// From the test bundle's path among our arguments, where a helper of the toolchain runs the bundle.
+/// The directory of the test bundle, whose path is among the arguments of this process: on some platforms a helper of
+/// the toolchain runs the bundle.
 private func buildDirectory() -> String? {
     CommandLine.arguments.first { $0.hasSuffix(".xctest") }
         .map { "/" + $0.split(separator: "/").dropLast().joined(separator: "/") }

@@ -46,7 +46,8 @@ import Testing
             #expect(try await redis.waitForBlockedClients(1))
             pop.cancel()
             await #expect(throws: CancellationError.self) { try await pop.value }
-            // The server sees the connection gone, so nothing pushed now can be lost to it.
+            // The server has noticed that the connection is closed, so it hands nothing that is pushed now to that
+            // client.
             #expect(try await redis.waitForBlockedClients(0))
             _ = try await redis.send(RedisCommand("RPUSH", "list", "kept"))
             let next = try await redis.sendBlocking(RedisCommand("BLPOP", "list", 10), timeout: .seconds(10))

@@ -56,7 +56,7 @@ import Testing
         #expect(state.flush().armTimer == nil)
         _ = state.submit(ping, replies(after: 1))
         #expect(state.flush().armTimer == start + .seconds(1))
-        // Replies come in order: the third, due first, comes last.
+        // Replies come in order, so the third command, which is due first, gets its reply last.
         for _ in 0..<3 { _ = state.receive(.simpleString("PONG")) }
         guard case .nothing = state.expire(now: start + .seconds(1)) else { return #expect(Bool(false)) }
         _ = state.submit(ping, replies(after: 7))
@@ -78,7 +78,7 @@ import Testing
     @Test func aReplyThatNobodyAskedForClosesTheConnection() {
         var state = ConnectionState(endpoint: "test")
         guard case (.unexpected, true) = state.receive(.null) else { return #expect(Bool(false)) }
-        // Submitted but not yet written: this cannot be its answer either.
+        // Submitted but not yet written: a reply cannot belong to it.
         _ = state.submit(ping, replies())
         guard case (.unexpected, true) = state.receive(.null) else { return #expect(Bool(false)) }
     }

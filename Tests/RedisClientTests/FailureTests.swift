@@ -39,7 +39,7 @@ import Testing
             #expect(try await second.waitForBlockedClients(1))
             call.cancel()
             await #expect(throws: CancellationError.self) { try await call.value }
-            // Still paused: it did not wait for the reply.
+            // The server is still paused: the caller did not wait for the reply.
             #expect(try await second.waitForBlockedClients(1))
             _ = try await second.send(RedisCommand("CLIENT", "UNPAUSE"))
             // The cancelled command's reply comes first and is dropped.
@@ -175,7 +175,8 @@ import Testing
     @Test func shutdownFailsThoseWhoWaitForAConnection() async throws {
         let redis = RedisClient(try RedisConfiguration(url: "unix:///tmp/no-such-redis.sock"))
         let call = Task { try await redis.send(RedisCommand("PING")) }
-        // Before, within or after the attempts: it must end, and never succeed.
+        // The shutdown comes before, during or after the connection attempts: the call must end, and must never
+        // succeed.
         await Task.yield()
         await redis.shutdown()
         let error = try await redisError { _ = try await call.value }

@@ -16,7 +16,7 @@ import Testing
             let none = RedisClient(try RedisConfiguration(url: server.url))
             #expect(try await redisError { _ = try await none.send(RedisCommand("PING")) }?.code == "NOAUTH")
             let stats = try await right.send(RedisCommand("INFO", "stats")).string ?? ""
-            // The probe of TestRedis, and one for each of the three above.
+            // One connection of TestRedis's probe, and one for each of the three calls above.
             #expect(stats.contains("total_connections_received:4\r"))
             for client in [right, wrong, none] { await client.shutdown() }
         }
@@ -69,7 +69,7 @@ import Testing
     }
 }
 
-/// A self-signed certificate for localhost, made by openssl, in a directory of its own.
+/// A self-signed certificate for localhost, made by openssl, in its own directory.
 private struct Certificates {
     let directory = "/tmp/rct-tls-" + UUID().uuidString.prefix(8)
     var certificate: String { directory + "/cert.pem" }

@@ -91,7 +91,7 @@ import Testing
             try await feed.start {}
             let subscription = RedisSubscription(feed: feed)
             let id = try await redis.send(RedisCommand("CLIENT", "LIST", "TYPE", "pubsub")).string
-            // Pings that are answered keep the connection.
+            // A connection whose pings get replies is kept.
             let isPinged = try await eventually {
                 let stats = try await redis.send(RedisCommand("INFO", "commandstats")).string ?? ""
                 return stats.contains("cmdstat_ping:calls=") && !stats.contains("cmdstat_ping:calls=1,")
@@ -101,7 +101,7 @@ import Testing
             #expect(id?.prefix { $0 != " " } == sameId?.prefix { $0 != " " })
 
             await server.freeze()
-            // Three times as long as a ping may take, so that the connection is given up before.
+            // Three times the time limit of a ping, so that the client gives the connection up before.
             let thaw = Task {
                 try await Task.sleep(for: .milliseconds(1500))
                 await server.unfreeze()

@@ -3,9 +3,10 @@ import NIOCore
 
 @testable import RedisClient
 
-/// A redis-server of one test's own, in a directory of its own, gone when the test is over.
+/// A redis-server for one test, in its own directory, which is removed after the test.
 ///
-/// It listens on a Unix socket only, unless told otherwise. `crash` and `start` may follow each other any number of times.
+/// The server listens only on a Unix socket, unless told otherwise. `crash` and `start` may follow each other any
+/// number of times.
 actor TestRedis {
     enum Failure: Error { case didNotStart(String) }
 
@@ -22,7 +23,7 @@ actor TestRedis {
         try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)
     }
 
-    /// Runs `body` with a fresh server and a client of it; both are gone afterwards, whatever happens.
+    /// Runs `body` with a new server and a client of it; both are gone afterwards, also if `body` throws.
     static func run(
         options: [String] = [], port: Int = 0, url: String? = nil,
         _ body: (TestRedis, RedisClient) async throws -> Void
@@ -51,7 +52,7 @@ actor TestRedis {
         process.standardOutput = FileHandle(forWritingAtPath: "/dev/null")
         try process.run()
         self.process = process
-        // The socket file may be left from before a crash; only an answer counts.
+        // A crash may have left the socket file behind, so only a reply shows that the server is up.
         let probe = RedisClient(try RedisConfiguration(url: url))
         let limit = ContinuousClock.now + .seconds(10)
         while true {
@@ -69,7 +70,7 @@ actor TestRedis {
         await probe.shutdown()
     }
 
-    /// SIGKILL, and waits until it is gone.
+    /// Kills the server with SIGKILL, and waits until its process is gone.
     func crash() {
         guard let process, process.isRunning else { return }
         kill(process.processIdentifier, SIGKILL)
@@ -77,7 +78,7 @@ actor TestRedis {
         self.process = nil
     }
 
-    /// SIGSTOP: it keeps its connections and answers nothing.
+    /// Sends SIGSTOP: the server keeps its connections and replies to nothing.
     func freeze() { signal(SIGSTOP) }
     func unfreeze() { signal(SIGCONT) }
 
@@ -85,7 +86,7 @@ actor TestRedis {
         if let process, process.isRunning { kill(process.processIdentifier, number) }
     }
 
-    /// A port that was free a moment ago.
+    /// Returns a port that was free a moment ago.
     static func freePort() throws -> Int {
         let listener = socketDescriptor()
         defer { close(listener) }
@@ -107,7 +108,7 @@ actor TestRedis {
     }
 }
 
-/// Waits until `condition` holds; false if it does not within the limit.
+/// Checks `condition` until it holds. Returns false if it does not hold within the limit.
 func eventually(within limit: Duration = .seconds(10), _ condition: () async throws -> Bool) async rethrows -> Bool {
     let end = ContinuousClock.now + limit
     while ContinuousClock.now < end {
@@ -117,7 +118,7 @@ func eventually(within limit: Duration = .seconds(10), _ condition: () async thr
     return false
 }
 
-/// The error that `body` throws, if it is a RedisError.
+/// Returns the error that `body` throws, if it is a RedisError.
 func redisError(_ body: () async throws -> Void) async throws -> RedisError? {
     do {
         try await body()
@@ -128,7 +129,7 @@ func redisError(_ body: () async throws -> Void) async throws -> RedisError? {
 }
 
 extension RedisClient {
-    /// Returns once `count` clients are blocked in the server.
+    /// Returns true once `count` clients are blocked in the server.
     func waitForBlockedClients(_ count: Int) async throws -> Bool {
         try await eventually {
             let info = try await send(RedisCommand("INFO", "clients")).string ?? ""

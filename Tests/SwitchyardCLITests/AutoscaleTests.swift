@@ -3,7 +3,7 @@ import Testing
 
 @testable import SwitchyardCLI
 
-/// `switchyard autoscale` against a server of its own: what the pool does, and that nothing of it stays.
+/// `switchyard autoscale` against its own server: the size of the pool, and that no process remains.
 @Suite(.serialized) struct AutoscaleTests {
     private struct Farm: Sendable {
         let dev: DevServer
@@ -66,7 +66,7 @@ import Testing
         #expect(try await farm.dev.workers().isEmpty)
     }
 
-    /// The demand is that of another queue, so that it can fall to nothing while every worker is busy.
+    /// The demand is that of another queue, so that it can fall to 0 while every worker is busy.
     @Test func runningTasksSurviveTheScaleDown() async throws {
         let farm = try await Farm.start()
         let wanted = [
@@ -74,7 +74,7 @@ import Testing
             try await farm.submit(["--queue", "demand", "--", "true"]),
         ]
         let pool = try await farm.autoscale(["--min", "0", "--max", "2", "--queue", "demand"])
-        // Their command names no queue, so they take from the default one.
+        // The command of these workers names no queue, so they take tasks from the default one.
         let workers = try await Tool.eventually("two workers") { () -> [Int32]? in
             let listed = try await farm.dev.run(["workers", "--queue", "default", "-o", "json"]).json()
             let pids = listed["workers"]?.array?.compactMap { $0["pid"]?.int.map(Int32.init) } ?? []

@@ -5,7 +5,7 @@ import Testing
 
 @testable import SwitchyardCLI
 
-/// A very small benchmark: that everything is measured and nothing is left behind. No figure of it means anything.
+/// A very small benchmark: everything is measured, and nothing is left behind. Its figures mean nothing.
 @Suite(.serialized) struct BenchTests {
     private static let small = [
         "bench", "--quick", "--tasks", "200", "--runs", "1", "--concurrency", "8", "--drain-tasks", "300", "--workers",
@@ -104,7 +104,7 @@ import Testing
     }
 }
 
-/// What becomes of the figures.
+/// The statistics of a report, and its table.
 @Suite struct BenchReportTests {
     private let report = BenchReport(
         circumstances: ["runs": .integer(3)],
@@ -129,7 +129,7 @@ import Testing
 
     @Test func aFigureStandsBesideItsFloor() {
         #expect(report.json["ratios"]?["redis_us"]?["single"]?["ratio"]?.double == 20)
-        // 20 µs a task.
+        // The floor is 20 µs a task.
         #expect(report.json["ratios"]?["rate"]?["ratio"]?.double == 10)
         #expect(report.json["ratios"]?["other"] == nil)
     }

@@ -4,7 +4,7 @@ import Testing
 
 @testable import SwitchyardCLI
 
-/// One process tree: what of it lives, and what of it stays.
+/// `switchyard dev` is one process tree: which processes run, and what remains after each kind of end.
 @Suite(.serialized) struct DevTests {
     private func children(of dev: DevServer) async throws -> [Int32] {
         let workers = try await Tool.eventually("both workers are registered") { () -> [String: Int32]? in
@@ -45,7 +45,8 @@ import Testing
     @Test func nothingIsLeftWhenItIsKilled() async throws {
         let dev = try await DevServer.start()
         let processes = try await children(of: dev)
-        // The process alone: its group has no other member anyway, and the guardian must not need our help.
+        // Kills the process alone: its group has no other member anyway, and the guardian must work without the test's
+        // help.
         kill(dev.running.process.processID, SIGKILL)
         try await expectAllGone(processes)
     }

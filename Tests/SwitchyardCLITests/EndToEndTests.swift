@@ -3,7 +3,7 @@ import Testing
 
 @testable import SwitchyardCLI
 
-/// The built command against a server of its own, from outside.
+/// The built command against its own server.
 @Suite(.serialized) struct EndToEndTests {
     @Test func aSubmittedCommandRunsAndItsOutputCanBeRead() async throws {
         let dev = try await DevServer.start()

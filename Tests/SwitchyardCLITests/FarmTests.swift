@@ -5,9 +5,9 @@ import Testing
 
 @testable import SwitchyardCLI
 
-/// A farm of real processes: a redis-server, replicas and workers, of which some die.
+/// Real processes: a redis-server, replicas and workers, some of which are killed.
 @Suite(.serialized) struct FarmTests {
-    /// Seconds; short, to be waited for.
+    /// Seconds. The lease is short because the tests wait for its end.
     private static let lease = 2.0
 
     /// Three replicas on one Redis, with their URLs.
@@ -63,7 +63,7 @@ import Testing
         await farm.stop()
     }
 
-    /// A task that runs on one of the workers, and which one that is.
+    /// Submits a task, and returns its id and that of the worker on which it runs.
     private func running(_ farm: Farm, seconds: Double) async throws -> (task: String, worker: String) {
         let task = try await Tool.run(["submit", "--", "sleep", "\(seconds)"], server: farm.url).line
         let worker = try await Tool.eventually("\(task) runs") {
@@ -98,7 +98,7 @@ import Testing
             let workers = ["w1": try await farm.worker("w1"), "w2": try await farm.worker("w2")]
             let (task, first) = try await running(farm, seconds: 1)
             let paused = try #require(workers[first])
-            // The worker alone: its task's process ends meanwhile, and the report waits to be sent.
+            // Only the worker is stopped: its task's process ends meanwhile, so a report waits to be sent.
             kill(paused.process.processID, SIGSTOP)
             #expect(try await Tool.run(["wait", task], server: farm.url).exitCode == 0)
             let before = try await farm.task(task)
@@ -108,7 +108,7 @@ import Testing
                 paused.stderr.contains("taken for lost") || paused.stderr.contains("refused") ? true : nil
             }
             #expect(try await farm.task(task) == before)
-            // It registers again and goes on working.
+            // The worker registers again and continues.
             kill(try #require(workers.first { $0.key != first }).value.process.processID, SIGKILL)
             let next = try await Tool.run(["submit", "--wait", "--", "true"], server: farm.url)
             #expect(next.exitCode == 0, "\(next.stderr)")

@@ -23,7 +23,7 @@ import Testing
         #expect(body.text.contains(#""cron":"0 3 * * *""#))
         #expect(body["zone"]?.text == "Europe/Berlin")
         #expect(body["missed"]?.text == "once")
-        // Neither an id nor a queue.
+        // The task has neither an id nor a queue.
         #expect(body["task"]?.text == #"{"command":["make","-j4"],"timeout_seconds":60}"#)
         #expect(try put(["s", "--cron", "@daily", "--repo", "r"]).text == #"{"cron":"@daily","task":{"repo":"r"}}"#)
     }

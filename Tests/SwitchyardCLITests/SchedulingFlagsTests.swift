@@ -3,7 +3,7 @@ import Testing
 
 @testable import SwitchyardCLI
 
-/// The flags of `submit` that say when, where and next to what a task runs.
+/// The flags of `submit` for scheduling options.
 @Suite struct SchedulingFlagsTests {
     private func body(_ arguments: [String]) throws -> JSONValue {
         let submit = try #require(try SwitchyardCommand.parseAsRoot(["submit"] + arguments) as? Submit)

@@ -4,11 +4,12 @@ import Testing
 
 @testable import SwitchyardCLI
 
-/// The commands of Scheduling.md, run one after the other by one shell: each exits 0 and says what the page shows.
+/// Runs the commands of Scheduling.md one after the other in one shell: each exits with 0 and prints what the page
+/// shows.
 @Suite struct SchedulingPageTests {
     private struct Example: Sendable {
         var command: String
-        /// Lines of the page; `…` stands for anything.
+        /// Output lines that the page shows; `…` matches anything.
         var shown: [String] = []
     }
 
@@ -30,7 +31,7 @@ import Testing
         return examples
     }
 
-    /// Whether the parts of `pattern` stand in `text`, in this order.
+    /// Returns the rest of `text` after the parts of `pattern`, which must occur in this order; nil if they do not.
     private static func find(_ pattern: String, in text: Substring) -> Substring? {
         var rest = text
         for part in pattern.split(separator: "…") where !part.isEmpty {
@@ -48,7 +49,7 @@ import Testing
         let directory = FileManager.default.temporaryDirectory.appendingPathComponent("page-\(UUID().uuidString)").path
         try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)
         defer { try? FileManager.default.removeItem(atPath: directory) }
-        // A command that fails ends the script; what it said then ends the output.
+        // A command that fails ends the script, so its output comes last.
         let script = examples.enumerated().map { "echo '@@ \($0)'; \($1.command)\n" }.joined()
         let tools = URL(fileURLWithPath: Tool.path).deletingLastPathComponent().path
         let shell = Running(

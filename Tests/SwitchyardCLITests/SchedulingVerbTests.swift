@@ -3,7 +3,7 @@ import Testing
 
 @testable import SwitchyardCLI
 
-/// What Scheduling.md does not show of the verbs of scheduling: JSON, refusals, and what programs rely on.
+/// Verbs of scheduling beyond the examples of Scheduling.md: JSON output, refusals, and what scripts rely on.
 @Suite(.serialized) struct SchedulingVerbTests {
     @Test func explainPassesTheServersReasonsThroughAndWatchesToTheEnd() async throws {
         let dev = try await DevServer.start(["--ephemeral", "--workers", "1"])

@@ -5,7 +5,7 @@ import Testing
 @testable import SwitchyardCLI
 
 @Suite struct SettingsTests {
-    /// A JSON file that lives as long as `body`.
+    /// Runs `body` with a JSON file, which is then removed.
     private func withFile<Value>(_ text: String, _ body: (String) async throws -> Value) async throws -> Value {
         let path = FileManager.default.temporaryDirectory.appendingPathComponent("switchyard-\(UUID().uuidString).json")
         try Data(text.utf8).write(to: path)

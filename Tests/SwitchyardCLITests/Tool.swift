@@ -5,27 +5,27 @@ import Testing
 
 @testable import SwitchyardCLI
 
-/// The built `switchyard`, which lies beside the test bundle.
+/// The built `switchyard`, which is in the same directory as the test bundle.
 enum Tool {
     static let path = URL(fileURLWithPath: ProgramPath.current).deletingLastPathComponent()
         .appendingPathComponent("switchyard").path
 
-    /// Longer than anything here takes on a busy machine.
+    /// Longer than any of these tests takes on a busy machine.
     static let deadline: Duration = .seconds(60)
 
     struct Output: Sendable {
-        /// Nil: ended by a signal.
+        /// Nil if a signal ended the process.
         var exitCode: Int32?
         var stdout: String
         var stderr: String
 
-        /// The single line on stdout.
+        /// The output on stdout, without white space around it.
         var line: String { stdout.trimmingCharacters(in: .whitespacesAndNewlines) }
         func json() throws -> JSONValue { try JSONDecoder().decode(JSONValue.self, from: Data(stdout.utf8)) }
     }
 
-    /// Runs it to its end.
-    /// - Parameter server: for SWITCHYARD_SERVER.
+    /// Runs the command to its end.
+    /// - Parameter server: The value of SWITCHYARD_SERVER.
     static func run(
         _ arguments: [String], server: String? = nil, input: String? = nil, environment: [String: String] = [:]
     ) async throws -> Output {
@@ -46,7 +46,7 @@ enum Tool {
                     standardInput: input.map { .bytes(Array($0.utf8)) } ?? .null)))
     }
 
-    /// Repeats `body` until it gives something.
+    /// Repeats `body` until it returns a value.
     static func eventually<Value>(
         _ what: @autoclosure () -> String, within limit: Duration = deadline, _ body: () async throws -> Value?
     ) async throws -> Value {
@@ -59,13 +59,13 @@ enum Tool {
     }
 
     static func isAlive(_ processID: Int32) -> Bool {
-        // A zombie has ended: only its parent has not looked.
+        // A zombie has ended; only its parent has not reaped it.
         guard let status = try? String(contentsOfFile: "/proc/\(processID)/stat", encoding: .utf8) else { return false }
         return !status.contains(") Z ")
     }
 }
 
-/// One that runs.
+/// A running `switchyard` process.
 final class Running: Sendable {
     let process: ChildProcess
     private let output = Mutex<[ChildProcess.OutputStream: [UInt8]]>([:])
@@ -89,7 +89,7 @@ final class Running: Sendable {
         output.withLock { String(decoding: $0[stream] ?? [], as: UTF8.self) }
     }
 
-    /// Its output and exit code, once it has ended.
+    /// Returns its output and exit code once it has ended.
     func end(within limit: Duration = Tool.deadline) async throws -> Tool.Output {
         let status = try await Tool.eventually("the end of process \(process.processID): \(stderr)", within: limit) {
             process.exitStatus
@@ -119,7 +119,7 @@ struct DevServer: Sendable {
         try await Tool.run(arguments, server: url, input: input)
     }
 
-    /// The process ids of the workers that are registered, by their names.
+    /// The process ids of the registered workers, by worker id.
     func workers() async throws -> [String: Int32] {
         let workers = try await run(["workers", "-o", "json"]).json()["workers"]?.array ?? []
         return Dictionary(
@@ -129,7 +129,7 @@ struct DevServer: Sendable {
             }, uniquingKeysWith: { _, new in new })
     }
 
-    /// Ctrl-C.
+    /// Sends SIGINT, as Ctrl-C does, and returns the output.
     func stop() async throws -> Tool.Output {
         running.process.signalGroup(SIGINT)
         return try await running.end(within: .seconds(20))

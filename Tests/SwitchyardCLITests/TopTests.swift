@@ -85,7 +85,7 @@ import Testing
             let text = top.stdout
             return text.contains("RUNNING (1)") && text.contains(long) && text.contains("LATEST (1)") ? true : nil
         }
-        // What ends later is seen too.
+        // A task that ends later is shown too.
         #expect(try await dev.run(["cancel", long]).exitCode == 0)
         _ = try await Tool.eventually("the cancelled one is shown") { top.stdout.contains("LATEST (2)") ? true : nil }
         #expect(!top.stdout.contains("\u{1B}"))

@@ -4,7 +4,7 @@ import Testing
 
 @testable import SwitchyardHTTP
 
-/// How many workers the work asks for, by class.
+/// How many workers of each class the pending and running tasks need.
 @Suite struct AutoscaleTests {
     @Test func eachClassIsAskedForByItsOwnTasks() async throws {
         let world = try await World.shared
@@ -36,7 +36,7 @@ import Testing
         #expect(all["classes"][0]["desired_workers"].int == 2)
         #expect(try await world.ask(.GET, path + "&class=os%3Dlinux")["desired_workers"].int == 2)
         #expect(try await world.ask(.GET, path + "&class=mars&slots=1")["desired_workers"].int == 1)
-        // Held attempts count as well as those in line.
+        // Leased attempts count as well as pending tasks.
         #expect(try await big.pull(max: 4, holding: 0).count == 4)
         #expect(try await world.ask(.GET, path)["desired_workers"].int == 4)
         let stats = try await world.ask(.GET, "/scheduler/stats?queue=\(queue)")
@@ -54,14 +54,14 @@ import Testing
         #expect(try await world.ask(.GET, path)["desired_workers"].int == 0)
         for _ in 0..<5 { _ = try await world.submit(#"{"requires":["os=linux"],"resources":{"cpu":2}}"#, queue: queue) }
         #expect(try await world.ask(.GET, path)["desired_workers"].int == 5)
-        // Whatever the order in which the class is named.
+        // The order of the words in the class does not matter.
         #expect(try await world.ask(.GET, path + "&class=%2Bcpu%3D8,os%3Dlinux&slots=4")["desired_workers"].int == 2)
         #expect(try await world.ask(.GET, path + "&class=%2Bcpu%3D1,os%3Dlinux")["desired_workers"].int == 0)
         try await world.ask(.GET, path + "&class=%00").expectProblem(400, code: "BadRequest", field: "class")
         try await world.ask(.GET, path + "&slots=0").expectProblem(400, code: "BadRequest", field: "slots")
     }
 
-    /// What KEDA is told to ask is answered with what it is told to look at.
+    /// The URL in the KEDA files returns the field that these files tell KEDA to read.
     @Test func theFilesForKEDAAskForTheirOwnWorkers() async throws {
         let world = try await World.shared
         let queue = world.newQueue()

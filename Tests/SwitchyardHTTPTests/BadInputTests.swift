@@ -4,7 +4,7 @@ import Testing
 
 @testable import SwitchyardHTTP
 
-/// Whatever is wrong is named, and nothing is written.
+/// Each wrong field is named in the problem, and nothing is written.
 @Suite struct BadInputTests {
     struct Bad: Sendable, CustomTestStringConvertible {
         var body: String
@@ -18,7 +18,7 @@ import Testing
     }
 
     static let tasks: [Bad] = [
-        // What is no JSON.
+        // Not JSON.
         Bad("", "body"), Bad("{", "body"), Bad("{}x", "body"), Bad(#"{"repo":"a",}"#, "body"), Bad("nul", "body"),
         Bad(#"{"timeout_seconds":NaN}"#, "body"), Bad(#"{"timeout_seconds":01}"#, "body"),
         Bad(#"{"timeout_seconds":+1}"#, "body"), Bad(#"{"timeout_seconds":.5}"#, "body"),
@@ -27,9 +27,9 @@ import Testing
         Bad(#"{"payload":"# + String(repeating: "[", count: 2000) + String(repeating: "]", count: 2000) + "}", "body"),
         Bad(String(repeating: "[", count: 100_000), "body"),
         Bad(String(repeating: #"{"a":"#, count: 50_000), "body"),
-        // What is no task.
+        // JSON that is not a task.
         Bad("[]", "body"), Bad("null", "body"), Bad("3", "body"), Bad(#""text""#, "body"),
-        // Fields that there are not.
+        // Unknown fields.
         Bad(#"{"tiemout":1}"#, "tiemout"), Bad(#"{"":1}"#, ""), Bad(#"{"Repo":"a"}"#, "Repo"),
         // Wrong types.
         Bad(#"{"repo":1}"#, "repo"), Bad(#"{"target":["a"]}"#, "target"), Bad(#"{"args":"a"}"#, "args"),
@@ -55,7 +55,7 @@ import Testing
         Bad(#"{"id":""}"#, "id"), Bad(#"{"id":"../etc"}"#, "id"), Bad(#"{"id":"a{b}"}"#, "id"),
         Bad(#"{"id":"a b"}"#, "id"), Bad(#"{"id":"ä"}"#, "id"), Bad(#"{"id":"a\u0000"}"#, "id"),
         Bad(#"{"id":"a\nb"}"#, "id"), Bad(#"{"id":""# + String(repeating: "a", count: 201) + #""}"#, "id"),
-        // What no process can be given.
+        // Commands that no process can be started with.
         Bad(#"{"command":["a\u0000b"]}"#, "command[0]"), Bad(#"{"command":[""]}"#, "command[0]"),
         Bad(#"{"env":{"A":"\u0000"}}"#, "env.A"), Bad(#"{"env":{"A\u0000":"x"}}"#, "env"),
         Bad(#"{"env":{"A=B":"x"}}"#, "env"), Bad(#"{"env":{"":"x"}}"#, "env"), Bad(#"{"cwd":"/\u0000"}"#, "cwd"),

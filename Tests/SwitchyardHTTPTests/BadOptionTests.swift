@@ -2,7 +2,7 @@ import Testing
 
 @testable import SwitchyardHTTP
 
-/// Whatever is wrong with a task's scheduling options is named, and nothing is written.
+/// Each wrong scheduling option is named in the problem, and nothing is written.
 @Suite struct BadOptionTests {
     typealias Bad = BadInputTests.Bad
 

@@ -3,7 +3,7 @@ import Testing
 
 @testable import SwitchyardHTTP
 
-/// Why a task waits, with the numbers.
+/// The reasons for which a task waits, with their numbers.
 @Suite struct ExplainTests {
     private func reasons(_ id: String, _ world: World, _ queue: String) async throws -> [String: JSONValue] {
         let answer = try await world.ask(.GET, "/scheduler/task/\(id)/explain?queue=\(queue)")

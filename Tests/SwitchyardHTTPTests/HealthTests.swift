@@ -4,7 +4,7 @@ import Testing
 
 @testable import SwitchyardHTTP
 
-/// Each with a replica of its own, because health is about all the queues that it looks after.
+/// Each test has its own replica, because health covers all the queues of a replica.
 @Suite struct HealthTests {
     private func codes(_ answer: Answer) -> [String] {
         (0..<max(answer["reasons"].count, 0)).map { answer["reasons"][$0]["code"].string ?? "" }
@@ -50,7 +50,7 @@ import Testing
         let answer = try await world.ask(.GET, "/v2/health")
         #expect(answer["status"].string == "degraded")
         #expect(codes(answer) == ["unroutable"])
-        // And so is a task whose needs none of the workers meets.
+        // A task whose requirements no worker meets is unroutable too.
         _ = try await world.ask(.DELETE, "/scheduler/queue/\(queues[1])?confirm=\(queues[1])")
         #expect(try await world.ask(.GET, "/v2/health")["status"].string == "healthy")
         _ = try await world.submit(#"{"requires":["gpu"]}"#, queue: queues[0])

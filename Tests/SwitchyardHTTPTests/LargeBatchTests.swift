@@ -6,7 +6,7 @@ import Testing
 
 /// Batches of more tasks than one call carries, their follow-up, and their end.
 @Suite struct LargeBatchTests {
-    /// Each task waits for the one after it: the worst order to submit a chain in.
+    /// Each task depends on the one after it: the worst order in which to submit a chain.
     private func chain(_ count: Int, last: String = "") -> String {
         let tasks = (0..<count).map { index in
             let next = index + 1 < count ? "t\(index + 1)" : last
@@ -15,7 +15,7 @@ import Testing
         return #"{"batch_id":"chain","tasks":["# + tasks.joined(separator: ",") + "]}"
     }
 
-    /// Lets the ticks do what is left.
+    /// Waits until the ticks have nothing left to do.
     private func settle(_ world: World, _ queue: String) async throws {
         for _ in 0..<200 {
             let reply = try await world.redis.client.send(

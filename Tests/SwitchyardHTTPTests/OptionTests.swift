@@ -3,7 +3,7 @@ import Testing
 
 @testable import SwitchyardHTTP
 
-/// When, where and in which order a task may run: over HTTP, there and back.
+/// Scheduling options over HTTP: submitted, and read back.
 @Suite struct OptionTests {
     @Test func everyOptionIsReadBack() async throws {
         let world = try await World.shared
@@ -35,7 +35,7 @@ import Testing
         #expect(waiting["held_by"].string == "dependencies")
         #expect(waiting["depends_on"].text == #"["\#(id)"]"#)
         #expect(waiting["run_anyway"] == true)
-        // And a plain task shows none of them.
+        // A task without options shows none of them.
         let plain = try await world.submit("{}", queue: queue)
         let names = try await world.ask(.GET, "/scheduler/task/\(plain)?queue=\(queue)").json.names
         #expect(SchedulingOptions.known.isDisjoint(with: names))

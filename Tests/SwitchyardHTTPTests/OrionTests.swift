@@ -11,8 +11,8 @@ import Testing
         #expect(try await worker.pull(max: 1, holding: 0).isEmpty)
         let answer = try await world.ask(
             .POST, "/v2/task?queue=\(queue)",
-            json:
-                #"{"repo":"core/x","cl_link":"CL7","cl_id":12345678901234567890,"changes":[{"M":"a.c"}],"targets":["//a","//b"]}"#
+            json: #"{"repo":"core/x","cl_link":"CL7","cl_id":12345678901234567890,"#
+                + #""changes":[{"M":"a.c"}],"targets":["//a","//b"]}"#
         )
         #expect(answer.status == 200)
         #expect(answer["results"].count == 2)

@@ -7,7 +7,7 @@ import Testing
 
 /// A server in front of two Redis instances, over which its queues are spread.
 @Suite(.serialized) struct PartitionTests {
-    /// Ends with the process.
+    /// Both instances run until the test process ends.
     private static let starting = Task {
         let redis = [try await RedisForTests.start(), try await RedisForTests.start()]
         return (redis: redis, world: try await World.start(redis: redis[0], others: [redis[1]], ticks: true))
@@ -26,7 +26,7 @@ import Testing
         let queue = world.newQueue()
         var ids: [String] = []
         for n in 0..<20 { ids.append(try await world.submit(#"{"id":"t\#(n)","repo":"app"}"#, queue: queue)) }
-        // Both instances have some.
+        // Both instances have some of the tasks.
         let sizes = try await [
             redis[0].client.send(RedisCommand("ZCARD", "switchyard:{\(queue)}:pending")).int ?? 0,
             redis[1].client.send(RedisCommand("ZCARD", "switchyard:{\(queue)/1}:pending")).int ?? 0,
@@ -37,7 +37,7 @@ import Testing
             .expectProblem(409, code: "TaskExists")
         try await world.ask(.GET, "/scheduler/task/none?queue=\(queue)").expectProblem(404, code: "TaskNotFound")
 
-        // A list of both, page by page.
+        // The list contains the tasks of both, page by page.
         var listed: [String] = []
         var cursor: String?
         repeat {

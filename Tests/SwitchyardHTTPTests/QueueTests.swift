@@ -3,7 +3,7 @@ import Testing
 
 @testable import SwitchyardHTTP
 
-/// A queue as a whole.
+/// Operations on a whole queue.
 @Suite struct QueueTests {
     @Test func aDrainingQueueTakesNoTasksAndGivesOutThoseItHas() async throws {
         let world = try await World.shared

@@ -8,7 +8,7 @@ import Testing
     private static let page = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
         .deletingLastPathComponent().appending(path: "Sources/Switchyard/Switchyard.docc/Schedules.md")
 
-    /// The request of the guide: its path and its body.
+    /// The path and the body of the guide's example request.
     private func example() throws -> (path: String, body: String) {
         let text = try String(contentsOf: Self.page, encoding: .utf8)
         let match = try #require(try #/```http\nPUT (\S+)\n(.+?)\n```/#.dotMatchesNewlines().firstMatch(in: text))

@@ -4,7 +4,7 @@ import Testing
 @testable import SwitchyardHTTP
 
 @Suite struct StatsTests {
-    @Test func theStatsHaveEveryNameOfTheContract() async throws {
+    @Test func theStatsHaveEveryDocumentedName() async throws {
         let world = try await World.shared
         let queue = world.newQueue()
         _ = try await world.submit(#"{"priority":"high"}"#, queue: queue)

@@ -109,7 +109,7 @@ import Testing
         let headers = [("Idempotency-Key", "order 17")]
         let path = "/scheduler/task?queue=\(queue)"
         let first = try await world.ask(.POST, path, json: #"{"repo":"a","mr":"1"}"#, headers: headers)
-        // The same value, written differently.
+        // The same JSON value, written differently.
         let again = try await world.ask(.POST, path, json: #"{ "mr":"1", "repo":"a" }"#, headers: headers)
         #expect(first.status == 201)
         #expect(again.status == 200)

@@ -7,7 +7,7 @@ import Testing
 @testable import SwitchyardHTTP
 
 @Suite struct TaskTests {
-    /// The names that the contract promises of every task.
+    /// The names that every task has.
     private static let names = [
         "task_id", "queue", "state", "held_by", "priority", "priority_reason", "attempt", "retry_count", "worker",
         "submitted_at", "assigned_at", "started_at", "finished_at", "lease_expires_at", "progress", "result", "error",
@@ -76,7 +76,7 @@ import Testing
         let path = "/scheduler/task/\(id)?queue=\(queue)&wait=30"
         let start = ContinuousClock.now
         async let polled = world.ask(.GET, path)
-        // The poll is under way once its server has subscribed to the queue's changes.
+        // The server subscribes to the queue's changes when the poll begins.
         try await eventually("the poll waits") {
             let channels = try await world.redis.client.send(
                 RedisCommand("PUBSUB", "CHANNELS", .string("switchyard:{\(queue)}:events")))

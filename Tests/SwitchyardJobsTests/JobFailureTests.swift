@@ -48,7 +48,12 @@ struct JobFailureTests {
             let id = try await queue.submit(Render(scene: "a"), .retries(1))
             var worker = JobWorker(queue)
             worker.on(Render.self) { _, _ in
-                if runs.withLock({ $0 += 1; return $0 }) == 1 { throw RetryLater(after: after, "not now") }
+                if runs.withLock({
+                    $0 += 1
+                    return $0
+                }) == 1 {
+                    throw RetryLater(after: after, "not now")
+                }
                 return Image(width: 1, pixels: Data())
             }
             try await running(worker) {

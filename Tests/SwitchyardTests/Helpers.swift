@@ -5,7 +5,7 @@ import Switchyard
 import SwitchyardTesting
 import Testing
 
-/// The code with which Redis refuses `body`; nil when it does not.
+/// Returns the code of the error with which Redis refuses `body`; nil if it does not.
 func refusal(_ body: () async throws -> Void) async throws -> String? {
     do {
         try await body()
@@ -15,7 +15,7 @@ func refusal(_ body: () async throws -> Void) async throws -> String? {
     }
 }
 
-/// The error that the scheduler answers `body` with, by the seed's name; nil when there is none.
+/// Returns the name of the scheduler error that `body` throws; nil if it throws none.
 func schedulerError(_ body: () async throws -> Void) async throws -> String? {
     do {
         try await body()
@@ -33,7 +33,7 @@ func expectRefusal(
     #expect(found == code, sourceLocation: sourceLocation)
 }
 
-/// Expects that the scheduler answers `body` with the error `code`, by the seed's name.
+/// Expects that `body` throws the scheduler error named `code`.
 func expectError(
     _ code: String, sourceLocation: SourceLocation = #_sourceLocation, _ body: () async throws -> Void
 ) async throws {
@@ -42,7 +42,7 @@ func expectError(
 }
 
 extension TestQueue {
-    /// Pulls, starts and completes one task after the other until there is none; the order in which they came.
+    /// Pulls, starts and completes one task after the other until there is none. Returns their order.
     func runAll(_ worker: String, holding: Int = 1) async throws -> [String] {
         var order: [String] = []
         while true {
@@ -80,6 +80,6 @@ extension RedisSubscription {
 }
 
 extension Logger {
-    /// For replicas that a test runs and kills on purpose.
+    /// For replicas that a test starts and kills on purpose.
     static let silent = Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() })
 }

@@ -5,8 +5,8 @@ import Switchyard
 import SwitchyardTesting
 import Testing
 
-/// Thousands of random calls of every function by several workers; after each few, everything must hold that the
-/// snapshot checks. `SWITCHYARD_TEST_SEED` repeats a run.
+/// Thousands of random calls of every function by several workers. After every few calls, all invariants that the
+/// snapshot checks must hold. `SWITCHYARD_TEST_SEED` repeats a run.
 @Suite("Any order of calls")
 struct RandomTests {
     static let expectedAnswers = [
@@ -32,13 +32,12 @@ struct RandomTests {
                     if step % 5 == 0 { try await run.check() }
                 }
             } catch {
-                Issue.record(
-                    "SWITCHYARD_TEST_SEED=\(seed), last calls:\n\(run.trace.suffix(12).joined(separator: "\n"))\n\(error)"
-                )
+                let shown = run.trace.suffix(12).joined(separator: "\n")
+                Issue.record("SWITCHYARD_TEST_SEED=\(seed), last calls:\n\(shown)\n\(error)")
             }
-            // The calls met what they were meant to meet.
+            // The run must have met each of these codes.
             for answer in Self.expectedAnswers {
-                #expect(run.answered[answer] != nil, "seed \(seed): no \(answer) among \(run.answered)")
+                #expect(run.codeCounts[answer] != nil, "seed \(seed): no \(answer) among \(run.codeCounts)")
             }
         }
     }
@@ -49,10 +48,10 @@ struct RandomRun {
     let queue: TestQueue
     var generator: SeededGenerator
     var trace: [String] = []
-    /// How often each function was answered with each code; "ok" for none.
-    var answered: [String: Int] = [:]
+    /// How often each function returned each code; "ok" for none.
+    var codeCounts: [String: Int] = [:]
     private var previous: Snapshot?
-    /// Tasks that a call since the last check may have taken out of a final state.
+    /// Tasks that a call since the last check may have retried.
     private var reopened: Set<String> = []
     private var deletes = false
     private var reconciled = ""
@@ -88,7 +87,7 @@ struct RandomRun {
         }
     }
 
-    /// A piece of a pass, from where the last one has come to.
+    /// Runs part of a pass, from where the last call ended.
     private mutating func reconcile() async throws {
         trace.append("reconcile from \(reconciled)")
         let reply = try await queue.call("reconcile", "cursor", .string(reconciled), "limit", pick(["1", "5", "100"]))
@@ -116,7 +115,7 @@ struct RandomRun {
         try await call("pull", arguments)
     }
 
-    /// A worker and an attempt for `task`: mostly those that hold it, sometimes others.
+    /// Returns a worker and an attempt for `task`: mostly those of its lease, sometimes others.
     private mutating func claim(_ task: String) async throws -> (worker: String, attempt: Int) {
         let fields = try await queue.raw("HMGET", "{}task:" + task, "worker", "attempt").array ?? []
         let attempt = max(1, Int(fields.last?.int ?? 1) - (chance(10) ? 1 : 0))
@@ -142,7 +141,7 @@ struct RandomRun {
         try await call("finish", arguments)
     }
 
-    /// Mostly one that somebody holds.
+    /// Mostly a task with a lease.
     private mutating func liveTask() async throws -> String {
         let live = try await queue.raw("ZRANGE", "{}leases", "0", "-1").array?.compactMap(\.string) ?? []
         return live.isEmpty || chance(15) ? id() : pick(live)
@@ -159,7 +158,7 @@ struct RandomRun {
         let seconds = pick([1, 3, 6, 20])
         trace.append("\(seconds) s pass")
         try await queue.age(by: .seconds(seconds))
-        // Most workers are alive, and say so.
+        // Most workers are alive, and send heartbeats.
         for n in 0..<4 where chance(75) { try await call("heartbeat", ["worker", .string("w\(n)")]) }
         try await call("tick", ["limit", pick(["2", "100"]), "cleanup", pick(["0", "1"])])
         previous = nil
@@ -170,15 +169,16 @@ struct RandomRun {
         do {
             let reply = try await queue.call(function, arguments)
             let codes = ((reply.array ?? []) + (reply[0]?.array ?? [])).compactMap(\.error?.code)
-            for code in codes.isEmpty ? ["ok"] : codes { answered["\(function) \(code)", default: 0] += 1 }
+            for code in codes.isEmpty ? ["ok"] : codes { codeCounts["\(function) \(code)", default: 0] += 1 }
         } catch let error as RedisError {
-            answered["\(function) \(error.code)", default: 0] += 1
+            codeCounts["\(function) \(error.code)", default: 0] += 1
             let expected: Set = ["TASKEXISTS", "QUEUEFULL", "WORKERNOTFOUND", "LEASELOST", "TASKNOTFOUND"]
             guard expected.contains(error.code) else { throw error }
         }
     }
 
-    /// Everything holds; attempts only grow, and what ended stays as it ended, unless a person wanted otherwise.
+    /// Checks all invariants: also that attempt numbers only grow, and that an ended task stays as it ended unless a
+    /// person retried it.
     mutating func check() async throws {
         let now = try await queue.snapshot()
         var found: [String] = []

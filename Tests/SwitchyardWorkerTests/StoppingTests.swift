@@ -74,7 +74,7 @@ import Testing
     @Test func aDrainedWorkerReleasesItsHandler() async throws {
         try await TestQueue.run(settings: quickSettings) { queue in
             var handler: ShortHandler? = ShortHandler()
-            weak var left = handler
+            weak let left = handler
             try await queue.withWorker(handler: handler ?? ShortHandler()) { _ in
                 handler = nil
                 _ = try await queue.ended(try await queue.submit(command: ["true"]))

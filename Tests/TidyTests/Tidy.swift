@@ -8,7 +8,8 @@ enum Tidy {
 
     /// Words that mean nothing to a reader who comes from outside, and what to write in place of them.
     static let bannedWords: [(word: String, better: String)] = [
-        ("courier", "poller"), ("couriers", "pollers"), ("hungry", "waiting"), ("parked", "in overflow"), ("farewell", "deregistration"),
+        ("courier", "poller"), ("couriers", "pollers"), ("hungry", "waiting"), ("parked", "in overflow"),
+        ("farewell", "deregistration"),
         ("wish", "want"), ("wishes", "wants"), ("shortest", "fast path"), ("answers", "returns, replies"),
         ("answered", "returned, replied"), ("todo", "an issue"), ("fixme", "an issue"),
     ]
@@ -34,11 +35,11 @@ enum Tidy {
         }
     }
 
-    /// `public` declarations of Swift without a docstring. Members that a protocol or a standard name explains need none.
+    /// `public` declarations of Swift without a docstring. Members that a standard protocol explains need none.
     static func undocumented(_ text: String) -> [String] {
         let lines = text.split(separator: "\n", omittingEmptySubsequences: false)
         let declaration =
-            #/^\s*(@\w+\s+)*public (static |final |indirect |mutating |convenience )*(func|struct|class|enum|actor|protocol)\s/#
+            #/^\s*(@\w+\s+)*public ((static|final|indirect|mutating) )*(func|struct|class|enum|actor|protocol)\s/#
         let exempt = #/func (encode|hash|==)|struct CodingKeys|enum CodingKeys/#
         return lines.indices.compactMap { index in
             let line = lines[index]
@@ -53,8 +54,11 @@ enum Tidy {
     /// Imports of a Swift file.
     static func imports(_ text: String) -> [String] {
         text.split(separator: "\n").compactMap { line in
-            guard let match = line.firstMatch(
-                of: #/^(?:@testable |@preconcurrency |package |public )*import (?:struct |enum |func |class )?(\w+)/#)
+            guard
+                let match = line.firstMatch(
+                    of:
+                        #/^(?:@testable |package |public )*import (?:struct |enum |func |class )?(\w+)/#
+                )
             else { return nil }
             return String(match.1)
         }

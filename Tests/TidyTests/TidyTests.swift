@@ -44,7 +44,8 @@ struct TidyTests {
     }
 
     @Test func noPrivateWordIsUsed() throws {
-        let sources = try Self.files(["Sources", "Tests", "Plugins", "scripts"], ["swift", "lua", "c", "h", "md", "py", "sh", "html", "js"])
+        let sources = try Self.files(
+            ["Sources", "Tests", "Plugins", "scripts"], ["swift", "lua", "c", "h", "md", "py", "sh", "html", "js"])
         let files = sources.filter { !$0.hasPrefix("Tests/TidyTests/") } + ["README.md", "CONTRIBUTING.md"]
         try check(files, Tidy.banned)
     }
@@ -57,13 +58,16 @@ struct TidyTests {
         let manifest = Manifest(try Self.text("Package.swift"))
         #expect(manifest.modulesOfTarget.count > 10)
         let system: Set<String> = [
-            "Foundation", "FoundationNetworking", "Dispatch", "Glibc", "Musl", "Darwin", "Synchronization", "Testing", "XCTest",
+            "Foundation", "FoundationEssentials", "FoundationNetworking", "Dispatch", "Glibc", "Musl", "Darwin",
+            "Synchronization", "Testing",
+            "XCTest",
             "PackagePlugin", "os",
         ]
         for path in try Self.files(["Sources", "Tests"], ["swift"]) {
             let target = String(path.split(separator: "/")[1])
             let declared = try #require(manifest.modulesOfTarget[target], "\(path) is in no target")
-            for module in Tidy.imports(try Self.text(path)) where !system.contains(module) && !declared.contains(module) {
+            for module in Tidy.imports(try Self.text(path)) where !system.contains(module) && !declared.contains(module)
+            {
                 Issue.record("\(path) imports \(module), which target \(target) does not declare")
             }
         }
@@ -82,9 +86,13 @@ struct TidyTests {
         #expect(Tidy.banned("likewise, an answer").isEmpty)
         #expect(Tidy.undocumented("    public func f() {}\n").count == 1)
         #expect(Tidy.undocumented("/// Does it.\n@discardableResult\npublic func f() {}").isEmpty)
-        #expect(Tidy.imports("import Foundation\n@testable import A\nimport struct B.C\n// import D") == ["Foundation", "A", "B"])
+        #expect(
+            Tidy.imports("import Foundation\n@testable import A\nimport struct B.C\n// import D") == [
+                "Foundation", "A", "B",
+            ])
         let manifest = Manifest(
-            #".target(name: "A", dependencies: ["B", .product(name: "C", package: "c")]), .testTarget(name: "D", dependencies: [])"#)
+            #".target(name: "A", dependencies: ["B", .product(name: "C", package: "c")]), .testTarget(name: "D")"#
+        )
         #expect(manifest.modulesOfTarget == ["A": ["B", "C"], "D": []])
     }
 }

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""A Switchyard worker in Python, with redis-py (pip install redis): a pool of threads that call a function.
+"""A Switchyard worker in Python, with redis-py (pip install redis): threads that call a function.
 
 usage: worker.py ID [--queue Q] [--slots N] [--redis URL]
 
-A task's `payload` is JSON: {"sleep": seconds, "fail": message, "echo": anything}. Replace `work` by your own.
+A task's `payload` is JSON: {"sleep": seconds, "fail": message, "echo": anything}. Replace `work` with your own function.
 """
 import argparse
 import json
@@ -14,11 +14,11 @@ import redis
 
 
 class LeaseLost(Exception):
-    """The task was cancelled, or the lease is another worker's: stop at once, the result would be refused."""
+    """The task was cancelled, or the lease was lost: stop at once, because the result would be refused."""
 
 
 def work(task, stopped):
-    """Does what `task` (its fields, as bytes) asks for. `stopped` is set when it is to end early."""
+    """Runs `task` (its fields, as bytes) and returns its result. `stopped` is set when it must end early."""
     order = json.loads(task.get(b"payload", b"{}"))
     if stopped.wait(order.get("sleep", 0)):
         raise LeaseLost
@@ -52,7 +52,7 @@ class Worker:
                 for assignment in pulled:
                     self.start(dict(zip(assignment[::2], assignment[1::2])))
                 if len(pulled) < free:
-                    # Asleep until there may be work; short, so that a signal is noticed too.
+                    # Sleeps until there may be tasks, at most 1 s, so that a drain is noticed too.
                     self.redis.blpop(f"{self.prefix}wake:{self.id}", 1)
             else:
                 self.wake.wait(1)
@@ -81,13 +81,13 @@ class Worker:
             report += ["result", work(task, stopped)]
         except LeaseLost:
             report = None
-        except Exception as error:  # whatever the work raises is the attempt's failure
+        except Exception as error:  # whatever `work` raises fails the attempt
             report = ["outcome", "failed", "error_code", type(error).__name__, "error_message", str(error)]
         if report and not stopped.is_set():
-            # One answer a task: the new state, or an error such as LEASELOST, as a value.
-            (answer,), _ = self.call("finish", "task", key[0], "attempt", key[1], *report)
-            if isinstance(answer, Exception):
-                print(f"{key[0]}: {answer}", flush=True)
+            # The reply has one value for each task: the new state, or an error such as LEASELOST.
+            (outcome,), _ = self.call("finish", "task", key[0], "attempt", key[1], *report)
+            if isinstance(outcome, Exception):
+                print(f"{key[0]}: {outcome}", flush=True)
         del self.running[key]
         self.wake.set()
 

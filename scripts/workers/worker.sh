@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# A Switchyard worker in bash: one task at a time, with nothing but redis-cli.
-# usage: worker.sh ID [QUEUE]     REDIS_CLI="redis-cli -s /path/redis.sock" says how to reach Redis
+# A Switchyard worker in bash: one task at a time, using only redis-cli.
+# usage: worker.sh ID [QUEUE]     REDIS_CLI="redis-cli -s /path/redis.sock" sets the command
 #
 # A task's `payload` is the command line that it runs. Exit code 0 completes the task, any other fails it.
 set -u
 id=${1:?usage: worker.sh ID [QUEUE]} queue="switchyard:{${2:-default}}:"
 call() { local function=$1; shift; ${REDIS_CLI:-redis-cli} FCALL "switchyard_$function" 2 "$queue" "${queue}config" worker "$id" "$@"; }
-field() { sed -n "/^$1\$/{n;p;q;}" <<<"$reply"; }   # the line after the name, in a reply of pairs
+field() { sed -n "/^$1\$/{n;p;q;}" <<<"$reply"; }   # the line after the name, in a reply of names and values
 
 trap 'draining=1' TERM INT
 draining='' reply=$(call register slots 1) || exit 1
@@ -20,7 +20,7 @@ while [ -z "$draining" ]; do
   output=$(mktemp)
   setsid bash -c "$(field payload)" >"$output" 2>&1 & job=$!
   next_beat=0 lost=''
-  while kill -0 $job 2>/dev/null; do                # until it ends, a heartbeat; "stop" names what to end
+  while kill -0 $job 2>/dev/null; do                # heartbeats until it ends; the reply's "stop" lists attempts to end
     if (( $(date +%s%3N) >= next_beat )); then
       beat=$(call heartbeat task "$task" attempt "$attempt"); next_beat=$(( $(date +%s%3N) + heartbeat_ms ))
       if [ "$(sed -n '/^stop$/{n;p;q;}' <<<"$beat")" = "$task" ]; then kill -TERM -- -$job; lost=1; fi

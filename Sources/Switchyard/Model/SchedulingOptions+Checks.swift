@@ -1,45 +1,53 @@
 // Checks of scheduling options before a call, so that an error names the field. The functions in Redis check again.
 
 extension SchedulingOptions {
-    /// The range of ``fairnessWeight``.
-    public static let weights = 0.001...1000.0
-    /// The range of ``ratePerSecond``.
-    public static let rates = 0.0001...100_000.0
-    /// The range of ``rateBurst`` and ``concurrencyLimit``.
-    public static let counts = 1...1_000_000
-    /// The range of ``uniqueFor`` in milliseconds: up to a year.
-    public static let uniqueMilliseconds = 1...31_536_000_000
-    /// The maximum number of ids in ``dependsOn``.
-    public static let maxDependencies = 1000
-
     /// Checks the options, and returns them with each requirement in its canonical form.
     /// - Parameter path: a prefix of the field names in errors, such as `tasks[3].`.
     /// - Throws: ``SchedulerError/invalidInput(field:message:)``.
     public func checked(path: String = "") throws(SchedulerError) -> SchedulingOptions {
+        guard self != Self.none else { return self }
         var options = self
-        for (index, requirement) in requires.enumerated() {
-            options.requires[index] = try Requirement.normalized(requirement, field: "\(path)requires[\(index)]")
-        }
-        try Check.total(options.requires.joined(separator: ","), field: "\(path)requires")
         try resources.check(path: "\(path)resources.")
-        for (name, key) in [
-            ("affinity_key", affinityKey), ("group_key", groupKey), ("fairness_key", fairnessKey),
-            ("concurrency_key", concurrencyKey), ("rate_key", rateKey), ("unique_key", uniqueKey),
-        ] {
-            if let key { try Check.key(key, field: path + name) }
+        for option in TaskOption.all where !option.isResource && option.isSet(in: self) {
+            try option.check(&options, field: path + option.name)
         }
-        try Check.number(fairnessWeight, in: Self.weights, field: "\(path)fairness_weight", needs: fairnessKey)
-        try Check.number(ratePerSecond, in: Self.rates, field: "\(path)rate_per_second", needs: rateKey)
-        try Check.number(rateBurst, in: Self.counts, field: "\(path)rate_burst", needs: rateKey)
-        try Check.number(concurrencyLimit, in: Self.counts, field: "\(path)concurrency_limit", needs: concurrencyKey)
-        try Check.number(
-            uniqueFor?.milliseconds, in: Self.uniqueMilliseconds, field: "\(path)unique_for_seconds", needs: uniqueKey)
-        guard dependsOn.count <= Self.maxDependencies else {
-            throw Check.failed(
-                "\(path)depends_on", "at most \(Self.maxDependencies) tasks", found: "\(dependsOn.count)")
-        }
-        for (index, id) in dependsOn.enumerated() { _ = try Name.validate(id, field: "\(path)depends_on[\(index)]") }
         return options
+    }
+
+    /// No options.
+    static let none = SchedulingOptions()
+}
+
+extension TaskOption {
+    /// Checks an option that has a value. Requirements get their canonical form.
+    fileprivate func check(_ options: inout SchedulingOptions, field: String) throws(SchedulerError) {
+        switch kind {
+        case .key(let property):
+            try Check.text(options[keyPath: property] ?? "", bytes: 1...200, "1 to 200 bytes", field: field)
+        case .text(let property, let maxBytes):
+            try Check.text(
+                options[keyPath: property] ?? "", bytes: 0...maxBytes, "at most \(maxBytes) bytes", field: field)
+        case .number(let property, let range): try Check.number(options[keyPath: property], in: range, field: field)
+        case .integer(let property, let range): try Check.number(options[keyPath: property], in: range, field: field)
+        case .duration(let property, let range, _):
+            try Check.number(options[keyPath: property]?.milliseconds, in: range, field: field)
+        case .taskIDs(let property, let maximum):
+            let ids = options[keyPath: property]
+            guard ids.count <= maximum else {
+                throw Check.failed(field, "at most \(maximum) tasks", found: "\(ids.count)")
+            }
+            for (index, id) in ids.enumerated() { _ = try Name.validate(id, field: "\(field)[\(index)]") }
+        case .requirements(let property):
+            for (index, requirement) in options[keyPath: property].enumerated() {
+                options[keyPath: property][index] = try Requirement.normalized(
+                    requirement, field: "\(field)[\(index)]")
+            }
+            try Check.total(options[keyPath: property].joined(separator: ","), field: field)
+        case .flag, .amounts: break
+        }
+        if let needs, let needed = Self.named(needs), !needed.isSet(in: options) {
+            throw Check.failed(field, "the key that it belongs to", found: "none")
+        }
     }
 }
 
@@ -53,14 +61,14 @@ extension Resources {
     /// - Parameter path: a prefix of the field names in errors, such as `resources.`.
     /// - Throws: ``SchedulerError/invalidInput(field:message:)``.
     public func check(path: String = "") throws(SchedulerError) {
-        try Check.number(cpu, in: Self.amounts, field: "\(path)cpu", needs: "")
-        try Check.number(memoryMB, in: Self.megabytes, field: "\(path)memory_mb", needs: "")
+        try Check.number(cpu, in: Self.amounts, field: "\(path)cpu")
+        try Check.number(memoryMB, in: Self.megabytes, field: "\(path)memory_mb")
         for (name, amount) in custom.sorted(by: { $0.key < $1.key }) {
             let field = path + (Requirement.isWord(name) ? name : Name.shown(name))
             guard Requirement.isWord(name), name != "cpu", name != "memory_mb" else {
                 throw Check.failed(field, "the name of a resource, of A-Z a-z 0-9 . _ : -", found: Name.shown(name))
             }
-            try Check.number(amount, in: Self.amounts, field: field, needs: "")
+            try Check.number(amount, in: Self.amounts, field: field)
         }
         try Check.total(custom.map { "\($0.key)=\($0.value.plainText)" }.joined(separator: ","), field: path)
     }
@@ -100,26 +108,20 @@ enum Check {
         .invalidInput(field: field, message: "\(field): expected \(expected), found \(found)")
     }
 
-    /// Checks that a number, if there is one, is in its range, and that the key that it belongs to is set.
-    /// - Parameter key: that key; nil if it is not set. An empty text for a number that needs no key.
+    /// Checks that a number, if there is one, is in its range.
     static func number<Number: Comparable>(
-        _ value: Number?, in range: ClosedRange<Number>, field: @autoclosure () -> String, needs key: String?
+        _ value: Number?, in range: ClosedRange<Number>, field: @autoclosure () -> String
     ) throws(SchedulerError) {
-        guard let value else { return }
-        guard range.contains(value) else {
-            throw failed(field(), "a number from \(range.lowerBound) to \(range.upperBound)", found: "\(value)")
-        }
-        guard key != nil else {
-            throw failed(field(), "the key that it belongs to", found: "none")
-        }
+        guard let value, !range.contains(value) else { return }
+        throw failed(field(), "a number from \(range.lowerBound) to \(range.upperBound)", found: "\(value)")
     }
 
-    /// Checks a key that a caller chooses, such as a repository's name: 1 to 200 bytes of UTF-8 without control
+    /// Checks a text that a caller chooses, such as a repository's name: its bytes of UTF-8, and that it has no control
     /// characters.
-    static func key(_ text: String, field: String) throws(SchedulerError) {
-        guard (1...200).contains(text.utf8.count) else {
-            throw failed(field, "1 to 200 bytes", found: "\(text.utf8.count)")
-        }
+    static func text(
+        _ text: String, bytes range: ClosedRange<Int>, _ expected: String, field: String
+    ) throws(SchedulerError) {
+        guard range.contains(text.utf8.count) else { throw failed(field, expected, found: "\(text.utf8.count)") }
         guard text.unicodeScalars.allSatisfy({ $0.properties.generalCategory != .control }) else {
             throw failed(field, "text without control characters", found: Name.shown(text))
         }

@@ -59,6 +59,7 @@ public struct SchedulerHandle: Sendable {
         /// The priority of the tasks.
         public var priority: TaskPriority?
         /// The repository of the tasks.
+        public var kind: String?
         public var repo: String?
         /// The worker of the latest attempt.
         public var worker: String?

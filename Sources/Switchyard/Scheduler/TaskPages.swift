@@ -156,7 +156,8 @@ extension QueueFunctions {
     fileprivate func list(_ filter: SchedulerHandle.Filter, limit: Int, cursor: String?) async throws -> TaskPage {
         var arguments: [RedisArgument] = ["limit", .integer(Int64(limit))]
         let filters = [
-            ("state", filter.state?.rawValue), ("priority", filter.priority?.rawValue), ("repo", filter.repo),
+            ("state", filter.state?.rawValue), ("priority", filter.priority?.rawValue), ("kind", filter.kind),
+            ("repo", filter.repo),
             ("worker", filter.worker), ("batch", filter.batch), ("cursor", cursor),
         ]
         for case (let name, let value?) in filters { arguments += [.string(name), .string(value)] }

@@ -5,44 +5,53 @@ import RedisClient
 extension SchedulingOptions {
     /// The arguments for the options that are set.
     var arguments: [(name: String, value: String)] {
-        var pairs: [(name: String, value: String)] = []
-        func add(_ name: String, _ value: String?) {
-            if let value, !value.isEmpty { pairs.append((name, value)) }
+        guard self != Self.none else { return [] }
+        var pairs = resources.arguments
+        for option in TaskOption.all where !option.isResource {
+            if let value = option.wireText(of: self), !value.isEmpty { pairs.append((option.wireName, value)) }
         }
-        add("requires", requires.joined(separator: ","))
-        pairs += resources.arguments
-        add("affinity_key", affinityKey)
-        add("group_key", groupKey)
-        add("fairness_key", fairnessKey)
-        add("fairness_weight", fairnessWeight.map(\.plainText))
-        add("concurrency_key", concurrencyKey)
-        add("concurrency_limit", concurrencyLimit.map(String.init))
-        add("rate_key", rateKey)
-        add("rate_per_second", ratePerSecond.map(\.plainText))
-        add("rate_burst", rateBurst.map(String.init))
-        add("depends_on", dependsOn.joined(separator: ","))
-        add("run_anyway", runAnyway ? "1" : nil)
-        add("unique_key", uniqueKey)
-        add("unique_for_ms", uniqueFor.map { String($0.milliseconds) })
         return pairs
     }
 
     init(_ fields: ReplyFields) {
-        requires = fields.words("requires")
+        self.init()
         resources = Resources(fields)
-        affinityKey = fields.string("affinity_key")
-        groupKey = fields.string("group_key")
-        fairnessKey = fields.string("fairness_key")
-        fairnessWeight = fields.double("fairness_weight")
-        concurrencyKey = fields.string("concurrency_key")
-        concurrencyLimit = fields.optionalInt("concurrency_limit")
-        rateKey = fields.string("rate_key")
-        ratePerSecond = fields.double("rate_per_second")
-        rateBurst = fields.optionalInt("rate_burst")
-        dependsOn = fields.words("depends_on")
-        runAnyway = fields.flag("run_anyway")
-        uniqueKey = fields.string("unique_key")
-        uniqueFor = fields.optionalInt("unique_for_ms").map { .milliseconds($0) }
+        for option in TaskOption.all where !option.isResource && fields[option.wireName] != nil {
+            option.read(fields, into: &self)
+        }
+    }
+}
+
+extension TaskOption {
+    /// The name of the argument and of the field in Redis.
+    var wireName: String {
+        if case .duration(_, _, let wireName) = kind { wireName } else { name }
+    }
+
+    fileprivate func wireText(of options: SchedulingOptions) -> String? {
+        switch kind {
+        case .key(let property), .text(let property, _): options[keyPath: property]
+        case .number(let property, _): options[keyPath: property]?.plainText
+        case .integer(let property, _): options[keyPath: property].map(String.init)
+        case .duration(let property, _, _): options[keyPath: property].map { String($0.milliseconds) }
+        case .flag(let property): options[keyPath: property] ? "1" : nil
+        case .taskIDs(let property, _), .requirements(let property): options[keyPath: property].joined(separator: ",")
+        case .amounts: nil
+        }
+    }
+
+    fileprivate func read(_ fields: ReplyFields, into options: inout SchedulingOptions) {
+        switch kind {
+        case .key(let property), .text(let property, _): options[keyPath: property] = fields.string(wireName)
+        case .number(let property, _): options[keyPath: property] = fields.double(wireName)
+        case .integer(let property, _): options[keyPath: property] = fields.optionalInt(wireName)
+        case .duration(let property, _, _):
+            options[keyPath: property] = fields.optionalInt(wireName).map { .milliseconds($0) }
+        case .flag(let property): options[keyPath: property] = fields.flag(wireName)
+        case .taskIDs(let property, _), .requirements(let property):
+            options[keyPath: property] = fields.words(wireName)
+        case .amounts: break
+        }
     }
 }
 

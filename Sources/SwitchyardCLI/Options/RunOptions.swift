@@ -74,6 +74,12 @@ struct ListenOptions: ParsableArguments {
             "Where HTTP listens (default 127.0.0.1:8080); port 0 selects a free port.", valueName: "host:port"))
     var listen: String?
 
+    @Option(
+        help: ArgumentHelp(
+            "A name of the replica for clients, besides localhost and IP addresses (repeatable; * allows all).",
+            valueName: "name"))
+    var allowedHost: [String] = []
+
     @Option(help: ArgumentHelp("The private redis-server's directory (default ./.switchyard).", valueName: "path"))
     var data: String?
 
@@ -86,6 +92,7 @@ struct ListenOptions: ParsableArguments {
     var flags: [Setting: Setting.Value] {
         var flags: [Setting: Setting.Value] = [:]
         if let listen { flags[.listen] = .text(listen) }
+        if !allowedHost.isEmpty { flags[.allowedHost] = .text(allowedHost.joined(separator: ",")) }
         if let data { flags[.data] = .text(data) }
         if insecurePublic { flags[.insecurePublic] = .flag(true) }
         return flags

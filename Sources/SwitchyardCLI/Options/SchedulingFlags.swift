@@ -1,130 +1,141 @@
 import ArgumentParser
-import Foundation
+import Switchyard
 
-/// The scheduling options of a submission: dependencies, requirements, resources, and the keys of groups, fairness,
-/// limits and uniqueness.
-struct SchedulingFlags: ParsableArguments {
-    @Option(
-        help: ArgumentHelp(
-            "Run after these tasks have completed; repeatable, or separated by commas.", valueName: "id"))
-    var dependsOn: [String] = []
+/// The scheduling options of a submission as flags. ``TaskOption/all`` declares them.
+///
+/// ArgumentParser finds the flags of a type in its mirror, and decodes their values by the labels there. This mirror
+/// has a property wrapper for each option of the table, as a type with declared properties has.
+struct SchedulingFlags: ParsableArguments, CustomReflectable {
+    private struct Key: CodingKey {
+        let stringValue: String
+        var intValue: Int? { nil }
+        init(_ option: TaskOption) { stringValue = option.flag }
+        init?(stringValue: String) { self.stringValue = stringValue }
+        init?(intValue: Int) { nil }
+    }
 
-    @Flag(help: "Run even if a task of --depends-on did not complete.")
-    var runAnyway = false
+    /// The values that the user gave, by flag.
+    private var values: [String: Value] = [:]
 
-    @Option(
-        help: ArgumentHelp(
-            "A requirement on its worker: label, label=value, label=one|other or label!=value; repeatable.",
-            valueName: "requirement"))
-    var requires: [String] = []
+    init() {}
 
-    @Option(help: ArgumentHelp("Cores that it needs; fractions are allowed.", valueName: "cores"))
-    var cpu: Double?
+    init(from decoder: any Decoder) throws {
+        let flags = try decoder.container(keyedBy: Key.self)
+        for option in TaskOption.all { values[option.flag] = try Self.value(of: option, in: flags) }
+    }
 
-    @Option(name: .customLong("memory-mb"), help: ArgumentHelp("Memory that it needs, in MiB.", valueName: "mib"))
-    var memoryMB: Int?
+    var customMirror: Mirror {
+        Mirror(self, children: TaskOption.all.map { (label: "_" + $0.flag, value: Self.wrapper(of: $0)) })
+    }
 
-    @Option(
-        name: .customLong("resource"),
-        help: ArgumentHelp("Another resource that it needs, such as gpu=1; repeatable.", valueName: "name=amount"))
-    var resources: [Amount] = []
+    /// The property wrapper that declares the flag of an option.
+    private static func wrapper(of option: TaskOption) -> Any {
+        let name = NameSpecification.customLong(option.flag)
+        let help = ArgumentHelp("\(option.help)", valueName: option.valueName)
+        return switch option.kind {
+        case .key, .text: Option<String?>(name: name, help: help)
+        case .number: Option<Double?>(name: name, help: help)
+        case .integer: Option<Int?>(name: name, help: help)
+        case .duration: Option<Seconds?>(name: name, help: help)
+        case .flag: Flag(wrappedValue: false, name: name, help: ArgumentHelp("\(option.help)"))
+        case .taskIDs, .requirements: Option<[String]>(wrappedValue: [], name: name, help: help)
+        case .amounts: Option<[Amount]>(wrappedValue: [], name: name, help: help)
+        }
+    }
 
-    @Option(help: ArgumentHelp("Prefer the worker that last ran a task with this key (warm caches).", valueName: "key"))
-    var affinityKey: String?
-
-    @Option(help: ArgumentHelp("A worker may take tasks with the same key together.", valueName: "key"))
-    var groupKey: String?
-
-    @Option(help: ArgumentHelp("Share the workers fairly between the keys.", valueName: "key"))
-    var fairnessKey: String?
-
-    @Option(help: ArgumentHelp("The weight of its --fairness-key (default 1).", valueName: "weight"))
-    var fairnessWeight: Double?
-
-    @Option(help: ArgumentHelp("At most --concurrency-limit tasks with this key run at once.", valueName: "key"))
-    var concurrencyKey: String?
-
-    @Option(help: ArgumentHelp("How many tasks with its --concurrency-key run at once (default 1).", valueName: "n"))
-    var concurrencyLimit: Int?
-
-    @Option(help: ArgumentHelp("Tasks with this key start at most --rate-per-second times a second.", valueName: "key"))
-    var rateKey: String?
-
-    @Option(help: ArgumentHelp("How often tasks with its --rate-key may start.", valueName: "rate"))
-    var ratePerSecond: Double?
-
-    @Option(help: ArgumentHelp("How many tasks with its --rate-key may start at once (default 1).", valueName: "n"))
-    var rateBurst: Int?
-
-    @Option(
-        help: ArgumentHelp(
-            "Add nothing if a task with this key has not ended: that task is returned instead.", valueName: "key"))
-    var uniqueKey: String?
-
-    @Option(
-        name: .customLong("unique-for"),
-        help: ArgumentHelp(
-            "Also return a task with its --unique-key that completed at most this long ago.", valueName: "seconds"))
-    var uniqueFor: Seconds?
+    private static func value(
+        of option: TaskOption, in flags: KeyedDecodingContainer<Key>
+    ) throws -> Value? {
+        let key = Key(option)
+        switch option.kind {
+        case .key, .text: return try flags.decode(Option<String?>.self, forKey: key).wrappedValue.map { .text($0) }
+        case .number: return try flags.decode(Option<Double?>.self, forKey: key).wrappedValue.map { .number($0) }
+        case .integer: return try flags.decode(Option<Int?>.self, forKey: key).wrappedValue.map { .integer($0) }
+        case .duration: return try flags.decode(Option<Seconds?>.self, forKey: key).wrappedValue.map { .seconds($0) }
+        case .flag: return try flags.decode(Flag<Bool>.self, forKey: key).wrappedValue ? .isOn : nil
+        case .taskIDs:
+            let lists = try flags.decode(Option<[String]>.self, forKey: key).wrappedValue
+            return lists.isEmpty ? nil : .texts(lists.flatMap { $0.split(separator: ",").map(String.init) })
+        case .requirements:
+            let texts = try flags.decode(Option<[String]>.self, forKey: key).wrappedValue
+            return texts.isEmpty ? nil : .texts(texts)
+        case .amounts:
+            let amounts = try flags.decode(Option<[Amount]>.self, forKey: key).wrappedValue
+            return amounts.isEmpty ? nil : .amounts(amounts)
+        }
+    }
 
     func validate() throws {
-        let amounts: [(String, Double?)] = [
-            ("--cpu", cpu), ("--memory-mb", memoryMB.map(Double.init)), ("--fairness-weight", fairnessWeight),
-            ("--concurrency-limit", concurrencyLimit.map(Double.init)), ("--rate-per-second", ratePerSecond),
-            ("--rate-burst", rateBurst.map(Double.init)), ("--unique-for", uniqueFor?.value),
-        ]
-        for case (let flag, let value?) in amounts where !(value > 0 && value.isFinite) {
-            throw ValidationError("\(flag): expected more than 0, found \(JSONValue.number(value).text)")
+        for option in TaskOption.all {
+            guard let number = values[option.flag]?.number, !(number > 0 && number.isFinite) else { continue }
+            throw ValidationError("--\(option.flag): expected more than 0, found \(JSONValue.number(number).text)")
         }
-        if let problem = Amount.problem(in: resources) { throw ValidationError(problem) }
-        let companions: [(String, Bool, String, Bool)] = [
-            ("--run-anyway", runAnyway, "--depends-on", !dependsOn.isEmpty),
-            ("--fairness-weight", fairnessWeight != nil, "--fairness-key", fairnessKey != nil),
-            ("--concurrency-limit", concurrencyLimit != nil, "--concurrency-key", concurrencyKey != nil),
-            ("--rate-per-second", ratePerSecond != nil, "--rate-key", rateKey != nil),
-            ("--rate-key", rateKey != nil, "--rate-per-second", ratePerSecond != nil),
-            ("--rate-burst", rateBurst != nil, "--rate-key", rateKey != nil),
-            ("--unique-for", uniqueFor != nil, "--unique-key", uniqueKey != nil),
-        ]
-        for (flag, isGiven, needed, hasIt) in companions where isGiven && !hasIt {
-            throw ValidationError("\(flag) needs \(needed)")
+        for case .amounts(let amounts) in values.values {
+            if let problem = Amount.problem(in: amounts) { throw ValidationError(problem) }
+        }
+        for option in TaskOption.all where values[option.flag] != nil {
+            guard let needed = option.flagNeeds.flatMap(TaskOption.named), values[needed.flag]?.isEmpty ?? true
+            else { continue }
+            throw ValidationError("--\(option.flag) needs --\(needed.flag)")
         }
     }
 
     /// The names of the flags that the user gave.
     var given: [String] {
-        let flags: [(String, Bool)] = [
-            ("--depends-on", !dependsOn.isEmpty), ("--run-anyway", runAnyway), ("--requires", !requires.isEmpty),
-            ("--cpu", cpu != nil), ("--memory-mb", memoryMB != nil), ("--resource", !resources.isEmpty),
-            ("--affinity-key", affinityKey != nil), ("--group-key", groupKey != nil),
-            ("--fairness-key", fairnessKey != nil), ("--fairness-weight", fairnessWeight != nil),
-            ("--concurrency-key", concurrencyKey != nil), ("--concurrency-limit", concurrencyLimit != nil),
-            ("--rate-key", rateKey != nil), ("--rate-per-second", ratePerSecond != nil),
-            ("--rate-burst", rateBurst != nil), ("--unique-key", uniqueKey != nil), ("--unique-for", uniqueFor != nil),
-        ]
-        return flags.filter(\.1).map(\.0)
+        TaskOption.all.filter { values[$0.flag] != nil }.map { "--\($0.flag)" }
     }
 
     func add(to body: inout JSONObjectText) {
-        let dependencies = dependsOn.flatMap { $0.split(separator: ",").map(String.init) }
-        body.add("depends_on", dependencies.isEmpty ? nil : dependencies)
-        body.add("run_anyway", runAnyway ? true : nil)
-        body.add("requires", requires.isEmpty ? nil : requires)
-        var amounts = JSONObjectText()
-        amounts.add("cpu", cpu)
-        amounts.add("memory_mb", memoryMB)
-        for resource in resources { amounts.add(resource.name, resource.value) }
-        body.add("resources", json: amounts.members.isEmpty ? nil : amounts.text)
-        body.add("affinity_key", affinityKey)
-        body.add("group_key", groupKey)
-        body.add("fairness_key", fairnessKey)
-        body.add("fairness_weight", fairnessWeight)
-        body.add("concurrency_key", concurrencyKey)
-        body.add("concurrency_limit", concurrencyLimit)
-        body.add("rate_key", rateKey)
-        body.add("rate_per_second", ratePerSecond)
-        body.add("rate_burst", rateBurst)
-        body.add("unique_key", uniqueKey)
-        body.add("unique_for_seconds", json: uniqueFor?.json)
+        var resources = JSONObjectText()
+        for option in TaskOption.all {
+            guard let value = values[option.flag], !value.isEmpty else { continue }
+            if case .amounts(let amounts) = value {
+                for amount in amounts { resources.add(amount.name, amount.value) }
+            } else if option.isResource {
+                resources.add(option.name, json: value.json)
+            } else {
+                body.add(option.name, json: value.json)
+            }
+        }
+        body.add("resources", json: resources.members.isEmpty ? nil : resources.text)
+    }
+}
+
+extension SchedulingFlags {
+    /// The value of a flag.
+    private enum Value: Sendable {
+        case text(String)
+        case number(Double)
+        case integer(Int)
+        case seconds(Seconds)
+        case isOn
+        case texts([String])
+        case amounts([Amount])
+
+        var number: Double? {
+            switch self {
+            case .number(let value): value
+            case .integer(let value): Double(value)
+            case .seconds(let seconds): seconds.value
+            case .text, .isOn, .texts, .amounts: nil
+            }
+        }
+
+        var isEmpty: Bool {
+            if case .texts(let texts) = self { texts.isEmpty } else { false }
+        }
+
+        /// The value as JSON; nil for amounts, which are members of an object.
+        var json: String? {
+            switch self {
+            case .text(let text): JSONText.encode(text)
+            case .number(let value): JSONText.encode(value)
+            case .integer(let value): JSONText.encode(value)
+            case .seconds(let seconds): seconds.json
+            case .isOn: "true"
+            case .texts(let texts): JSONText.encode(texts)
+            case .amounts: nil
+            }
+        }
     }
 }

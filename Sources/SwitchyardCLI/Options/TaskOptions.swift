@@ -5,6 +5,12 @@ import Switchyard
 /// The flags that describe one task, and the JSON that submits it. The JSON has only what was given: the server's
 /// defaults apply to the rest.
 struct TaskOptions: ParsableArguments {
+    @Option(
+        help: ArgumentHelp(
+            "What sort of work it is, by which a worker finds its handler; `list --kind` shows its tasks.",
+            valueName: "name"))
+    var kind: String?
+
     @Option(help: "The repository to build.")
     var repo: String?
 
@@ -56,7 +62,8 @@ struct TaskOptions: ParsableArguments {
     /// The names of the flags that the user gave, for commands that refuse them.
     var given: [String] {
         let flags: [(String, Bool)] = [
-            ("--repo", repo != nil), ("--target", target != nil), ("--arg", !args.isEmpty), ("--mr", mr != nil),
+            ("--kind", kind != nil), ("--repo", repo != nil), ("--target", target != nil), ("--arg", !args.isEmpty),
+            ("--mr", mr != nil),
             ("--label", !labels.isEmpty), ("--id", id != nil), ("--priority", priority != nil),
             ("--timeout", timeout != nil), ("--max-retries", maxRetries != nil), ("--delay", delay != nil),
             ("--run-at", runAt != nil), ("--payload", payload != nil), ("--env", !environment.isEmpty),
@@ -74,6 +81,7 @@ struct TaskOptions: ParsableArguments {
         if queue != nil { body.add("id", id ?? QueuedTask.randomID()) }
         body.add("queue", queue)
         body.add("priority", priority)
+        body.add("kind", kind)
         body.add("repo", repo)
         body.add("target", target)
         body.add("args", args.isEmpty ? nil : args)

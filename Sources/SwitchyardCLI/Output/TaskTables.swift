@@ -1,4 +1,5 @@
 import Foundation
+import Switchyard
 
 /// Tables of tasks: one line for each task, or one task in detail.
 enum TaskTables {
@@ -19,7 +20,8 @@ enum TaskTables {
     }
 
     /// A table of names and values. Unknown values are omitted.
-    static func details(_ task: TaskView, now: Date = Date()) -> Table {
+    /// - Parameter fields: the response by field name, from which the options are shown.
+    static func details(_ task: TaskView, fields: [String: JSONValue] = [:], now: Date = Date()) -> Table {
         var table = Table([.text(""), .text("")])
         table.maxCellWidth = 1000
         func add(_ name: String, _ value: String?, _ colour: Colour? = nil) {
@@ -37,6 +39,7 @@ enum TaskTables {
         add("batch", task.batchId)
         add("position", task.queuePosition.map(String.init))
         add("priority", task.priority.map { $0 + (task.priorityReason.map { " (\($0))" } ?? "") })
+        add("kind", task.kind)
         add("repo", task.repo)
         add("target", task.target)
         add("mr", task.mr)
@@ -48,7 +51,10 @@ enum TaskTables {
         add("requires", task.requires?.joined(separator: ", "))
         add("resources", task.resources.flatMap(resources))
         add("after", task.dependsOn?.joined(separator: ", "))
-        add("keys", keys(task))
+        add("keys", keys(fields))
+        for option in TaskOption.all where option.display == .row && !option.isResource {
+            add(option.name.replacing("_", with: " "), fields[option.name]?.shownText)
+        }
         add("time limit", task.timeoutSeconds.map(HumanTime.duration))
         add("tries", tries(task))
         add("worker", task.worker)
@@ -89,15 +95,18 @@ enum TaskTables {
             ? nil : amounts.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value.text)" }.joined(separator: ", ")
     }
 
-    private static func keys(_ task: TaskView) -> String? {
-        func number(_ value: Double) -> String { JSONValue.number(value).text }
-        let keys = [
-            task.affinityKey.map { "affinity \($0)" }, task.groupKey.map { "group \($0)" },
-            task.fairnessKey.map { "fairness \($0)" + (task.fairnessWeight.map { " (weight \(number($0)))" } ?? "") },
-            task.concurrencyKey.map { "concurrency \($0) (at most \(task.concurrencyLimit ?? 1))" },
-            task.rateKey.map { "rate \($0)" + (task.ratePerSecond.map { " (\(number($0)) a second)" } ?? "") },
-            task.uniqueKey.map { "unique \($0)" },
-        ].compactMap { $0 }
+    /// Formats the keys as `affinity a, fairness b (weight 2)`; nil if there are none.
+    private static func keys(_ fields: [String: JSONValue]) -> String? {
+        let keys = TaskOption.all.compactMap { option -> String? in
+            guard case .key(let label) = option.display, let key = fields[option.name]?.shownText else { return nil }
+            let beside = TaskOption.all.compactMap { other -> String? in
+                guard other.needs == option.name, case .besideKey(let format, let absent) = other.display,
+                    let value = fields[other.name]?.shownText ?? absent
+                else { return nil }
+                return format.replacing("%", with: value)
+            }
+            return "\(label) \(key)" + (beside.isEmpty ? "" : " (\(beside.joined(separator: ", ")))")
+        }
         return keys.isEmpty ? nil : keys.joined(separator: ", ")
     }
 

@@ -24,6 +24,7 @@ struct Replica: Sendable {
         var options = HTTPServerOptions()
         options.host = address.host
         options.port = address.port
+        options.allowedHosts = settings.text(.allowedHost).split { $0 == "," || $0 == " " }.map(String.init)
         options.defaultQueue = settings.text(.queue)
         http = HTTPServer(
             scheduler: scheduler, options: options, logger: Logger(label: "switchyard.http"), onListening: onListening)

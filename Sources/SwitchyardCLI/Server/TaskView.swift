@@ -25,7 +25,7 @@ struct TaskView: Decodable, Sendable {
     var state: String
     var heldBy: String?
     var batchId: String?
-    var repo, target, mr, cwd: String?
+    var kind, repo, target, mr, cwd: String?
     var args, labels, command: [String]?
     var priority, priorityReason: String?
     var queuePosition: Int?
@@ -39,9 +39,6 @@ struct TaskView: Decodable, Sendable {
     var attempts: [Attempt]?
     var requires, dependsOn: [String]?
     var resources: [String: JSONValue]?
-    var affinityKey, groupKey, fairnessKey, concurrencyKey, rateKey, uniqueKey: String?
-    var fairnessWeight, ratePerSecond: Double?
-    var concurrencyLimit: Int?
 
     var taskState: TaskState? { TaskState(rawValue: state) }
     var hasEnded: Bool { taskState?.isTerminal ?? false }

@@ -6,6 +6,7 @@ enum Setting: String, CaseIterable, Sendable {
     case redis
     case partitions
     case listen
+    case allowedHost = "allowed_host"
     case data
     case queue
     case server
@@ -41,7 +42,7 @@ enum Setting: String, CaseIterable, Sendable {
     var defaultValue: Value? {
         let config = SchedulerConfig()
         return switch self {
-        case .redis, .partitions: nil
+        case .redis, .partitions, .allowedHost: nil
         case .listen: .text("127.0.0.1:8080")
         case .data: .text("./.switchyard")
         case .queue: .text("default")
@@ -93,7 +94,7 @@ enum Setting: String, CaseIterable, Sendable {
         case .heartbeat: 0.02...3600
         case .maxDeliveries: 1...1000
         case .logMaxEntries: 1...1_000_000
-        case .redis, .listen, .data, .queue, .server, .logLevel, .logFormat, .insecurePublic: nil
+        case .redis, .listen, .allowedHost, .data, .queue, .server, .logLevel, .logFormat, .insecurePublic: nil
         }
     }
 

@@ -15,7 +15,7 @@ struct Get: AsyncParsableCommand {
         let data = try await api.send(.GET, ["scheduler", "task", id], query: [("queue", queue)])
         if output.isJSON { return try output.writeJSON(data) }
         let task = try APIClient.decode(TaskView.self, data)
-        try output.write(TaskTables.details(task))
+        try output.write(TaskTables.details(task, fields: APIClient.decode([String: JSONValue].self, data)))
         if let attempts = task.attempts, attempts.count > 1 {
             try Console.out.line("")
             try output.write(TaskTables.attempts(attempts))

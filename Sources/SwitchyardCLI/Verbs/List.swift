@@ -16,6 +16,9 @@ struct List: AsyncParsableCommand {
     @Option(help: "Only tasks of this priority.")
     var priority: TaskPriority?
 
+    @Option(help: "Only tasks of this kind.")
+    var kind: String?
+
     @Option(help: "Only tasks of this repository.")
     var repo: String?
 
@@ -38,7 +41,8 @@ struct List: AsyncParsableCommand {
             let (tasks, hasMore) = try await TaskPages.fetch(
                 api, queue: queue, limit: limit,
                 filter: [
-                    ("state", state?.rawValue), ("priority", priority?.rawValue), ("repo", repo), ("worker", worker),
+                    ("state", state?.rawValue), ("priority", priority?.rawValue), ("kind", kind), ("repo", repo),
+                    ("worker", worker),
                     ("batch_id", batch),
                 ])
             if output.isJSON { return JSONText.encode(["tasks": tasks]) + "\n" }

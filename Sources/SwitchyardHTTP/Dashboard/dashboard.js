@@ -1,12 +1,12 @@
-// The dashboard: asks the public API every two seconds while somebody looks, and shows the answers.
-// Every text goes in through textContent; nothing from a task is ever taken for HTML.
+// The dashboard requests the public API every two seconds while its page is visible, and shows the replies.
+// All text is set through textContent, so nothing from a task is ever interpreted as HTML.
 "use strict";
 
 const REFRESH_MS = 2000;
-// Output shown of a task; the rest is at /scheduler/task/<id>/log.
+// The end of a task's output that is shown; all of it is at /scheduler/task/<id>/log.
 const MAX_LOG_CHARACTERS = 200000;
 const MAX_TASKS = 50;
-// Each queue's tasks are a request of their own.
+// The tasks of each queue take a request of their own.
 const MAX_QUEUES = 8;
 
 const byID = (id) => document.getElementById(id);
@@ -64,9 +64,9 @@ const shown = (value) => (typeof value === "string" ? value : JSON.stringify(val
 
 async function ask(path) {
   const response = await fetch(path, { headers: { Accept: "application/json" }, cache: "no-store" });
-  const answer = await response.json();
-  if (!response.ok && answer.code) throw new Error(answer.message);
-  return answer;
+  const reply = await response.json();
+  if (!response.ok && reply.code) throw new Error(reply.message);
+  return reply;
 }
 
 function address(path, parameters) {
@@ -221,7 +221,7 @@ async function loadLog(open) {
 
 async function refreshDetails() {
   const open = view.open;
-  // One round at a time, so that no piece of the log is read twice.
+  // Only one refresh at a time, so that no part of the log is read twice.
   if (!open || open.isLoading) return;
   open.isLoading = true;
   try {
@@ -237,7 +237,7 @@ async function refreshDetails() {
   }
 }
 
-// An open task has an address (#queue/id), so that it can be sent to somebody.
+// An open task has an address (#queue/id), so that people can share it.
 function openTask(id, queue) {
   window.history.replaceState(null, "", `#${queue}/${id}`);
   view.open = { id, queue, cursor: "0", log: "" };
@@ -249,14 +249,14 @@ function openTask(id, queue) {
 
 // MARK: Refreshing
 
-// The tasks of some queues: those at work first, then those that wait, then the ended, latest first.
+// The tasks of some queues: assigned and running tasks first, then pending ones, then ended ones, latest first.
 async function latestTasks(queues) {
   const pages = await Promise.all(queues.map((queue) =>
     ask(address("/scheduler/tasks", { queue, state: view.state, limit: MAX_TASKS }))));
   const rank = (task) => (task.finished_at ? 2 : task.started_at || task.assigned_at ? 0 : 1);
   const order = (task) => (task.finished_at ? -new Date(task.finished_at) : new Date(task.submitted_at) / 1);
   const tasks = pages.flatMap((page) => page.tasks);
-  // Within a queue the server's order is the truth: it knows who is next.
+  // Within one queue the server's order is kept: only the server knows which task is next.
   if (queues.length > 1) tasks.sort((one, other) => rank(one) - rank(other) || order(one) - order(other));
   return tasks.slice(0, MAX_TASKS);
 }
@@ -281,7 +281,7 @@ async function refreshOverview() {
   }
 }
 
-// One round at a time, and none while nobody looks.
+// Only one refresh at a time, and none while the page is hidden.
 async function tick() {
   window.clearTimeout(view.timer);
   if (document.hidden) return;

@@ -3,30 +3,33 @@ import Switchyard
 // The options of a task that decide when, where and in which order it runs.
 
 extension SchedulingOptions {
-    static let known: Set<String> = [
-        "requires", "resources", "affinity_key", "group_key", "fairness_key", "fairness_weight", "concurrency_key",
-        "concurrency_limit", "rate_key", "rate_per_second", "rate_burst", "depends_on", "run_anyway", "unique_key",
-        "unique_for_seconds",
-    ]
+    /// The names of the fields of a submission that are options.
+    static let known = Set(TaskOption.all.filter { !$0.isResource }.map(\.name)).union(["resources"])
 
     init(_ fields: Fields) throws {
         var options = SchedulingOptions()
-        options.requires = try fields.texts("requires")
         options.resources = try Resources(fields["resources"] ?? .null, path: "\(fields.path)resources")
-        options.affinityKey = try fields.name("affinity_key")
-        options.groupKey = try fields.name("group_key")
-        options.fairnessKey = try fields.name("fairness_key")
-        options.fairnessWeight = try fields.decimal("fairness_weight", in: Self.weights)
-        options.concurrencyKey = try fields.name("concurrency_key")
-        options.concurrencyLimit = try fields.integer("concurrency_limit", in: Self.counts)
-        options.rateKey = try fields.name("rate_key")
-        options.ratePerSecond = try fields.decimal("rate_per_second", in: Self.rates)
-        options.rateBurst = try fields.integer("rate_burst", in: Self.counts)
-        options.dependsOn = try fields.texts("depends_on")
-        options.runAnyway = try fields.flag("run_anyway") ?? false
-        options.uniqueKey = try fields.name("unique_key")
-        options.uniqueFor = try fields.seconds("unique_for_seconds", milliseconds: Self.uniqueMilliseconds)
+        for option in TaskOption.all where !option.isResource && fields[option.name] != nil {
+            try option.read(fields, into: &options)
+        }
         self = try options.checked(path: fields.path)
+    }
+}
+
+extension TaskOption {
+    fileprivate func read(_ fields: Fields, into options: inout SchedulingOptions) throws {
+        switch kind {
+        case .key(let property): options[keyPath: property] = try fields.name(name)
+        case .text(let property, _): options[keyPath: property] = try fields.text(name)
+        case .number(let property, let range): options[keyPath: property] = try fields.decimal(name, in: range)
+        case .integer(let property, let range): options[keyPath: property] = try fields.integer(name, in: range)
+        case .duration(let property, let range, _):
+            options[keyPath: property] = try fields.seconds(name, milliseconds: range)
+        case .flag(let property): options[keyPath: property] = try fields.flag(name) ?? false
+        case .taskIDs(let property, _), .requirements(let property):
+            options[keyPath: property] = try fields.texts(name)
+        case .amounts: break
+        }
     }
 }
 

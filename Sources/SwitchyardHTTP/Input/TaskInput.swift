@@ -17,7 +17,7 @@ struct TaskInput {
     var rejectIfNoWorkers = false
 
     static let known = SchedulingOptions.known.union([
-        "repo", "target", "args", "mr", "labels", "command", "env", "cwd", "payload", "id", "queue", "priority",
+        "kind", "repo", "target", "args", "mr", "labels", "command", "env", "cwd", "payload", "id", "queue", "priority",
         "timeout_seconds", "max_retries", "run_at", "delay_seconds", "if_no_workers",
     ])
 
@@ -32,6 +32,7 @@ struct TaskInput {
     /// - Parameter path: the prefix of field names in errors: `tasks[3].` in a batch.
     init(_ value: JSONValue, path: String = "") throws {
         let fields = try Fields(value, path: path, known: Self.known)
+        request.kind = try fields.name("kind")
         request.repo = try fields.text("repo")
         request.target = try fields.text("target")
         request.args = try fields.texts("args")

@@ -59,11 +59,12 @@ extension API {
 
     private func listTasks(_ request: Request) async throws -> Response {
         let query = try Query(
-            request, ["queue", "state", "priority", "repo", "worker", "batch_id", "limit", "cursor"])
+            request, ["queue", "state", "priority", "kind", "repo", "worker", "batch_id", "limit", "cursor"])
         let handle = try handle(query)
         var filter = SchedulerHandle.Filter()
         filter.state = try query.word("state", TaskState.self)
         filter.priority = try query.word("priority", TaskPriority.self)
+        filter.kind = query["kind"]
         filter.repo = query["repo"]
         filter.worker = try query["worker"].map { try Name.validate($0, field: "worker") }
         filter.batch = try query["batch_id"].map { try Name.validate($0, field: "batch_id") }

@@ -40,7 +40,8 @@ public struct HTTPServer: Service {
         let options = api.options
         let onListening = onListening
         return Application(
-            router: api.routes.router(),
+            router: api.routes.router(
+                HostMiddleware(listeningHost: options.host, allowed: options.allowedHosts)),
             server: .http1(
                 configuration: .init(
                     idleTimeout: .milliseconds(Int64(options.idleTimeout.milliseconds)),

@@ -16,9 +16,10 @@ struct Routes {
         }
     }
 
-    func router() -> Router<BasicRequestContext> {
+    func router(_ hosts: HostMiddleware) -> Router<BasicRequestContext> {
         let router = Router(context: BasicRequestContext.self, options: .autoGenerateHeadEndpoints)
         router.add(middleware: ProblemMiddleware())
+        router.add(middleware: hosts)
         router.add(middleware: OriginMiddleware())
         for (path, known) in handlers {
             for (method, handler) in known { router.on(RouterPath(path), method: method, use: handler) }

@@ -3,21 +3,22 @@ import Switchyard
 /// A task's scheduling options under their names in a submission; options that were not given are left out.
 enum SchedulingJSON {
     static func add(_ options: SchedulingOptions, to json: inout JSONValue) {
-        json.add("requires", options.requires.isEmpty ? nil : JSONValue(options.requires))
         json.add("resources", options.resources.isEmpty ? nil : resources(options.resources))
-        json.add("affinity_key", options.affinityKey.map { .string($0) })
-        json.add("group_key", options.groupKey.map { .string($0) })
-        json.add("fairness_key", options.fairnessKey.map { .string($0) })
-        json.add("fairness_weight", options.fairnessWeight.map(number))
-        json.add("concurrency_key", options.concurrencyKey.map { .string($0) })
-        json.add("concurrency_limit", options.concurrencyLimit.map { JSONValue($0) })
-        json.add("rate_key", options.rateKey.map { .string($0) })
-        json.add("rate_per_second", options.ratePerSecond.map(number))
-        json.add("rate_burst", options.rateBurst.map { JSONValue($0) })
-        json.add("depends_on", options.dependsOn.isEmpty ? nil : JSONValue(options.dependsOn))
-        json.add("run_anyway", options.runAnyway ? true : nil)
-        json.add("unique_key", options.uniqueKey.map { .string($0) })
-        json.add("unique_for_seconds", options.uniqueFor.map { JSONValue($0) })
+        for option in TaskOption.all where !option.isResource && option.isSet(in: options) {
+            json.add(option.name, value(option, of: options))
+        }
+    }
+
+    private static func value(_ option: TaskOption, of options: SchedulingOptions) -> JSONValue? {
+        switch option.kind {
+        case .key(let property), .text(let property, _): JSONValue(options[keyPath: property])
+        case .number(let property, _): options[keyPath: property].map(number)
+        case .integer(let property, _): JSONValue(options[keyPath: property])
+        case .duration(let property, _, _): JSONValue(options[keyPath: property])
+        case .flag(let property): .bool(options[keyPath: property])
+        case .taskIDs(let property, _), .requirements(let property): JSONValue(options[keyPath: property])
+        case .amounts: nil
+        }
     }
 
     static func resources(_ resources: Resources) -> JSONValue {

@@ -31,6 +31,7 @@ enum TaskJSON {
     }
 
     static func addRequest(_ request: BuildRequest, to json: inout JSONValue) {
+        json.add("kind", request.kind.map { .string($0) })
         json.add("repo", request.repo.map { .string($0) })
         json.add("target", request.target.map { .string($0) })
         json.add("args", request.args.isEmpty ? nil : JSONValue(request.args))

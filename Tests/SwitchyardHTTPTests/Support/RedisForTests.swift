@@ -3,7 +3,7 @@ import Logging
 import RedisClient
 import Synchronization
 
-/// A redis-server of these tests alone: on a Unix socket in a directory of its own, gone when the tests end.
+/// A redis-server of these tests alone: on a Unix socket in its own directory, and gone when the tests end.
 final class RedisForTests: Sendable {
     let socket: String
     let client: RedisClient
@@ -11,7 +11,7 @@ final class RedisForTests: Sendable {
 
     private static let started = Mutex<[(pid: pid_t, directory: URL)]>([])
 
-    /// Starts a server and waits until it answers.
+    /// Starts a server and waits until it replies.
     static func start() async throws -> RedisForTests {
         let directory = FileManager.default.temporaryDirectory.appending(
             path: "swy-http-\(UUID().uuidString.prefix(8))")
@@ -29,7 +29,7 @@ final class RedisForTests: Sendable {
             started.append((process.processIdentifier, directory))
         }
         let server = RedisForTests(process: process, socket: socket)
-        try await eventually("redis-server answers") {
+        try await eventually("redis-server replies") {
             (try? await server.client.send(RedisCommand("PING"))) != nil
         }
         return server
@@ -48,7 +48,7 @@ final class RedisForTests: Sendable {
         try await eventually("redis-server ends") { !process.isRunning }
     }
 
-    /// Every key of a queue.
+    /// The names of all keys of a queue.
     func keys(of queue: String) async throws -> [String] {
         try await client.send(RedisCommand("KEYS", .string("switchyard:{\(queue)}:*"))).array?.compactMap(\.string)
             ?? []
@@ -66,7 +66,7 @@ struct TimedOut: Error, CustomStringConvertible {
     var description: String
 }
 
-/// Looks until `condition` holds, and fails when it does not within the time.
+/// Checks `condition` until it holds, and throws if it does not hold in time.
 func eventually(
     _ what: String, within time: Duration = .seconds(10), _ condition: () async throws -> Bool
 ) async throws {

@@ -9,20 +9,20 @@ import Testing
 
 @testable import SwitchyardHTTP
 
-/// A replica and its HTTP server in front of a Redis, asked over real HTTP.
+/// A replica and its HTTP server in front of a Redis, for requests over real HTTP.
 final class World: Sendable {
     let redis: RedisForTests
     let scheduler: TaskScheduler
     let port: Int
     private let running: Task<Void, any Error>
 
-    /// One for all the tests that bring their own queue.
+    /// The world that all tests share that bring their own queue.
     private static let sharedStart = Task { try await World.start(redis: RedisForTests.start()) }
     static var shared: World { get async throws { try await sharedStart.value } }
 
     /// - Parameters:
-    ///   - others: further instances, over which the queues are spread too.
-    ///   - ticks: false: no time passes, and no queue is touched but by what a test asks for.
+    ///   - others: Further Redis instances over which the queues are spread.
+    ///   - ticks: false: the replica does not tick, and only a test's own requests touch its queues.
     static func start(
         redis: RedisForTests, others: [RedisForTests] = [], queues: [String] = ["default"],
         options: HTTPServerOptions = HTTPServerOptions(), ticks: Bool = false
@@ -54,7 +54,7 @@ final class World: Sendable {
         _ = await running.result
     }
 
-    /// A queue that no other test knows.
+    /// The name of a queue that no other test uses.
     func newQueue() -> String { "q-\(QueuedTask.randomID())" }
 
     func worker(_ queue: String, id: String = "w1", slots: Int = 4) async throws -> WorkerProtocol {
@@ -69,7 +69,7 @@ final class World: Sendable {
 
     func url(_ path: String) -> String { "http://127.0.0.1:\(port)\(path)" }
 
-    /// Sends a request; `json` is its body's text.
+    /// Sends a request; `json` is the text of its body.
     func ask(
         _ method: HTTPMethod, _ path: String, json: String? = nil, body: [UInt8]? = nil,
         headers: [(String, String)] = []
@@ -86,7 +86,7 @@ final class World: Sendable {
             status: Int(response.status.code), headers: response.headers,
             body: try await response.body.collect(upTo: 64 << 20))
         if answer.isJSON {
-            // What we write is read by others: ours is not the judge of it.
+            // Another JSON parser reads our output, because our own could share an error with our writer.
             #expect(throws: Never.self) {
                 try JSONSerialization.jsonObject(with: Data(answer.body.readableBytesView))
             }
@@ -111,7 +111,7 @@ struct Answer {
     var json: JSONValue { (try? JSONReader.read(body)) ?? .null }
     subscript(name: String) -> JSONValue { json[name] }
 
-    /// Whether this is problem+json with everything that it must have.
+    /// Expects problem+json with all its required fields.
     func expectProblem(
         _ status: Int, code: String, field: String? = nil, _ location: SourceLocation = #_sourceLocation
     ) {

@@ -37,7 +37,7 @@ struct ReportTests {
             let before = try await queue.snapshot()
             #expect(try await queue.finish("w1", "t", attempt: 1, "failed").string == "pending")
             #expect(try await queue.finish("w1", "t", attempt: 1, "completed").error?.code == "LEASELOST")
-            // The same words from another worker are no repetition.
+            // The same report from another worker is no repetition.
             #expect(try await queue.finish("w2", "t", attempt: 1, "failed").error?.code == "LEASELOST")
             #expect(try await queue.snapshot().changes(since: before) == [])
         }
@@ -91,7 +91,7 @@ struct ReportTests {
                 return "none"
             }
             #expect(refusals == ["InvalidStateTransition", "TaskNotFound", "InvalidStateTransition"])
-            // The same call pulled the next.
+            // The same call pulled the next task.
             #expect(answer.assignments.map(\.task.id) == ["d"])
             let after = try await queue.snapshot()
             #expect(after.state("c") == .running)
@@ -119,7 +119,7 @@ struct ReportTests {
             try await queue.pull("w", start: true)
             let report: [RedisArgument] = ["worker", "w", "task", "t", "attempt", "1", "outcome", "failed"]
             try await queue.call("finish", report + ["error_message", .buffer(bytes), "result", .buffer(bytes)])
-            // The record of the attempt is for people: bytes that are no text are shown as well as can be.
+            // Attempt records are for people: bytes that are no UTF-8 are replaced in the text.
             let attempts = try await queue.handle.getTask("t").attempts
             #expect(attempts.count == 1)
             #expect(attempts[0].outcome == "failed")

@@ -5,7 +5,7 @@ import Testing
 
 @Suite("Retries")
 struct RetryTests {
-    /// Fails the task's attempts one after the other and returns the backoff after each, in milliseconds.
+    /// Fails the task's attempts one after the other. Returns the backoff after each, in milliseconds.
     private func delays(of id: String, _ queue: TestQueue, failures: Int) async throws -> [Int] {
         var delays: [Int] = []
         for attempt in 1...failures {
@@ -31,7 +31,7 @@ struct RetryTests {
                 try await queue.submit("t\(n)", maxRetries: 5)
                 let found = try await delays(of: "t\(n)", queue, failures: 5)
                 for (delay, expected) in zip(found, [10_000, 20_000, 40_000, 60_000, 60_000]) {
-                    // 300 ms for the calls in between.
+                    // Allows 300 ms for the calls in between.
                     #expect((expected * 8 / 10 - 300...expected * 12 / 10).contains(delay), "retry after \(delay) ms")
                 }
                 try await queue.handle.cancelTask("t\(n)")

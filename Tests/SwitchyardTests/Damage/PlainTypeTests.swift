@@ -2,8 +2,8 @@ import RedisClient
 import SwitchyardTesting
 import Testing
 
-/// Keys of a wrong type in a queue of plain tasks, whose calls check no more than the indexes that they write.
-@Suite("Keys of a wrong type in a plain queue")
+/// Keys of a wrong type in a queue without scheduling options, where functions check only the indexes that they write.
+@Suite("Keys of a wrong type in a queue without options")
 struct PlainTypeTests {
     private func report(_ queue: TestQueue, _ ids: [String]) async throws {
         let reports = ids.flatMap { ["task", .string($0), "attempt", "1", "outcome", "completed"] as [RedisArgument] }

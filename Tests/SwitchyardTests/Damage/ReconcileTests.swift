@@ -65,7 +65,8 @@ struct ReconcileTests {
         }
     }
 
-    /// Class "" exists always, and where all workers have labels nobody pulls with it, nor with a class whose workers are busy.
+    /// Class "" always exists. If all workers have labels, no worker of it pulls; nor does one of a class whose workers
+    /// are busy.
     @Test(arguments: [1, 5, 130])
     func lanesWithoutWorkLeaveTheIndexesOfClassesThatDoNotPull(count: Int) async throws {
         try await TestQueue.run { queue in
@@ -85,7 +86,7 @@ struct ReconcileTests {
             #expect(try await inIndexes() != [])
             #expect(try await queue.reconcileAll(limit: 7) == 0)
             #expect(try await inIndexes() == [])
-            // What has work stays.
+            // A lane with work stays.
             try await queue.submit([("last", ["concurrency_key": "k0", "concurrency_limit": "1"])])
             let before = try await queue.snapshot()
             #expect(try await queue.reconcileAll(limit: 1) == 0)
@@ -105,7 +106,7 @@ struct ReconcileTests {
             try await queue.submit([("c0", limited), ("c1", limited), ("c2", limited)])
             try await queue.register("w", slots: 2)
             #expect(try await queue.take("w", max: 2) == ["b0", "c0"])
-            // Groups of lanes without work go.
+            // Groups of lanes without work are removed.
             #expect(try await queue.reconcileAll() == 0)
             let before = try await queue.snapshot()
             #expect(try await queue.reconcileAll() == 0)
@@ -121,7 +122,7 @@ struct ReconcileTests {
         }
     }
 
-    /// It is not known how the task that is gone has ended.
+    /// The outcome of a task whose hash is lost is unknown.
     @Test(arguments: [1, 3, 60], ["pending", "leases", "none"])
     func whoeverWaitsForATaskThatIsGoneIsCancelled(count: Int, index: String) async throws {
         try await TestQueue.run { queue in
@@ -134,7 +135,7 @@ struct ReconcileTests {
                 ("free", ["depends_on": "kept"]),
             ])
             try await queue.raw("DEL", "{}task:gone")
-            // An index that lost it too says nothing of it.
+            // An index that also lost the task says nothing about it.
             if index == "none" { try await queue.raw("ZREM", "{}pending", "gone") }
             _ = try await queue.reconcileAll()
             try await queue.tickUntilDone()

@@ -3,7 +3,7 @@ import Switchyard
 import SwitchyardTesting
 import Testing
 
-/// The proof of the proof: each kind of damage is seen.
+/// Tests the snapshot itself: it reports each kind of damage.
 @Suite("The snapshot")
 struct SnapshotTests {
     private static let far = "9007199254740991"
@@ -23,7 +23,7 @@ struct SnapshotTests {
         ["HSET", "{}attempts:holder", "r", "2:1"], ["HSET", "{}attempts:holder", "ghost", "1:0"],
         ["HSET", "{}attempts:nobody", "r", "1:0"], ["HSET", "{}attempts:holder", "r", "1:1 +cpu=4"],
         ["XADD", "{}log:ghost", "*", "a", "b"],
-        // What a purged task leaves.
+        // The tombstone of a purged task.
         ["PERSIST", "{}task:z"], ["HSET", "{}task:z", "tag", "1"], ["ZADD", "{}finished", "1", "z"],
         ["XADD", "{}log:z", "*", "a", "b"],
     ]
@@ -88,7 +88,7 @@ struct SnapshotTests {
         #expect(!after.changes(since: before).isEmpty || command[0].hasPrefix("PE"))
     }
 
-    /// Something of everything that a queue has.
+    /// Fills the queue with something of every kind.
     private func fill(_ queue: TestQueue) async throws {
         for (id, situation) in [("h", Situation.heldByRetry), ("r", .running), ("c", .completed), ("f", .failed)] {
             try await queue.put(id, in: situation)
@@ -99,7 +99,7 @@ struct SnapshotTests {
         let rate = ["rate_key": "api", "rate_per_second": "0.1"]
         try await queue.submit([("k1", key), ("k2", key), ("r1", rate), ("r2", rate)])
         #expect(try await queue.take(TestQueue.holder, max: 4) == ["k1", "r1"])
-        // The sleepers go on sleeping while the queue is paused.
+        // These workers keep sleeping while the queue is paused.
         try await queue.register("m", ["labels": "mac", "cpu": "2"])
         try await queue.register("o")
         for worker in ["m", "o"] { try await queue.take(worker) }

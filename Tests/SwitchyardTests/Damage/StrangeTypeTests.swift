@@ -3,7 +3,7 @@ import Switchyard
 import SwitchyardTesting
 import Testing
 
-/// Keys that a queue has several of, by name: something else has written to one, with a type that it never has.
+/// Keys of which a queue has several, by name: something else has written a value of a wrong type to one.
 @Suite("A key of a strange type")
 struct StrangeTypeTests {
     static let keys = [
@@ -18,7 +18,9 @@ struct StrangeTypeTests {
         let queue = try await TestQueue()
         try await queue.submit("d", ["requires": "gpu", "unique_key": "u"])
         try await queue.raw("DEL", "{}" + key)
-        if type == "string" { try await queue.raw("SET", "{}" + key, "x") } else {
+        if type == "string" {
+            try await queue.raw("SET", "{}" + key, "x")
+        } else {
             try await queue.raw("ZADD", "{}" + key, "0", "x")
         }
         let zsets = ["tenants", "past_tenants", "dependents", "pending", "work", "idle", "finished"]
@@ -29,7 +31,7 @@ struct StrangeTypeTests {
         _ = try await queue.reconcileAll(limit: 5)
         let found = try await queue.raw("TYPE", "{}" + key).string
         #expect(found != type)
-        // Work goes on.
+        // Work continues.
         try await queue.register("w", ["labels": "gpu"])
         try await queue.submit("e", ["requires": "gpu", "depends_on": "d", "rate_key": "api"])
         #expect(try await queue.take("w") == ["d"])

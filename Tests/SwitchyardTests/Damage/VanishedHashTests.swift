@@ -2,12 +2,12 @@ import RedisClient
 import SwitchyardTesting
 import Testing
 
-/// Tasks whose hash, or whose place in its index, is lost while others go on: who meets them repairs it, at once and without the
-/// reconciler.
+/// Tasks that lose their hash or their index entry while others continue: the first call that meets one repairs it at
+/// once, without the reconciler.
 @Suite("Tasks that vanish")
 struct VanishedHashTests {
     enum Report: String, CaseIterable, CustomTestStringConvertible {
-        /// With a pull, as a busy worker reports; alone; with that of another task.
+        /// With a pull, as a busy worker reports; without one; together with the report of another task.
         case andPull, alone, several
 
         var testDescription: String { rawValue }

@@ -4,7 +4,7 @@ import Testing
 
 @Suite("Attempt numbers of an id that is used again")
 struct AttemptNumberTests {
-    /// The ways in which an ended task goes.
+    /// The ways in which an ended task is removed.
     enum Removal: String, CaseIterable {
         case purge, purgeQueue, retention
 
@@ -20,7 +20,7 @@ struct AttemptNumberTests {
         }
     }
 
-    /// Pulls and starts the next task; its attempt.
+    /// Pulls and starts the next task. Returns the number of its attempt.
     private func start(_ id: String, _ queue: TestQueue) async throws -> Int {
         let got = try await queue.pull("w", start: true)
         #expect(got.map(\.id) == [id])
@@ -32,7 +32,7 @@ struct AttemptNumberTests {
         try await TestQueue.run(settings: ["retry_delay_ms": 0]) { queue in
             try await queue.register("w", slots: 3)
             var latest = 0
-            // Three lives of one id.
+            // The id is used for three tasks, one after the other.
             for life in 0..<3 {
                 try await queue.submit("t", maxRetries: attempts - 1, ["payload": "\(life)"])
                 for _ in 0..<attempts {
@@ -40,7 +40,8 @@ struct AttemptNumberTests {
                     #expect(attempt == latest + 1)
                     for former in stride(from: latest, to: 0, by: -1) {
                         let late = try await queue.finish("w", "t", attempt: former, "completed")
-                        // A repeated report of this life is answered like the first; of a former one nothing is known.
+                        // A repeated report on the present task gets the same reply; reports on earlier tasks of the id
+                        // are refused.
                         let isOfThisLife = former > life * attempts
                         #expect(isOfThisLife || late.error?.code == "LEASELOST", "\(former) of \(attempt): \(late)")
                     }
@@ -63,7 +64,7 @@ struct AttemptNumberTests {
                 #expect(try await queue.pull("w", start: ending != .released).map(\.id) == [id])
                 try await ending.happen(to: id, of: "w", in: queue)
                 try await queue.register("w", slots: 3)
-                // Those that are back in line, or failed for good.
+                // Cancels a task that is pending again, or that has failed.
                 _ = try await queue.call("cancel", "task", .string(id))
                 #expect(try await queue.call("purge", "task", .string(id))[0]?.string == "purged")
             }

@@ -6,7 +6,7 @@ import Testing
 @Suite("Calls of bounded size")
 struct BoundedCallTests {
     private static let mebibyte = 1_048_576
-    /// The most that a task holds is a mebibyte; with its other fields this is near it.
+    /// Near the largest task: the limit on each large field is a mebibyte.
     private static let large = String(repeating: "x", count: 1_000_000)
 
     // MARK: Submissions
@@ -22,7 +22,7 @@ struct BoundedCallTests {
                 try await queue.submit((0..<tasks).map { ("t\($0)", ["depends_on": list]) } + more)
             }
             let before = try await queue.snapshot()
-            // A thousand tasks are one call's most.
+            // A call takes at most a thousand tasks.
             if tasks < 1000 {
                 try await expectRefusal("BADREQUEST") { try await submit([("one-more", ["depends_on": "d0"])]) }
             }
@@ -88,7 +88,7 @@ struct BoundedCallTests {
             for _ in 0..<count where try await queue.stats().running < count {
                 try await queue.call("pull", "worker", "w", "max", "4", "start", "1")
             }
-            // It knows of none, and ends those that it is told of.
+            // The worker knows of no task, and ends those that it is sent.
             var met: [String] = []
             for _ in 0..<count where met.count < count {
                 let reply = try await queue.call("pull", "worker", "w", "max", "0", "holding", "0")
@@ -121,7 +121,7 @@ struct BoundedCallTests {
             for _ in 0...count {
                 let reply = try await queue.call(
                     "list", "state", .string(state), "limit", "500", "cursor", .string(cursor))
-                // The task that fills a page is whole.
+                // The last task of a page is whole.
                 #expect(reply.weight <= 2 * Self.mebibyte + size / 2)
                 met += (reply[1]?.array ?? []).compactMap { $0.pairs["id"]?.string }
                 cursor = reply[0]?.string ?? ""
@@ -151,7 +151,7 @@ struct BoundedCallTests {
             #expect(reply.assignments.map(\.id) == ["last"])
             let results = try #require(reply[0]?.pairs["dependency_results"]?.string)
             #expect(results.utf8.count <= 2 * Self.mebibyte)
-            // Each is named, with its result or null.
+            // The results name each dependency, with its result or null.
             #expect(results.contains("\"d0\":") && results.contains("\"d\(count - 1)\":"))
             if count == 100 { #expect(results.components(separatedBy: result).count == 101) }
             try await queue.purgeAll()

@@ -5,7 +5,7 @@ import Testing
 
 @Suite("Redis Cluster")
 struct ClusterTests {
-    /// Calls a function with the keys that a caller declares: the prefix, and the configuration.
+    /// Calls a function with the keys that a client declares: the prefix, and the configuration.
     private func call(
         _ queue: TestQueue, _ function: String, keys: [String]? = nil, _ arguments: [RedisArgument] = []
     ) async throws -> RESPValue {
@@ -21,7 +21,7 @@ struct ClusterTests {
             arguments)
     }
 
-    /// The error of a call, without its numbers; nil for a reply.
+    /// Returns the message of the error that a call throws; nil if the call succeeds.
     private func failure(_ body: () async throws -> RESPValue) async throws -> String? {
         do {
             _ = try await body()
@@ -80,8 +80,8 @@ struct ClusterTests {
         }
     }
 
-    /// No key of the database is named as the prefix. With that key alone, the node that a slot moves to would run every
-    /// function on an empty queue.
+    /// No key of the database has the prefix as its name. If a function declared that key alone, the node to which a
+    /// slot moves would run every call on an empty queue.
     @Test func aQueueWhoseSlotMovesIsNeverTwo() async throws {
         try await TwoNodes.run { nodes in
             let queue = try await TestQueue(on: nodes.source)
@@ -92,10 +92,10 @@ struct ClusterTests {
 
             let slot = try await nodes.begin(queue.keys.prefix)
             for moved in 0..<2 {
-                // None of the keys has moved yet; then some have.
+                // At first no key has moved; then some have.
                 for arguments: [RedisArgument] in [["task", "x"], ["task", "y", "cpu", "1"]] {
                     let here = command(queue, "submit", arguments)
-                    // Once the configuration has moved, the source knows neither key, and sends the caller there.
+                    // Once the configuration has moved, the source node knows neither key, and redirects the client.
                     let refused = try await nodes.source.client.pipeline([here])[0].error?.code
                     #expect(refused == "TRYAGAIN" || (moved == 1 && refused == "ASK"))
                     for (function, more) in [("submit", arguments), ("tick", []), ("register", ["worker", "v"])] {

@@ -2,7 +2,8 @@ import RedisClient
 import SwitchyardTesting
 
 extension TestRedis {
-    /// How many commands the server ran for `body`, those inside functions included. Nobody else may use it meanwhile.
+    /// Returns the number of commands that the server ran for `body`, including those inside functions. Nothing else
+    /// may use the server meanwhile.
     func commands(_ body: () async throws -> Void) async throws -> Int {
         let before = try await commandsSoFar()
         try await body()
@@ -21,7 +22,7 @@ extension TestRedis {
 }
 
 extension RESPValue {
-    /// The bytes of all strings in it.
+    /// The total size of the strings in the value, in bytes.
     var weight: Int {
         switch self {
         case .array(let elements): elements.reduce(0) { $0 + $1.weight }
@@ -31,6 +32,6 @@ extension RESPValue {
         }
     }
 
-    /// How many values it is made of.
+    /// The number of values in the reply, itself and nested ones included.
     var elementCount: Int { array.map { $0.reduce(1) { $0 + $1.elementCount } } ?? 1 }
 }

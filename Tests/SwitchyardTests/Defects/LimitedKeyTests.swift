@@ -62,7 +62,7 @@ struct LimitedKeyTests {
                 try await queue.end(running)
                 #expect(try await queue.take("cpu", max: 40) == [next])
             }
-            // One that serves the others comes back, and gets the turn once it is free.
+            // A worker that serves the other tasks comes back, and gets one once the key is free.
             try await queue.register("gpu2", slots: 40, ["labels": "gpu"])
             #expect(try await queue.take("gpu2", max: 40) == [])
             try await queue.end("d")
@@ -104,7 +104,7 @@ struct LimitedKeyTests {
                 #expect(try await queue.take("w", max: 50) == ["n\(n)"])
             }
             for id in running.dropFirst(2) + ["n0", "n1"] { try await queue.end(id) }
-            // Nothing runs: the first may start, and beside it one with the higher limit.
+            // Nothing runs: the first task may start, and with it one with the higher limit.
             #expect(try await queue.take("w", max: 50) == ["h0", "n2"])
             try await queue.end("n2")
             for n in 1..<heads {

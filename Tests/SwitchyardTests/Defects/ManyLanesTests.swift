@@ -34,9 +34,9 @@ struct ManyLanesTests {
             try await submit(
                 queue, [("served", ["requires": "gpu"]), ("plain", [:]), ("t0-again", ["requires": "label0"])])
             #expect(try await queue.call("stats").pairs["unroutable"]?.int == Int64(lanes + 1))
-            // One that comes to serve some of them.
+            // A worker that serves some of the lanes registers.
             try await queue.register("x", ["labels": "label0,label7,label\(lanes - 1)"])
-            // What a new class serves of very many lanes is found out in steps.
+            // Which of very many lanes a new class serves is determined in steps.
             try await queue.tickUntilDone()
             #expect(try await queue.call("stats").pairs["unroutable"]?.int == Int64(lanes - 3))
             let expected = ["plain", "t0", "t0-again", "t7", "t\(lanes - 1)"]
@@ -45,7 +45,7 @@ struct ManyLanesTests {
         }
     }
 
-    /// How the lanes differ that a worker with one core left could run when it is empty.
+    /// How the lanes differ. A worker with one free core could run their tasks only when it is idle.
     enum Kind: String, CaseIterable {
         case labels, amounts
 
@@ -69,7 +69,7 @@ struct ManyLanesTests {
                     try await submit(queue, (0..<lanes).map { ("t\($0)", kind.options($0)) })
                     #expect(try await queue.take("w", max: 4) == [])
                     found = try await redis.commands { try await queue.call("pull", "worker", "w", "max", "4") }
-                    // A task that fits is found behind them all.
+                    // A task that fits is found behind all the others.
                     try await queue.submit("small", priority: .low, ["cpu": "1"])
                     var got: [String] = []
                     let last = try await redis.commands { got = try await queue.take("w", max: 4) }
@@ -99,7 +99,7 @@ struct ManyLanesTests {
         }
     }
 
-    /// Each class serves each lane but one: all of it in one reply would be 200,000 names.
+    /// Each class serves each lane but one: a single reply would have 200,000 names.
     @Test func andTwoHundredClassesAreTheDemandOfSeveralPages() async throws {
         try await TestRedis.run { redis in
             try await TestQueue.run(on: redis, settings: ["max_queue_length": 5000]) { queue in
@@ -124,7 +124,7 @@ struct ManyLanesTests {
         }
     }
 
-    /// A pull looks at no more than some of them; the worker is told to ask again.
+    /// A pull looks at a bounded number of lanes; the worker is told to pull again.
     @Test(arguments: [150, 450, 1000])
     func thatAnotherClassHasEmptiedHideNoTask(lanes: Int) async throws {
         try await TestQueue.run(settings: ["max_queue_length": 5000]) { queue in
@@ -152,7 +152,7 @@ struct ManyLanesTests {
         try await TestQueue.run { queue in
             try await queue.register("w", slots: 100, ["labels": "gpu"])
             let ids = (0..<lanes).map { "t\($0)" }
-            // Each alone in its lane.
+            // Each task is alone in its lane.
             try await queue.submit(ids.map { ($0, ["requires": "gpu,x!=\($0)"]) })
             #expect(try await queue.take("w", max: 100) == ids)
         }
@@ -162,7 +162,7 @@ struct ManyLanesTests {
 
     enum Leaving: CaseIterable { case byOtherLabels, byNewLabels, byDeregistration }
 
-    /// A worker without labels serves lanes that only ask for the absence of a label.
+    /// A worker without labels serves lanes that only require the absence of a label.
     @Test(arguments: Leaving.allCases, [1, 200])
     func areCountedWhenTheLastWorkerWithoutLabelsLeaves(how: Leaving, lanes: Int) async throws {
         try await TestQueue.run { queue in
@@ -183,7 +183,7 @@ struct ManyLanesTests {
         }
     }
 
-    /// What nobody serves is found out in steps.
+    /// Ticks until it is known which lanes no class serves.
     private func finishClassSteps(_ queue: TestQueue) async throws {
         func isDone() async throws -> Bool {
             let reply = try await queue.raw("HMGET", "{}config", "classes_version", "served_version")
@@ -205,18 +205,18 @@ struct ManyLanesTests {
             var got: [String] = []
             for _ in 0..<10 where got.count < lanes { got += try await queue.take("all", max: 100) }
             #expect(got == ids)
-            // Nobody else finds anything, and the next task is found by all that serve it.
+            // Other workers find nothing, and all that serve the next task find it.
             #expect(try await queue.take("w3") == [])
             try await queue.submit([("next", ["requires": "zone!=z3"])])
             #expect(try await queue.take("w3") == [])
-            // It looks at no more than some of the groups that are empty now, and is told to ask again.
+            // The pull looks at a bounded number of groups that are now empty; the worker is told to pull again.
             var next: [String] = []
             for _ in 0..<3 where next.isEmpty { next = try await queue.take("w5") }
             #expect(next == ["next"])
         }
     }
 
-    /// Most of the groups have changed since it was last there.
+    /// Most of the groups have changed since the class last had workers.
     @Test(arguments: [1, 149, 150, 151, 400])
     func areFoundByAClassThatComesBack(lanes: Int) async throws {
         try await TestQueue.run(settings: ["max_queue_length": 5000]) { queue in
@@ -226,7 +226,7 @@ struct ManyLanesTests {
             try await submit(queue, (0..<lanes).map { ("t\($0)", ["requires": "os=linux,x!=\($0)"]) })
             for _ in 0..<3 {
                 try await queue.call("deregister", "worker", "a")
-                // It comes back when some of the lanes have changed their group, or all, or none.
+                // The class comes back after some of the lanes have changed their group, or all, or none.
                 if lanes > 150 { try await queue.tick() } else { try await finishClassSteps(queue) }
                 try await queue.register("a", slots: 1000, gpu)
             }
@@ -238,7 +238,7 @@ struct ManyLanesTests {
         }
     }
 
-    /// Several classes appear while tasks are taken.
+    /// Several classes appear while tasks are pulled.
     @Test(arguments: [200, 700])
     func areFoundWhileManyClassesAppear(lanes: Int) async throws {
         try await TestQueue.run(settings: ["max_queue_length": 5000]) { queue in
@@ -257,7 +257,7 @@ struct ManyLanesTests {
                 got += try await queue.take(["c0", "c2", "c3", "c4", "late"][n % 5], max: n % 90 + 10)
             }
             #expect(got == (3..<lanes).map { "t\($0)" })
-            // What is left of the groups goes.
+            // The remaining groups are removed.
             #expect(try await queue.reconcileAll() == 0)
             let left = try await queue.snapshot().contents.keys
             #expect(left.filter { $0 == "work" || $0.hasPrefix("work:") } == [])
@@ -265,7 +265,8 @@ struct ManyLanesTests {
         }
     }
 
-    /// Workers of few classes come and go while tasks are submitted, taken and cancelled; the lanes are few, so that all meet.
+    /// Workers of a few classes come and go while tasks are submitted, pulled and cancelled. The lanes are few, so that
+    /// they overlap.
     @Test(arguments: 1...6)
     func areConsistentWhileWorkersComeAndGo(seed: UInt64) async throws {
         var random = SeededGenerator(seed: seed)
@@ -303,7 +304,7 @@ struct ManyLanesTests {
 }
 
 extension TestQueue {
-    /// What the worker gets; nothing if it is not registered.
+    /// Returns what the worker pulls; nothing if it is not registered.
     fileprivate func pulled(_ worker: String) async throws -> [String] {
         do { return try await take(worker, max: 2) } catch { return [] }
     }

@@ -5,7 +5,7 @@ import Testing
 
 @Suite("Tenants that come once")
 struct OneTimeTenantTests {
-    /// With `others` visitors in line at any time, a tenant of weight 1 gets one start in `others` + 1.
+    /// With `others` one-time tenants pending at any time, a tenant of weight 1 gets one of `others` + 1 starts.
     @Test(arguments: [(1, "1"), (1, "3"), (3, "1"), (8, "2")], [TaskPriority.normal, .low])
     func doNotKeepAnOldTenantWaiting(line: (others: Int, weight: String), priority: TaskPriority) async throws {
         try await TestQueue.run { queue in
@@ -13,7 +13,7 @@ struct OneTimeTenantTests {
             let mine = 4
             var visitors = 0
             func visit() async throws {
-                // Ids that come before the old tenant's and after them.
+                // Ids that sort before the old tenant's, and after them.
                 let id = visitors % 2 == 0 ? "a\(visitors)" : "z\(visitors)"
                 try await queue.submit(id, priority: priority, ["fairness_key": "change-\(visitors)"])
                 visitors += 1
@@ -36,7 +36,7 @@ struct OneTimeTenantTests {
         }
     }
 
-    /// Three tenants at any time: two with much in line, and a visitor, another one each time.
+    /// Three tenants at any time: two with many pending tasks, and a one-time tenant, another one each time.
     @Test func takeTurnsWithTenantsThatStay() async throws {
         try await TestQueue.run(settings: ["max_queue_length": 2000]) { queue in
             try await queue.register("w")
@@ -54,7 +54,7 @@ struct OneTimeTenantTests {
                     try await queue.end(id)
                 }
             }
-            // A third each, and a few starts of difference at the ends.
+            // A third each, with a difference of a few starts at the ends.
             for tenant: Character in ["a", "b", "v"] { #expect((45...55).contains(got[tenant] ?? 0), "\(got)") }
             try await queue.purgeAll()
         }
@@ -64,7 +64,7 @@ struct OneTimeTenantTests {
     func comeFirstAndAreServedFirst(inOneCall: Int) async throws {
         try await TestQueue.run { queue in
             try await queue.register("w")
-            // The ids fall while the time goes on.
+            // The ids sort in the opposite order of the submissions.
             let tasks = (0..<40).map { ("t\(99 - $0)", ["fairness_key": "change-\($0)"]) }
             for start in stride(from: 0, to: tasks.count, by: inOneCall) {
                 try await queue.submit(Array(tasks[start..<min(start + inOneCall, tasks.count)]))
@@ -93,7 +93,7 @@ struct OneTimeTenantTests {
                 case .list, .string, .stream, .other: break
                 }
             }
-            // Those whose finish tag is still ahead may stay.
+            // Tenants whose finish tag is still ahead of virtual time may remain.
             #expect(known <= 60, "\(known) tenants of \(visitors) are still known")
         }
     }

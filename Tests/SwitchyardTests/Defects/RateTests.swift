@@ -4,7 +4,7 @@ import Testing
 
 @Suite("Rate limits")
 struct RateTests {
-    /// Rates of which no interval is a whole number of microseconds, and a whole one.
+    /// Rates whose interval is no whole number of microseconds, and one whose interval is.
     static let rates = ["3", "6", "7", "11", "30", "60", "99.9", "0.3", "0.7", "0.003", "5"]
 
     private func limit(_ rate: String, burst: Int, key: String = "api") -> [String: String] {
@@ -18,7 +18,7 @@ struct RateTests {
         try await queue.tick()
     }
 
-    /// The ids that `w` pulls and completes.
+    /// Pulls and completes tasks as `w`. Returns their ids.
     private func run(_ queue: TestQueue, max: Int = 100) async throws -> [String] {
         let got = try await queue.pull("w", max: max, start: true)
         for task in got { try await queue.finish("w", task.id, attempt: task.attempt, "completed") }
@@ -30,7 +30,7 @@ struct RateTests {
         try await TestQueue.run { queue in
             try await queue.register("w", slots: 10)
             try await queue.submit((0..<6).map { ("t\($0)", limit(rate, burst: burst)) })
-            // A call has one time: it starts what the burst allows, however long the test takes.
+            // A call has a single time: it starts what the burst allows, however long the test takes.
             #expect(try await queue.take("w", max: 10) == (0..<burst).map { "t\($0)" })
             #expect(try await queue.stats().running == burst)
         }

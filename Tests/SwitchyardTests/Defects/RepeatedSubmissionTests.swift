@@ -4,10 +4,11 @@ import Testing
 
 @Suite("Submissions whose reply was lost")
 struct RepeatedSubmissionTests {
-    /// Tasks of one call: `n` is new, `d` has the key of a task that was there before, `s` that of a task of the call.
+    /// Tasks of one call: `n` is new, `d` has the unique key of a task that existed before, `s` that of a task of the
+    /// same call.
     static let forms = ["nd", "dn", "ndd", "dndn", "nns", "nsd", "dnnnnsdn"]
 
-    /// The arguments of a form, each task with a token of its own.
+    /// The arguments of a form, with a token for each task.
     private func arguments(_ form: String, head: [RedisArgument] = [], token: String = "") -> [RedisArgument] {
         head
             + form.enumerated().flatMap { n, kind -> [RedisArgument] in

@@ -35,7 +35,7 @@ struct StagingTests {
             try await queue.register("w", slots: 3)
             try await queue.submit("x", maxRetries: 0)
             let chain = (1...length).map { ("t\($0)", ["depends_on": $0 == 1 ? "x" : "t\($0 - 1)"]) }
-            // The last links come in a part of their own.
+            // The rest of the chain is submitted in another part.
             try await stage(queue, Array(chain.prefix(1)) + [("free", [:])])
             try await stage(queue, chain.dropFirst() + [("anyway", ["depends_on": "t1", "run_anyway": "1"])])
             #expect(try await queue.take("w", max: 3) == ["x"])
@@ -71,7 +71,7 @@ struct StagingTests {
             try await queue.register("w", slots: 5)
             try await queue.put("failed", in: .failed)
             try await queue.submit("holds", ["unique_key": "k"])
-            // One part is nothing but duplicates, the other one nothing but a task that cannot run.
+            // One part has only duplicates, the other only a task that cannot run.
             try await stage(queue, [("d0", ["unique_key": "k"]), ("d1", ["unique_key": "k"])])
             try await stage(queue, [("broken", ["depends_on": "failed"])])
             try await stage(queue, [("d2", ["unique_key": "k"])], batch: "C")
@@ -122,7 +122,7 @@ struct StagingTests {
             try await queue.tickUntilDone()
             try await expectRefusal("TASKNOTFOUND") { try await queue.call("open_batch", "batch", "B") }
             #expect(try await queue.submit([("again", ["unique_key": "k2"])]) == ["mine"])
-            // What the stage claimed is free: its ids and its other key.
+            // The ids and the other key that the stage claimed are free.
             #expect(try await queue.submit([("s0", ["unique_key": "k"]), ("s1", [:])]) == ["s0", "s1"])
             #expect(try await queue.runAll("w") == ["mine", "s0", "s1"])
         }

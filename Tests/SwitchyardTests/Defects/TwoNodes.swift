@@ -3,13 +3,13 @@ import RedisClient
 import SwitchyardTesting
 import Testing
 
-/// A Redis Cluster of two nodes, of which the first has all slots.
+/// A Redis Cluster of two nodes, the first of which has all slots.
 struct TwoNodes {
     let source, target: TestRedis
     private let sourceID, targetID: String
     private let targetPort: UInt16
 
-    /// Runs `body` with a new cluster, which is gone afterwards.
+    /// Runs `body` with a new cluster, which is stopped afterwards.
     static func run(_ body: (TwoNodes) async throws -> Void) async throws {
         let ports = try freePorts(4)
         func arguments(_ port: UInt16, _ bus: UInt16) -> [String] {
@@ -48,7 +48,7 @@ struct TwoNodes {
         try #require(haveMet)
     }
 
-    /// Begins to move the slot of `key`; its number.
+    /// Begins to move the slot of `key`. Returns the slot's number.
     func begin(_ key: String) async throws -> String {
         let slot = try await source.client.send(RedisCommand("CLUSTER", "KEYSLOT", .string(key))).int ?? -1
         let name = RedisArgument.integer(slot)
@@ -57,7 +57,7 @@ struct TwoNodes {
         return "\(slot)"
     }
 
-    /// Moves keys of the slot.
+    /// Moves at most `count` keys of the slot.
     func move(_ slot: String, atMost count: Int) async throws {
         let keys = try await source.client.send(
             RedisCommand("CLUSTER", "GETKEYSINSLOT", .string(slot), .integer(Int64(count))))
@@ -67,7 +67,7 @@ struct TwoNodes {
         _ = try await source.client.send(RedisCommand("MIGRATE", head + names))
     }
 
-    /// Gives the slot to the target.
+    /// Assigns the slot to the target node.
     func end(_ slot: String) async throws {
         for node in [target, source] {
             _ = try await node.client.send(
@@ -75,7 +75,7 @@ struct TwoNodes {
         }
     }
 
-    /// TCP ports of the loopback interface that nobody uses now.
+    /// Returns TCP ports of the loopback interface that are free now.
     private static func freePorts(_ count: Int) throws -> [UInt16] {
         var descriptors: [Int32] = []
         defer { for descriptor in descriptors { close(descriptor) } }

@@ -4,13 +4,14 @@ import Testing
 
 @Suite("Waking the worker that can run a task")
 struct WakingTests {
-    /// A worker that has asked for work in vain.
+    /// Registers a worker that pulls, gets nothing and sleeps.
     private func sleeper(_ id: String, _ queue: TestQueue, slots: Int = 1, _ offers: [String: String]) async throws {
         try await queue.register(id, slots: slots, offers)
         #expect(try await queue.take(id) == [])
     }
 
-    /// Workers with two slots that hold one task each, of `cpu` cores, and have asked for another in vain.
+    /// Registers workers with two slots that each have a leased task of `cpu` cores, have pulled without success, and
+    /// sleep.
     private func holders(
         _ ids: [String], _ queue: TestQueue, _ offers: [String: String], of cpu: String
     ) async throws {
@@ -58,13 +59,13 @@ struct WakingTests {
         }
     }
 
-    /// All can run the task when they are empty; one is.
+    /// Any of the workers could run the task if it were idle; one is.
     @Test(arguments: [64, 70, 150], ["4", "3.5"])
     func findsTheOneThatHasRoom(others: Int, held: String) async throws {
         try await TestQueue.run { queue in
             let full = (0..<others).map { "full\($0)" }
             try await holders(full, queue, ["cpu": "4"], of: held)
-            // It got work last: whoever is woken in turn comes before it.
+            // This worker got work last, so all others come before it in the order of waking.
             try await queue.register("free", slots: 2, ["cpu": "4"])
             try await queue.submit("earlier", ["cpu": held])
             #expect(try await queue.take("free") == ["earlier"])
@@ -87,7 +88,7 @@ struct WakingTests {
             try await queue.register("big", slots: 2, ["cpu": "4", "labels": "any"])
             try await queue.submit([("running", ["cpu": "3"]), ("next", ["cpu": "2", "requires": "any"])])
             #expect(try await queue.take("big", max: 2) == ["running"])
-            // The report asks for nothing; the worker is asleep.
+            // The report pulls nothing; the worker is asleep.
             try await queue.end("running")
             try await queue.tick()
             #expect(try await wakeUps(queue, ["big"]) == [1])

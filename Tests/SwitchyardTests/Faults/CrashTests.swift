@@ -5,7 +5,7 @@ import Testing
 
 @Suite("When something dies")
 struct CrashTests {
-    /// SIGKILLs redis-server twice under load.
+    /// Kills redis-server with SIGKILL twice while tasks are processed.
     private func crashTwice(_ durability: TestRedis.Durability) async throws -> (
         load: Load, lastCrash: ContinuousClock.Instant
     ) {
@@ -22,7 +22,7 @@ struct CrashTests {
                 }
                 try await Task.sleep(for: .milliseconds(300))
             }
-            // With everysec, what is younger than two seconds at the crash is not promised.
+            // With everysec, writes of the last two seconds before the crash may be lost.
             var limit: ContinuousClock.Instant?
             if case .everySecond = durability { limit = lastCrash - .seconds(2) }
             let unended = try await load.unended(before: limit)
@@ -52,7 +52,7 @@ struct CrashTests {
                     try await Task.sleep(for: .milliseconds(300))
                     stopReplica(replica)
                 }
-                // None is left: tasks are still submitted, pulled and finished.
+                // No replica is left: tasks are still submitted, pulled and finished.
                 let before = load.accepted.value.count
                 let goesOn = try await eventually { load.accepted.value.count > before + 20 }
                 #expect(goesOn)
@@ -74,7 +74,7 @@ struct CrashTests {
             let accepted = Shared<[String: Set<Int>]>([:])
             let other = try SimulatedWorker("other", queue, accepted: accepted)
             let otherTask = Task { await other.run() }
-            // What the machine, busy with other tests, takes from a sleeper is forgiven.
+            // How much longer sleeps take on a machine that runs other tests: so much more is allowed.
             let starved = Shared(Duration.zero)
             let sleeper = Task {
                 while !Task.isCancelled {
@@ -96,7 +96,7 @@ struct CrashTests {
             let late = try await silent.finish(
                 [.init(taskID: "t", attempt: 1, outcome: .completed)], pull: 0, holding: 0)
             guard case .failure(.invalidStateTransition(_, leaseLost: true))? = late.states.first else {
-                Issue.record("the late report was answered \(late.states)")
+                Issue.record("the late report got \(late.states)")
                 return
             }
             otherTask.cancel()

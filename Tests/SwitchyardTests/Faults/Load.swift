@@ -3,22 +3,22 @@ import RedisClient
 import Switchyard
 import SwitchyardTesting
 
-/// Replicas, workers and submitters at work on one queue, and what they know afterwards.
+/// Replicas, workers and submitters on one queue, and a record of what was acknowledged and accepted.
 struct Load: Sendable {
     let queue: TestQueue
-    /// When each submission was acknowledged.
+    /// The time at which each submission was acknowledged.
     let acknowledged = Shared<[String: ContinuousClock.Instant]>([:])
     let accepted = Shared<[String: Set<Int>]>([:])
 
-    /// Attempts are cheap to lose here, and retried at once and for as long as the test runs.
+    /// Short leases, and immediate retries for as long as the test runs.
     static let settings = [
         "lease_ms": 600, "heartbeat_ms": 100, "assign_timeout_ms": 600, "retry_delay_ms": 0, "default_max_retries": 100,
         "max_deliveries": 1000, "max_queue_length": 1_000_000,
     ]
 
-    /// Runs `faults` while 2 submitters, `workers` workers and `replicas` replicas are at work; then waits until what
-    /// was acknowledged has ended.
-    /// - Parameter faults: gets a function that stops the replica of that number for good.
+    /// Runs `faults` while 2 submitters, `workers` workers and `replicas` replicas run, and then waits until the
+    /// acknowledged tasks have ended.
+    /// - Parameter faults: Receives a function that stops the replica with a given number for good.
     func run(
         replicas: Int = 3, workers: Int = 3,
         faults: (_ stopReplica: @Sendable (Int) -> Void) async throws -> Void
@@ -71,7 +71,7 @@ struct Load: Sendable {
         }
     }
 
-    /// Acknowledged tasks that are gone, or have not ended.
+    /// Acknowledged tasks that are missing, or have not ended.
     func unended(before: ContinuousClock.Instant? = nil) async throws -> [String] {
         let ids = acknowledged.value.filter { before == nil || $0.value < before! }.keys.sorted()
         var unended: [String] = []

@@ -3,7 +3,7 @@ import Switchyard
 import SwitchyardTesting
 import Testing
 
-/// The first try of a call is carried out, and its reply does not arrive: Redis does not answer within the command's time.
+/// The first attempt of a call takes effect, but its reply does not arrive: Redis exceeds the command's time limit.
 @Suite("Calls whose reply is lost")
 struct LostReplyTests {
     private func withBusyRedis(
@@ -23,7 +23,7 @@ struct LostReplyTests {
                     repeat local n = redis.call('TIME') until (n[1] - t[1]) * 1e6 + n[2] - t[2] > 1000000
                     """
                 async let sleeping = redis.client.send(RedisCommand("EVAL", .string(busy), "0"))
-                // It is at it when somebody else gets no answer in time.
+                // Redis is busy with it when another client's command times out.
                 #expect(try await eventually { (try? await probe.send(RedisCommand("PING"))) == nil })
                 try await body(handle, queue)
                 _ = try await sleeping
@@ -55,7 +55,7 @@ struct LostReplyTests {
 
     @Test func areRefusedIfItIsNot() async throws {
         for function in ["cancel", "retry", "purge", "prioritize"] {
-            // A task that runs may have been retried by the first try.
+            // Retrying a running task succeeds: the first attempt of the call may have retried it.
             let situation: Situation = ["cancel": .failed, "retry": .completed][function] ?? .running
             try await withBusyRedis(situation) { handle, _ in
                 try await expectError("InvalidStateTransition") {

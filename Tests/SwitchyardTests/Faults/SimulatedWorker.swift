@@ -5,15 +5,14 @@ import Switchyard
 import SwitchyardTesting
 import Synchronization
 
-/// A worker that takes what it gets, works for a few milliseconds and reports, for as long as it is left alone. It
-/// behaves as the guide tells workers to: it goes on trying, registers again when it is not known, and drops what it is
-/// told to stop.
+/// A worker that pulls, works for a few milliseconds and reports, until it is cancelled. It follows the worker guide:
+/// it repeats failed calls, registers again when it is unknown, and drops the attempts that it is told to stop.
 struct SimulatedWorker: Sendable {
     let id: String
     let queue: TestQueue
     let client: RedisClient
     var slots = 3
-    /// Each completion that was accepted, with its attempt.
+    /// The accepted completions of each task, by attempt.
     let accepted: Shared<[String: Set<Int>]>
 
     init(_ id: String, _ queue: TestQueue, accepted: Shared<[String: Set<Int>]>) throws {
@@ -54,7 +53,7 @@ struct SimulatedWorker: Sendable {
     }
 }
 
-/// A value behind a lock that any number of tasks share.
+/// A value behind a lock, shared by any number of tasks.
 final class Shared<Value: Sendable>: Sendable {
     private let mutex: Mutex<Value>
     init(_ value: Value) { mutex = Mutex(value) }

@@ -24,7 +24,7 @@ struct BatchFeatureTests {
             #expect(try await queue.take("w", max: 3) == ["after"])
             #expect(try await queue.field("follow_up", of: "after") == nil)
             if ending != .completed {
-                // Run again, and ended again: the follow-up has been made already.
+                // The task runs again and ends again: the follow-up already exists.
                 try await queue.end("after")
                 try await queue.call("retry", "task", "b")
                 #expect(try await queue.call("batch", "batch", "B").pairs["finished_at"] == nil)
@@ -89,7 +89,7 @@ struct BatchFeatureTests {
             try await queue.end("root")
             try await queue.tickUntilDone()
             #expect(try await queue.raw("ZCARD", "{}pending").int == 300)
-            // Its reply was lost: opened again, it is not begun again.
+            // The reply was lost: a second call does not open the batch again.
             #expect(try await queue.call("open_batch", "batch", "B").int == 0)
             #expect(try await queue.raw("LLEN", "{}batch_work").int == 0)
         }
@@ -112,7 +112,7 @@ struct BatchFeatureTests {
             } else {
                 #expect(try await queue.call("abandon_batch", "batch", "B").int == 100)
                 try await queue.snapshot()
-                // What is left of it is not a batch that can be opened, or go on being staged.
+                // The rest of the stage cannot be opened, and takes no further parts.
                 try await expectRefusal("TASKNOTFOUND") { try await queue.call("open_batch", "batch", "B") }
                 try await expectRefusal("TASKNOTFOUND") {
                     try await queue.submit([("t0", [:])], call: ["batch": "B", "stage": "1"])
@@ -120,7 +120,7 @@ struct BatchFeatureTests {
                 #expect(try await queue.call("abandon_batch", "batch", "B").int == 51)
                 #expect(try await queue.call("abandon_batch", "batch", "B").int == 0)
             }
-            // Nobody needs a clean-up for this.
+            // This needs no clean-up.
             try await queue.tickUntilDone()
             let snapshot = try await queue.snapshot()
             #expect(snapshot.taskIDs == ["failed"])
@@ -131,8 +131,8 @@ struct BatchFeatureTests {
         }
     }
 
-    /// However far the batch has come: its parts are answered as repeated, and nothing is done twice. The queue has room
-    /// for the batch once.
+    /// Whatever stage the batch has reached, repeated parts are recognised, and nothing is done twice. The queue has
+    /// room for the batch only once.
     @Test func aPartThatComesAgainChangesNothing() async throws {
         try await TestQueue.run(settings: ["max_queue_length": 150]) { queue in
             try await queue.register("w", slots: 3)

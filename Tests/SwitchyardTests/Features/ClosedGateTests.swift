@@ -1,7 +1,8 @@
 import SwitchyardTesting
 import Testing
 
-/// A task that its limit keeps from starting is said to be held by it from that moment on, before any worker has looked at it.
+/// A task that cannot start because of its limit counts as blocked by it from that moment, before any worker has
+/// pulled.
 @Suite("Lanes whose gate is closed")
 struct ClosedGateTests {
     @Test func theTaskThatTakesTheLastTurnClosesTheLaneForTheNext() async throws {

@@ -101,7 +101,7 @@ struct DependencyTests {
             try await queue.take("w", max: 3)
             try await queue.end("a", "failed", ["retryable": "0"])
             #expect(try await queue.state("d") == "cancelled")
-            // What has failed is retried with it, or it is refused.
+            // A failed dependency must be retried with its dependent, or the call is refused.
             #expect(try await queue.outcomes("retry", ["d"]) == ["INVALIDSTATE"])
             #expect(try await queue.outcomes("retry", ["d", "a"]) == ["pending", "pending"])
             #expect(try await queue.field("deps_left", of: "d") == "3")
@@ -114,8 +114,8 @@ struct DependencyTests {
         }
     }
 
-    /// A task among the many that the ticks have not told yet is cancelled and retried: the end that it was to hear of is
-    /// not counted again.
+    /// A task is cancelled and retried before the ticks have told it of the end of its dependency: that end is not
+    /// counted again.
     @Test func aRetriedDependentHearsOfNoEndTwice() async throws {
         try await TestQueue.run { queue in
             try await queue.register("w", slots: 4)
@@ -144,7 +144,7 @@ struct DependencyTests {
             try await queue.end("root")
             func inLine() async throws -> Int64 { try await queue.raw("ZCARD", "{}pending").int ?? -1 }
             #expect(try await inLine() == 25)
-            // Its dependents have not all heard of it: it stays until they have.
+            // Some dependents have not been told of its end yet: it cannot be purged until they have.
             let answer = try await queue.call("purge", "task", "root").array?.first
             #expect(answer?.error?.code == "INVALIDSTATE")
             #expect(try await queue.tickUntilDone() <= 51)
@@ -191,10 +191,10 @@ struct DependencyTests {
         try await TestQueue.run { queue in
             try await queue.register("w", slots: 4)
             try await queue.submit("first", ["unique_key": "build"])
-            let answers = try await queue.submit([
+            let ids = try await queue.submit([
                 ("again", ["unique_key": "build"]), ("test", ["depends_on": "again"]),
             ])
-            #expect(answers == ["first", "test"])
+            #expect(ids == ["first", "test"])
             #expect(try await queue.take("w", max: 4) == ["first"])
             try await queue.end("first")
             #expect(try await queue.take("w", max: 4) == ["test"])

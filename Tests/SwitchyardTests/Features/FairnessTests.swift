@@ -5,14 +5,14 @@ import Testing
 
 @Suite("Fairness, affinity and aging")
 struct FairnessTests {
-    /// How many of `count` assignments each tenant gets, with endless work of all of them.
+    /// How many of `count` assignments each tenant gets while all of them always have pending tasks.
     private func shares(
         _ queue: TestQueue, of count: Int, _ tenants: [(key: String, weight: String)], phase: Int = 1
     ) async throws -> [String: Int] {
         var got: [String: Int] = [:]
         var number = 0
         for _ in 0..<(count / 100) {
-            // Always 100 of each in line; one tenant submits in big gulps, and first.
+            // Each tenant always has 100 pending tasks; the first one submits the largest groups.
             let pending = try await queue.raw("ZRANGE", "{}pending", "0", "-1").array?.compactMap(\.string) ?? []
             for (key, weight) in tenants {
                 let missing = 100 - pending.filter { $0.hasPrefix(key) }.count
@@ -36,7 +36,7 @@ struct FairnessTests {
         try await TestQueue.run(settings: ["max_queue_length": 10_000]) { queue in
             try await queue.register("w", slots: 100)
             let two = [(key: "a", weight: "1"), (key: "b", weight: "3")]
-            // The third was there once, and then no more for an hour.
+            // The third tenant submitted once, and then nothing for an hour.
             try await queue.submit([("c-first", ["fairness_key": "c"])])
             try await queue.take("w")
             try await queue.end("c-first")
@@ -83,7 +83,7 @@ struct FairnessTests {
             for second in stride(from: 0, through: 240, by: 5) {
                 try await queue.submit("c\(second)", priority: .critical)
                 try await queue.call("heartbeat", "worker", "w")
-                // Less than comes: the line of critical tasks never empties.
+                // Fewer tasks end than are submitted: critical tasks are always pending.
                 for id in try await queue.take("w") {
                     if id.hasPrefix("p") { startedAfter[id] = second }
                     try await queue.end(id)
@@ -118,7 +118,8 @@ struct FairnessTests {
             #expect(try await queue.take("w1") == ["a2"])
             #expect(try await queue.take("w2") == ["b2"])
             for id in ["a2", "b2"] { try await queue.end(id) }
-            // Soft: who has nothing of its own takes what is there; and who has waited long goes first.
+            // Affinity is a preference: a worker without tasks of its own key takes others, and a task that has waited
+            // long goes first.
             try await queue.submit("b3", ["affinity_key": "repo-b"])
             #expect(try await queue.take("w1") == ["b3"])
             try await queue.end("b3")
@@ -134,7 +135,7 @@ struct FairnessTests {
 }
 
 extension TestQueue {
-    /// Deletes everything that has not ended, and everything that has.
+    /// Deletes all tasks, ended or not.
     func purgeAll() async throws {
         while try await call("purge_queue", "confirm", .string(name), "limit", "500").int ?? 0 > 0 {}
     }

@@ -4,17 +4,18 @@ import Switchyard
 import SwitchyardTesting
 import Testing
 
-/// Short words for the tests of scheduling. Each test reads the whole queue afterwards (`TestQueue.run`), so whatever it
-/// does must leave nothing reserved, no limit taken and no key behind.
+/// Shorthands for the tests of scheduling. Each test checks the whole queue at its end (`TestQueue.run`), so it must
+/// leave no reservation, no used limit and no stray key.
 extension TestQueue {
-    /// A registered worker that offers something.
+    /// Registers a worker with labels, capacity and other options.
     func register(_ id: String, slots: Int = 1, _ offers: [String: String] = [:]) async throws {
         var arguments: [RedisArgument] = ["worker", .string(id), "slots", .integer(Int64(slots))]
         for (name, value) in offers.sorted(by: { $0.key < $1.key }) { arguments += [.string(name), .string(value)] }
         try await call("register", arguments)
     }
 
-    /// Several tasks in one call, each with its options, and options of the call; the id that answers each.
+    /// Submits several tasks in one call, each with its options, with options of the call. Returns the id of the reply
+    /// for each task.
     @discardableResult
     func submit(
         _ tasks: [(id: String, options: [String: String])], call: [String: String] = [:]
@@ -28,13 +29,13 @@ extension TestQueue {
         return try await self.call("submit", arguments).array?.map { $0.array?.first?.string ?? "" } ?? []
     }
 
-    /// The ids that `worker` pulls and starts.
+    /// The ids of the tasks that `worker` pulls and starts.
     @discardableResult
     func take(_ worker: String, max: Int = 1) async throws -> [String] {
         try await pull(worker, max: max, start: true).map(\.id)
     }
 
-    /// Ends the live attempt of a task as whoever holds it.
+    /// Ends the live attempt of a task, reported by the worker that has its lease.
     func end(_ id: String, _ outcome: String = "completed", _ options: [String: String] = [:]) async throws {
         let v = try await raw("HMGET", "{}task:" + id, "worker", "attempt").array ?? []
         try await finish(v[0].string ?? "", id, attempt: Int(v[1].int ?? 0), outcome, options)
@@ -46,14 +47,14 @@ extension TestQueue {
 
     func state(_ id: String) async throws -> String? { try await field("state", of: id) }
 
-    /// The reasons of switchyard_explain.
+    /// The reasons that switchyard_explain returns.
     func reasons(_ id: String) async throws -> [[String: String]] {
         (try await call("explain", "task", .string(id)).array ?? []).dropFirst().map { reason in
             reason.pairs.mapValues { $0.string ?? "\($0.int ?? -1)" }
         }
     }
 
-    /// Ticks until nothing more is to be done; how many it took.
+    /// Ticks until nothing is left to do. Returns the number of ticks.
     @discardableResult
     func tickUntilDone(cleanup: Bool = false) async throws -> Int {
         for count in 1...500 where try await !tick(cleanup: cleanup).more { return count }
@@ -68,7 +69,7 @@ enum Ending: String, CaseIterable, CustomTestStringConvertible {
 
     var testDescription: String { rawValue }
 
-    /// Ends the attempt of `id` that `worker` holds; it is running, or for `released` assigned.
+    /// Ends the attempt of `id` on `worker`. The attempt is running, or, for `released`, assigned.
     func happen(to id: String, of worker: String, in queue: TestQueue) async throws {
         switch self {
         case .completed: try await queue.end(id)

@@ -3,13 +3,13 @@ import Switchyard
 import SwitchyardTesting
 import Testing
 
-/// Batches of any size through the Swift face.
+/// Batches of any size through `SchedulerHandle`.
 @Suite struct HandleBatchTests {
     private func tasks(_ count: Int) -> [QueuedTask] {
         (0..<count).map { QueuedTask(BuildRequest(), priority: .normal, id: "t\($0)") }
     }
 
-    /// Lets the ticks do what is left.
+    /// Waits until the ticks have nothing left to do.
     private func settle(_ queue: TestQueue) async throws {
         for _ in 0..<200 where try await queue.tick(limit: 500).more {}
     }
@@ -46,7 +46,7 @@ import Testing
             try await expectError("TaskNotFound") { _ = try await queue.handle.getBatch("b") }
             #expect(try await queue.handle.getTasks(["t0", "t999"]) == [nil, nil])
             #expect(try await queue.stats().pending == 0)
-            // There is room for as many as before, under the same names.
+            // There is room for as many tasks as before, under the same ids.
             _ = try await queue.handle.addTasks(tasks(1500), batch: "b")
         }
     }

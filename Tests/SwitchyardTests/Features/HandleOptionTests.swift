@@ -3,7 +3,7 @@ import Switchyard
 import SwitchyardTesting
 import Testing
 
-/// Scheduling options through the Swift face.
+/// Scheduling options through `SchedulerHandle`.
 @Suite struct HandleOptionTests {
     static let requirements: [(given: String, normal: String?)] = [
         ("gpu", "gpu"), ("os=linux", "os=linux"), ("os!=linux", "os!=linux"), ("a in (b)", "a=b"),
@@ -104,7 +104,7 @@ import Testing
             let next = try await worker.finish([report], pull: 1, holding: 0).assignments
             let expected = ByteBuffer(string: #"{"a":"{\"x\":\"é\"}"}"#)
             #expect(next.map(\.dependencyResults) == [expected])
-            // The reply was lost: the worker knows of nothing.
+            // The reply was lost: the worker has no attempt.
             #expect(try await worker.pull(max: 1, holding: 0).map(\.dependencyResults) == [expected])
         }
     }

@@ -2,7 +2,7 @@ import Switchyard
 import SwitchyardTesting
 import Testing
 
-/// Priorities in place, demand, and a queue as a whole, through the Swift face.
+/// Priority changes, demand, and operations on a whole queue through `SchedulerHandle`.
 @Suite struct HandleQueueTests {
     @Test func aPriorityChangesInPlace() async throws {
         try await TestQueue.run { queue in
@@ -11,7 +11,7 @@ import Testing
             #expect(changed.priority == .high)
             #expect(changed.position == 0)
             #expect(try await queue.handle.changePriority("a", to: .low).position == 2)
-            // Back in its level, it stands where its submission puts it.
+            // Back in its level, the task has its original position.
             #expect(try await queue.handle.changePriority("c", to: .normal).position == 1)
             _ = try await queue.worker("w")
             #expect(try await queue.runAll("w") == ["b", "c", "a"])

@@ -29,7 +29,7 @@ struct LimitTests {
             #expect(try await queue.take("other", max: 5).isEmpty)
             #expect(try await queue.fields(of: "t1")["held_by"] == "concurrency_limit")
             try await ending.happen(to: "t0", of: "w", in: queue)
-            // After the loss of its worker it is back at once, and first again.
+            // After the loss of its worker, the task is pending at once, and first.
             let isBack = [.released, .leaseLost, .workerLost, .workerLeft].contains(ending)
             #expect(try await queue.take("other", max: 5) == [isBack ? "t0" : "t1"])
             #expect(try await queue.fields(of: "t2")["held_by"] == "concurrency_limit")
@@ -57,7 +57,7 @@ struct LimitTests {
         }
     }
 
-    /// Most of the lanes that wait for a key are served by nobody: the one that is served opens all the same.
+    /// No worker serves most of the lanes that wait for the key; the lane with a worker opens all the same.
     @Test func theEndOfATaskOpensEachOfVeryManyLanes() async throws {
         try await TestQueue.run(settings: ["max_queue_length": 1000]) { queue in
             try await queue.register("w", slots: 9)

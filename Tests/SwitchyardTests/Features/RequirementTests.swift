@@ -4,7 +4,8 @@ import Testing
 
 @Suite("Requirements and labels")
 struct RequirementTests {
-    /// A requirement, and whether workers with labels `os=linux,gpu,arch=arm` and without any have it.
+    /// A requirement, and whether it is met by workers with labels `os=linux,gpu,arch=arm`, and by workers without
+    /// labels.
     static let forms: [(text: String, labelled: Bool, plain: Bool)] = [
         ("gpu", true, false), ("os", true, false), ("os=linux", true, false), ("os=mac", false, false),
         ("arch=arm|x86", true, false), ("arch=x86|riscv", false, false), ("os!=mac", true, true),
@@ -39,7 +40,8 @@ struct RequirementTests {
         }
     }
 
-    /// The first such task makes the queue one with lanes, and those after it go another way through the functions.
+    /// The first such task sets the flag of a queue with lanes, so tasks after it take another path through the
+    /// functions.
     @Test func aTasksPositionIsThatInItsOwnLine() async throws {
         try await TestQueue.run { queue in
             func position(_ id: String, _ requires: RedisArgument...) async throws -> Int64? {

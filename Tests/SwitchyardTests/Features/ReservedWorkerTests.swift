@@ -1,7 +1,7 @@
 import SwitchyardTesting
 import Testing
 
-/// Which worker is reserved for a task that fits none now, where only one of them asks for work.
+/// Which worker is reserved for a task that fits on none now, when only one of them pulls.
 @Suite("The worker that is reserved")
 struct ReservedWorkerTests {
     private static let settings = ["reserve_after_ms": 0, "lease_ms": 600_000]
@@ -35,7 +35,7 @@ struct ReservedWorkerTests {
             try await queue.submit("urgent", priority: .high, ["cpu": "8", "requires": "gpu"])
             #expect(try await queue.take("soon").isEmpty)
             #expect(try await reserved("gpu,+cpu=8", queue) == "soon")
-            // Only the other worker looks at it: what is more urgent needs a label that it does not have.
+            // Only the other worker considers this task: the more urgent one requires a label that it lacks.
             try await queue.submit("big", priority: .low, ["cpu": "8"])
             #expect(try await queue.take("late").isEmpty)
             #expect(try await reserved("gpu,+cpu=8", queue) == "soon")

@@ -53,7 +53,7 @@ struct ResourceTests {
             try await queue.submit((0..<16).map { ("first\($0)", ["cpu": "1"]) })
             for worker in workers { try await queue.take(worker, max: 8) }
             try await queue.submit("big", ["cpu": "8"])
-            // One small task after the other comes and goes, for as long as the big one waits: a second each.
+            // One small task after the other comes and goes while the big one waits, one a second.
             var running = Dictionary(uniqueKeysWithValues: workers.map { ($0, [String]()) })
             let snapshot = try await queue.snapshot()
             for worker in workers {
@@ -76,7 +76,7 @@ struct ResourceTests {
                     running[worker]? += got
                 }
             }
-            // Ten seconds until a worker is reserved, eight until the eight tasks that it runs have ended.
+            // After ten seconds a worker is reserved; after eight more the eight tasks that it runs have ended.
             #expect(try await queue.state("big") == "running")
             #expect(seconds <= 20, "it started after \(seconds) s")
             #expect(backfilled >= 20)
@@ -111,7 +111,7 @@ struct ResourceTests {
 }
 
 extension TestQueue {
-    /// The workers that are reserved, by lane. With each stands when it expects the room.
+    /// The reserved workers, by lane, without the time at which each expects the capacity.
     fileprivate func reserved() async throws -> [String: String] {
         try await snapshot().hash("reserved").mapValues { String($0.prefix { $0 != " " }) }
     }

@@ -4,14 +4,14 @@ import Switchyard
 import SwitchyardTesting
 import Testing
 
-/// The files of `Functions/fast` change what a call costs, and nothing else: the same calls, at the same times, on a library with
-/// them and on one without them give the same replies and leave the same keys. `SWITCHYARD_TEST_SEED` repeats a run.
+/// The files of `Functions/fast` change only the cost of a call: the same calls, at the same times, on a library with
+/// them and on one without them return the same replies and leave the same keys. `SWITCHYARD_TEST_SEED` repeats a run.
 @Suite("Fast paths")
 struct FastPathTests {
     private static let marker = "local FAST = true\n"
     private static let queue = "fast"
 
-    /// A server whose library has the fast paths or not, and reads the time from a key.
+    /// Prepares a server whose library has the fast paths or not, and reads the time from a key.
     private func load(_ redis: TestRedis, isFast: Bool) async throws -> RedisClient {
         _ = try await redis.client.send(VirtualTime.set(to: 0))
         let text = try VirtualTime.library()
@@ -35,7 +35,7 @@ struct FastPathTests {
                     for client in clients {
                         _ = try await client.send(VirtualTime.set(to: step * 1357))
                         let reply = try await client.sendForReply(call, keys)
-                        // An error among the replies names the server that it comes from.
+                        // An error among the replies contains the address of its server.
                         replies.append("\(reply)".replacing(/Redis at \S+/, with: "Redis"))
                     }
                     #expect(replies[0] == replies[1], "seed \(seed), step \(step): \(call)")
@@ -54,7 +54,7 @@ struct FastPathTests {
     }
 }
 
-/// Calls of a queue in which most take a fast path, and some must not.
+/// Random calls of which most take a fast path, and some must not.
 private struct RandomPlainCalls {
     var generator: SeededGenerator
     private var nextID = 0
@@ -69,7 +69,7 @@ private struct RandomPlainCalls {
     private mutating func someID() -> String { "t\(Int.random(in: 0...max(nextID, 1), using: &generator))" }
     private mutating func worker() -> String { pick(["w0", "w1", "w2"]) }
 
-    /// The name of a function, or of a command, with its arguments.
+    /// The name of a function or command, with its arguments.
     mutating func next() -> [String] {
         if isSetUp < 3 {
             isSetUp += 1
@@ -120,7 +120,7 @@ private struct RandomPlainCalls {
 }
 
 extension RedisClient {
-    /// Sends one of ``RandomPlainCalls``; an error is a reply too.
+    /// Sends one of ``RandomPlainCalls``. An error counts as a reply.
     fileprivate func sendForReply(_ call: [String], _ keys: Keys) async throws -> String {
         let arguments = call.dropFirst().map { RedisArgument.string($0.replacing("{}", with: keys.prefix)) }
         do {

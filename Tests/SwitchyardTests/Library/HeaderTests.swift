@@ -1,7 +1,7 @@
 import Foundation
 import Testing
 
-/// The header of each function says what its code reads.
+/// The header of each function names the arguments that its code reads.
 @Suite("Headers of the functions")
 struct HeaderTests {
     private struct Function: CustomTestStringConvertible {
@@ -10,7 +10,7 @@ struct HeaderTests {
         let code: String
         var testDescription: String { name }
 
-        /// The text of a paragraph of the header, from its title to the next one.
+        /// The text of one paragraph of the header, from its title to the next title.
         func paragraph(_ title: String) -> String {
             let lines = header.split(separator: "\n").map { line in line.drop(while: { $0 == "-" }) }
             guard let start = lines.firstIndex(where: { $0.hasPrefix(" \(title)") }) else { return "" }
@@ -40,12 +40,12 @@ struct HeaderTests {
         Set(String(text).split(whereSeparator: { !($0.isLetter || $0.isNumber || $0 == "_") }).map(String.init))
     }
 
-    /// Names that the code reads of the call's arguments.
+    /// The names of the call's arguments that the code reads.
     private static func namesRead(_ code: String) -> Set<String> {
         Set(code.matches(of: /\b(?:head|given)\.([a-z_]+)/).map { String($0.1) })
     }
 
-    /// Fields of `head` that the code itself puts there.
+    /// Fields of `head` that the code itself sets.
     private static let derived: Set = ["is_repeated"]
 
     @Test func everyFunctionHasAHeaderOfTheFixedForm() {
@@ -62,7 +62,8 @@ struct HeaderTests {
     @Test func everyArgumentThatTheCodeReadsStandsInTheHeader() {
         for function in Self.functions {
             let said = Self.words(function.paragraph("Arguments"))
-            // What a helper reads for it has the helper's own header: pull and finish share the arguments of a pull.
+            // Arguments that a helper reads are in the helper's own header: pull and finish share the arguments of a
+            // pull.
             let read = Self.namesRead(function.code).subtracting(Self.derived)
             let missing = read.subtracting(said)
             #expect(missing == (function.name == "finish" ? ["max"] : []), "\(function.name)")
@@ -96,7 +97,7 @@ struct HeaderTests {
                 writers.insert(url.lastPathComponent)
             }
         }
-        // retention.lua writes the tombstone of a purged task, which is no task any more.
+        // retention.lua writes the tombstone of a purged task, which is no longer a task.
         #expect(writers == ["transition.lua", "retention.lua", "finish_one.lua", "submit_one.lua"])
     }
 }

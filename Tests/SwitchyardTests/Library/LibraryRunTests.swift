@@ -3,10 +3,11 @@ import Switchyard
 import SwitchyardTesting
 import Testing
 
-/// What a run of the library remembers is true only as long as no other run has worked on the queue.
+/// A loaded library caches data about queues. The cache is only valid as long as no other server has run functions on
+/// the queue.
 @Suite("A run of the library")
 struct LibraryRunTests {
-    /// As after a failover and back: the second server works on the queue, and the first gets it again.
+    /// As after a failover and back: the second server works on the queue, and then the first gets it back.
     @Test(arguments: [1, 3, 60], [true, false])
     func learnsOfTheGroupsThatAnotherHasAdded(groups: Int, otherPulls: Bool) async throws {
         try await TestRedis.run { first in
@@ -58,7 +59,7 @@ extension TestQueue {
         self.init(queue.name, handle: queue.handle, on: redis)
     }
 
-    /// Copies every key to the other server, in place of what it has of the queue.
+    /// Copies every key to the other server, and replaces the queue that it has.
     fileprivate func move(to other: TestQueue) async throws {
         for key in try await other.redis.client.send(RedisCommand("KEYS", "*")).array ?? [] {
             _ = try await other.redis.client.send(RedisCommand("DEL", .string(key.string ?? "")))

@@ -97,7 +97,7 @@ struct LibraryTests {
             for id in ["ends", "cancelled", "expires"] { try await queue.submit(id, maxRetries: 0) }
             let worker = try await queue.worker("w", slots: 3)
             _ = try await worker.pull(max: 3, holding: 0)
-            // By a plain command, which a full Redis would refuse.
+            // Uses a plain Redis command, which a full Redis would refuse.
             try await queue.expireLease(of: "expires")
             let payload = String(repeating: "x", count: 200_000)
             var last = 0
@@ -118,14 +118,14 @@ struct LibraryTests {
             #expect(try await queue.finish("w", "ends", attempt: 1, "completed").string == "completed")
             try await queue.handle.cancelTask("cancelled")
             #expect(try await queue.tick().expired == 1)
-            // What waits is still pulled, by workers that come now as well.
+            // Pending tasks are still pulled, also by workers that register now.
             let second = try await queue.worker("second", slots: 4)
             let pulled = try await second.pull(max: 4, holding: 0).map(\.task.id)
             #expect(pulled == ["t1", "t2", "t3", "t4"])
             let reports = pulled.map { WorkerProtocol.Report(taskID: $0, attempt: 1, outcome: .completed) }
             let states = try await second.finish(reports, pull: 0, holding: 0).states
             #expect(states == pulled.map { _ in .success(.completed) })
-            // Room for one more, and for the buffers of the connections that carry it.
+            // Room for one more task, and for the buffers of the connections that carry it.
             for id in ["ends", "cancelled", "expires"] + pulled { try await queue.handle.purgeTask(id) }
             // The buffers of connections that carried the payloads count too, until Redis shrinks them.
             let hasRoom = try await eventually {

@@ -3,9 +3,9 @@ import RedisClient
 import Switchyard
 import SwitchyardTesting
 
-/// What a plain queue does for its workers: whom it wakes, and what it tells them of a task.
+/// Workers of a queue without lanes: which of them are woken, and the contents of their assignments.
 extension ModelRun {
-    /// Who sleeps, in the order in which they are woken, and for whom a wake-up lies there.
+    /// Compares the sleeping workers, in the order of waking, and the wake-ups that wait for workers.
     func compareSleepers() async throws {
         let workers = model.workers.keys.sorted()
         let prefix = queue.keys.prefix
@@ -21,11 +21,11 @@ extension ModelRun {
         }
     }
 
-    /// What a pull gave: the right tasks in the right order, each with all that was submitted.
+    /// Compares the reply of a pull: the right tasks in the right order, each with everything that was submitted.
     mutating func compareAssignments(
         _ reply: RESPValue, _ worker: String, max most: Int, start: Bool, holding: Int?
     ) async throws {
-        try expect(reply.error == nil, "the pull was answered \(reply)")
+        try expect(reply.error == nil, "the pull got \(reply)")
         try await compare(
             reply.assignments, ModelView(), worker, max: most, start: start, holding: holding)
         for assignment in reply.array ?? [] {

@@ -3,7 +3,7 @@ import RedisClient
 import Switchyard
 import SwitchyardTesting
 
-/// Redis against the model.
+/// Compares Redis with the model.
 extension ModelRun {
     private static let fields =
         [
@@ -12,7 +12,7 @@ extension ModelRun {
             "batch", "request", "result", "exit_code", "outcome", "payload",
         ] + (2...9).map { "payload.\($0)" }
 
-    /// What the hash of a task should say.
+    /// The values that the hash of a task must have.
     private func expected(_ task: ModelTask) -> [String?] {
         let isWaiting = task.heldBy == "dependencies"
         return [
@@ -23,8 +23,8 @@ extension ModelRun {
         ] + pieces(of: task.payload)
     }
 
-    /// As it stands in the hash, in the first of nine fields or in several of them: a payload that is not short, and
-    /// not long.
+    /// The payload as its task's hash stores it: in the first of nine fields, or, if it is of medium length, in several
+    /// of them.
     private func pieces(of payload: String?) -> [String?] {
         var pieces: [String?] = [payload]
         if let payload, payload.count > ModelSettings.shortValue, payload.count <= 512 {
@@ -39,7 +39,7 @@ extension ModelRun {
         let expected = expected(task)
         return Self.fields.indices.compactMap { index in
             let name = Self.fields[index]
-            // A worker is named after the end too, and counters are absent at 0.
+            // The hash names a worker after the end too, and lacks counters that are 0.
             if name == "worker", !task.isLive, task.state != .pending { return nil }
             if name == "deps_left", task.heldBy != "dependencies" { return nil }
             let isCounter = ["attempt", "retry_count", "deliveries"].contains(name)
@@ -49,7 +49,7 @@ extension ModelRun {
         }
     }
 
-    /// The tasks that the operation changed, and with `all` every one that has not ended, in one round trip.
+    /// Compares the tasks that the operation changed, and with `all` every task that has not ended, in one round trip.
     mutating func compareOpen(all: Bool) async throws {
         let open = model.tasks.values.filter { all ? !$0.state.isTerminal : compared[$0.id] != $0 }
         compared = model.tasks
@@ -65,7 +65,7 @@ extension ModelRun {
         if !found.isEmpty { throw Disagreement(sentences: found) }
     }
 
-    /// Everything: each task, the indexes among themselves, reservations, keys, counters and tags.
+    /// Compares everything: each task, the indexes with each other, reservations, keys, counters and tags.
     mutating func compareAll() async throws {
         let snapshot = try await Snapshot(reading: queue.keys, client: queue.redis.client)
         try check(snapshot)
@@ -101,10 +101,11 @@ extension ModelRun {
         if !isSimple { try await compareClosed(isTicked: false) }
     }
 
-    /// Everything that must hold between the keys. Who registered again with fewer slots keeps what it holds.
+    /// Checks the invariants between the keys. A worker that registered again with fewer slots may have more leases
+    /// than slots.
     private func check(_ snapshot: Snapshot) throws {
         let overfull = model.workers.values.filter { model.held(by: $0.id).count > $0.slots }
-        // A clean-up that found an ended task with a unique key looks at it again when it gives that up.
+        // A clean-up that found an ended task with a unique key returns to it when the key expires.
         let keeping = model.tasks.values.filter { $0.uniqueFor != nil }.map {
             "task \($0.id) (completed): its score is not its finished_at"
         }
@@ -129,7 +130,7 @@ extension ModelRun {
             ? [] : ["staged are \(found.sorted()), expected \(model.stages.keys.sorted())"]
     }
 
-    /// The lanes that are closed, against their limits.
+    /// Compares the closed lanes with their limits.
     func compareClosed(isTicked: Bool) async throws {
         let reply = try await queue.raw("ZRANGE", "{}closed", "0", "-1", "WITHSCORES").pairs
         let closed = reply.compactMapValues { $0.string.flatMap(Double.init) }

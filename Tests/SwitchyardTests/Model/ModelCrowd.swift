@@ -3,8 +3,8 @@ import RedisClient
 import Switchyard
 import SwitchyardTesting
 
-/// A hundred workers of ten classes and a thousand lanes. Each submission wakes exactly those sleepers that it should,
-/// by the order of their pools; each pull gives what the model would.
+/// A hundred workers of ten classes and a thousand lanes. Each submission wakes exactly the sleeping workers that come
+/// first in the order of their pools, and each pull returns what the model expects.
 struct ModelCrowd {
     static let workers = 100
     static let lanes = 1000
@@ -43,7 +43,7 @@ struct ModelCrowd {
     }
 
     mutating func step(_ number: Int) async throws {
-        // By turns much work comes, and most workers sleep.
+        // Busy periods with many tasks alternate with periods in which most workers sleep.
         let isBusy = number / 500 % 2 == 0
         switch Int.random(in: 0..<100, using: &run.generator) {
         case 0..<45 where isBusy, 0..<20: try await submit()
@@ -57,7 +57,7 @@ struct ModelCrowd {
         try await run.compareOpen(all: number % 200 == 0)
     }
 
-    /// A worker that was woken, if there is one; or any.
+    /// Pulls as a worker that was woken, if there is one, or as any other.
     private mutating func pull() async throws {
         let woken = try await wakeUps().filter { $0.value > 0 }.keys.sorted()
         let id = woken.isEmpty || run.chance(40) ? run.worker() : run.pick(woken)
@@ -71,7 +71,7 @@ struct ModelCrowd {
         return Dictionary(uniqueKeysWithValues: zip(ids, replies.map { Int($0.int ?? 0) }))
     }
 
-    /// Some tasks of one lane.
+    /// Submits some tasks of one lane.
     private mutating func submit() async throws {
         let needs = run.pick(Self.needs)
         let number = Int.random(in: 0..<Self.lanes, using: &run.generator)
@@ -108,15 +108,15 @@ struct ModelCrowd {
     }
 }
 
-/// The pools of sleeping workers, as Redis has them, and our own reading of who is next.
+/// The pools of sleeping workers, read from Redis, and the order of waking, computed independently.
 struct ModelPools {
     private struct Pool {
         let className: String
-        /// What is left of the capacity; nil: all.
+        /// The free capacity; nil: all of it.
         let room: String?
         let sleepers: [(id: String, last: Double)]
 
-        /// The least endowed first, and among equally endowed ones that whose worker has slept longest.
+        /// The least endowed pool comes first, and of equally endowed ones that whose worker has slept for longest.
         var order: (Int, Double) {
             let tokens = className.split(separator: ",")
             let labels = tokens.filter { !$0.hasPrefix("+") && !$0.hasPrefix("!") }.count
@@ -142,7 +142,7 @@ struct ModelPools {
         pools.sort { $0.order < $1.order }
     }
 
-    /// Who is woken for so many tasks.
+    /// Returns the workers that are woken for `count` tasks.
     func woken(for needs: String, _ count: Int) -> [String] {
         let fitting = pools.filter { pool in
             ModelMatch.serves(pool.className, needs)

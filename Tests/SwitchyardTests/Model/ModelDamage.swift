@@ -3,7 +3,7 @@ import RedisClient
 import Switchyard
 import SwitchyardTesting
 
-/// Keys that were lost or changed by something else than the functions, and their repair by the reconciler.
+/// Loses or changes keys, and repairs them by the reconciler.
 struct ModelDamage {
     var run: ModelRun
     private var lost: Set<String> = []
@@ -12,7 +12,7 @@ struct ModelDamage {
 
     private var queue: TestQueue { run.queue }
 
-    /// Damages up to `count` things; afterwards the model is of no use any more.
+    /// Makes up to `count` changes. Afterwards the model no longer describes the queue.
     mutating func damage(_ count: Int) async throws {
         for _ in 0..<count { try await damageOne() }
     }
@@ -33,7 +33,8 @@ struct ModelDamage {
         }
     }
 
-    /// Its hash is gone. A batch does not end then, and a unique key stays taken: those are left alone.
+    /// Deletes the hash of a task. Members of batches and tasks with unique keys are left alone: their batch would
+    /// never end, and their key would stay taken.
     private mutating func lose(_ task: ModelTask) async throws {
         guard task.batch == nil, task.uniqueKey == nil else { return }
         lost.insert(task.id)
@@ -59,13 +60,13 @@ struct ModelDamage {
         try await queue.raw(command, arguments)
     }
 
-    /// Passes of the reconciler, until one finds nothing; the queue is consistent then, and every task is there that
-    /// has a hash.
+    /// Runs the reconciler until a pass finds nothing. Then the queue is consistent, and every task that has a hash is
+    /// in its index.
     mutating func repair() async throws {
         var repaired = -1
         for _ in 0..<6 where repaired != 0 {
             repaired = try await pass()
-            // Who depends on a task that is gone hears of it.
+            // A task that depends on a lost task is told of its end.
             try await queue.tickUntilDone()
         }
         try run.expect(repaired == 0, "the sixth pass still repairs \(repaired)")
@@ -76,7 +77,7 @@ struct ModelDamage {
             let state = reply.pairs["state"]?.string
             try run.expect(state != nil, "task \(id) is gone, and its hash was not lost")
         }
-        // To look at them has repaired nothing: all stood where they belong.
+        // Looking the tasks up has repaired nothing: all were in their indexes.
         try run.expect(try await pass() == 0, "tasks stood in no index after the repair")
     }
 

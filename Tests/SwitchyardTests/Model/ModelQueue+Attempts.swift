@@ -1,6 +1,6 @@
 import Switchyard
 
-/// How attempts begin and end.
+/// The beginning and the end of attempts.
 extension ModelQueue {
     mutating func start(_ id: String) {
         guard let task = tasks[id], task.state == .assigned else { return }
@@ -50,7 +50,7 @@ extension ModelQueue {
         }
     }
 
-    /// The latest attempt at a task is over, and the task goes on.
+    /// Records the latest attempt of a task, which is over while the task goes on.
     mutating func record(_ id: String, outcome: String) {
         guard let task = tasks[id] else { return }
         tasks[id]?.records[task.attempt] = ModelTask.Record(worker: task.worker, outcome: outcome)
@@ -61,7 +61,7 @@ extension ModelQueue {
         if tasks[id]?.state == .assigned { return returnAssignment(id, counted: true) }
         tasks[id]?.deliveries += 1
         let isLast = (tasks[id]?.deliveries ?? 0) >= settings.maxDeliveries
-        // That a worker died says nothing of the task yet: the first time it does not wait.
+        // The death of a worker says nothing about the task yet: the first time, the retry has no backoff.
         endAttempt(id, outcome: "lost", retryable: !isLast, atOnce: tasks[id]?.deliveries == 1)
     }
 
@@ -72,7 +72,7 @@ extension ModelQueue {
         endCall()
     }
 
-    /// In a fair queue a task of another level is its tenant's next task there.
+    /// In a fair queue, a task that changes its level becomes its tenant's next task there.
     mutating func prioritize(_ id: String, _ priority: TaskPriority, found: Double?) {
         guard let task = tasks[id] else { return }
         tasks[id]?.priority = priority

@@ -5,24 +5,23 @@ struct ModelBatchWork {
     enum Kind { case open, cancel }
     let kind: Kind
     let batch: String
-    /// Of one that is opened: the tasks that have not entered the queue.
+    /// If the batch is opened: the tasks that have not entered the queue.
     var unopened: [ModelTask] = []
     /// The tag of the next of them.
     var tag = 0.0
-    /// Of one that is cancelled: how many of its members have been looked at.
+    /// If the batch is cancelled: the number of members that have been handled.
     var done = 0
 }
 
 extension ModelQueue {
-    /// Cancels what there is of a batch; the work of batches is done in its order, a step by this call and the rest by
-    /// ticks.
+    /// Cancels a batch. Batches are processed in their order: one step in this call, the rest in ticks.
     mutating func cancelBatch(_ batch: String) {
         batchWork.append(ModelBatchWork(kind: .cancel, batch: batch))
         stepBatches(limit: 25)
     }
 
-    /// A step of the first batch at work.
-    /// - Returns: how many tasks it moved; nil if there is no work.
+    /// Processes a step of the first batch in `batchWork`.
+    /// - Returns: The number of tasks that it moved; nil if there is no batch.
     @discardableResult
     mutating func stepBatches(limit: Int) -> Int? {
         guard let work = batchWork.first else { return nil }
@@ -47,7 +46,7 @@ extension ModelQueue {
         }
     }
 
-    /// Those that are not in line yet, by the id of their batch.
+    /// The tasks of a batch that have not entered the queue yet.
     func unopened(_ batch: String) -> [ModelTask] {
         batchWork.first { $0.kind == .open && $0.batch == batch }?.unopened ?? []
     }

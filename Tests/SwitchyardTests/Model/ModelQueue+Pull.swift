@@ -1,19 +1,19 @@
 import Switchyard
 
-/// Who is next: exactly, where the order is defined. Of equally urgent tasks of different lanes any may be next; and
-/// what a reservation keeps back is for Redis to say, as far as it may.
+/// Which task is next: exactly, where the order is defined. Of equally urgent tasks of different lanes any may be next.
+/// Redis decides which tasks a reservation keeps back, within its bounds.
 extension ModelQueue {
-    /// A pull as Redis has answered it.
+    /// The reply of a pull.
     struct PullReply {
-        /// Assignments that the worker has not started, in any order, or does not know of; and then the new ones in
-        /// their order.
+        /// First the assignments that are sent again, in any order: those that the worker has not started, or does not
+        /// know of. Then the new ones, in their order.
         var ids: [String]
         var view = ModelView()
     }
 
     /// `worker` pulls.
-    /// - Parameter holding: how many attempts the worker knows of; if it holds more, it gets all of them again.
-    /// - Returns: what is wrong with the reply, or nil.
+    /// - Parameter holding: The number of attempts that the worker knows of; if it has more leases, all are sent again.
+    /// - Returns: What is wrong with the reply, or nil.
     mutating func pull(
         _ id: String, max most: Int, start: Bool, holding: Int? = nil, reply: PullReply
     ) -> String? {
@@ -27,7 +27,7 @@ extension ModelQueue {
         let want = min(most, Swift.max(0, worker.slots - held.count))
         guard want > 0, !isPaused, !worker.draining else {
             settle(id, got: 0, sleeps: want > 0 && !worker.draining)
-            // It was woken and has no room: another is woken in its place.
+            // The worker was woken and has no free slot: another is woken in its place.
             if most == 0, !isPaused { _ = wake(for: min(1, line("").count + strays)) }
             return new.isEmpty ? nil : "pulled: \(new), expected nothing"
         }
@@ -42,7 +42,7 @@ extension ModelQueue {
         return wrong.isEmpty ? nil : wrong.joined(separator: "; ") + " (before: \(before))"
     }
 
-    /// Takes the new tasks out of their lines, and checks that each was the next.
+    /// Takes the new tasks out of their lanes, and checks that each was the next.
     private mutating func take(
         _ new: [String], want: Int, _ worker: ModelWorker, start: Bool, _ view: ModelView
     ) -> String? {
@@ -58,13 +58,13 @@ extension ModelQueue {
             if let better = passed.first { return "\(id) was pulled before \(better.id)" }
             var behind = room
             behind.take(task, until: Double(now + task.timeout))
-            // When one that is not started ends is estimated.
+            // The end of an attempt that is not started is an estimate.
             room.take(task, until: Double(now + (start ? task.timeout : ModelSettings.defaultTimeout)))
             assign(id, to: worker.id, start: start)
             reservations.removeAll { $0.lane == task.lane }
             for index in reservations.indices {
                 let reservation = reservations[index]
-                // A more urgent one may delay it.
+                // A more urgent task may delay the reserved one.
                 if place(head) < reservation.place {
                     let at = room.time(for: needs(of: reservation.lane), now: Double(now))
                     reservations[index].at = Swift.max(at, reservation.at)
@@ -82,8 +82,8 @@ extension ModelQueue {
         return nil
     }
 
-    /// Whether a task may be passed over: a reservation keeps it back, or its lane is closed until the next tick,
-    /// though its rate is due; a class that has not seen the lane closed still finds it.
+    /// Whether a pull may skip the task: a reservation keeps it back, or its lane is closed until the next tick
+    /// although its rate is due. A class that has not noticed that the lane closed may still find the task.
     private func mayPass(_ task: ModelTask, _ reservations: [ModelReservation], _ view: ModelView) -> Bool {
         view.closedByRate.contains(task.lane)
             || reservations.contains { $0.lane != task.lane && place(task) > $0.place }
@@ -93,7 +93,7 @@ extension ModelQueue {
         lane.split(separator: ",").filter { !$0.hasPrefix("@") && !$0.hasPrefix("~") }.joined(separator: ",")
     }
 
-    /// The lanes for which the worker is kept free in this pull.
+    /// The lanes for which the worker is reserved in this pull.
     private func reservations(of worker: ModelWorker, _ room: ModelRoom, _ view: ModelView) -> [ModelReservation] {
         let lanes = Set(view.reserved.merging(view.reservedAfter) { $1 }.keys).filter {
             view.reserved[$0] == worker.id || view.reservedAfter[$0] == worker.id
@@ -105,7 +105,7 @@ extension ModelQueue {
         }
     }
 
-    /// The first of each lane from which the worker may take a task now.
+    /// The first task of each lane from which the worker may take a task now.
     private func heads(for worker: ModelWorker, _ room: ModelRoom) -> [ModelTask] {
         var first: [String: ModelTask] = [:]
         for task in tasks.values where task.isInLine {

@@ -1,6 +1,6 @@
 import Switchyard
 
-/// What a worker says of one attempt.
+/// A worker's report on one attempt.
 struct ModelReport {
     var id: String
     var attempt: Int
@@ -10,13 +10,13 @@ struct ModelReport {
     var retryable = true
 }
 
-/// How reports are answered, those that come too late or from the wrong worker too.
+/// The replies to reports, including those that come too late or from the wrong worker.
 extension ModelQueue {
-    /// The new state of each task, or the code of an error.
+    /// Returns the new state of each task, or the code of an error.
     mutating func report(_ reports: [ModelReport], by worker: String) -> [String] {
-        let answers = reports.map { report($0, by: worker) }
+        let states = reports.map { report($0, by: worker) }
         endCall()
-        return answers
+        return states
     }
 
     private mutating func report(_ report: ModelReport, by worker: String) -> String {
@@ -38,7 +38,7 @@ extension ModelQueue {
         return state.rawValue
     }
 
-    /// The attempt is over. The very report that ended it is answered like the first time.
+    /// The attempt is over. A repetition of the report that ended it gets the same reply as that one.
     private func answerAgain(_ task: ModelTask, _ report: ModelReport, by worker: String) -> String {
         if let record = task.records[report.attempt] {
             return record == ModelTask.Record(worker: worker, outcome: report.outcome) ? "pending" : "LEASELOST"

@@ -1,8 +1,8 @@
 import Switchyard
 
-/// Ended tasks that run again at a person's request.
+/// Ended tasks that a person retries.
 extension ModelQueue {
-    /// Returns for each, in order: `pending`, or the code of an error.
+    /// Returns for each task, in order: `pending`, or the code of an error.
     mutating func retry(_ ids: [String]) -> [String] {
         var refused: [String: String] = [:]
         var chosen: [String] = []
@@ -21,7 +21,7 @@ extension ModelQueue {
                 chosen.append(id)
             }
         }
-        // One that is refused may refuse those that depend on it.
+        // If a task is refused, those that depend on it may be refused too.
         while let id = chosen.first(where: { !mayRun($0, again: chosen) }) {
             refused[id] = "INVALIDSTATE"
             chosen.removeAll { $0 == id }
@@ -33,13 +33,13 @@ extension ModelQueue {
         return ids.map { refused[$0] ?? "pending" }
     }
 
-    /// The dependencies for which it waits then: those that have not ended, and those that the same call retries.
+    /// The dependencies for which the task then waits: those that have not ended, and those that the same call retries.
     private func awaited(_ id: String, again: [String]) -> [String] {
         (tasks[id]?.dependencies ?? []).filter { tasks[$0]?.state.isTerminal == false || again.contains($0) }
     }
 
-    /// Whether each of its dependencies has succeeded or still may; one that is gone matters only to a task that never
-    /// ran.
+    /// Whether each dependency has succeeded or still may. A dependency that no longer exists matters only for a task
+    /// that never ran.
     private func mayRun(_ id: String, again: [String]) -> Bool {
         guard let task = tasks[id], !task.runAnyway else { return true }
         return task.dependencies.allSatisfy { other in

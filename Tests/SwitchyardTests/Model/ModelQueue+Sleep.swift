@@ -1,13 +1,13 @@
 import Switchyard
 
-/// Who sleeps and is woken, in a queue in which every worker serves every task.
+/// Sleeping and waking in a queue in which every worker serves every task.
 extension ModelQueue {
-    /// Those that sleep, in the order in which they are woken: who got work longest ago first.
+    /// The sleeping workers in the order of waking: the worker that got work longest ago comes first.
     var sleepers: [ModelWorker] {
         workers.values.filter(\.isAsleep).sorted { ($0.lastWork, $0.id) < ($1.lastWork, $1.id) }
     }
 
-    /// As many as tasks entered the queue. Returns how many.
+    /// Wakes up to `count` workers, one for each task that entered the queue. Returns their number.
     mutating func wake(for count: Int) -> Int {
         guard !isPaused, count > 0 else { return 0 }
         let woken = sleepers.prefix(count)
@@ -18,10 +18,10 @@ extension ModelQueue {
         return woken.count
     }
 
-    /// As many as stand in line.
+    /// Wakes one worker for each pending task.
     mutating func wakeForLine() { _ = wake(for: line("").count) }
 
-    /// A pull is over: who got less than it wanted sleeps, and has answered the wake-ups before.
+    /// Ends a pull: it consumes the worker's wake-up, and a worker that got fewer tasks than it asked for sleeps.
     mutating func settle(_ id: String, got: Int, sleeps: Bool) {
         if got > 0 { workers[id]?.lastWork = calls }
         workers[id]?.isAsleep = sleeps

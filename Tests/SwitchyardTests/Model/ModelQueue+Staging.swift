@@ -1,24 +1,24 @@
 import Switchyard
 
-/// Parts of a batch that no look-up sees until it is opened.
+/// Parts of a batch, which no look-up sees until the batch is opened.
 struct ModelStage {
     let batch: String
     var tasks: [ModelTask] = []
     var deadline = 0
-    /// Another submission has taken an id or a unique key of it.
+    /// Whether another submission has taken an id or a unique key of the stage.
     var isBroken = false
 }
 
 extension ModelQueue {
     mutating func stage(_ tasks: [ModelTask], token: String, batch: String) {
         var stage = stages[token] ?? ModelStage(batch: batch)
-        // The same part again changes nothing.
+        // A repeated part changes nothing.
         stage.tasks += tasks.filter { task in !stage.tasks.contains { $0.id == task.id } }
         stage.deadline = now + ModelSettings.stagedFor
         stages[token] = stage
     }
 
-    /// Somebody takes ids and unique keys that stages claim.
+    /// A submission takes ids and unique keys that stages claim: these stages are broken.
     mutating func breakStages(_ taken: [ModelTask], own: String? = nil) {
         for (token, stage) in stages where token != own {
             let isTaken = taken.contains { task in
@@ -30,7 +30,7 @@ extension ModelQueue {
         }
     }
 
-    /// Opens a stage; nothing enters the queue yet. Returns an error's code, or nil.
+    /// Opens a stage; no task enters the queue yet. Returns the code of an error, or nil.
     mutating func open(_ token: String, tag: Double?) -> String? {
         guard let stage = stages[token] else { return "TASKNOTFOUND" }
         if stage.isBroken {
@@ -52,9 +52,9 @@ extension ModelQueue {
         return nil
     }
 
-    /// What an opening call does after that: steps of batches in their order, until this one is in line or `limit` is
-    /// reached.
-    /// - Returns: how many of its tasks are not in line yet.
+    /// The rest of an opening call: steps of batches in their order, until this batch has entered the queue or `limit`
+    /// is reached.
+    /// - Returns: The number of its tasks that have not entered the queue yet.
     mutating func goOnOpening(_ batch: String, limit: Int) -> Int {
         var left = limit
         while left > 0, !unopened(batch).isEmpty {

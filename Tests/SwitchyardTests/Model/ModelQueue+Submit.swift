@@ -1,15 +1,15 @@
 import Switchyard
 
-/// How tasks come into the queue.
+/// How tasks enter the queue.
 extension ModelQueue {
-    /// How a submission is answered: an error's code, or something for each task.
+    /// The reply to a submission: the code of an error, or a result for each task.
     enum Answer: Equatable {
         case refused(String)
         case accepted([Place])
     }
 
-    /// What became of one task: the id that answers it, its state, whether a worker was woken for it, its place in line
-    /// (-1: none, or nobody asked), and whether it is new.
+    /// The result for one task: the id of the task that stands for it, its state, whether a worker was woken for it,
+    /// its position in its lane (-1: none, or the call did not ask), and whether it is new.
     struct Place: Equatable {
         var id: String
         var state = "pending"
@@ -19,9 +19,9 @@ extension ModelQueue {
     }
 
     /// - Parameters:
-    ///   - stage: the token under which the tasks are staged; nil: they enter the queue.
-    ///   - before: the virtual times before the call; those of `tenants` are as after it.
-    ///   - tags: where Redis put each new task; the model checks that this is right.
+    ///   - stage: The token under which the tasks are staged; nil: they enter the queue.
+    ///   - before: The virtual times before the call; those of `tenants` are the ones after it.
+    ///   - tags: The tag that Redis gave each new task; the model checks it.
     mutating func submit(
         _ submission: [ModelTask], stage: String? = nil, before: [TaskPriority: Double] = [:], tags: (String) -> Double?
     ) -> (answer: Answer, misplaced: [String]) {
@@ -41,7 +41,7 @@ extension ModelQueue {
             return (.refused("QUEUEFULL"), [])
         }
         breakStages(submission, own: stage)
-        // Two may stand for the same task: it is waited for once.
+        // Two dependencies may be the same task: it is waited for once.
         let made = fresh.map { task in
             var task = task
             task.dependencies = task.dependencies.reduce(into: []) { list, id in
@@ -64,16 +64,16 @@ extension ModelQueue {
         }
         endCall()
         forgetDependentsOfEnded()
-        return (.accepted(answers(to: submission, same)), misplaced)
+        return (.accepted(places(of: submission, same)), misplaced)
     }
 
-    /// What a new task waits for, or that it is not run: a dependency has not succeeded.
+    /// What a new task waits for, or that it never runs because a dependency has not succeeded.
     enum Wait: Equatable {
         case nothing, broken
         case others([String])
     }
 
-    /// - Parameter staged: tasks that will enter the queue with these.
+    /// - Parameter staged: Tasks that will enter the queue with these.
     func waits(of fresh: [ModelTask], staged: Set<String>) -> [String: Wait] {
         var waits: [String: Wait] = [:]
         for task in inDependencyOrder(fresh) {
@@ -96,12 +96,12 @@ extension ModelQueue {
         return waits
     }
 
-    /// A new task comes into the queue.
+    /// A new task enters the queue.
     /// - Parameters:
-    ///   - tag: where Redis put it.
-    ///   - isNow: its tag is the time of this call, later than that of the task before by no more than the run has
-    /// taken.
-    /// - Returns: what is wrong with its tag, or nil.
+    ///   - tag: The tag that Redis gave it.
+    ///   - isNow: Its tag is the time of this call, later than that of the task before by no more than the run has
+    ///     taken.
+    /// - Returns: What is wrong with its tag, or nil.
     mutating func enter(
         _ new: ModelTask, _ wait: Wait, tag found: Double, isNow: Bool, before: [TaskPriority: Double] = [:]
     ) -> String? {
@@ -148,8 +148,8 @@ extension ModelQueue {
         }
     }
 
-    /// The answer to a submission of which something is there already: the same again if it is a repetition, an error
-    /// if it is not.
+    /// The reply to a submission with ids that already exist: the same reply again if it is a repetition, an error if
+    /// it is not. Nil if none exists.
     private func answerIfKnown(_ submission: [ModelTask]) -> Answer? {
         if submission.contains(where: { task in batchWork.contains { $0.unopened.contains { $0.id == task.id } } }) {
             return .refused("TASKEXISTS")
@@ -167,7 +167,7 @@ extension ModelQueue {
         return .accepted(known.map { Place(id: $0.id, state: $0.state.rawValue, kind: "repeated") })
     }
 
-    private func answers(to submission: [ModelTask], _ same: [String: String]) -> [Place] {
+    private func places(of submission: [ModelTask], _ same: [String: String]) -> [Place] {
         var ready = 0
         return submission.map { task in
             if let other = same[task.id] { return Place(id: other, kind: "unique") }
@@ -180,7 +180,7 @@ extension ModelQueue {
         }
     }
 
-    /// The live task that has a unique key, or that an opened batch will bring; one that has completed may keep it.
+    /// The live task that has a unique key, or that an opened batch will add; a completed task may keep its key.
     func holder(of key: String) -> String? {
         if let task = batchWork.lazy.flatMap(\.unopened).first(where: { $0.uniqueKey == key }) { return task.id }
         guard let holder = unique[key]?.id, let state = tasks[holder]?.state, !state.isTerminal || state == .completed
@@ -188,7 +188,7 @@ extension ModelQueue {
         return holder
     }
 
-    /// Of each task whose unique key is taken: the task that has it.
+    /// For each task whose unique key is taken, the task that has the key.
     private func equalTasks(_ submission: [ModelTask], stage: String?) -> [String: String] {
         var same: [String: String] = [:]
         var taken: [String: String] = [:]
@@ -204,7 +204,7 @@ extension ModelQueue {
         return same
     }
 
-    /// Each after those of the submission that it depends on.
+    /// Each task after those of the same submission that it depends on.
     private func inDependencyOrder(_ tasks: [ModelTask]) -> [ModelTask] {
         var left = tasks
         var order: [ModelTask] = []

@@ -1,6 +1,6 @@
 import Switchyard
 
-/// What the passing of time does: nothing, until a tick.
+/// Time that passes changes nothing until a tick.
 extension ModelQueue {
     mutating func age(by milliseconds: Int) {
         now += milliseconds
@@ -13,7 +13,8 @@ extension ModelQueue {
         tombstones = tombstones.filter { $0.value.expires > now }
     }
 
-    /// The clean-up of ended tasks is `forgetOverdue`, for only Redis knows the order of those that ended at one time.
+    /// A tick without the clean-up of ended tasks, which is `forgetOverdue`: only Redis knows the order of tasks that
+    /// ended at the same time.
     mutating func tick() {
         let before = line("").count
         let expired = tasks.values.filter { $0.isLive && $0.leaseEnds <= now }
@@ -37,21 +38,23 @@ extension ModelQueue {
         _ = wake(for: before)
     }
 
-    /// The end of a tick: a step of the first batch at work, and of stages that nobody opened.
+    /// The end of a tick: a step of the first batch in `batchWork`, and the deletion of stages that nobody opened in
+    /// time.
     mutating func endTick() {
         stepBatches(limit: 1000)
         for (token, stage) in stages where stage.deadline <= now { stages[token] = nil }
     }
 
-    /// The ended tasks that a clean-up deletes; those beyond `maxFinished` only if the retention of none is over.
-    /// - Parameter gone: the tasks that Redis has no more.
-    /// - Returns: what is wrong with that, or nil.
+    /// Deletes the ended tasks that a clean-up deletes; those beyond `maxFinished` only if no task's retention is over.
+    /// - Parameter gone: The tasks that Redis has deleted.
+    /// - Returns: What is wrong with these, or nil.
     mutating func forgetOverdue(gone: Set<String>) -> String? {
         let ended = tasks.values.filter(\.state.isTerminal)
         func keepsKey(_ task: ModelTask) -> Bool {
             task.uniqueKey.map { unique[$0]?.id == task.id } ?? false
         }
-        // A clean-up that found them too many has put them first in line, for the time when they give up their keys.
+        // A clean-up that found too many ended tasks has given these the first positions, due when their unique keys
+        // expire.
         if !gone.isEmpty, hasLimitedEnded,
             gone.allSatisfy({ id in tasks[id].map { $0.uniqueFor != nil && !keepsKey($0) } ?? false })
         {

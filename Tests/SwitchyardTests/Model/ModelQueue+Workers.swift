@@ -1,12 +1,12 @@
 import Switchyard
 
-/// Workers that come and go.
+/// Workers that register, drain and leave.
 extension ModelQueue {
-    /// - Parameter nonce: nil if its process says none.
+    /// - Parameter nonce: Nil if the worker process names none.
     mutating func register(_ id: String, slots: Int, className: String, nonce: String? = nil) {
         var worker = workers[id] ?? ModelWorker(id: id, slots: slots, className: className, expires: 0)
         if let nonce, let former = worker.nonce, nonce != former {
-            // Another process: what the former one held is lost, and nobody tells this one to drain.
+            // Another process: the leases of the former one are lost, and the drain does not apply to this one.
             for task in held(by: id) { loseAttempt(task.id) }
             workers[id]?.isAsleep = false
             endCall()

@@ -1,38 +1,38 @@
 import Switchyard
 import SwitchyardTesting
 
-/// What the contract (§3 and §6) says of a queue, in plain memory: who is where, who is next, what follows from what.
-/// It looks everything up by walking over all tasks; nothing here is an index that could disagree with another.
+/// A model of a queue in plain memory: where each task and worker is, which is next, and what follows from each call.
+/// It finds everything by a search through all tasks, so that no index can disagree with another.
 struct ModelQueue {
     var settings: ModelSettings
     var now = 0
-    /// Entries of the line that are no pending tasks: whoever only counts the line counts them.
+    /// Entries of `pending` that are no pending tasks: whatever counts only the entries counts them.
     var strays = 0
     var isPaused = false
-    /// Whether the number of ended tasks has been limited.
+    /// Whether the number of ended tasks has ever been limited.
     var hasLimitedEnded = false
     var tasks: [String: ModelTask] = [:]
     var workers: [String: ModelWorker] = [:]
-    /// Who waits for a task that has not ended.
+    /// For each task that has not ended, the tasks that depend on it.
     var dependents: [String: [String]] = [:]
-    /// Key → who has it, and until when.
+    /// Key → the task that has it, and when it expires.
     var unique: [String: (id: String, expires: Int?)] = [:]
     /// Rate key → its theoretical arrival time, in ms.
     var rates: [String: Double] = [:]
-    /// What purged tasks leave behind: the number of the last attempt, and until when.
+    /// The tombstones of purged tasks: the number of the last attempt, and when it expires.
     var tombstones: [String: (attempt: Int, expires: Int)] = [:]
     var tenants = ModelTenants()
     /// Tasks of a fair queue that have entered the queue with their batch: only Redis knows their tags yet.
     var unplaced: [String] = []
     var stages: [String: ModelStage] = [:]
-    /// Batches that enter the queue, or are cancelled, in steps; in their order.
+    /// Batches that are opened or cancelled in steps, in their order.
     var batchWork: [ModelBatchWork] = []
-    /// The tasks of a batch in their order, also those that are gone.
+    /// The tasks of a batch in their order, including those that no longer exist.
     var members: [String: [String]] = [:]
     var counts: [String: Int] = [:]
-    /// When the task before was submitted, in µs of Redis's tags; nil after time has passed.
+    /// The tag of the task submitted before, in µs; nil after time has passed.
     var lastTag: Double?
-    /// How many calls there were, and how many workers the last one woke.
+    /// The number of calls, and the number of workers that the last one woke.
     private(set) var calls = 0
     private(set) var woken = 0
 
@@ -45,24 +45,24 @@ struct ModelQueue {
 
     init(settings: ModelSettings) { self.settings = settings }
 
-    /// The score of a task in its line.
+    /// The score of a task in its lane.
     func place(_ task: ModelTask) -> Double { Double(task.priority.level) * settings.width + task.tag }
 
     func isBefore(_ one: ModelTask, _ other: ModelTask) -> Bool {
         (place(one), one.id) < (place(other), other.id)
     }
 
-    /// The tasks of a lane ("": none) in line, first to last.
+    /// The pending tasks of a lane, first to last. Lane "" has the tasks without requirements and limits.
     func line(_ lane: String) -> [ModelTask] {
         tasks.values.filter { $0.isInLine && $0.lane == lane }.sorted(by: isBefore)
     }
 
-    /// How many tasks count for the queue's length: those of a batch that is being opened too.
+    /// The length of the queue, which includes the tasks of batches that are being opened.
     var pendingCount: Int {
         tasks.values.filter { $0.state == .pending }.count + batchWork.reduce(0) { $0 + $1.unopened.count }
     }
 
-    /// By their ids, so that a seed repeats a run.
+    /// The live tasks of a worker, sorted by id, so that a seed repeats a run.
     func held(by worker: String) -> [ModelTask] {
         tasks.values.filter { $0.isLive && $0.worker == worker }.sorted { $0.id < $1.id }
     }
@@ -113,7 +113,8 @@ struct ModelQueue {
 
     mutating func takeKey(_ key: String, _ id: String) { takenKeys.append((key, id)) }
 
-    /// What follows from the moves of a call: dependents move too, keys change hands, and workers are woken.
+    /// Applies what follows from the moves of a call: dependents move too, unique keys change hands, and workers are
+    /// woken.
     mutating func endCall() {
         settleDependents()
         calls += 1
@@ -155,7 +156,7 @@ struct ModelQueue {
         }
     }
 
-    /// Deleted by request, or because its retention is over; `forced`: a key that it keeps goes with it.
+    /// Deletes a task, by request or because its retention is over. A unique key that it keeps is deleted with it.
     mutating func forget(_ id: String) {
         guard let task = tasks.removeValue(forKey: id) else { return }
         dependents[id] = nil

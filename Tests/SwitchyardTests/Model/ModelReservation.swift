@@ -1,33 +1,33 @@
 import Switchyard
 
-/// What Redis keeps beside the lines that decides a pull, and that follows from the moments of earlier calls.
+/// State that Redis keeps beside the lanes, that affects a pull, and that depends on the times of earlier calls.
 struct ModelView {
     /// Lanes that are closed until their rate is due: the next tick opens them.
     var closedByRate: Set<String> = []
-    /// Lane → the worker that is kept free for it: before the call, and after it.
+    /// Lane → the worker reserved for it: before the call, and after it.
     var reserved: [String: String] = [:]
     var reservedAfter: [String: String] = [:]
 }
 
-/// The reservations that bind a worker in one pull: EASY backfill. Tasks of other lanes that are less urgent than the
-/// reserved one may be passed over; one that is taken does not delay it.
+/// The reservations that bind a worker in one pull (EASY backfill). The pull may skip tasks of other lanes that are
+/// less urgent than the reserved one, and it must not take one that delays the reserved one.
 struct ModelReservation {
     let lane: String
     let place: Double
-    /// When the reserved task has room, in ms.
+    /// The time at which the worker has room for the reserved task, in ms.
     var at: Double
-    /// Whether its limits let it start: a closed lane is not waited for.
+    /// Whether its limits let the task start: a closed lane is not waited for.
     let isOpen: Bool
 }
 
-/// What a worker has left, and when it gets more.
+/// The free capacity of a worker, and when more of it becomes free.
 struct ModelRoom {
     var amounts: [String: Double]
     var slots: Int
-    /// When an attempt ends at the latest, and what it then gives back.
+    /// For each attempt its latest end, and the capacity that it then frees.
     var ends: [(at: Double, amounts: [String: Double])]
 
-    /// When there is room for `needs`; infinity: never.
+    /// Returns the time at which there is room for `needs`; infinity: never.
     func time(for needs: String, now: Double) -> Double {
         var left = amounts
         var slots = slots
@@ -41,7 +41,7 @@ struct ModelRoom {
         return .infinity
     }
 
-    /// A task goes to the worker, and ends `at` some time.
+    /// Assigns a task to the worker, which ends at `at` at the latest.
     mutating func take(_ task: ModelTask, until at: Double) {
         let taken = ModelMatch.amounts(task.needs)
         for (name, amount) in taken { amounts[name, default: 0] -= amount }
@@ -51,7 +51,7 @@ struct ModelRoom {
 }
 
 extension ModelQueue {
-    /// What a worker has left beside what it holds.
+    /// The worker's capacity without that of its leases.
     func room(of worker: ModelWorker) -> ModelRoom {
         var room = ModelRoom(amounts: ModelMatch.amounts(worker.className), slots: worker.slots, ends: [])
         for task in held(by: worker.id) {
@@ -61,7 +61,7 @@ extension ModelQueue {
         return room
     }
 
-    /// What is wrong with the reservations of the queue, of which `new` were made by a pull just now.
+    /// What is wrong with the reservations of the queue; the pull before made those in `new`.
     func reservationDifferences(_ reserved: [String: String], new: Set<String>) -> [String] {
         var found: [String] = []
         let byWorker = Dictionary(grouping: reserved.keys, by: { reserved[$0] ?? "" })

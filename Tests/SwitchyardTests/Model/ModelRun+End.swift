@@ -9,18 +9,18 @@ extension ModelRun {
         for step in 1...steps {
             try await self.step()
             if step % 40 == 0 { try await compareAll() }
-            // Makes room.
+            // Makes room in the queue.
             if step % 60 == 0, !isSimple { try await purgeSome(85) }
             if trace.count > 400 { trace.removeFirst(200) }
         }
         try await compareAll()
     }
 
-    /// Keys that an empty queue may have: what it is and has counted, and what goes by itself after a time.
+    /// Keys that an empty queue may have: its settings and counters, and keys that expire.
     private static let lasting = ["config", "stats", "rate:", "affinity:", "task:"]
 
-    /// Cancels and deletes all, and lets the workers go. Nothing is left then, and the queue costs what a plain one
-    /// costs.
+    /// Cancels and deletes all tasks, and deregisters the workers. Nothing remains then, and the queue costs what one
+    /// costs that never used a feature.
     mutating func empty() async throws {
         try await call("configure", ["paused", "0"])
         for id in model.workers.keys.sorted() { try await call("deregister", ["worker", .string(id)]) }
@@ -34,7 +34,7 @@ extension ModelRun {
         let tasks = snapshot.ids("task:").filter { snapshot.task($0)["state"] != "purged" }
         try expect(tasks.isEmpty, "an emptied queue still has the tasks \(tasks)")
         var kept = snapshot.contents.keys.filter { key in !Self.lasting.contains { key.hasPrefix($0) } }
-        // A batch without a task of its own has no last task that takes it away.
+        // A batch without tasks of its own has no last task whose deletion removes it.
         for key in kept where key.hasPrefix("batch:") {
             if try await queue.raw("PTTL", "{}" + key).int ?? -1 > 0 { kept.removeAll { $0 == key } }
         }

@@ -3,8 +3,8 @@ import RedisClient
 import Switchyard
 import SwitchyardTesting
 
-/// A queue with nothing but priorities, retries and batches, where the functions take their short cuts. By turns it is
-/// full, so that workers find the next task with each report, and empty, so that they sleep.
+/// A queue with priorities, retries and batches only, where the functions take their fast paths. Full periods, in which
+/// each report pulls the next task, alternate with empty ones, in which workers sleep.
 extension ModelRun {
     static let simpleWorkers: Workers = [
         "w0": (1, [], ""), "w1": (1, [], ""), "w2": (1, [], ""), "w3": (1, [], ""), "w4": (1, [], ""),
@@ -50,34 +50,34 @@ extension ModelRun {
             try await compareAssignments(reply, id, max: most, start: start, holding: holding)
         } catch let error as RedisError {
             try expect(
-                error.code == "WORKERNOTFOUND" && model.workers[id] == nil, "the pull was answered \(error.code)")
+                error.code == "WORKERNOTFOUND" && model.workers[id] == nil, "the pull got \(error.code)")
         }
     }
 
-    /// How many attempts the worker says to know of: all of them, or fewer, for it missed a reply, or it says nothing.
+    /// The number of attempts that the worker says it knows of: all of them, fewer, because it missed a reply, or nil.
     mutating func holding(_ id: String, _ count: Int) -> Int? {
         if chance(40) { return nil }
         return chance(90) ? count : Int.random(in: 0...max(0, count - 1), using: &generator)
     }
 
-    /// Mostly with other slots than before, also with fewer than it has tasks.
+    /// Registers a worker again, mostly with another number of slots, which may be less than its leases.
     private mutating func registerAgain() async throws {
         let busy = ids { $0.isLive }.compactMap { model.tasks[$0]?.worker }
         if let id = busy.randomElement(using: &generator) { try await register(id) }
     }
 
-    /// With no backoff, a task that failed is back in line at once.
+    /// Without a backoff, a task that failed is pending again at once.
     private mutating func changeBackoff() async throws {
         let delay = pick([0, ModelSettings().retryDelay])
         try await call("configure", ["retry_delay_ms", .integer(Int64(delay))])
         model.settings.retryDelay = delay
     }
 
-    /// An ended task stands first in line, where it has no business. Whoever comes across it strikes it, and gets the
-    /// next.
+    /// Adds an ended task to the front of `pending`, where it does not belong. The first call that meets it removes it,
+    /// and continues with the next.
     private mutating func strayIntoLine() async throws {
         let ended = ids { $0.state.isTerminal }
-        // One that nobody has tried looks most like those that belong there.
+        // A task without attempts differs least from those that belong there.
         let untried = ended.filter { model.tasks[$0]?.attempt == 0 }
         guard let id = (untried.isEmpty ? ended : untried).randomElement(using: &generator) else { return }
         trace.append("\(id) stands in line")

@@ -3,7 +3,7 @@ import RedisClient
 import Switchyard
 import SwitchyardTesting
 
-/// Reports of plain tasks: mostly one that completed, and its worker takes the next.
+/// Reports in a queue without scheduling options: mostly one completion, after which the worker takes the next task.
 extension ModelRun {
     mutating func report() async throws {
         if chance(6), let (worker, reports) = lastReports { return try await report(reports, by: worker) }
@@ -24,7 +24,7 @@ extension ModelRun {
         try await report(reports.filter { seen.insert($0.id).inserted }, by: worker)
     }
 
-    /// What a busy worker says again and again; sometimes too late.
+    /// The report of a busy worker; sometimes it comes too late.
     private mutating func reportCompletion(of id: String, by worker: String) async throws {
         let attempt = model.tasks[id]?.attempt ?? 1
         var report = ModelReport(id: id, attempt: attempt, outcome: "completed")
@@ -37,7 +37,7 @@ extension ModelRun {
         let attempt = max(1, model.tasks[id]?.attempt ?? 1)
         var report = ModelReport(id: id, attempt: attempt, outcome: "completed")
         if chance(20) { report.outcome = pick(["failed", "failed", "timeout"]) }
-        // An old attempt, or one that never was.
+        // An earlier attempt, or one that never existed.
         if chance(7) { report.attempt = attempt > 1 ? attempt - 1 : attempt + 1 }
         if chance(50) { report.result = pick(["ok", String(repeating: "long ", count: 300)]) }
         if chance(10) { report.exitCode = pick(["0", "7"]) }
@@ -45,7 +45,7 @@ extension ModelRun {
         return report
     }
 
-    /// - Parameter isUsual: the worker pulls and starts one task, as it does after each that completes.
+    /// - Parameter isUsual: The worker pulls and starts one task, as it does after each completion.
     private mutating func report(
         _ reports: [ModelReport], by worker: String, isUsual: Bool = false
     ) async throws {
@@ -66,7 +66,7 @@ extension ModelRun {
 
         let found = (reply[0]?.array ?? []).map { $0.error?.code ?? $0.string ?? "" }
         let expected = model.report(reports, by: worker)
-        try expect(found == expected, "the reports were answered \(found), expected \(expected)")
+        try expect(found == expected, "the reports got \(found), expected \(expected)")
         for answer in found { done["finish \(answer)", default: 0] += 1 }
         guard let most, most > 0 else { return }
         guard model.workers[worker] != nil else {

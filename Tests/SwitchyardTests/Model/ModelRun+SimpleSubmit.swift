@@ -3,7 +3,7 @@ import RedisClient
 import Switchyard
 import SwitchyardTesting
 
-/// Submissions of plain tasks: mostly one at a time, with little else than its payload.
+/// Submissions without scheduling options: mostly one task at a time, with little besides its payload.
 extension ModelRun {
     mutating func submitPlain() async throws {
         let known = ids { _ in true }
@@ -43,7 +43,7 @@ extension ModelRun {
         try await submitPlain(tasks, arguments, isAsked: isAsked)
     }
 
-    /// What most tasks have: the defaults of the queue, a short payload, and often a priority.
+    /// The arguments of most tasks: the defaults of the queue, a short payload, and often a priority.
     private mutating func bareDefinition(of task: inout ModelTask) -> [RedisArgument] {
         var arguments: [RedisArgument] = []
         task.maxRetries = 2
@@ -83,8 +83,8 @@ extension ModelRun {
         return arguments
     }
 
-    /// What is there already, once more: who got no answer repeats itself with the same token; anybody else has a
-    /// conflict.
+    /// Submits existing tasks again: a client that got no reply repeats the call with the same token; any other gets an
+    /// error.
     private mutating func submitAgain(_ known: [String]) async throws {
         var tasks: [ModelTask] = []
         var arguments: [RedisArgument] = []
@@ -118,18 +118,18 @@ extension ModelRun {
         let tags = try await tags(of: tasks.map(\.id))
         var (expected, misplaced) = model.submit(tasks) { tags[$0] }
         if !misplaced.isEmpty { throw Disagreement(sentences: misplaced) }
-        if !isAsked, case .accepted(let answers) = expected {
+        if !isAsked, case .accepted(let places) = expected {
             expected = .accepted(
-                answers.map { answer in
-                    var answer = answer
-                    answer.position = -1
-                    return answer
+                places.map { place in
+                    var place = place
+                    place.position = -1
+                    return place
                 })
         }
-        try expect(found == expected, "submit answered \(found), expected \(expected)")
+        try expect(found == expected, "submit returned \(found), expected \(expected)")
         switch found {
         case .refused(let code): done["submit \(code)", default: 0] += 1
-        case .accepted(let answers): done["submit \(answers.first?.kind ?? "")", default: 0] += 1
+        case .accepted(let places): done["submit \(places.first?.kind ?? "")", default: 0] += 1
         }
     }
 

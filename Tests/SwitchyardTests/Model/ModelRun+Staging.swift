@@ -3,9 +3,9 @@ import RedisClient
 import Switchyard
 import SwitchyardTesting
 
-/// Batches that come in parts.
+/// Batches that are submitted in parts.
 extension ModelRun {
-    /// A part of a batch: the first, a further one, or one that has come already.
+    /// Submits a part of a batch: the first, a further one, or a repeated one.
     mutating func stage() async throws {
         let known = model.stages.keys.sorted()
         let isNew = known.isEmpty || chance(60)
@@ -45,19 +45,19 @@ extension ModelRun {
         } catch let error as RedisError {
             code = error.code
         }
-        // The batch knows the tag of its first task until all of it is in line.
+        // The batch stores the tag of its first task until all its tasks have entered the queue.
         let kept = try await queue.raw("HGET", "{}batch:" + batch, "opened_at_tag").string.flatMap(Double.init)
         let first = try await tags(of: Array(members.prefix(1))).values.first
         let expected = model.open(token, tag: kept ?? first)
-        try expect(code == expected, "open_batch answered \(code ?? "ok"), expected \(expected ?? "ok")")
+        try expect(code == expected, "open_batch returned \(code ?? "ok"), expected \(expected ?? "ok")")
         done["open \(code ?? "ok")", default: 0] += 1
         guard code == nil else { return }
         let right = model.goOnOpening(batch, limit: limit)
-        try expect(left == right, "open_batch answered \(left ?? -1), expected \(right)")
+        try expect(left == right, "open_batch returned \(left ?? -1), expected \(right)")
         try await settle()
     }
 
-    /// A step of few tasks leaves the dependents of what it has ended to the ticks.
+    /// A step of few tasks leaves the dependents of the tasks that it ended to the ticks.
     private mutating func settle() async throws {
         if try await queue.raw("EXISTS", "{}cascade").int == 1 { try await tick() }
     }
@@ -66,7 +66,7 @@ extension ModelRun {
         let limit = pick([1, 2, 100])
         let reply = try await call("open_batch", ["batch", .string(batch), "limit", .integer(Int64(limit))])
         let right = model.goOnOpening(batch, limit: limit)
-        try expect(reply.int == Int64(right), "open_batch answered \(reply), expected \(right)")
+        try expect(reply.int == Int64(right), "open_batch returned \(reply), expected \(right)")
         done["open again", default: 0] += 1
         try await settle()
     }

@@ -3,7 +3,7 @@ import RedisClient
 import Switchyard
 import SwitchyardTesting
 
-/// Submissions of tasks with all that a task can have.
+/// Submissions of tasks with all possible options.
 extension ModelRun {
     private static let lanes: [(arguments: [RedisArgument], name: String)] = [
         (["requires", "gpu"], "gpu"),
@@ -15,13 +15,13 @@ extension ModelRun {
         (["requires", "quantum"], "quantum"),
     ]
 
-    /// Rates that divide neither a second nor a step of time.
+    /// Rates whose interval divides neither a second nor a step of time.
     private static let rates = [
         ModelRate(key: "r3", perSecond: "0.003", burst: 2), ModelRate(key: "r3", perSecond: "0.003", burst: 1),
         ModelRate(key: "r7", perSecond: "0.007", burst: 3), ModelRate(key: "r03", perSecond: "0.0003", burst: 2),
     ]
 
-    /// A fair queue is one from its first task on; with one in each level, both sides know every virtual time.
+    /// A queue becomes fair with its first tenant. With one in each level, Redis and the model know every virtual time.
     mutating func makeFair() async throws {
         var tasks: [ModelTask] = []
         var arguments: [RedisArgument] = []
@@ -60,8 +60,8 @@ extension ModelRun {
         try await submit(tasks, arguments, isAsked: isAsked)
     }
 
-    /// A new task, and how it is submitted.
-    /// - Parameter before: those of the same submission that it may depend on.
+    /// Returns a new task, and the arguments that submit it.
+    /// - Parameter before: Tasks of the same submission on which it may depend.
     mutating func newTask(batch: String?, before: [String]) -> (task: ModelTask, arguments: [RedisArgument]) {
         var task = ModelTask(id: newID(before))
         task.batch = batch
@@ -93,7 +93,7 @@ extension ModelRun {
         return (task, arguments)
     }
 
-    /// Mostly a new one; also that of a task that is gone, and that of a task that is staged.
+    /// Mostly a new id; also that of a task that no longer exists, or that is staged.
     private mutating func newID(_ taken: [String]) -> String {
         let staged = model.stages.values.flatMap(\.tasks).map(\.id).sorted()
         let unopened = Set(model.batchWork.flatMap(\.unopened).map(\.id))
@@ -115,7 +115,7 @@ extension ModelRun {
         }
         if chance(30) {
             let rate = pick(Self.rates)
-            // A bucket that is never full adds up what the clocks of Redis and of the model differ by.
+            // A rate that is never idle adds up the differences between the clocks of Redis and of the model.
             let waiting = model.tasks.values.filter { $0.state == .pending && $0.rate?.key == rate.key }.count
             guard waiting < (rate.interval > 1_000_000 ? 1 : 3) else { return arguments }
             task.rate = rate
@@ -152,7 +152,7 @@ extension ModelRun {
         return arguments
     }
 
-    /// - Parameter stage: the token under which the tasks are staged.
+    /// - Parameter stage: The token under which the tasks are staged.
     mutating func submit(
         _ tasks: [ModelTask], _ arguments: [RedisArgument], isAsked: Bool = false, stage: String? = nil
     ) async throws {
@@ -172,19 +172,19 @@ extension ModelRun {
         case .refused(let expected):
             try expect(
                 code == expected,
-                "submit answered \(code ?? "ok"), expected \(expected); there are \(model.pendingCount) pending")
+                "submit returned \(code ?? "ok"), expected \(expected); there are \(model.pendingCount) pending")
         case .accepted(let expected):
             let found = (reply?.array ?? []).map { $0.array?.first?.string ?? "" }
-            try expect(found == expected.map(\.id), "submit answered \(code ?? "\(found)"), expected \(expected)")
+            try expect(found == expected.map(\.id), "submit returned \(code ?? "\(found)"), expected \(expected)")
             let positions = (reply?.array ?? []).map { Int($0[3]?.int ?? -2) }
             try expect(
                 positions == expected.map { isAsked ? $0.position : -1 },
-                "submit answered the positions \(positions), expected \(expected)")
+                "submit returned the positions \(positions), expected \(expected)")
         }
         done[(stage == nil ? "submit " : "stage ") + (code ?? "ok"), default: 0] += 1
     }
 
-    /// Where Redis has put tasks.
+    /// The tags that Redis gave tasks.
     func tags(of ids: [String]) async throws -> [String: Double] {
         let replies = try await queue.redis.client.pipeline(
             ids.map { RedisCommand("HGET", .string(queue.keys.prefix + "task:" + $0), "tag") })

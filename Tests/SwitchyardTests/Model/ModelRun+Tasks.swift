@@ -3,7 +3,7 @@ import RedisClient
 import Switchyard
 import SwitchyardTesting
 
-/// The operations on tasks.
+/// Operations on tasks.
 extension ModelRun {
     mutating func start() async throws {
         guard let id = ids({ $0.state == .assigned }).randomElement(using: &generator), let task = model.tasks[id]
@@ -34,17 +34,17 @@ extension ModelRun {
         let pulls = chance(50)
         var arguments: [RedisArgument] = pulls ? ["pull", "2", "start", "1"] : []
         arguments += claim(task) + ["outcome", .string(outcome), "retryable", retryable ? "1" : "0"]
-        // Whoever comes with an old attempt changes nothing.
+        // A report on an earlier attempt changes nothing.
         if chance(10), task.attempt > 1 {
             let stale = try await queue.finish(worker, id, attempt: task.attempt - 1, "completed")
-            try expect(stale.error?.code == "LEASELOST", "an old attempt of \(id) was answered \(stale)")
+            try expect(stale.error?.code == "LEASELOST", "an old attempt of \(id) got \(stale)")
         }
         let view = pulls ? try await view() : ModelView()
         let reply = try await call("finish", arguments)
         model.finish(id, outcome: outcome, retryable: retryable)
         let state = reply[0]?.array?.first?.string ?? "\(reply)"
         let expected = model.tasks[id]?.state.rawValue ?? ""
-        try expect(state == expected, "finish of \(id) answered \(state), expected \(expected)")
+        try expect(state == expected, "finish of \(id) returned \(state), expected \(expected)")
         guard pulls else { return }
         try await compare(reply[1]?.assignments ?? [], view, worker, max: 2, start: true)
     }
@@ -65,7 +65,8 @@ extension ModelRun {
         }
     }
 
-    /// One, or several at once, also some that may not run again, and some that depend on others of them.
+    /// Retries one task, or several at once, including some that must not run again, and some that depend on each
+    /// other.
     mutating func retry() async throws {
         let ended = ids { $0.state.isTerminal && $0.state != .completed }
         guard let id = ended.randomElement(using: &generator) else { return }
@@ -81,7 +82,7 @@ extension ModelRun {
         let reply = try await call("retry", some.flatMap { ["task", .string($0)] as [RedisArgument] })
         let found = (reply.array ?? []).map { $0.error?.code ?? $0.string ?? "" }
         let expected = model.retry(some)
-        try expect(found == expected, "retry answered \(found), expected \(expected)")
+        try expect(found == expected, "retry returned \(found), expected \(expected)")
         for answer in found { done["retry \(answer)", default: 0] += 1 }
     }
 
@@ -92,13 +93,13 @@ extension ModelRun {
         model.prioritize(id, priority, found: try await tags(of: [id])[id])
     }
 
-    /// Ended tasks are forgotten on both sides, also those on which others depend.
+    /// Purges some ended tasks, including those on which others depend.
     mutating func purgeSome(_ percent: Int = 30) async throws {
         let ended = ids { $0.state.isTerminal }.filter { _ in chance(percent) }
         guard !ended.isEmpty else { return }
         let reply = try await call("purge", ended.flatMap { ["task", .string($0)] as [RedisArgument] })
         for (id, answer) in zip(ended, reply.array ?? []) {
-            try expect(answer.string == "purged", "purge of \(id) answered \(answer)")
+            try expect(answer.string == "purged", "purge of \(id) returned \(answer)")
             model.forget(id)
             gone.append(id)
         }

@@ -3,8 +3,8 @@ import RedisClient
 import Switchyard
 import SwitchyardTesting
 
-/// What Redis alone knows of a fair queue: virtual time, and the tags of tasks that have entered the queue with their
-/// batch.
+/// The state of a fair queue that only Redis knows: virtual time, and the tags of tasks that have entered the queue
+/// with their batch.
 extension ModelRun {
     var isFair: Bool { model.settings.isFair }
 
@@ -25,7 +25,7 @@ extension ModelRun {
         let tags = try await tags(of: model.unplaced)
         for id in model.unplaced {
             guard var task = model.tasks[id], let tag = tags[id] else { continue }
-            // One that was moved to another level since has been placed there.
+            // If the task has changed its level since, it got its tag there.
             try expectNothing(model.tenants.place(task, tag: tag, before: nil, after: nil))
             task.tag = tag
             model.tasks[id] = task
@@ -33,7 +33,7 @@ extension ModelRun {
         model.unplaced = []
     }
 
-    /// Virtual time is never before the tag of a task that has started.
+    /// Virtual time is at least the tag of each task that has started.
     func compareVirtualTime(started ids: [String]) throws {
         for id in ids where model.tenants.isFair {
             guard let task = model.tasks[id], let time = model.tenants.virtualTime[task.priority] else { continue }

@@ -3,9 +3,9 @@ import RedisClient
 import Switchyard
 import SwitchyardTesting
 
-/// Time that passes, and settings that change meanwhile.
+/// Time that passes, and settings that change.
 extension ModelRun {
-    /// Ticks follow one another while there is more to do.
+    /// Ticks until nothing is left to do.
     mutating func tick() async throws {
         let cleanup = chance(50)
         var more = true
@@ -19,7 +19,7 @@ extension ModelRun {
         if !isSimple { try await compareClosed(isTicked: true) }
     }
 
-    /// The ended tasks that a clean-up has deleted.
+    /// Compares the ended tasks that a clean-up has deleted.
     private mutating func compareDeletions() async throws {
         let ended = ids { $0.state.isTerminal }
         let replies = try await queue.redis.client.pipeline(
@@ -54,7 +54,7 @@ extension ModelRun {
         if !pauses { model.wakeForLine() }
     }
 
-    /// Settings that concern what is there already.
+    /// Changes settings that affect existing tasks.
     mutating func changeSettings() async throws {
         switch pick([0, 1, 2, 3, 4]) {
         case 0: try await set("max_queue_length", pick([25, 50, 50, 60])) { $0.maxQueueLength = $1 }
@@ -74,7 +74,7 @@ extension ModelRun {
         change(&model.settings, value)
     }
 
-    /// Aging is part of the places of all that has not ended: it changes only while there is nothing.
+    /// Aging is part of the scores of all tasks that have not ended: it can only be changed in an empty queue.
     mutating func changeAging() async throws {
         let isEmpty = model.pendingCount == 0 && !model.tasks.values.contains(where: \.isLive)
         let aging = model.settings.aging == 0 ? 1_200_000 : 0

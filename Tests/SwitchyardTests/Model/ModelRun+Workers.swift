@@ -3,7 +3,7 @@ import RedisClient
 import Switchyard
 import SwitchyardTesting
 
-/// Workers that come, ask for work, and go.
+/// Workers that register, pull, and leave.
 extension ModelRun {
     typealias Workers = [String: (slots: Int, arguments: [RedisArgument], className: String)]
     var kinds: Workers { crowd ?? (isSimple ? Self.simpleWorkers : Self.mixedWorkers) }
@@ -20,14 +20,14 @@ extension ModelRun {
         pick(isSimple || crowd != nil ? kinds.keys.sorted() : ["w0", "w1", "w2", "w2", "w3", "w4", "w5"])
     }
 
-    /// Workers that were lost, or have not been there yet.
+    /// Registers workers that were lost, or that are new.
     mutating func comeBack() async throws {
         for worker in kinds.keys.sorted() where model.workers[worker] == nil && chance(30) {
             try await register(worker)
         }
     }
 
-    /// - Parameter nonce: of its process; nil: the one that has registered, or none.
+    /// - Parameter nonce: The nonce of the worker process; nil: that of the registered process, or none.
     mutating func register(_ id: String, nonce: String? = nil) async throws {
         guard let kind = kinds[id] else { return }
         let slots = isSimple ? pick([1, 2, 4]) : kind.slots
@@ -39,7 +39,7 @@ extension ModelRun {
         try expect(reply.pairs["again"]?.string == "0", "the registration of \(id) was not done at once")
     }
 
-    /// A worker is started again with the same id; what its former process says is refused from then on.
+    /// A worker is started again with the same id; calls of its former process are refused from then on.
     mutating func comeFromAnotherProcess() async throws {
         let id = worker()
         guard let former = model.workers[id]?.nonce else { return }
@@ -52,7 +52,7 @@ extension ModelRun {
             if function == "finish" { arguments += ["outcome", "completed"] }
         }
         let code = try await refusal(function, arguments)
-        try expect(code == "WORKERNOTFOUND", "\(function) of a former process was answered \(code ?? "ok")")
+        try expect(code == "WORKERNOTFOUND", "\(function) of a former process got \(code ?? "ok")")
     }
 
     mutating func pull() async throws {
@@ -71,7 +71,7 @@ extension ModelRun {
         try await compare(reply.assignments, view, id, max: most, start: start)
     }
 
-    /// What a pull gave, against what the model would.
+    /// Compares the reply of a pull with the model.
     mutating func compare(
         _ found: [(id: String, attempt: Int)], _ view: ModelView, _ id: String, max most: Int, start: Bool,
         holding: Int? = nil
@@ -88,7 +88,7 @@ extension ModelRun {
         }
     }
 
-    /// What decides the next pull, and is not the model's to know.
+    /// Reads the state that affects the next pull, and that the model does not keep.
     func view() async throws -> ModelView {
         if isSimple { return ModelView() }
         let closed = try await queue.raw("ZRANGEBYSCORE", "{}closed", "(0", "+inf")

@@ -3,13 +3,13 @@ import RedisClient
 import Switchyard
 import SwitchyardTesting
 
-/// What does not agree between Redis and the model, a sentence for each.
+/// The differences between Redis and the model, a sentence for each.
 struct Disagreement: Error, CustomStringConvertible {
     let sentences: [String]
     var description: String { "Redis and the model disagree:\n  " + sentences.joined(separator: "\n  ") }
 }
 
-/// A sequence of random operations on a queue and on its model at once.
+/// A sequence of random operations, applied to a queue and to its model.
 struct ModelRun {
     let queue: TestQueue
     var model: ModelQueue
@@ -21,16 +21,16 @@ struct ModelRun {
     private(set) var steps = 0
     /// The model's tasks when they were last compared.
     var compared: [String: ModelTask] = [:]
-    /// Ids of tasks that are gone, and may come again.
+    /// Ids of deleted tasks, which may be used again.
     var gone: [String] = []
 
-    /// Whether the queue has only what a plain one has.
+    /// Whether the queue uses no scheduling options.
     var isSimple = false
-    /// Other workers than the usual ones.
+    /// The workers, if they are others than the usual ones.
     var crowd: Workers?
     /// Whether most tenants come once.
     var hasOneTimeTenants = false
-    /// What was reported last, by whom: who gets no answer says it again.
+    /// The last reports, and their worker: it repeats them if it got no reply.
     var lastReports: (worker: String, reports: [ModelReport])?
 
     init(queue: TestQueue, model: ModelQueue, generator: SeededGenerator) {
@@ -78,7 +78,7 @@ struct ModelRun {
         }
     }
 
-    /// Does `function` with `arguments`, and notes it.
+    /// Calls `function` with `arguments`, and adds the call to the trace.
     @discardableResult
     mutating func call(_ function: String, _ arguments: [RedisArgument]) async throws -> RESPValue {
         trace.append("\(function) \(arguments.map { "\($0)".prefix(80) }.joined(separator: " "))")
@@ -88,7 +88,7 @@ struct ModelRun {
         return reply
     }
 
-    /// Does `function` with `arguments`; the code with which Redis refuses it, or nil.
+    /// Calls `function` with `arguments`. Returns the code with which Redis refuses the call, or nil.
     mutating func refusal(_ function: String, _ arguments: [RedisArgument]) async throws -> String? {
         do {
             try await call(function, arguments)
@@ -98,7 +98,7 @@ struct ModelRun {
         }
     }
 
-    /// What another run has done counts as done by this one.
+    /// Adds the operations of another run to those of this one.
     mutating func take(from other: ModelRun) {
         trace = other.trace
         done.merge(other.done) { $0 + $1 }

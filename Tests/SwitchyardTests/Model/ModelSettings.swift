@@ -1,9 +1,9 @@
 import Switchyard
 
-/// The settings of a queue that the model and Redis have in common.
+/// The settings of a queue that the model and Redis share.
 struct ModelSettings {
-    /// All durations are multiples of five minutes, and so is each step of time in a run: what is due at the same
-    /// millisecond for the model is past for Redis, whose clock has gone on by the few seconds that the run takes.
+    /// All durations are multiples of five minutes, and so is each step of time in a run: what is due at a given
+    /// millisecond for the model is past for Redis, whose clock has advanced by the few seconds that the run takes.
     var lease = 3_300_000
     var assignTimeout = 900_000
     var retryDelay = 900_000
@@ -16,8 +16,8 @@ struct ModelSettings {
     var retention = 31_536_000_000
     /// 0: no limit.
     var maxFinished = 0
-    /// What the server says to be short, in bytes: a longer payload stands in its task's hash in pieces, unless it is
-    /// longer than 512.
+    /// The longest value that a listpack hash of the test's server stores, in bytes. A longer payload is stored in
+    /// several fields of its task's hash, unless it is longer than 512 bytes.
     static let shortValue = 64
     static let defaultTimeout = 7_200_000
     /// How long a stage waits for its next part.
@@ -32,9 +32,9 @@ struct ModelSettings {
         ]
     }
 
-    /// What a level is worth in a place.
+    /// The width of a level in a score.
     var width: Double { aging > 0 ? Double(aging) * 1000 : Double(1 << 50) }
 
-    /// For how long after its end a purged task leaves its attempt number behind.
+    /// How long after its end a purged task keeps its tombstone.
     var tombstone: Int { max(60_000, 2 * lease) }
 }

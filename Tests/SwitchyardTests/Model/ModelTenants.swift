@@ -1,19 +1,19 @@
 import Switchyard
 
-/// Start-time fair queueing (features/fairness.lua). How far a tenant that has nothing in line moves virtual time on
-/// is for Redis to say; what must hold of the tags, whatever that is, is checked.
+/// Start-time fair queueing (features/fairness.lua). Redis decides how far a tenant without pending tasks advances
+/// virtual time; the model checks the invariants of the tags, which hold in any case.
 struct ModelTenants {
-    /// Whether the queue has had a tenant since it was last empty; of Redis, like the virtual times.
+    /// Whether the queue has had a tenant since it was last empty; read from Redis, like the virtual times.
     var isFair = false
     var virtualTime: [TaskPriority: Double] = [:]
-    /// Of each tenant the end of its last task.
+    /// For each tenant, the tag at which its last task ends.
     private(set) var finishTags: [TaskPriority: [String: Double]] = [:]
 
     /// A task of a tenant has got its tag.
     /// - Parameters:
-    ///   - before: the virtual time before the call; nil: the level had none, or nobody looked.
-    ///   - after: the virtual time after it.
-    /// - Returns: what is wrong, or nil.
+    ///   - before: The virtual time before the call; nil: the level had none, or it was not read.
+    ///   - after: The virtual time after it.
+    /// - Returns: What is wrong with the tag, or nil.
     mutating func place(_ task: ModelTask, tag: Double, before: Double?, after: Double?) -> String? {
         let finish = finishTags[task.priority]?[task.fairnessKey] ?? 0
         let length = max(2, (2000 / task.fairnessWeight).rounded(.down))
@@ -32,14 +32,14 @@ struct ModelTenants {
         finishTags = finishTags.mapValues { $0.mapValues { $0 - microseconds } }
     }
 
-    /// What Redis says now. Once nobody waits, no tenant is owed anything.
+    /// Takes over Redis's values. Once no task is pending, no tenant is owed a share.
     mutating func adopt(isFair: Bool, _ times: [TaskPriority: Double]) {
         if self.isFair, !isFair { finishTags = [:] }
         self.isFair = isFair
         virtualTime = times
     }
 
-    /// What is wrong with the finish tags of a level; those that virtual time has passed may have been forgotten.
+    /// What is wrong with the finish tags of a level; Redis may have forgotten those that virtual time has passed.
     func differences(_ priority: TaskPriority, _ kept: [String: Double]) -> [String] {
         guard isFair else {
             return kept.isEmpty ? [] : ["the queue is not fair, and knows the tenants \(kept.keys.sorted())"]

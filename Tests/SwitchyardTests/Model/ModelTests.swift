@@ -3,21 +3,22 @@ import Switchyard
 import SwitchyardTesting
 import Testing
 
-/// Thousands of random operations on a queue on real Redis, and on a plain model of it in memory: after each one,
-/// every task that it changed is as the model says, after ten every task that has not ended, and after forty
-/// everything, with all keys. Each pull gives exactly what the model would. At the end the queue is emptied, and
-/// nothing is left of it.
+/// Thousands of random operations on a queue on real Redis, and on a model of it in memory. After each operation, every
+/// task that it changed must be as the model says; after ten, every task that has not ended; and after forty
+/// everything, with all keys. Each pull returns exactly what the model expects. At the end the queue is emptied, and
+/// nothing of it may remain.
 ///
-/// `SWITCHYARD_TEST_SEED` repeats a run, `SWITCHYARD_TEST_KIND` chooses a kind, `SWITCHYARD_TEST_STEPS` makes a
-/// run as long, and `SWITCHYARD_TEST_TRACE` says how many of its last operations are printed.
+/// `SWITCHYARD_TEST_SEED` repeats a run, `SWITCHYARD_TEST_KIND` selects a kind, `SWITCHYARD_TEST_STEPS` sets the number
+/// of operations, and `SWITCHYARD_TEST_TRACE` says how many of the last operations are printed.
 @Suite("The model")
 struct ModelTests {
     enum Kind: String, CaseIterable, CustomTestStringConvertible {
-        /// `simple` has a queue in which the functions take their short cuts; `once` has tenants that come once;
-        /// `crowd` has a hundred workers and a thousand lanes; `damage` loses keys, which the reconciler repairs.
+        /// `simple` has a queue without scheduling options, where the functions take their fast paths; `once` has
+        /// tenants that come once; `crowd` has a hundred workers and a thousand lanes; `damage` loses keys, which the
+        /// reconciler repairs.
         case plain, fair, aging, anotherSeed, simple, once, crowd, damage
         var testDescription: String { rawValue }
-        /// All; scripts/mutate runs only the kind that finds its fault.
+        /// All kinds; scripts/mutate runs only the kind that finds its fault.
         static var wanted: [Kind] {
             ProcessInfo.processInfo.environment["SWITCHYARD_TEST_KIND"].flatMap(Kind.init).map { [$0] } ?? allCases
         }
@@ -43,7 +44,7 @@ struct ModelTests {
         }
     }
 
-    /// What a run must have done, so that it means something.
+    /// The operations that a run must have done to be meaningful.
     static let mixed = [
         "submit ok", "submit QUEUEFULL", "pull", "finish", "tick", "cancel_batch", "deregister", "stage ok", "open ok",
         "retry pending", "retry INVALIDSTATE", "abandon_batch", "purge",
@@ -56,7 +57,7 @@ struct ModelTests {
 
     static let environment = ProcessInfo.processInfo.environment
 
-    /// What a run of a kind must have done.
+    /// The operations that a run of a kind must have done.
     static func needed(_ kind: Kind) -> [String] {
         switch kind {
         case .simple: simple
@@ -77,10 +78,11 @@ struct ModelTests {
             do {
                 try await Self.go(kind, &run, steps)
             } catch {
+                let shown = Self.environment["SWITCHYARD_TEST_TRACE"].flatMap(Int.init) ?? 15
                 Issue.record(
                     """
                     SWITCHYARD_TEST_SEED=\(seed), \(kind.rawValue), last operations:
-                    \(run.trace.suffix(Self.environment["SWITCHYARD_TEST_TRACE"].flatMap(Int.init) ?? 15).joined(separator: "\n"))
+                    \(run.trace.suffix(shown).joined(separator: "\n"))
                     \(error)
                     """)
                 return
@@ -114,7 +116,7 @@ struct ModelTests {
             }
             try await crowd.run.empty()
         case .damage:
-            // The model knows nothing of damage: each round has a queue of its own.
+            // The model does not describe damage: each round has its own queue.
             for round in 0..<UInt64(max(1, steps / 200)) {
                 let other = try await makeRun(kind, run.generator.next() &+ round, on: run.queue.redis)
                 var damage = ModelDamage(run: other)

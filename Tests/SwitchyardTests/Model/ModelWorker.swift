@@ -5,21 +5,21 @@ struct ModelWorker {
     let id: String
     var slots: Int
     var className: String
-    /// The process that has registered with this id.
+    /// The nonce of the process that has registered with this id.
     var nonce: String?
     var expires: Int
     var draining = false
-    /// It pulled in vain, and nobody has woken it since.
+    /// Whether it has pulled without success, and nothing has woken it since.
     var isAsleep = false
-    /// A wake-up lies there for it.
+    /// Whether a wake-up waits for it.
     var isWoken = false
-    /// The call that gave it tasks last; 0: none did.
+    /// The number of the call that last gave it tasks; 0: none did.
     var lastWork = 0
 }
 
-/// Which workers may take which tasks: our own reading of what the names of lanes and classes mean.
+/// Which workers may take which tasks: the names of lanes and classes, interpreted independently of the Lua functions.
 enum ModelMatch {
-    /// Whether workers of a class could ever run a task that needs this.
+    /// Whether workers of a class could ever run a task with these needs.
     static func serves(_ className: String, _ needs: String) -> Bool {
         let tokens = className.split(separator: ",").map(String.init)
         let only = tokens.filter { $0.hasPrefix("!") }.map { $0.dropFirst() }
@@ -28,7 +28,7 @@ enum ModelMatch {
         return LaneName(has).serves(LaneName(needs))
     }
 
-    /// Whether a requirement is one of these labels, with whatever value.
+    /// Whether a requirement names one of these labels, with any value.
     private static func asks(_ requirement: Substring, for labels: [Substring]) -> Bool {
         guard !requirement.hasPrefix("+"), !requirement.contains("!=") else { return false }
         return labels.contains(requirement.prefix { $0 != "=" })

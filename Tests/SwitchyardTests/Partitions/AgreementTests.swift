@@ -5,7 +5,7 @@ import Testing
 
 @Suite("Agreeing about the partitions of a queue")
 struct AgreementTests {
-    /// Why a replica with these partitions refuses the queue; nil: it serves it.
+    /// The reason for which a replica with these partitions refuses the queue; nil if it serves it.
     private func refusal(_ partitions: Partitions, _ queue: String) async throws -> String? {
         let replica = try TaskScheduler(partitions: partitions, queues: [queue], logger: .silent)
         let running = Task { try await replica.run() }
@@ -40,7 +40,7 @@ struct AgreementTests {
             let swapped = try #require(try await refusal(Partitions(on: clients.reversed()), queue.name))
             #expect(swapped.contains("the same order"))
             #expect(try await refusal(queue.partitions, queue.name) == nil)
-            // Ended tasks are still looked up.
+            // Ended tasks can still be looked up.
             for n in 0..<10 { try await queue.handle.cancelTask("t-\(n)") }
             #expect(try await refusal(four, queue.name) != nil)
             try await queue.handle.purgeQueue(confirm: queue.name)

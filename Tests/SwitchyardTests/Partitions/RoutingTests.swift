@@ -22,7 +22,7 @@ struct RoutingTests {
                 for submitter in 0..<8 {
                     group.addTask {
                         for n in 0..<500 {
-                            // Ids of a caller and generated ones.
+                            // Half of the ids are the caller's, half are generated.
                             let id = n % 2 == 0 ? "build-\(submitter)-\(n)" : nil
                             _ = try await queue.handle.addTask(QueuedTask(BuildRequest(), id: id))
                         }
@@ -77,7 +77,8 @@ struct RoutingTests {
             #expect(try await queue.parts[home].raw("LLEN", "{}members:nightly").int == 20)
             #expect(try await queue.handle.getTasks(tasks.map(\.id)).compactMap { $0?.id } == tasks.map(\.id))
             #expect(try await queue.handle.getBatch("nightly").total == 20)
-            // A repetition is recognised; other submissions of its names are refused, whichever partition they go to.
+            // A repetition is recognised; other submissions with its names are refused, in whichever partition they
+            // belong.
             for index in 0..<5 {
                 let batch = queue.id(in: index)
                 try await expectError("TaskExists") {
@@ -114,7 +115,7 @@ struct RoutingTests {
                 try await worker.pull(max: 100, holding: 0).filter { $0.task.scheduling.concurrencyKey == "db" }.count
                     == 1)
 
-            // An id that is in the partition of a key is refused at its home, and the other way round.
+            // An id that is used in the partition of a key is refused in its own partition, and the other way round.
             let elsewhere = queue.id(in: 1 - queue.partitions.home(of: "db"))
             _ = try await queue.handle.addTask(task(elsewhere) { $0.rateKey = "db" })
             try await expectError("TaskExists") {
@@ -122,7 +123,7 @@ struct RoutingTests {
             }
             #expect(try await queue.handle.getTask(elsewhere).scheduling.rateKey == "db")
 
-            // One key may stand for all; two are refused, even where they happen to be at the same place.
+            // A task may have one such key; two are refused, even if both belong to the same partition.
             _ = try await queue.handle.addTask(
                 task {
                     $0.concurrencyKey = "db"

@@ -140,7 +140,7 @@ struct WholeQueueTests {
             for task in try await queue.handle.listTasks(limit: 500).tasks {
                 #expect(try await queue.handle.getTask(task.id).id == task.id)
             }
-            // With a key it belongs elsewhere: not while the former is there.
+            // With a key, the schedule belongs to another partition: it is refused while the earlier one exists.
             var keyed = RecurringSchedule(id: "s0", cron: "* * * * * *", task: QueuedTask(BuildRequest()))
             while queue.partitions.home(of: keyed.task.scheduling.uniqueKey ?? "s0") == queue.partitions.home(of: "s0")
             {

@@ -4,13 +4,13 @@ import Testing
 
 @Suite("What a queue pays for")
 struct FlagTests {
-    /// Something beyond plain tasks that a queue has once had.
+    /// A feature that a queue has used once.
     enum Feature: String, CaseIterable, CustomTestStringConvertible {
         case label, resource, fairness, affinity, dependency, uniqueKey, concurrency, rate, batch
 
         var testDescription: String { rawValue }
 
-        /// Of the `n`-th task.
+        /// The options of the `n`-th task.
         func options(_ n: Int) -> [String: String] {
             switch self {
             case .label: ["requires": "gpu"]
@@ -26,7 +26,7 @@ struct FlagTests {
         }
     }
 
-    /// The life of 40 plain tasks, by one and in a batch.
+    /// Runs 40 tasks without options to their ends, submitted one by one and in a batch.
     private func life(_ queue: TestQueue, _ name: String) async throws {
         try await queue.register("p", slots: 10)
         for n in 0..<20 { try await queue.submit("\(name)\(n)") }
@@ -35,7 +35,7 @@ struct FlagTests {
         try await queue.call("deregister", "worker", "p")
     }
 
-    /// Runs three tasks with `feature`, and takes away everything about them.
+    /// Runs three tasks with `feature`, and deletes everything about them.
     private func use(_ feature: Feature, _ queue: TestQueue) async throws {
         try await queue.submit("first")
         try await queue.register("w", slots: 9, ["labels": "gpu", "cpu": "4"])

@@ -4,7 +4,7 @@ import Testing
 
 @Suite("Lost hashes and lost index entries")
 struct GhostTests {
-    /// Ways in which a task may stand in line.
+    /// The kinds of lanes in which a task may be pending.
     enum Line: String, CaseIterable, CustomTestStringConvertible {
         case plain, label, resource, concurrency, rate, both
 
@@ -30,7 +30,7 @@ struct GhostTests {
         try await queue.raw("DEL", ids.map { "{}task:" + $0 })
     }
 
-    /// Takes `ids` out of every index of the queue; the hashes of the tasks stay.
+    /// Removes `ids` from every index of the queue; the hashes of the tasks stay.
     private func forget(_ ids: [String], _ queue: TestQueue) async throws {
         let snapshot = try await Snapshot(reading: queue.keys, client: queue.redis.client)
         for (name, content) in snapshot.contents where !name.hasPrefix("dependents:") {
@@ -65,7 +65,7 @@ struct GhostTests {
             try await register(queue)
             let ids = (0..<12).map { "t\($0)" }
             try await queue.submit(ids.map { ($0, line.options) })
-            // Every other one, of those in the middle several in a row.
+            // Every other task, and in the middle several in a row.
             let lost = [0, 2, 5, 6, 7, 11]
             try await lose(lost.map { ids[$0] }, queue)
             var got: [String] = []
@@ -86,7 +86,7 @@ struct GhostTests {
                 #expect(try await refusal { try await queue.submit(ids.map { ($0, line.options) }) } == nil)
                 try await lose(ids, queue)
                 #expect(try await queue.take("w", max: 20).isEmpty)
-                // A worker has met them all, and the reconciler comes by.
+                // A worker has pulled past all of them, and the reconciler runs.
                 try await queue.reconcileAll()
                 #expect(try await queue.number("pending") == 0)
             }
@@ -122,7 +122,7 @@ struct GhostTests {
                 #expect(try await queue.take("w", max: 20) == running)
                 try await lose(running, queue)
                 #expect(try await queue.take("w", max: 20).isEmpty)
-                // Nobody renews their leases; then the reconciler comes by.
+                // Their leases are not renewed; then the reconciler runs.
                 try await queue.pass(.seconds(16), heartbeats: ["w"])
                 try await queue.tickUntilDone()
                 try await queue.reconcileAll()
@@ -136,7 +136,7 @@ struct GhostTests {
         }
     }
 
-    // MARK: Tasks that stand nowhere
+    // MARK: Tasks that are in no index
 
     private static let lives = Situation.allCases.filter { $0 != .none }
 
@@ -157,7 +157,7 @@ struct GhostTests {
             #expect(try await queue.reconcileAll() == 0)
             #expect(try await numbers() == before)
             #expect(try await queue.states(of: ids) == ids.map { _ in state(situation) })
-            // They go on as if nothing had been.
+            // The tasks continue as if nothing had happened.
             switch situation {
             case .pending: #expect(try await queue.take(TestQueue.holder, max: 9) == ids)
             case .heldBySchedule, .heldByRetry:
@@ -191,7 +191,7 @@ struct GhostTests {
             try await register(queue)
             let ids = (0..<count).map { "t\($0)" }
             try await queue.submit(ids.map { ($0, line.options) })
-            // All of the lane, so that the lane itself is forgotten.
+            // All tasks of the lane, so that the lane itself is lost.
             try await forget(ids, queue)
             #expect(try await queue.take("w", max: 20).isEmpty)
             #expect(try await queue.reconcileAll() >= count)

@@ -4,7 +4,8 @@ import Testing
 
 @Suite("Jitter of retries")
 struct JitterTests {
-    /// By what share of the backoff each of `ids`, which are held for a retry, is early or late.
+    /// How early (negative) or late each of `ids`, which are held for a retry, becomes due, as a fraction of the
+    /// backoff.
     private func jitter(_ queue: TestQueue, _ ids: [String], of delay: Double) async throws -> [Double] {
         let reply = try await queue.call("get", ids.flatMap { ["task", .string($0)] as [RedisArgument] })
         let due = (reply.array ?? []).map { task -> Double? in
@@ -13,7 +14,7 @@ struct JitterTests {
             #expect(task.pairs["held_by"]?.string == (due == nil ? nil : "retry"))
             return due.map { Double($0) }
         }
-        // All ended in one call, whose time is not known here: the middle of the possible times is the backoff.
+        // The attempts' records tell the time of the call that ended them, from which the backoff counts.
         let records = try (reply.array ?? []).map { task in
             try #require(task.pairs["attempt:\(task.pairs["attempt"]?.int ?? 0)"]?.string)
         }
@@ -21,7 +22,7 @@ struct JitterTests {
             let match = try #require(record.firstMatch(of: /"finished_at":(\d+)/))
             return try #require(Double(match.1))
         }
-        // One that is early by its whole backoff, one in two thousand with a jitter of 100 %, is in line at once.
+        // A task that is early by its whole backoff, one in two thousand with a jitter of 100 %, is pending at once.
         return zip(due, ends).map { (($0 ?? $1) - $1) / delay - 1 }
     }
 
@@ -40,7 +41,7 @@ struct JitterTests {
         let settings = ["retry_delay_ms": 100_000, "retry_jitter_percent": percent, "lease_ms": 3_600_000]
         try await TestQueue.run(settings: settings) { queue in
             try await queue.register("w", slots: 40)
-            // Ids of one length, as generated ones are; consecutive, as in a batch.
+            // Ids of one length, like generated ones, and consecutive, as in a batch.
             let ids = (0..<40).map { "build-\(1000 + $0)" }
             try await queue.submit(ids.map { ($0, [:]) })
             #expect(try await queue.take("w", max: 40).count == 40)
@@ -50,7 +51,7 @@ struct JitterTests {
             #expect(found.allSatisfy { abs($0) <= most + 0.001 }, "\(found)")
             #expect(Set(found).count >= 30, "\(found)")
             #expect((found.max() ?? 0) - (found.min() ?? 0) >= most, "\(found)")
-            // Not a line from the first to the last, either: neighbours are apart.
+            // The jitter must not rise from the first task to the last, either: neighbours differ.
             #expect(zip(found, found.dropFirst()).count { $0 < $1 } < 36, "\(found)")
         }
     }
@@ -86,7 +87,7 @@ struct JitterTests {
                 try await queue.tick()
                 try await queue.tick()
             }
-            // Those that met once do not meet again: in the order of their jitter the tasks are mixed anew.
+            // Tasks that were due together once are not due together again: their order by jitter changes.
             let orders = rounds.map { round in ids.indices.sorted { round[$0] < round[$1] } }
             #expect(Set(orders).count == 3)
             #expect(rounds.allSatisfy { Set($0).count >= 25 }, "\(rounds)")

@@ -5,7 +5,7 @@ import Testing
 
 @Suite("Keys that people choose")
 struct KeyTextTests {
-    /// What people put there, and what could be mistaken for something else where keys and lanes get their names.
+    /// Keys as people choose them, and keys that could be confused with other parts of a lane's or key's name.
     static let texts = [
         "swift/swift-nio", "a b", "ümläut/路径/🚀", "100%", "a%2Fb", "a,b=c", "{x}", "}:{", "*", "a:b", "@a=1", "+cpu=2",
         "~r",
@@ -63,7 +63,7 @@ struct KeyTextTests {
         }
     }
 
-    /// Pairs that a careless escape would make one.
+    /// Pairs of keys that an incomplete escape would make equal.
     private static let pairs = [
         ("a/b", "a%2Fb"), ("a,b", "a%2Cb"), ("a=1", "a%3D1"), ("%", "%25"), ("a b", "a+b"), ("é", "e"), ("k", "K"),
         ("k=1", "k"), ("org/x", "org/x/"), ("a:b", "a/b"),
@@ -108,7 +108,7 @@ struct KeyTextTests {
             #expect(try await queue.take("w", max: 20) == ["a", "b", "e", "f"])
             for id in ["a", "b", "e", "f"] { try await queue.end(id) }
             try await queue.call("cancel", "task", "g", "task", "h")
-            // One tenant has submitted much, and the other comes later: they share.
+            // One tenant has submitted many tasks, and the other submits later: they share.
             try await queue.submit((0..<9).map { ("one\($0)", ["fairness_key": one]) })
             try await queue.submit((0..<9).map { ("other\($0)", ["fairness_key": other]) })
             let got = try await queue.take("w", max: 8)

@@ -7,7 +7,7 @@ struct ListBoundTests {
     private struct Page {
         var cursor: String
         var ids: [String]
-        /// Milliseconds since 1970 of the last task that the call looked at; nil where the reply has none.
+        /// Milliseconds since 1970 of the last task that the call considered; nil if the reply has none.
         var scannedUntil: String?
     }
 
@@ -22,7 +22,7 @@ struct ListBoundTests {
             scannedUntil: reply[2]?.string)
     }
 
-    /// The tasks of all pages from `cursor` on, `between` which something happens.
+    /// The tasks of all pages from `cursor` on. `between` runs between two pages.
     private func pages(
         _ queue: TestQueue, _ filter: [String: String] = [:], limit: Int, cursor: String = "",
         between: () async throws -> Void = {}
@@ -40,7 +40,7 @@ struct ListBoundTests {
         return ids
     }
 
-    /// Ends tasks `<prefix>0` to `<prefix><count - 1>` in batches.
+    /// Completes tasks `<prefix>0` to `<prefix><count - 1>` in batches.
     private func complete(
         _ count: Int, _ prefix: String, _ queue: TestQueue, _ options: [String: String] = [:],
         outcome: String = "completed"
@@ -129,7 +129,7 @@ struct ListBoundTests {
                 }
                 #expect(cursor.isEmpty)
                 #expect(found.sorted() == ["rare0", "rare1"])
-                // 1,202 tasks, of which a call looks at 200 at most; the latest come first.
+                // There are 1,202 tasks, of which a call considers at most 200; the latest come first.
                 #expect(scanned.count >= 5)
                 #expect(scanned == scanned.sorted(by: >))
                 #expect(scanned.allSatisfy { now - 120_000 <= $0 && $0 <= now + 1000 }, "\(scanned), now \(now)")
@@ -152,7 +152,7 @@ struct ListBoundTests {
             let stay = lanes.flatMap { lane in (0..<4).map { "\(lane.dropFirst(3))\($0)" } }.filter {
                 !gone.contains($0)
             }
-            // The list stands in the middle of that lane when its tasks leave.
+            // The cursor is in the middle of that lane when its tasks leave.
             var met: [String] = []
             var cursor = ""
             repeat {
@@ -175,7 +175,7 @@ struct ListBoundTests {
         try await TestQueue.run(settings: ["max_queue_length": 5000]) { queue in
             try await queue.register("w", slots: 100, ["labels": "a,b"])
             let stay = (0..<60).map { "stay\($0)" }
-            // They stand everywhere, and each has others before it and behind it.
+            // They are in several indexes, and each has other tasks before and behind it.
             let places: [[String: String]] = [
                 [:], ["requires": "c"], ["requires": "d"], ["delay_ms": "600000"],
                 ["concurrency_key": "k", "requires": "c"],

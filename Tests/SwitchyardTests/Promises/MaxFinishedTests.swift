@@ -31,14 +31,14 @@ struct MaxFinishedTests {
             try await queue.submit("waits", ["requires": "gpu"])
             try await queue.call("configure", "max_finished", .integer(Int64(most)))
             try await end(20, queue)
-            // Only the ticks that are asked to clean up delete.
+            // Only ticks with a clean-up delete ended tasks.
             try await queue.tickUntilDone()
             #expect(try await queue.number("finished") == 20)
             try await queue.tickUntilDone(cleanup: true)
             #expect(try await queue.number("finished") == min(most, 20))
             #expect(try await kept(queue, of: 20) == Array(max(0, 20 - most)..<20))
             #expect(try await queue.states(of: ["waits"]) == ["pending"])
-            // They count as what they were, and those that come later push the next ones out.
+            // Deleted tasks stay counted, and later ends displace the next ones.
             #expect(try await queue.number("completed") == 5)
             try await end(3, from: 20, queue)
             try await queue.tickUntilDone(cleanup: true)
@@ -66,7 +66,7 @@ struct MaxFinishedTests {
         }
     }
 
-    /// It was kept beyond the limit for its unique key; when that ends there is no limit any more.
+    /// The task stayed beyond the limit because of its unique key. When the key expires, the limit no longer exists.
     @Test func aTaskThatWasKeptForItsKeyHasItsRetentionWhenTheLimitIsLifted() async throws {
         try await TestQueue.run(settings: ["retention_ms": 600_000]) { queue in
             try await queue.register("w")

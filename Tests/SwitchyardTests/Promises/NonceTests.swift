@@ -5,7 +5,7 @@ import Testing
 
 @Suite("Worker processes with one id")
 struct NonceTests {
-    /// Registers a process, calling again as long as it is asked to; how many calls that took.
+    /// Registers a process, and repeats the call while the reply asks for that. Returns the number of calls.
     @discardableResult
     private func register(
         _ queue: TestQueue, _ worker: String = "w", nonce: String?, slots: Int = 9
@@ -25,7 +25,7 @@ struct NonceTests {
             try await register(queue, nonce: "p0")
             try await queue.submit([("killer", [:]), ("victim", ["depends_on": "killer"])])
             for death in 1...most {
-                // A retry after the second loss waits for its backoff.
+                // The retry after the second loss waits for its backoff.
                 try await queue.pass(.seconds(400), heartbeats: ["w"])
                 try await queue.tick()
                 let got = try await queue.pull("w", start: held == "running")
@@ -50,7 +50,7 @@ struct NonceTests {
             try await queue.submit([("a", [:]), ("b", [:])])
             try await queue.pull("w", max: 2, start: function == "finish" || function == "log")
             try await register(queue, nonce: "new.1")
-            // The new process holds the same tasks, with other attempts.
+            // The new process runs the same tasks, with other attempts.
             let again = try await queue.pull("w", max: 2, start: function == "finish" || function == "log")
             #expect(again.map(\.id).sorted() == ["a", "b"])
             #expect(again.map(\.attempt) == [2, 2])
@@ -67,7 +67,7 @@ struct NonceTests {
                 }
             }
             #expect(try await queue.call("get", "task", "a", "task", "b") == before)
-            // The new one goes on, whether it names itself or not.
+            // Calls of the new process succeed, with or without its nonce.
             try await queue.call("heartbeat", "worker", "w", "nonce", "new.1", "task", "a", "attempt", "2")
             try await queue.call("heartbeat", "worker", "w", "task", "b", "attempt", "2")
         }
@@ -118,13 +118,13 @@ struct NonceTests {
             try await register(queue, nonce: "same")
             try await queue.submit([("a", [:]), ("b", [:])])
             #expect(try await queue.take("w", max: 2) == ["a", "b"])
-            // The same process; and one that does not say which.
+            // The same process, with and without its nonce.
             for nonce in ["same", nil, "same"] { #expect(try await register(queue, nonce: nonce) == 1) }
             #expect(try await queue.number("running") == 2)
             let reply = try await queue.call(
                 "finish", "worker", "w", "nonce", "same", "task", "a", "attempt", "1", "outcome", "completed")
             #expect(reply[0]?[0]?.string == "completed")
-            // Then another one comes.
+            // Then another process registers.
             try await register(queue, nonce: "other")
             #expect(try await queue.number("running") == 0)
             #expect(try await queue.pull("w", max: 2).map(\.attempt) == [2])

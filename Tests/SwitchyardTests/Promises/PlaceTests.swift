@@ -5,7 +5,7 @@ import Testing
 
 @Suite("Places in line when settings change")
 struct PlaceTests {
-    /// The order in which the tasks start, of those in line.
+    /// The order in which the pending tasks start.
     private func order(_ queue: TestQueue) async throws -> [String] { try await queue.runAll("w") }
 
     @Test(arguments: [(1000, 0), (60_000, 0), (604_800_000, 0), (60_000, 1000)])
@@ -32,7 +32,7 @@ struct PlaceTests {
             try await queue.call("cancel", "task", "old")
             try await queue.call("configure", "aging_ms", .integer(aging))
             try await queue.call("retry", "task", "old")
-            // Waiting for longer than all levels together are worth.
+            // The task has waited for longer than all levels together are worth.
             try await queue.pass(.milliseconds(aging * 4), heartbeats: ["w"])
             try await queue.submit("new", priority: .critical)
             #expect(try await order(queue) == ["old", "new"])
@@ -46,7 +46,7 @@ struct PlaceTests {
             let options = ["requires": requires]
             try await queue.call("configure", "aging_ms", "60000")
             try await queue.submit("old", priority: .low, options)
-            // Aging is switched on and off while the task is cancelled, and retried under each setting.
+            // Aging is switched on and off while the task is cancelled, and the task is retried under each setting.
             for aging: Int64 in [0, 1000, 60_000, last] {
                 try await queue.call("cancel", "task", "old")
                 try await queue.call("configure", "aging_ms", .integer(aging))
@@ -83,7 +83,7 @@ struct PlaceTests {
     func aTaskFromALevelThatHasStartedMuchGetsItsShareToo(from: TaskPriority, to: TaskPriority) async throws {
         try await TestQueue.run(settings: ["max_queue_length": 2000]) { queue in
             try await queue.register("w", slots: 100)
-            // The level has gone far: 300 starts of a tenant with a small weight.
+            // The virtual time of the level is far ahead: 300 starts of a tenant with a small weight.
             for round in 0..<3 {
                 try await queue.submit(
                     (0..<100).map {
@@ -121,8 +121,8 @@ struct PlaceTests {
         }
     }
 
-    /// Expects that the tasks `ids`, pending at `priority`, start while another tenant always has work there: each takes
-    /// its turn, so that a few starts are enough.
+    /// Expects that the tasks `ids`, pending at `priority`, get their share while another tenant always has pending
+    /// tasks there: all start within a few starts.
     private func expectShare(
         of ids: [String], against tenant: String, at priority: TaskPriority, in queue: TestQueue
     ) async throws {

@@ -5,8 +5,8 @@ import Testing
 
 @Suite("Reservations")
 struct ReservationTests {
-    /// Lets seconds pass in which every running task ends after one, each followed by a pull of its worker, until `id`
-    /// runs; how many seconds that took.
+    /// Lets seconds pass until `id` runs. After each, all running tasks end one after the other, and after each end its
+    /// worker pulls. Returns the number of seconds.
     private func seconds(
         until id: String, running: inout [String: [String]], most: Int, _ queue: TestQueue
     ) async throws -> Int {
@@ -38,7 +38,7 @@ struct ReservationTests {
             try await queue.register("w", slots: 8, ["cpu": "4"])
             try await queue.submit((0..<300).map { ("s\($0)", ["cpu": big.small]) })
             var running = ["w": try await queue.take("w", max: 8)]
-            // The small ones have waited for longer than any reservation needs.
+            // The small tasks have waited for longer than a reservation needs.
             try await queue.pass(.seconds(60), heartbeats: ["w"])
             _ = try await queue.take("w", max: 8)
             try await queue.submit("big", priority: big.priority, ["cpu": big.cpu])
@@ -57,7 +57,7 @@ struct ReservationTests {
             for round in 0..<5 {
                 try await queue.pass(.seconds(10), heartbeats: ["w"])
                 #expect(try await queue.take("w", max: 8).isEmpty)
-                // A task that needs none of what the small ones wait for.
+                // A task without the resources that the small ones wait for.
                 let free = (0..<others).map { "free\(round)-\($0)" }
                 for id in free { try await queue.submit(id, priority: .low) }
                 #expect(try await queue.take("w", max: 4) == free)
@@ -78,7 +78,7 @@ struct ReservationTests {
             #expect(try await queue.take("w") == ["first"])
             try await queue.submit("big", priority: .high, ["cpu": cpu])
             #expect(try await queue.take("w", max: 8).isEmpty)
-            // They take a slot and no core: there is room for the big one as soon as before.
+            // They use a slot and no core, so the big task has room as early as before.
             try await queue.submit([("plain", [:]), ("label", ["requires": "gpu"])])
             #expect(try await queue.take("w", max: 8).sorted() == ["label", "plain"])
             try await queue.submit("core", ["cpu": "1", "timeout_ms": "86400000"])
@@ -114,7 +114,7 @@ struct ReservationTests {
     @Test(arguments: [["w1", "w2"], ["w2", "w1"]], [2, 3])
     func theWorkerThatHasTheRoomSoonestIsReserved(order: [String], workers: Int) async throws {
         try await TestQueue.run(settings: ["reserve_after_ms": 0, "lease_ms": 600_000]) { queue in
-            // Only the second has its room soon.
+            // Only the second worker has room soon.
             let limits = ["w1": "7200000", "w2": "60000", "w3": "3600000"]
             let workers = ["w1", "w2", "w3"].prefix(workers)
             for worker in workers {

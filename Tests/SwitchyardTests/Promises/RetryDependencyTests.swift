@@ -4,7 +4,7 @@ import Testing
 
 @Suite("Retrying tasks that depend on others")
 struct RetryDependencyTests {
-    /// A task's id with the ids of those that it depends on.
+    /// The ids of tasks, each with the ids of its dependencies.
     typealias Graph = [(id: String, on: [String])]
 
     private static let graphs: [Graph] = [
@@ -30,7 +30,7 @@ struct RetryDependencyTests {
         try await TestQueue.run { queue in
             try await queue.register("w", slots: 9)
             try await submit(graph, queue)
-            // Again and again: what an earlier retry left must not count.
+            // Several rounds: what an earlier retry left must not count.
             for _ in 0..<3 {
                 #expect(try await queue.take("w", max: 9) == ["a"])
                 try await queue.end("a", "failed")
@@ -66,7 +66,8 @@ struct RetryDependencyTests {
             let before = try await queue.states(of: ids)
             #expect(try await queue.outcomes("retry", ids) == ids.map { _ in "INVALIDSTATE" })
             #expect(try await queue.states(of: ids) == before)
-            // One that runs anyway may; and the others wait once the dependency itself is retried.
+            // A task that runs whatever the outcome of its dependency may be retried; the others wait once the
+            // dependency itself is retried.
             #expect(try await queue.outcomes("retry", ["sure"]) == ["pending"])
             #expect(try await queue.take("w", max: 9) == ["sure"])
             #expect(try await queue.outcomes("retry", ["a"]) == ["pending"])
@@ -145,7 +146,7 @@ struct RetryDependencyTests {
 
             #expect(try await queue.outcomes("retry", failed) == ["TASKEXISTS", "TASKEXISTS"])
             #expect(try await queue.states(of: failed) == ["failed", "failed"])
-            // The key stays with the one that has it, and comes back when that one has ended.
+            // The key stays with the task that has it, and can be taken again when that task has ended.
             for key in keys { #expect(try await queue.submit([("c-" + key, ["unique_key": key])]) == ["b-" + key]) }
             for key in keys { try await queue.call("cancel", "task", .string("b-" + key)) }
             #expect(try await queue.outcomes("retry", failed) == ["pending", "pending"])

@@ -18,7 +18,7 @@ struct ScarceWorkerTests {
         ("gpu", ["labels": "os=linux,gpu,zone=eu", "cpu": "8"]),
     ]
 
-    /// All orders in which the four workers may have fallen asleep.
+    /// Several orders in which the four workers may have fallen asleep.
     private static let orders = [[0, 1, 2, 3], [3, 2, 1, 0], [3, 0, 2, 1], [2, 3, 1, 0]]
 
     @Test(arguments: orders, [("", "plain"), ("os=linux", "linux"), ("os!=mac", "plain"), ("zone=eu", "gpu")])
@@ -67,7 +67,7 @@ struct ScarceWorkerTests {
             }
             try await queue.submit("scarce", ["requires": "gpu"])
             #expect(try await woken(["gpu"], queue) == ["gpu"])
-            // Whoever was woken pulls; at the end the gpu worker, which the others have left nothing else.
+            // Each worker that was woken pulls; at the end only the gpu worker is left.
             var taken: [String] = []
             for worker in others { taken += try await queue.take(worker) }
             #expect(taken == (0..<10).map { "t\($0)" })
@@ -94,7 +94,7 @@ struct ScarceWorkerTests {
             let labels = ["labels": "gpu=a100,fpga,os=linux", "cpu": "16"]
             try await queue.register("only", slots: 20, labels.merging(["only": only]) { $1 })
             #expect(try await queue.take("only", max: 20).isEmpty)
-            // It is woken for those, and for no others.
+            // It is woken for those tasks only.
             for (id, options) in Self.tasks {
                 try await queue.submit([(id, options)])
                 let wakes = try await woken(["only"], queue)
@@ -102,10 +102,10 @@ struct ScarceWorkerTests {
                 #expect(try await queue.take("only", max: 20) == (expected.contains(id) ? [id] : []))
             }
             for id in expected { try await queue.end(id) }
-            // Neither does a report that pulls, or an order of the queue, bring it others.
+            // A report that pulls, and more urgent tasks, bring it no others either.
             try await queue.submit("urgent", priority: .critical)
             #expect(try await queue.take("only", max: 20).isEmpty)
-            // Another worker with the same labels takes the rest, in the order of the line.
+            // Another worker with the same labels takes the rest, in their order.
             try await queue.register("any", slots: 20, labels)
             let rest = Self.tasks.map(\.id).filter { !expected.contains($0) }
             #expect(try await queue.take("any", max: 20) == ["urgent"] + rest)

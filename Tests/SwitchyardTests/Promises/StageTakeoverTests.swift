@@ -5,10 +5,10 @@ import Testing
 
 @Suite("Stages that nobody opens")
 struct StageTakeoverTests {
-    /// A batch that comes in parts: what a replica sends for it.
+    /// A batch that is submitted in parts, as a replica does.
     private struct Upload {
         var batch = "B"
-        /// As an argument of the calls: "1" stands for the batch's id.
+        /// The argument `stage`: "1" stands for the batch's id.
         var token = "1"
         var parts: [[(id: String, options: [String: String])]]
 
@@ -40,7 +40,7 @@ struct StageTakeoverTests {
 
     private static let tokens = ["1", "t.9f86d081884c7d65"]
 
-    /// `count` tasks in parts of `size`, each with a unique key of its own.
+    /// Returns `count` tasks in parts of `size`, each with a unique key of its own.
     private func upload(
         _ token: String, _ count: Int, size: Int, batch: String = "B", ids: String = "t", keys: String = "k"
     ) -> Upload {
@@ -58,7 +58,7 @@ struct StageTakeoverTests {
         try await TestQueue.run { queue in
             try await queue.register("w", slots: 100)
             let upload = upload(token, 60, size: 10)
-            // Several replicas die in the middle; the last one, which begins anew, does not.
+            // Several replicas die in the middle; the last one starts anew and does not.
             for parts in [died, 1, died] {
                 for part in 0..<parts { #expect(try await upload.stage(part, queue) == upload.parts[part].map(\.id)) }
                 try await queue.tick()
@@ -93,11 +93,11 @@ struct StageTakeoverTests {
                 for part in 0..<2 { #expect(try await second.stage(part, queue) == second.parts[part].map(\.id)) }
                 try await second.open(queue)
             default:
-                // Other ids, and only the unique keys are the same.
+                // The ids differ, and only the unique keys are the same.
                 expected = (0..<30).map { "u\($0)" }
                 #expect(try await queue.submit((0..<30).map { ("u\($0)", ["unique_key": "k\($0)"]) }) == expected)
             }
-            // The stage is broken: it is never opened, and goes with its time.
+            // The stage is broken: it is never opened, and is deleted at its deadline.
             try await expectRefusal("TASKEXISTS") {
                 try await queue.call("open_batch", "batch", "B", "stage", .string(token))
             }
@@ -136,7 +136,7 @@ struct StageTakeoverTests {
             for part in upload.parts.indices { _ = try await upload.stage(part, queue) }
             #expect(try await queue.number("pending") == 0)
             #expect(try await queue.submit((0..<count).map { ("x\($0)", [:]) }).count == count)
-            // It is opened as a whole when there is room for it, and not before.
+            // It is opened as a whole once there is room for it, and not before.
             for left in [count, 1] {
                 while try await queue.number("pending") > left {
                     let most = min(100, try await queue.number("pending") - left)
@@ -164,7 +164,7 @@ struct StageTakeoverTests {
                 try await queue.age(by: .seconds(20))
                 try await queue.tickUntilDone()
             }
-            // The last part came 20 s ago: it is still there.
+            // The last part came 20 s ago, so the stage still exists.
             #expect(try await remains(queue) != [])
             try await queue.age(by: .seconds(11))
             try await queue.tickUntilDone()
@@ -195,7 +195,7 @@ struct StageTakeoverTests {
             try await expectRefusal("TASKNOTFOUND") { try await open() }
             try await expectRefusal("TASKNOTFOUND") { try await queue.call("batch", "batch", "B") }
             #expect(try await queue.number("pending") == 0)
-            // Its parts come again, some of them twice, in any order.
+            // Its parts are submitted again, some of them twice, in any order.
             for part in [2, 0, 2, 3, 1, 0] { try await stage(part) }
             try await open()
             try await queue.tickUntilDone()
@@ -206,7 +206,7 @@ struct StageTakeoverTests {
     @Test func aBatchOfTheHandleComesAgainWhenItsFirstPartsWereDeleted() async throws {
         try await TestQueue.run(settings: ["max_queue_length": 2000]) { queue in
             let tasks = (0..<1200).map { QueuedTask(BuildRequest(), id: "t\($0)") }
-            // What is there of the stage is deleted once, wherever the submission has come to.
+            // The parts that exist at that moment are deleted once, at whatever point the submission is.
             let deleting = Task {
                 while try await queue.number("pending") == 0 {
                     if try await queue.raw("EXISTS", "{}stages").int == 1 {
@@ -224,7 +224,7 @@ struct StageTakeoverTests {
         }
     }
 
-    /// What a schedule makes takes an id or a unique key like any other submission.
+    /// A task of a schedule takes an id or a unique key like any other submission.
     @Test(arguments: [["id": "s.1000"], ["key": "k"]], [false, true])
     func aScheduleThatFiresMeetsItsClaims(claimed: [String: String], isOpen: Bool) async throws {
         try await TestQueue.run { queue in

@@ -28,7 +28,7 @@ struct UniqueRetentionTests {
                 #expect(try await queue.submit([("late\(step)", ["unique_key": "k"])]) == ["a"])
                 #expect(try await queue.fields(of: "a")["result"] == "of a")
             }
-            // Those that promised less have gone by the retention.
+            // Tasks with a shorter retention have been deleted.
             #expect(try await queue.states(of: ["plain", "other"]) == [nil, nil])
             try await queue.pass(.milliseconds(promised - passed + 1000), heartbeats: ["w"])
             #expect(try await queue.submit([("b", ["unique_key": "k"])]) == ["b"])

@@ -79,13 +79,13 @@ import Testing
         #expect(error.message.contains("zone: expected the IANA name"))
     }
 
-    // MARK: Changes of clocks; more of them in CronTimesTests
+    // MARK: Changes of clocks; more of them are in CronTimesTests
 
     @Test func atACertainHourATimeThatDoesNotExistFiresAfterTheGap() throws {
         #expect(
             try times("*/20 2 * * *", after: "2026-03-28T12:00:00Z", 2, "Europe/Berlin")
                 == ["2026-03-29T01:00:00Z", "2026-03-30T00:00:00Z"])
-        // Also seen from the last second before it.
+        // The same from the last second before the gap.
         #expect(
             try times("15 30 2 * * *", after: "2026-03-29T00:59:59Z", 1, "Europe/Berlin") == ["2026-03-29T01:00:00Z"])
     }
@@ -93,11 +93,11 @@ import Testing
     @Test func atACertainHourATimeThatExistsTwiceFiresOnce() throws {
         let once = ["2026-10-25T00:30:00Z", "2026-10-26T01:30:00Z"]
         #expect(try times("30 2 * * *", after: "2026-10-24T12:00:00Z", 2, "Europe/Berlin") == once)
-        // Also where the search begins in the middle of the repetition.
+        // The same if the search begins within the repeated hour.
         for start in ["2026-10-25T00:30:00Z", "2026-10-25T00:59:59Z", "2026-10-25T01:00:00Z", "2026-10-25T01:10:00Z"] {
             #expect(try times("30 2 * * *", after: start, 1, "Europe/Berlin") == [once[1]], "\(start)")
         }
-        // What follows the repetition is not part of it.
+        // A time after the repeated hour is not part of it.
         #expect(try times("0 3 * * *", after: "2026-10-25T01:10:00Z", 1, "Europe/Berlin") == ["2026-10-25T02:00:00Z"])
     }
 

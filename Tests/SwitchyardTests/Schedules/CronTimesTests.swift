@@ -3,7 +3,7 @@ import Testing
 
 @testable import Switchyard
 
-/// Our times against those of PyPI's croniter, which `cron-times.py` wrote down, changes of clocks included.
+/// Our times against those of PyPI's croniter, which `cron-times.py` wrote to a file, changes of clocks included.
 @Suite struct CronTimesTests {
     private static let table = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "cron-times.tsv")
 
@@ -26,7 +26,7 @@ import Testing
         }
     }
 
-    /// With an offset, as Python writes it.
+    /// Parses a time with an offset, as Python writes it.
     private func date(_ text: String) throws -> Date {
         try Date(text, strategy: Date.ISO8601FormatStyle(includingFractionalSeconds: false))
     }

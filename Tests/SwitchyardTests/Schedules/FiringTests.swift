@@ -14,7 +14,7 @@ import Testing
         return RecurringSchedule(id: id, cron: cron, missed: missed, task: QueuedTask(request, priority: .high))
     }
 
-    /// Runs `body` while replicas look after the queue.
+    /// Runs `body` while replicas serve the queue.
     private func withReplicas(_ count: Int, _ queue: TestQueue, _ body: () async throws -> Void) async throws {
         try await withThrowingTaskGroup(of: Void.self) { group in
             for _ in 0..<count {
@@ -31,7 +31,7 @@ import Testing
         }
     }
 
-    /// As after a night without replicas.
+    /// Makes a schedule overdue, as after a night without replicas.
     private func setNext(_ id: String, _ secondsAgo: Double, _ queue: TestQueue) async throws -> Int64 {
         let stats = try await queue.call("stats").pairs
         let due = try #require(stats["now"]?.int) - Int64(secondsAgo * 1000)
@@ -39,7 +39,8 @@ import Testing
         return due
     }
 
-    /// Those that it has made. Not checked as a snapshot is: replicas change the queue meanwhile.
+    /// The ids of the tasks that the schedule has made. They are not checked as a snapshot, because replicas change the
+    /// queue meanwhile.
     private func tasks(_ id: String, _ queue: TestQueue) async throws -> [String] {
         try await Snapshot(reading: queue.keys, client: queue.redis.client).taskIDs.filter { $0.hasPrefix("\(id).") }
     }
@@ -110,7 +111,7 @@ import Testing
             let first = try #require(dues.first)
             #expect(dues == (0..<dues.count).map { first + $0 * 1000 })
             #expect(try await queue.stats().pending == dues.count)
-            // What was made twice under one id would be told of twice.
+            // A task that was made twice under one id would be published twice.
             try await queue.handle.cancelTask("s.\(first)")
             var told: [String] = []
             for await event in events {

@@ -3,7 +3,7 @@ import Testing
 
 @testable import Switchyard
 
-/// What becomes of times that passed while nothing ran.
+/// Times that passed while no replica ran.
 @Suite struct MissedRunsTests {
     private func firing(
         _ missed: RecurringSchedule.Missed, cron: String = "* * * * *", due: String, now: String
@@ -20,7 +20,7 @@ import Testing
         for now in ["2026-01-01T03:00:00Z", "2026-01-01T03:00:59Z", "2026-01-01T03:01:00Z"] {
             #expect(try firing(missed, due: "2026-01-01T03:00:00Z", now: now) == "fire 2026-01-01T03:01:00Z")
         }
-        // The times between are due next, each by itself.
+        // The times between are due next, one after the other.
         #expect(
             try firing(missed, cron: "* * * * * *", due: "2026-01-01T03:00:00Z", now: "2026-01-01T03:00:30Z")
                 == "fire 2026-01-01T03:00:01Z")
@@ -30,7 +30,7 @@ import Testing
         #expect(
             try firing(.skip, cron: "0 3 * * *", due: "2026-01-01T03:00:00Z", now: "2026-01-04T12:00:00Z")
                 == "skip 2026-01-05T03:00:00Z")
-        // 03:09 and 03:10 are not missed yet at 03:10.
+        // At 03:10, 03:09 and 03:10 do not count as missed yet.
         #expect(
             try firing(.skip, due: "2026-01-01T03:00:00Z", now: "2026-01-01T03:10:00Z") == "skip 2026-01-01T03:09:00Z")
         #expect(

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Writes cron-times.tsv: when cron expressions fire, as PyPI's croniter says. CronTimesTests compares ours with it.
+"""Writes cron-times.tsv: the times of cron expressions, computed by PyPI's croniter. CronTimesTests compares ours with
+these.
 
 usage: pip install croniter && python3 cron-times.py > cron-times.tsv
 
-A line: expression, time zone, start, and the next times after it, as local times with their offset.
+Each line has an expression, time zone, start, and the next times after it, as local times with their offset.
 
-Where we differ on purpose (see CronExpression.swift), croniter's answer is corrected here, and nowhere else:
+Where Switchyard differs on purpose (see CronExpression.swift), croniter's result is corrected here, and only here:
   - A wall time that exists twice fires the first time only, where the hour is restricted. croniter fires twice.
   - A time in the gap fires at the first moment after it. croniter keeps the seconds of the time that does not exist.
 """

@@ -5,7 +5,7 @@ import Testing
 
 @Suite("Settings")
 struct SettingsTests {
-    @Test func everySettingHasTheDefaultOfTheSeedAndIsChangedForAll() async throws {
+    @Test func everySettingHasItsDocumentedDefaultAndIsChangedForAll() async throws {
         try await TestQueue.run { queue in
             let defaults = try await queue.handle.configure([])
             #expect(defaults["max_queue_length"] == 500)

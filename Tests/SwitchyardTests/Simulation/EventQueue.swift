@@ -1,4 +1,4 @@
-/// What happens at a time, the earliest first; of the same time, what was added first.
+/// Events in the order of their times; events of the same time in the order of their addition.
 struct EventQueue<Event> {
     private var heap: [(time: Int, number: Int, event: Event)] = []
     private var added = 0

@@ -1,7 +1,8 @@
-/// The load packed without a queue, by one who sees everything and takes no notice of priorities: whenever a worker has
-/// room, it gets, of the tasks that are there and fit, one that the fewest workers could run, of these a biggest one.
+/// Packs the simulated tasks without a queue, with full knowledge and without regard to priorities. A worker with room
+/// gets, of the tasks that have arrived and fit, one of the kind that the least capacity can run, and of these a
+/// biggest one.
 struct OraclePacking {
-    /// cpu-milliseconds that were used within the time.
+    /// cpu-milliseconds that were used before the horizon.
     private(set) var busy = 0
 
     private var rooms = SimulatedFleet.classOf.map { Room(of: SimulatedFleet.classes[$0]) }
@@ -9,7 +10,7 @@ struct OraclePacking {
     private var running = Array(repeating: 0, count: SimulatedLoad.limits.count)
     private var events = EventQueue<Event>()
     private let load: SimulatedLoad
-    /// Lanes in the order of preference.
+    /// The lanes in the order of preference.
     private let lanes: [Int]
 
     private enum Event {
@@ -52,7 +53,7 @@ struct OraclePacking {
         }
     }
 
-    /// Gives the worker what fits, until nothing does.
+    /// Gives the worker tasks that fit, until none does.
     private mutating func fill(_ worker: Int, at time: Int) {
         for lane in lanes {
             while let index = waiting[lane].last, start(index, on: worker, at: time) { waiting[lane].removeLast() }
@@ -60,7 +61,7 @@ struct OraclePacking {
         }
     }
 
-    /// Starts a task that has just come where it leaves the least.
+    /// Starts a task that has just arrived on the worker where it leaves the least room.
     private mutating func place(_ task: SimulatedLoad.Task, at time: Int) {
         let kind = SimulatedLoad.allKinds[task.kind]
         let fitting = rooms.indices.filter { rooms[$0].fits(kind) && kind.servedBy[SimulatedFleet.classOf[$0]] }

@@ -8,7 +8,7 @@ struct SimulatedFleet: Sendable {
         let memoryMB: Int
         let count: Int
 
-        /// As the functions name it.
+        /// The class as the Lua functions name it.
         var name: LaneName { LaneName("\(labels),+cpu=\(cpu),+memory_mb=\(memoryMB)") }
     }
 
@@ -32,7 +32,7 @@ struct SimulatedFleet: Sendable {
     static var capacity: Int { classes.reduce(0) { $0 + $1.cpu * $1.count } }
 }
 
-/// What is left of a worker.
+/// The free capacity of a worker.
 struct Room: Sendable {
     var cpu: Int
     var memoryMB: Int

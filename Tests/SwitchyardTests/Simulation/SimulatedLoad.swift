@@ -2,11 +2,12 @@ import Foundation
 import Switchyard
 import SwitchyardTesting
 
-/// The tasks of the simulation: about 20 % more than the workers can do in the time.
+/// The tasks of the simulation: about 20 % more than the workers can do before the horizon.
 ///
-/// Nine tenths come at the beginning: of each of the levels high, normal and low, each tenant submits the same list as
-/// often as its weight says, so that all of them have work until a level comes to its end. The rest comes in the course
-/// of time: tasks of all levels, tenants that come once, and every 100 s a critical task that needs a whole worker.
+/// Nine tenths are submitted at the beginning: at each of the levels high, normal and low, each tenant submits the same
+/// list as often as its weight says, so that all of them have pending tasks until the level is done. The rest is
+/// submitted over time: tasks of all levels, tenants that come once, and every 100 s a critical task that needs a whole
+/// worker.
 struct SimulatedLoad: Sendable {
     static let weights = [1, 2, 3, 4, 6]
 
@@ -15,9 +16,9 @@ struct SimulatedLoad: Sendable {
         let requires: String
         let cpu: Int
         let memoryMB: Int
-        /// Of how many tasks in a thousand; 0: of none but the big ones.
+        /// How many tasks in a thousand are of this kind; 0 for the kinds of big tasks.
         let share: Int
-        /// By the class of a worker, whether it could ever run it.
+        /// For each class of workers, whether it could ever run such a task.
         let servedBy: [Bool]
 
         init(_ requires: String, cpu: Int, memoryMB: Int, share: Int) {
@@ -49,7 +50,7 @@ struct SimulatedLoad: Sendable {
         Kind("arch=arm,os=mac", cpu: 8, memoryMB: 1024, share: 0),
     ]
 
-    /// How many different tasks are drawn for a level: so many that the load is 20 % more than the workers can do.
+    /// Milliseconds of the horizon per random task of a level: together they are 20 % more than the workers can do.
     private static let millisecondsPerTemplate = 17_000
 
     /// How many tasks of each concurrency key may run.
@@ -57,12 +58,12 @@ struct SimulatedLoad: Sendable {
 
     struct Task: Sendable {
         let id: String
-        /// Of ``kinds`` and ``bigKinds`` together.
+        /// An index in ``kinds`` and ``bigKinds``, one after the other.
         let kind: Int
         let priority: TaskPriority
-        /// Nil: one that comes once.
+        /// Nil for a tenant that comes once.
         let tenant: Int?
-        /// Of ``limits``, or nil.
+        /// An index in ``limits``, or nil.
         let limit: Int?
         /// Milliseconds.
         let duration: Int
@@ -70,16 +71,16 @@ struct SimulatedLoad: Sendable {
         let submittedAt: Int
         let isBig: Bool
 
-        /// Tasks of the same lane are equal in what decides where they may run.
+        /// The index of its lane: tasks of the same lane may run on the same workers, under the same limit.
         var lane: Int { kind * (SimulatedLoad.limits.count + 1) + (limit ?? -1) + 1 }
     }
 
     static let allKinds = kinds + bigKinds
     static let laneCount = allKinds.count * (limits.count + 1)
 
-    /// In the order in which they come.
+    /// In the order of their submission.
     let tasks: [Task]
-    /// How long is simulated, in milliseconds.
+    /// The simulated time, in milliseconds.
     let horizon: Int
 
     init(seed: UInt64, horizon: Int) {
@@ -97,7 +98,7 @@ struct SimulatedLoad: Sendable {
                 }
             }
         }
-        // A tenth in the course of time.
+        // A tenth of the tasks is submitted over time.
         for number in 0..<(tasks.count / 10) {
             let priority = TaskPriority.allCases[draw.below(4)]
             let isOnce = draw.below(10) == 0
@@ -118,7 +119,7 @@ struct SimulatedLoad: Sendable {
     }
 }
 
-/// Random draws for the load.
+/// Random draws for the tasks.
 private struct Draw {
     var generator: SeededGenerator
 
@@ -130,7 +131,7 @@ private struct Draw {
 
     mutating func below(_ bound: Int) -> Int { Int.random(in: 0..<bound, using: &generator) }
 
-    /// What a task needs, and how long it takes: 20 s to 15 minutes, as many of up to 2 minutes as of more.
+    /// Draws what a task needs, and its duration: 20 s to 15 minutes, as many of up to 2 minutes as of more.
     mutating func template() -> Template {
         var left = below(SimulatedLoad.kinds.reduce(0) { $0 + $1.share })
         var kind = 0
@@ -138,7 +139,7 @@ private struct Draw {
             left -= SimulatedLoad.kinds[kind].share
             kind += 1
         }
-        // Of each key about as many as may run.
+        // Of each key about as many tasks as may run.
         let slot = below(750)
         let limit = SimulatedLoad.limits.firstIndex { slot < 2 * $0 - SimulatedLoad.limits[0] }
         let duration = 20_000 * pow(45, Double.random(in: 0..<1, using: &generator))

@@ -2,8 +2,8 @@ import RedisClient
 import Switchyard
 import SwitchyardTesting
 
-/// A queue in virtual time: workers, tasks and ticks are events of one list, and each calls the functions as a
-/// real one would. What the queue may not do is noted where it does it.
+/// A queue in virtual time: workers, tasks and ticks are events of one list, and each calls the functions as a real one
+/// would. Violations are noted where they happen.
 struct Simulation {
     private enum Event {
         case arrival(Range<Int>)
@@ -73,7 +73,7 @@ struct Simulation {
         end()
     }
 
-    /// Everybody registers, and what is there at the beginning comes while the queue is paused.
+    /// Registers all workers, and submits the first tasks while the queue is paused.
     private mutating func begin() async throws {
         try await call(
             "configure",
@@ -105,7 +105,7 @@ struct Simulation {
 
     // MARK: Calls
 
-    /// Calls a function at the time that it is; whoever is woken pulls, and whoever that wakes.
+    /// Calls a function at the present time. Each worker that is woken pulls, and so do those that its pull wakes.
     @discardableResult
     private mutating func call(_ function: String, _ arguments: [RedisArgument]) async throws -> RESPValue {
         let (reply, woken) = try await callOnce(function, arguments)
@@ -130,7 +130,7 @@ struct Simulation {
         return (replies[1], woken ?? [])
     }
 
-    /// As replicas do: again as long as something is left to do.
+    /// Ticks as replicas do: again while something is left to do.
     private mutating func tick() async throws {
         for _ in 1...200 where try await call("tick", ["limit", "100", "cleanup", "1"]).pairs["more"]?.int != 1 {
             return
@@ -143,7 +143,7 @@ struct Simulation {
         while !waiting.isEmpty { waiting += try await pullOnce(waiting.removeFirst()) }
     }
 
-    /// The worker asks for as much as it has slots. Returns who was woken.
+    /// Pulls for all free slots of the worker. Returns the workers that were woken.
     private mutating func pullOnce(_ worker: Int) async throws -> [Int] {
         let held = state.heldBy[worker]
         let free = SimulatedFleet.classes[SimulatedFleet.classOf[worker]].cpu - held
@@ -172,7 +172,7 @@ struct Simulation {
                 "outcome", "completed", "exit_code", "0",
             ])
         if reply.array?.first?.array?.first?.string != "completed" {
-            figures.faults.append("the end of \(load.tasks[task].id) was answered with \(reply)")
+            figures.faults.append("the end of \(load.tasks[task].id) got \(reply)")
         }
         start(reply.array?.last?.assignments ?? [], on: worker)
         var waiting = woken
@@ -209,7 +209,7 @@ struct Simulation {
         try await call("submit", arguments)
     }
 
-    // MARK: What is noted
+    // MARK: Figures
 
     private mutating func start(_ assignments: [(id: String, attempt: Int)], on worker: Int) {
         for (id, attempt) in assignments {
@@ -236,7 +236,7 @@ struct Simulation {
             }
             if task.isBig {
                 let bounds = state.bounds[index] ?? (now, now)
-                // A tick may be needed to notice.
+                // It may take a tick to notice.
                 let late = max(0, now - bounds.latest - options.tickEvery)
                 figures.bigStarts.append(
                     .init(wait: wait, late: late, behindSoonest: max(0, now - bounds.soonest)))
@@ -245,12 +245,12 @@ struct Simulation {
         }
     }
 
-    /// Looks for workers that are idle although they could run something.
+    /// Looks for workers that are idle although they could run a task.
     private mutating func look() async throws {
         figures.looks += SimulatedFleet.classOf.count
         var reservations: [Int: Int] = [:]
         for value in try await queue.raw("HVALS", "{}reserved").array?.compactMap(\.string) ?? [] {
-            // The worker, and when it expects to have the room.
+            // The worker, and the time at which it expects to have the room.
             let words = value.split(separator: " ")
             guard let worker = words.first.flatMap({ Int($0.dropFirst()) }) else { continue }
             let time = words.count > 1 ? Int(words[1]) : nil
@@ -269,12 +269,12 @@ struct Simulation {
             }
             let name = "\(Self.name(idle.worker))\(reservations[idle.worker] == nil ? "" : ", reserved,")"
             figures.idleExamples.append("at \(now / 1000) s \(name) could run \(load.tasks[task].id)")
-            // The first three, and the last three.
+            // Keeps the first three, and the last three.
             if figures.idleExamples.count > 6 { figures.idleExamples.remove(at: 3) }
         }
     }
 
-    /// A task that is the first in the lane of one of `tasks` and ends by its time limit until `time`.
+    /// Returns a task that is the first in the lane of one of `tasks`, and whose time limit ends by `time`.
     private func firstTask(of tasks: [Int], endingUntil time: Int) async throws -> Int? {
         for task in tasks {
             let lane = try await queue.raw("HGET", "{}task:" + load.tasks[task].id, "lane").string ?? ""

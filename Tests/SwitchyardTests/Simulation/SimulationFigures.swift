@@ -1,6 +1,6 @@
 import Switchyard
 
-/// What a simulation showed. Times are in milliseconds.
+/// The results of a simulation. Times are in milliseconds.
 struct SimulationFigures {
     /// cpu-milliseconds that the workers have, that the queue used, and that the oracle used.
     let capacity: Int
@@ -12,40 +12,42 @@ struct SimulationFigures {
 
     var starts: [TaskPriority: Int] = [:]
     var totalWait: [TaskPriority: Int] = [:]
-    /// Of tasks that started, have no limit and need no whole worker.
+    /// For tasks that started, have no limit and need no whole worker.
     var longestWait: [TaskPriority: Int] = [:]
-    /// Starts of each tenant while all of them had work of that level in that lane.
+    /// The starts of each tenant while all of them had pending tasks of that level in that lane.
     var sharedStarts: [TaskPriority: [Int]] = [:]
-    /// How many tasks of each limit ran at once, at most.
+    /// The most tasks of each limit that ran at once.
     var mostRunning = Array(repeating: 0, count: SimulatedLoad.limits.count)
-    /// Starts in a lane where a task of a lower level had waited so long that aging put it first.
+    /// Starts in a lane where a task of a lower level had waited so long that aging puts it first.
     var overtakes = 0
 
-    /// A task that needs a whole worker, and started.
+    /// A started task that needed a whole worker.
     struct BigStart {
         var wait: Int
-        /// How much later than it should have started at last.
+        /// How much later it started than its latest allowed time.
         var late: Int
-        /// How much later than some worker could have had the room, seen when it had waited for `reserve_after_ms`.
+        /// How much later it started than some worker could have had the room, as known when it had waited for
+        /// `reserve_after_ms`.
         var behindSoonest: Int
     }
 
     var bigStarts: [BigStart] = []
-    /// Those that should have started within the time, and have not.
+    /// Tasks that should have started before the horizon, and have not.
     var bigNeverStarted: [String] = []
 
-    /// Looks at a worker, and of these how many found one that is not reserved idle although it could run something.
+    /// The number of checks of a worker, and of those that found a worker idle that is not reserved and could run a
+    /// task.
     var looks = 0
     var idleLooks = 0
-    /// Those of the first minute, when all 200 are to be woken.
+    /// Those of the first minute, in which all 200 workers are woken.
     var idleLooksAtFirst = 0
-    /// Looks at a reserved worker, and of these how many found one idle that could have run the first task of a lane
-    /// until the room that it is reserved for is there.
+    /// The number of checks of a reserved worker, and of those that found it idle although it could have run the first
+    /// task of a lane before the time for which it is reserved.
     var reservedLooks = 0
     var idleReservedLooks = 0
     var idleExamples: [String] = []
 
-    /// What must never happen, a sentence for each.
+    /// Violations, a sentence for each.
     var faults: [String] = []
 
     init(horizon: Int) { capacity = SimulatedFleet.capacity * horizon }
@@ -57,7 +59,8 @@ struct SimulationFigures {
         (totalWait[priority] ?? 0) / max(1, starts[priority] ?? 0)
     }
 
-    /// How far the share of a tenant is from its weight, at most, for levels in which all had work for long enough.
+    /// The largest difference between the share of a tenant and its weight, for levels in which all had pending tasks
+    /// for long enough.
     var worstShare: Double {
         let weights = SimulatedLoad.weights.map(Double.init)
         let weightOfAll = weights.reduce(0, +)
@@ -72,6 +75,6 @@ struct SimulationFigures {
         return worst
     }
 
-    /// Levels in which all tenants had work for long enough.
+    /// The number of levels in which all tenants had pending tasks for long enough.
     var sharedLevels: Int { sharedStarts.values.filter { $0.reduce(0, +) >= 300 }.count }
 }

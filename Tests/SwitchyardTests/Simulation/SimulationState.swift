@@ -1,22 +1,22 @@
 import Switchyard
 
-/// Who waits, who runs, and what room is left, as the workers and those who submit see it, without a look at the queue.
+/// Waiting and running tasks and free capacity, as known to the workers and submitters, without a look at the queue.
 struct SimulationState {
     private let load: SimulatedLoad
     private(set) var workerOf: [Int]
     private(set) var heldBy = Array(repeating: 0, count: SimulatedFleet.classOf.count)
     private(set) var running = Array(repeating: 0, count: SimulatedLoad.limits.count)
-    /// Of each task that needs a whole worker and did not start at once: when it should start at last, and when a
-    /// worker has the room at the soonest.
+    /// For each task that needs a whole worker and did not start at once: the latest time at which it should start, and
+    /// the earliest at which some worker has the room.
     private(set) var bounds: [Int: (latest: Int, soonest: Int)] = [:]
 
     private var rooms = SimulatedFleet.classOf.map { Room(of: SimulatedFleet.classes[$0]) }
     private var waiting: [Set<Int>] = Array(repeating: [], count: SimulatedLoad.laneCount)
-    /// How many tasks of a tenant wait, by lane, level and tenant.
+    /// The number of waiting tasks, by lane, level and tenant.
     private var waitingOfTenant: [[[Int]]]
     /// The running tasks of each worker, with their ends.
     private var ends: [[Int: Int]] = Array(repeating: [:], count: SimulatedFleet.classOf.count)
-    /// What came, by lane and level, in its order; and how many of these are known to have started.
+    /// The tasks by lane and level, in the order of their arrival; and how many of these are known to have started.
     private var arrivals: [[[Int]]]
     private var started: [[Int]]
 
@@ -39,7 +39,7 @@ struct SimulationState {
         if let tenant = task.tenant { waitingOfTenant[task.lane][task.priority.level][tenant] += 1 }
     }
 
-    /// Returns what is wrong with this start, or nil.
+    /// Records a start. Returns what is wrong with it, or nil.
     mutating func start(_ index: Int, on worker: Int, at now: Int) -> String? {
         let task = load.tasks[index]
         let kind = SimulatedLoad.allKinds[task.kind]
@@ -70,13 +70,14 @@ struct SimulationState {
         if let limit = task.limit { running[limit] -= 1 }
     }
 
-    /// Whether each tenant has a task of this level in this lane that waits.
+    /// Whether each tenant has a waiting task of this level in this lane.
     func allTenantsWait(besides index: Int) -> Bool {
         let task = load.tasks[index]
         return waitingOfTenant[task.lane][task.priority.level].allSatisfy { $0 > 0 }
     }
 
-    /// The task waits for a reservation: it is to start when the longest of those that run now where it could run ends.
+    /// Records that the task may reserve a worker now: at the latest it starts when the last of the tasks ends that run
+    /// now on workers that could run it.
     mutating func noteReservationDue(_ index: Int, at now: Int) {
         guard isWaiting(index) else { return }
         let kind = SimulatedLoad.allKinds[load.tasks[index].kind]
@@ -87,7 +88,7 @@ struct SimulationState {
         )
     }
 
-    /// When the worker has room for a task of this kind, if it takes no other.
+    /// The time at which the worker has room for a task of this kind, if it takes no other.
     private func timeOfRoom(for kind: SimulatedLoad.Kind, on worker: Int, from now: Int) -> Int {
         var room = rooms[worker]
         var time = now
@@ -98,7 +99,7 @@ struct SimulationState {
         return time
     }
 
-    /// Whether a task of a lower level in its lane came so much earlier that aging puts it before this one.
+    /// Whether a task of a lower level in its lane arrived so much earlier that aging puts it before this one.
     mutating func isOvertaking(_ index: Int, agingMs: Int) -> Bool {
         let task = load.tasks[index]
         for level in task.priority.level + 1..<4 where level < 4 {
@@ -113,13 +114,13 @@ struct SimulationState {
         return false
     }
 
-    /// A worker that has room, and a waiting task of each lane that could start there.
+    /// A worker that has room, and from each lane whose tasks could start there one waiting task.
     struct Idle {
         let worker: Int
         let tasks: [Int]
     }
 
-    /// Workers that have room for a task that waits and whose limit is open.
+    /// Workers that have room for a waiting task whose limit is open.
     func idleWorkers() -> [Idle] {
         let limits = SimulatedLoad.limits.count + 1
         let open = waiting.indices.filter { lane in

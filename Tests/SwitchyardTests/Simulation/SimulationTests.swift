@@ -4,7 +4,7 @@ import Switchyard
 import SwitchyardTesting
 import Testing
 
-/// Fairness, reservation, limits and packing in an hour of 200 workers of 10 classes and 5 tenants, in virtual time.
+/// Fairness, reservations, limits and packing in an hour of 200 workers of 10 classes and 5 tenants, in virtual time.
 /// `SWITCHYARD_TEST_SEED` repeats a run.
 @Suite("A simulated hour", .serialized)
 struct SimulationTests {
@@ -29,13 +29,13 @@ struct SimulationTests {
         }
     }
 
-    /// What holds whatever the settings.
+    /// What must hold under all settings.
     private func check(_ figures: SimulationFigures) {
         #expect(figures.faults == [], "seed \(seed)")
         #expect(figures.utilisation >= 0.95 * figures.oracleUtilisation, "seed \(seed)")
         #expect(Double(figures.idleLooks) <= 0.001 * Double(figures.looks), "seed \(seed): \(figures.idleExamples)")
-        // A reserved worker that sleeps looks again when it is woken, and by the next tick: some looks find it between
-        // these.
+        // A reserved worker that sleeps pulls again when it is woken, and after the next tick at the latest: some
+        // checks find it before that.
         #expect(figures.idleReservedLooks <= figures.reservedLooks / 20, "seed \(seed): \(figures.idleExamples)")
     }
 
@@ -57,7 +57,7 @@ struct SimulationTests {
         #expect(figures.worstShare <= 0.02 && figures.sharedLevels >= 3, "seed \(seed)")
     }
 
-    /// A level is worth five minutes: who came so much earlier goes first.
+    /// A level is worth five minutes: a task that was submitted so much earlier goes first.
     @Test func withAgingAndWithoutTenants() async throws {
         let options = Simulation.Options(agingMs: 300_000, hasTenants: false)
         let figures = try await simulate(options, horizon: 1_200_000)

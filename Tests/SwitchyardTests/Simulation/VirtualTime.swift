@@ -3,13 +3,13 @@ import RedisClient
 import Switchyard
 import SwitchyardTesting
 
-/// A Redis whose functions read the time from a key, so that a test moves it: an hour passes in seconds.
+/// A Redis whose functions read the time from a key, which the test sets: an hour passes in seconds.
 ///
-/// Only the functions do. What Redis itself expires goes by its own clock, so the virtual time lies in the future.
+/// Only the functions do that. Redis itself expires keys by its own clock, so the virtual time is in the future.
 struct VirtualTime: Sendable {
     private static let key = "switchyard-clock"
 
-    /// µs since 1970 at the beginning: 2040-01-01, before the end of what places in line can hold.
+    /// µs since 1970 at the beginning: 2040-01-01, which is within the range of scores.
     static let start: Int64 = 2_208_988_800_000_000
 
     struct LibraryHasNoClock: Error, CustomStringConvertible {
@@ -19,19 +19,20 @@ struct VirtualTime: Sendable {
         }
     }
 
-    /// The library, or the one that the environment names (``TestLibrary``), reading the clock from the key.
+    /// Returns the library, or the one that the environment selects (``TestLibrary``), changed to read the time from
+    /// the key.
     /// - Throws: ``LibraryHasNoClock``
     static func library() throws -> String {
         let text = try TestLibrary.text() ?? FunctionLibrary.source
         let pattern = /(?:redis\.)?call\('TIME'\)/
         let count = text.matches(of: pattern).count
         guard count == 1 else { throw LibraryHasNoClock(count: count) }
-        // As TIME replies: seconds, and the µs of the second.
+        // The form of TIME's reply: seconds, and the µs of the second.
         let clock = """
             (function(us) return { string.sub(us, 1, -7), tostring(tonumber(string.sub(us, -6))) } end)\
             (redis.call('GET', '\(key)'))
             """
-        // A version that nobody replaces.
+        // A version that nothing replaces.
         return text.replacing(pattern, with: clock).replacing(/local VERSION = \d+/, with: "local VERSION = 1000000")
     }
 

@@ -3,8 +3,8 @@ import Switchyard
 import SwitchyardTesting
 
 extension Event {
-    /// Lets the event happen to task `t`, whose latest attempt is `attempt`, held by `holder` if by anyone.
-    /// - Returns: the answer about the task; null where nobody asks about one.
+    /// Causes the event for task `t`, whose latest attempt is `attempt`, leased to `holder` if to any worker.
+    /// - Returns: The reply about the task; null if the call does not name it.
     func cause(_ queue: TestQueue, attempt: Int) async throws -> RESPValue {
         let holder = TestQueue.holder
         let mine: [RedisArgument] = [
@@ -31,7 +31,7 @@ extension Event {
         case .leaseExpired:
             try await queue.expireLease(of: "t")
         case .timeLimitReached:
-            // Longer than the default time limit of two hours; the holder and what it has not started live on.
+            // Longer than the default time limit of two hours. The worker and its unstarted attempts stay alive.
             try await queue.age(by: .seconds(7201))
             try await queue.renewAllButRunning()
         case .workerLost: try await queue.missHeartbeats(of: holder)
@@ -47,8 +47,8 @@ extension Event {
         return .null
     }
 
-    /// Keys that the event may change although the task stays as it is: the worker's own registration, and the log
-    /// that a live attempt writes.
+    /// Keys that the event may change although the task does not change: the worker's own registration, and the log of
+    /// a live attempt.
     var ownChanges: Set<String> {
         let holder = TestQueue.holder
         switch self {
@@ -73,7 +73,7 @@ extension RESPValue {
 }
 
 extension TestQueue {
-    /// After time passed: the workers have sent heartbeats all along, and assignments are fresh.
+    /// After time has passed: workers have sent heartbeats all the time, and assignments are recent.
     func renewAllButRunning() async throws {
         let snapshot = try await Snapshot(reading: keys, client: redis.client)
         for worker in snapshot.ids("worker:") {

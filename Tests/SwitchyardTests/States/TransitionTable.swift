@@ -1,54 +1,81 @@
 import Switchyard
 import SwitchyardTesting
 
-/// DESIGN §3 as a table: what each event makes of a task in each situation.
+/// The table of state transitions: what each event does to a task in each situation.
 ///
-/// A cell is the state that the task is in afterwards (`none`: it is gone; `retry`: pending, held by its backoff; `again`: pending
-/// without one, for its worker was lost), or
-/// - `=`: the call is accepted, and nothing about the task changes;
-/// - `=state`: the same, answered with that state, because the very same report ended the attempt before;
-/// - `stop`: nothing changes, and the worker is told to stop the attempt;
-/// - `!word`: refused, and nothing changes (`none` TASKNOTFOUND, `exists` TASKEXISTS, `lost` LEASELOST,
+/// A cell is the state of the task afterwards (`none`: it no longer exists; `retry`: pending and held by its backoff;
+/// `again`: pending without a backoff, because its worker was lost), or
+/// - `=`: the call is accepted, and does not change the task;
+/// - `=state`: the same, and the reply is that state, because the same report has ended the attempt before;
+/// - `stop`: the task does not change, and the worker is told to stop the attempt;
+/// - `!word`: the call is refused, and changes nothing (`none` TASKNOTFOUND, `exists` TASKEXISTS, `lost` LEASELOST,
 ///   `state` INVALIDSTATE).
 enum TransitionTable {
-    static let text = """
-        event                   none       pending    schedule   retry      assigned   running    lastTry    completed  failed     timeout    cancelled
-        submit                  pending    !exists    !exists    !exists    !exists    !exists    !exists    !exists    !exists    !exists    !exists
-        pull                    =          assigned   =          =          =          =          =          =          =          =          =
-        pullAndStart            =          running    =          =          =          =          =          =          =          =          =
-        start                   !none      !lost      !lost      !lost      running    =          =          !lost      !lost      !lost      !lost
-        heartbeat               stop       stop       stop       stop       =          =          =          stop       stop       stop       stop
-        finishCompleted         !none      !lost      !lost      !lost      !state     completed  completed  =completed !lost      !lost      !lost
-        finishFailed            !none      !lost      !lost      =pending   !state     retry      failed     !lost      =failed    !lost      !lost
-        finishFailedForGood     !none      !lost      !lost      =pending   !state     failed     failed     !lost      =failed    !lost      !lost
-        finishTimeout           !none      !lost      !lost      !lost      !state     retry      timeout    !lost      !lost      =timeout   !lost
-        earlierAttemptFinished  !none      !lost      !lost      !lost      !lost      !lost      !lost      !lost      !lost      !lost      !lost
-        strangerFinished        !none      !lost      !lost      !lost      !lost      !lost      !lost      !lost      !lost      !lost      !lost
-        leaseExpired            =          =          =          =          pending    again      failed     =          =          =          =
-        timeLimitReached        =          =          =          =          =          retry      timeout    =          =          =          =
-        workerLost              =          =          =          =          pending    again      failed     =          =          =          =
-        deregister              =          =          =          =          pending    again      failed     =          =          =          =
-        release                 !none      !lost      !lost      !lost      pending    !state     !state     !lost      !lost      !lost      !lost
-        log                     !none      !lost      !lost      !lost      =          =          =          !lost      !lost      !lost      !lost
-        due                     =          =          pending    pending    =          =          =          =          =          =          =
-        cancel                  !none      cancelled  cancelled  cancelled  cancelled  cancelled  cancelled  !state     !state     !state     !state
-        retry                   !none      !state     !state     !state     !state     !state     !state     !state     pending    pending    pending
-        purge                   !none      !state     !state     !state     !state     !state     !state     none       none       none       none
+    private static let untilTheEnd = """
+        event                   none       pending    schedule   retry      assigned   running    lastTry
+        submit                  pending    !exists    !exists    !exists    !exists    !exists    !exists
+        pull                    =          assigned   =          =          =          =          =
+        pullAndStart            =          running    =          =          =          =          =
+        start                   !none      !lost      !lost      !lost      running    =          =
+        heartbeat               stop       stop       stop       stop       =          =          =
+        finishCompleted         !none      !lost      !lost      !lost      !state     completed  completed
+        finishFailed            !none      !lost      !lost      =pending   !state     retry      failed
+        finishFailedForGood     !none      !lost      !lost      =pending   !state     failed     failed
+        finishTimeout           !none      !lost      !lost      !lost      !state     retry      timeout
+        earlierAttemptFinished  !none      !lost      !lost      !lost      !lost      !lost      !lost
+        strangerFinished        !none      !lost      !lost      !lost      !lost      !lost      !lost
+        leaseExpired            =          =          =          =          pending    again      failed
+        timeLimitReached        =          =          =          =          =          retry      timeout
+        workerLost              =          =          =          =          pending    again      failed
+        deregister              =          =          =          =          pending    again      failed
+        release                 !none      !lost      !lost      !lost      pending    !state     !state
+        log                     !none      !lost      !lost      !lost      =          =          =
+        due                     =          =          pending    pending    =          =          =
+        cancel                  !none      cancelled  cancelled  cancelled  cancelled  cancelled  cancelled
+        retry                   !none      !state     !state     !state     !state     !state     !state
+        purge                   !none      !state     !state     !state     !state     !state     !state
         """
 
-    /// The columns are the situations, in their order: pending, held by a schedule, held for a retry, …
+    private static let afterTheEnd = """
+        event                   completed  failed     timeout    cancelled
+        submit                  !exists    !exists    !exists    !exists
+        pull                    =          =          =          =
+        pullAndStart            =          =          =          =
+        start                   !lost      !lost      !lost      !lost
+        heartbeat               stop       stop       stop       stop
+        finishCompleted         =completed !lost      !lost      !lost
+        finishFailed            !lost      =failed    !lost      !lost
+        finishFailedForGood     !lost      =failed    !lost      !lost
+        finishTimeout           !lost      !lost      =timeout   !lost
+        earlierAttemptFinished  !lost      !lost      !lost      !lost
+        strangerFinished        !lost      !lost      !lost      !lost
+        leaseExpired            =          =          =          =
+        timeLimitReached        =          =          =          =
+        workerLost              =          =          =          =
+        deregister              =          =          =          =
+        release                 !lost      !lost      !lost      !lost
+        log                     !lost      !lost      !lost      !lost
+        due                     =          =          =          =
+        cancel                  !state     !state     !state     !state
+        retry                   !state     pending    pending    pending
+        purge                   none       none       none       none
+        """
+
+    /// The columns of the two tables, in their order. `schedule` and `retry` stand for tasks that are held.
     static let columns = Situation.allCases
     static let refusals = [
         "none": "TASKNOTFOUND", "exists": "TASKEXISTS", "lost": "LEASELOST", "state": "INVALIDSTATE",
     ]
 
-    private static let rows: [String: [String]] = Dictionary(
-        uniqueKeysWithValues: text.split(separator: "\n").dropFirst().map { line in
+    /// The cells of each event, by its name. The first line of each table names its columns.
+    private static let rows: [String: [String]] = [untilTheEnd, afterTheEnd].reduce(into: [:]) { rows, table in
+        for line in table.split(separator: "\n").dropFirst() {
             let words = line.split(separator: " ").map(String.init)
-            return (words[0], Array(words.dropFirst()))
-        })
+            rows[words[0], default: []] += words.dropFirst()
+        }
+    }
 
-    /// Nil where the table says nothing.
+    /// Returns the cell of an event; nil if the table has no row for it.
     static func cell(_ event: Event, _ situation: Situation) -> String? {
         guard let cells = rows[event.rawValue], cells.count == columns.count,
             let column = columns.firstIndex(of: situation)
@@ -57,11 +84,11 @@ enum TransitionTable {
     }
 }
 
-/// What can happen to a task.
+/// An event that may change a task.
 enum Event: String, CaseIterable, Sendable {
     case submit, pull, pullAndStart, start, heartbeat
     case finishCompleted, finishFailed, finishFailedForGood, finishTimeout
-    /// A report of the attempt before the latest, by the same worker; of the latest, by another worker.
+    /// A report on the attempt before the latest, by the same worker; on the latest, by another worker.
     case earlierAttemptFinished, strangerFinished
     case leaseExpired, timeLimitReached, workerLost, deregister, release, log, due
     case cancel, retry, purge

@@ -9,7 +9,7 @@ struct TransitionTests {
     func anEventMovesTheTaskAsTheTableSaysOrChangesNothing(event: Event) async throws {
         for situation in TransitionTable.columns {
             try await TestQueue.run { queue in
-                // An earlier attempt, so that there is an older token than the latest.
+                // An earlier attempt, so that an event can name one.
                 let attempt = try await queue.put(
                     "t", in: situation, afterEarlierAttempt: event == .earlierAttemptFinished)
                 if event == .due, situation == .heldBySchedule || situation == .heldByRetry {
@@ -53,7 +53,7 @@ struct TransitionTests {
             if event == .heartbeat {
                 #expect((answer.pairs["stop"]?.array?.first?.string == "t") == (cell == "stop"), label)
             }
-            // Letting time pass rewrites every time in the queue; what a task is, it leaves alone.
+            // Aging the queue rewrites every time in it; the task is otherwise unchanged.
             if event == .timeLimitReached {
                 #expect(after.state("t") == before.state("t"), label)
                 #expect(after.task("t")["attempt"] == before.task("t")["attempt"], label)
@@ -63,7 +63,7 @@ struct TransitionTests {
         }
     }
 
-    /// A retry counts as one only where an attempt failed; a lapse of an assignment uses up none.
+    /// Only a failed attempt that is retried counts as a retry; an assignment that is given back does not.
     private func expectCounters(
         _ event: Event, _ situation: Situation, _ before: Snapshot, _ after: Snapshot, _ label: Comment
     ) {

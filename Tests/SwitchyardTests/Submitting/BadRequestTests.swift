@@ -88,7 +88,7 @@ struct BadRequestTests {
                 let code = try await refusal {
                     try await queue.call(call.function, call.arguments.map { .string($0) })
                 }
-                // `stats` looks at no argument.
+                // `stats` reads no arguments.
                 if call.function != "stats" { #expect(code == "BADREQUEST", "\(call.testDescription)") }
                 let changes = try await queue.snapshot().changes(since: before)
                 #expect(changes == [], "\(call.testDescription)")

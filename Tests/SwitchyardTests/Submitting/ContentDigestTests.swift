@@ -4,7 +4,8 @@ import Testing
 
 @Suite("Digests of contents")
 struct ContentDigestTests {
-    /// As Python's hashlib has them: empty, the examples of FIPS 180-4, and every way to fill the last block.
+    /// Digests by Python's hashlib: of the empty text, the examples of FIPS 180-4, and every way to fill the last
+    /// block.
     @Test(arguments: [
         ("", "e3b0c44298fc1c149afbf4c8996fb924"),
         ("abc", "ba7816bf8f01cfea414140de5dae2223"),

@@ -6,7 +6,7 @@ import Testing
 
 @Suite("Priority and order in line")
 struct OrderTests {
-    /// What is submitted, with its priority, in order; sorted by priority it is what a worker must get.
+    /// The expected order: the submitted tasks, sorted by priority.
     private func expected(_ submitted: [(id: String, priority: TaskPriority)]) -> [String] {
         TaskPriority.allCases.flatMap { level in submitted.filter { $0.priority == level }.map(\.id) }
     }

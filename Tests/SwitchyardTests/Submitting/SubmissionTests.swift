@@ -20,7 +20,7 @@ struct SubmissionTests {
             #expect(after.changes(since: before, ignoring: ["stats queue_full_errors"]) == [])
             #expect(try await queue.stats().queueFullErrors == 1)
 
-            // Room for one: one goes in, and then none.
+            // There is room for one task: one is accepted, and then none.
             _ = try await queue.worker("w")
             try await queue.pull("w", start: true)
             try await queue.submit("fits")
@@ -107,7 +107,7 @@ struct SubmissionTests {
             #expect(try await queue.snapshot().changes(since: before) == [])
             _ = try await queue.worker("w")
             _ = try await queue.handle.addTask(task, rejectIfNoWorkers: true)
-            // A worker that missed its heartbeats does not count, even before a tick forgets it.
+            // A worker that missed its heartbeats does not count, even before a tick removes it.
             try await queue.missHeartbeats(of: "w")
             let late = QueuedTask(BuildRequest(), priority: .normal)
             try await expectError("NoWorkers") { _ = try await queue.handle.addTask(late, rejectIfNoWorkers: true) }
@@ -166,7 +166,7 @@ struct SubmissionTests {
         }
     }
 
-    /// Every byte there is, NUL and invalid UTF-8 among them.
+    /// Every possible byte, including NUL and invalid UTF-8.
     private static func ugly(count: Int) -> ByteBuffer {
         let block = (0..<(1 << 16)).map { UInt8(truncatingIfNeeded: $0 ^ ($0 >> 8)) }
         var buffer = ByteBuffer()

@@ -5,15 +5,15 @@ import Switchyard
 import SwitchyardTesting
 import Testing
 
-/// A queue that an earlier version of the function library has worked on, as Redis commands that rebuild it.
-/// `queue-of-version-4.py` writes such files, and says how times stand in them.
+/// A queue on which an earlier version of the function library has worked, as Redis commands that rebuild it.
+/// `queue-of-version-4.py` writes such files, and documents the form of their times.
 struct QueueDump: Sendable, CustomTestStringConvertible {
     let name: String
     private let commands: [[String]]
 
     var testDescription: String { name }
 
-    /// - Parameter name: of a file beside this one, without its extension.
+    /// - Parameter name: The name of a file beside this one, without its extension.
     init(_ name: String) {
         self.name = name
         let file = URL(filePath: #filePath).deletingLastPathComponent().appending(path: name + ".txt")
@@ -23,7 +23,7 @@ struct QueueDump: Sendable, CustomTestStringConvertible {
         }
     }
 
-    /// Replaces whatever stands in the queue by the dump; what was the present then is the present now.
+    /// Replaces the queue by the dump. Its times are relative to the moment of the dump, which becomes now.
     func load(into queue: TestQueue) async throws {
         for name in try await queue.snapshot().contents.keys { try await queue.raw("UNLINK", "{}" + name) }
         let time = try await queue.redis.client.send(RedisCommand("TIME")).array ?? []
@@ -38,7 +38,7 @@ struct QueueDump: Sendable, CustomTestStringConvertible {
         for case .error(let error) in replies { throw error }
     }
 
-    /// A word of a command, with absolute times. `now` is in µs since 1970.
+    /// Replaces the relative times in a word of a command by absolute ones. `now` is in µs since 1970.
     private static func text(of word: String, at now: Int64, prefix: String) -> String {
         let epoch2024: Int64 = 1_704_067_200_000_000
         let absolute = word.replacing(/<(ms|us|tag)([+-]\d+)(?:\+(\d)\*(\d+))?>/) { match in
@@ -57,7 +57,7 @@ struct QueueDump: Sendable, CustomTestStringConvertible {
 // MARK: Reading
 
 extension QueueDump {
-    /// The arguments behind the key `name` (as in `task:x`), times relative; empty when there is no such key.
+    /// The arguments after the key `name` (as in `task:x`), with relative times; empty if there is no such key.
     private func arguments(_ name: String) -> [String] {
         commands.first { $0[1] == "{}" + name }.map { Array($0.dropFirst(2)) } ?? []
     }
@@ -79,20 +79,20 @@ extension QueueDump {
     /// The members of a sorted set, in their order.
     func order(_ name: String) -> [String] { Self.pairs(arguments(name)).map(\.1) }
 
-    /// The live attempts of a worker: task ids with attempts.
+    /// The live attempts of a worker: task ids with the numbers of the attempts.
     func attempts(of worker: String) -> [(id: String, attempt: Int)] {
         hash("attempts:" + worker).filter { !$0.key.hasPrefix("@") }.keys.sorted().map { id in
             (id, Int(task(id)["attempt"] ?? "") ?? 0)
         }
     }
 
-    /// Whether nobody sees the task: its batch is staged.
+    /// Whether no call sees the task, because its batch is staged.
     func isHidden(_ id: String) -> Bool {
         let fields = task(id)
         return fields["held_by"] == "batch" && hash("batch:" + (fields["batch"] ?? ""))["staged"] == "1"
     }
 
-    /// Whether the task is to be cancelled by what was half done: the end of a dependency, or of its batch.
+    /// Whether the task must be cancelled by an unfinished step: the end of a dependency, or of its batch.
     func isDoomed(_ id: String) -> Bool {
         let fields = task(id)
         guard TaskState(rawValue: fields["state"] ?? "")?.isTerminal == false else { return false }

@@ -3,7 +3,7 @@ import Switchyard
 import SwitchyardTesting
 import Testing
 
-/// All that stood in a queue of version 4 is run to its end, by workers of every class.
+/// Workers of every class run all tasks of a queue of version 4 to their ends.
 @Suite("Upgrade of a queue of version 4, to its end")
 struct UpgradeRunTests {
     @Test(arguments: UpgradeTests.dumps) func everyTaskRunsOnceAndInTurn(dump: QueueDump) async throws {
@@ -12,7 +12,7 @@ struct UpgradeRunTests {
             try await queue.tickUntilDone()
             var run = UpgradeRun(queue: queue, dump: dump)
             try await run.begin()
-            // What is held for longest is due after two hours.
+            // The task that is held for longest is due after two hours.
             for step in 1...60 {
                 try await run.step(age: step == 40 ? .seconds(7300) : .seconds(30))
                 if try await queue.stats().pending == 0, step > 45 { break }
@@ -33,7 +33,7 @@ struct UpgradeRunTests {
     }
 }
 
-/// Workers of every class run what there is, and note what must not happen.
+/// Runs the tasks with workers of every class, and records violations.
 struct UpgradeRun {
     let queue: TestQueue
     let dump: QueueDump
@@ -42,7 +42,7 @@ struct UpgradeRun {
     private var started: Set<String> = []
     private var ended: Set<String> = []
 
-    /// One for each class of tasks; those of the dump are there already.
+    /// A worker for each class of tasks; those of the dump are registered already.
     private static let newcomers: [(id: String, offers: [String: String])] = [
         ("plain", [:]), ("mac", ["labels": "os=mac", "cpu": "4"]), ("licences", ["resources": "license=1,seats=2"]),
         ("cpu", ["cpu": "2", "memory_mb": "1000"]), ("gpu", ["labels": "gpu,zone=eu", "cpu": "2"]),
@@ -54,7 +54,7 @@ struct UpgradeRun {
         ended = Set(dump.taskIDs.filter { TaskState(rawValue: dump.task($0)["state"] ?? "")?.isTerminal == true })
     }
 
-    /// Opens, fires and resumes what waits for somebody to do so, and ends the live attempts.
+    /// Opens the staged batch, fires the schedule, resumes the queue, and ends the live attempts.
     mutating func begin() async throws {
         let refused = try await refusal { try await queue.call("open_batch", "batch", "b-staged") }
         hasStaged = refused == nil
@@ -114,7 +114,7 @@ struct UpgradeRun {
         }
     }
 
-    /// What a task is in the end, when each attempt completes.
+    /// The state of a task in the end, if each attempt completes.
     func expectedState(of id: String) -> String? {
         let state = dump.task(id)["state"] ?? "completed"
         if dump.isHidden(id), !hasStaged { return nil }

@@ -3,19 +3,19 @@ import Switchyard
 import SwitchyardTesting
 import Testing
 
-/// A queue that version 4 of the function library has worked on, and that holds every kind of task, goes on under the
-/// present one: no attempt, limit, dependency or place in line is lost.
+/// A queue with every kind of task, on which version 4 of the function library has worked, continues under the present
+/// version: no attempt, limit, dependency or position is lost.
 @Suite("Upgrade of a queue of version 4")
 struct UpgradeTests {
-    /// The second has aging; it is not paused, and nobody sleeps in it.
+    /// The second dump has aging; it is not paused, and no worker sleeps in it.
     static let dumps = [QueueDump("queue-of-version-4"), QueueDump("queue-of-version-4-aging")]
 
-    /// Fields that say where a task stands: they may be others in another version.
+    /// Fields that describe the position of a task: their values may differ in another version.
     static let bookkeeping: Set = [
         "place", "tag", "state", "held_by", "due_at", "deps_left", "uses", "lane", "rate_granted", "broken",
     ]
 
-    /// The library takes the queue over, and goes on with what was half done.
+    /// The present library takes the queue over, and finishes the steps that were under way.
     private func run(_ dump: QueueDump, _ body: (TestQueue) async throws -> Void) async throws {
         try await TestQueue.run { queue in
             try await dump.load(into: queue)
@@ -39,7 +39,7 @@ struct UpgradeTests {
                 let isLost = before["worker"] == "dead"
                 #expect(after["state"] == (isLost ? "pending" : before["state"]), "\(id)")
                 for (name, value) in before where !Self.bookkeeping.contains(name) && !isLost {
-                    // Times are others now.
+                    // Times differ.
                     if value.contains("<") { continue }
                     #expect(after[name] == value, "\(id) \(name)")
                 }
@@ -53,7 +53,7 @@ struct UpgradeTests {
 
     @Test(arguments: dumps) func liveAttemptsGoOnUnderTheirNumbers(dump: QueueDump) async throws {
         try await run(dump) { queue in
-            // A report of an attempt that is over is refused, and harms nobody.
+            // A report on an attempt that is over is refused, and changes nothing.
             #expect(try await queue.finish("w1", "third-attempt", attempt: 2, "completed").error?.code == "LEASELOST")
             #expect(
                 try await queue.call("log", "worker", "w1", "task", "running", "attempt", "1", "stdout", "more").int
@@ -96,7 +96,7 @@ struct UpgradeTests {
             #expect(plain.count > 20)
             #expect(pulled.filter(Set(plain).contains) == plain)
             try await queue.end("critical-1")
-            // Those that come later stand behind them.
+            // Later tasks come after them.
             try await queue.submit([("new-1", [:]), ("new-2", [:])])
             #expect(try await queue.take("plain", max: 100).filter { $0.hasPrefix("new") } == ["new-1", "new-2"])
         }
@@ -138,7 +138,7 @@ struct UpgradeTests {
             try await queue.call("configure", "paused", "0")
             try await queue.register("plain", slots: 1000)
             var started: [[String]] = []
-            // Started at 0 s: slow-1, before the dump. One each 10 s may follow.
+            // slow-1 started at 0 s, before the dump. One may start every 10 s.
             for _ in 1...5 {
                 try await queue.tickUntilDone()
                 var pulled: [String] = []
@@ -180,7 +180,7 @@ struct UpgradeTests {
         }
     }
 
-    /// Its submission was not answered: it may be gone as a whole, or be opened as a whole.
+    /// No reply was sent for its submission: it may be deleted as a whole, or be opened as a whole.
     @Test(arguments: dumps) func aStagedBatchIsGoneOrThereAsAWhole(dump: QueueDump) async throws {
         try await run(dump) { queue in
             #expect(try await queue.call("get", "task", "staged-1").array == [.null])
@@ -204,7 +204,7 @@ struct UpgradeTests {
         try await run(dump) { queue in
             try await queue.call("abandon_batch", "batch", "b-staged")
             #expect(try await queue.submit([("staged-6", ["unique_key": "u-staged"])]) == ["staged-6"])
-            // It was in the list of this task's dependents.
+            // `staged-3` was among the dependents of a task.
             try await queue.submit([("staged-3", ["depends_on": "dep-a,dep-b"])])
             try await queue.end("dep-b")
             #expect(try await queue.field("held_by", of: "staged-3") == "dependencies")

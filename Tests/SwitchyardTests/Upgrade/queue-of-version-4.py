@@ -1,15 +1,15 @@
 #!/usr/bin/env python3
-"""Writes a queue that version 4 of the function library has worked on, as the Redis commands that rebuild it.
+"""Writes a queue on which version 4 of the function library has worked, as the Redis commands that rebuild it.
 
 usage: python3 queue-of-version-4.py LIBRARY > queue-of-version-4.txt
        python3 queue-of-version-4.py LIBRARY aging > queue-of-version-4-aging.txt
 
-LIBRARY is the joined text of version 4. Needs redis-server and python3-redis. A line of the dump is one command, its
+LIBRARY is the joined text of version 4. Needs redis-server and python3-redis. Each line of the dump is one command, its
 words separated by tabs. `{}` stands for the queue's prefix, and times are relative to the moment of the dump:
     <ms-5000>        ms since 1970
     <us+20>          µs since 1970
     <tag-70>         µs since 2024
-    <tag-70+2*W>     the same, two levels of width W further: a place in line
+    <tag-70+2*W>     the same plus two levels of width W: a score in a lane
 """
 import re, subprocess, sys, tempfile, time
 import redis
@@ -19,13 +19,13 @@ EPOCH_2024_US, LEVEL_WIDTH = 1704067200000000, 1 << 50
 
 
 class Queue:
-    """Calls the functions. Of a task that is to be pulled nothing more urgent stands in line before it."""
+    """Calls the functions. When a task is pulled, no more urgent task may be pending before it."""
 
     def __init__(self, server):
         self.server = server
 
     def __call__(self, function, words, **more):
-        """`words`: the arguments, separated by spaces. `more`: pairs whose values may have spaces."""
+        """`words`: the arguments, separated by spaces. `more`: names with values that may contain spaces."""
         pairs = [text for pair in more.items() for text in pair]
         return self.server.fcall('switchyard_' + function, 1, PREFIX, *words.split(), *pairs)
 
@@ -34,7 +34,7 @@ class Queue:
             self('submit', f'task {name} {options}')
 
     def take(self, worker, *ids, start=1):
-        """`worker` pulls these tasks."""
+        """Pulls these tasks as `worker`."""
         reply = self('pull', f'worker {worker} max {len(ids)} start {start}')
         got = [entry[entry.index('task') + 1] for entry in reply]
         assert got[-len(ids):] == list(ids), (worker, ids, got)
@@ -107,7 +107,7 @@ def limits(q):
     q.submit('pair-3', options=options['pair'] + 'priority critical')
     q.submit('slow-2', options=options['slow'] + 'priority critical')
     q.submit('fast-2', options=options['fast'] + 'priority critical')
-    # This pull meets those five before the sixth, and sends them out of the line.
+    # This pull meets the other five before the sixth, and removes them from their lane.
     q.begin('met-the-others')
     time.sleep(0.1)
     q('tick', '')
@@ -121,7 +121,7 @@ def limits(q):
 
 
 def lost_worker(q):
-    """One whose heartbeats are missing: no tick has noticed."""
+    """A worker whose heartbeats are overdue, which no tick has noticed."""
     q('configure', 'lease_ms 100 heartbeat_ms 20')
     q('register', 'worker dead slots 1')
     q.begin('of-the-dead', worker='dead')
@@ -224,7 +224,7 @@ def plain_tasks(q):
 
 
 def story(q, is_aging):
-    """The second dump has aging, no sleeping workers, and its batches are cancelled and opened in the other order."""
+    """Batches. The second dump has aging and no sleeping workers; it cancels and opens its batches in the other order."""
     q('configure', 'max_queue_length 100000 lease_ms 600000 assign_timeout_ms 600000 retention_ms 86400000')
     if is_aging:
         q('configure', 'aging_ms 60000')
@@ -239,7 +239,7 @@ def story(q, is_aging):
     lanes(q)
     tenants(q)
     plain_tasks(q)
-    # From here on there is no tick: what these begin stays half done.
+    # There is no tick from here on: what these calls begin stays unfinished.
     q.end('fan-root', 'failed')
     steps = ['open', 'cancel']
     for step in reversed(steps) if is_aging else steps:
@@ -265,7 +265,7 @@ def time_text(unit, score, now):
 
 
 def field_text(kind, name, value, now, width):
-    """The value of a hash's field, its times made relative."""
+    """Returns the value of a hash's field, with relative times."""
     def milliseconds(match):
         return match[1] + time_text('ms', match[2], now) + match[3]
     if name == 'place':

@@ -5,7 +5,7 @@ import Testing
 
 @Suite("Lists")
 struct ListTests {
-    /// A queue with tasks in every state, of every priority and two repositories.
+    /// Fills a queue with tasks in every state, of every priority and two repositories.
     private func fill(_ queue: TestQueue) async throws {
         _ = try await queue.worker("w1", slots: 100)
         _ = try await queue.worker("w2", slots: 100)
@@ -109,7 +109,7 @@ struct ListTests {
                 met.formUnion(page.tasks.map(\.id))
                 last = page.tasks.last?.id
                 cursor = page.cursor
-                // The task at the end of the page is renewed, and so moves behind all others.
+                // The lease of the task at the end of the page is renewed, so the task moves behind all others.
                 try await Task.sleep(for: .milliseconds(2))
                 if let last { _ = try await worker.heartbeat([(last, 1, nil)]) }
                 if cursor == nil || met.count == 10 { break }

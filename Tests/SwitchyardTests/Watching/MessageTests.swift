@@ -49,7 +49,7 @@ struct MessageTests {
                 let report = """
                     {"worker":"\(TestQueue.holder)","task":"t","attempt":1,"outcome":"completed","result":"done"}
                     """
-                // PUBLISH tells how many listen: a worker publishes until somebody does.
+                // PUBLISH returns the number of subscribers: a worker publishes until there is one.
                 let heard = try await eventually {
                     try await queue.raw("PUBSUB", "NUMSUB", channel)[1]?.int == 2
                 }

@@ -21,7 +21,7 @@ struct RetentionTests {
             try await queue.age(by: .milliseconds(90_000))
             #expect(try await queue.tick(cleanup: true).purged == 0)
             try await queue.age(by: .milliseconds(60_000))
-            // Over; but only the ticks that are asked to clean up do so.
+            // The retention is over, but only ticks with a clean-up delete.
             #expect(try await queue.tick().purged == 0)
             #expect(try await queue.snapshot().taskIDs == ["a", "c", "stays"])
             #expect(try await queue.tick(cleanup: true).purged == 2)
@@ -30,7 +30,7 @@ struct RetentionTests {
             for kind in ["log:", "batch:"] { #expect(after.ids(kind) == []) }
             #expect(after.sortedSet("finished") == [:])
             try await expectError("TaskNotFound") { _ = try await queue.handle.getTask("a") }
-            // They still count as completed.
+            // Deleted tasks still count as completed.
             #expect(try await queue.stats().completed == 2)
         }
     }

@@ -16,7 +16,7 @@ struct StatsTests {
             let stats = try await queue.stats()
             #expect(stats.queue == queue.name)
             #expect(stats.ready + stats.held == stats.pending)
-            // `pending` was pulled by the next situation, as its place in line is the first.
+            // `pending` was pulled by the next situation, because it was the first task.
             let snapshot = try await queue.snapshot()
             func count(_ state: TaskState) -> Int { snapshot.taskIDs.filter { snapshot.state($0) == state }.count }
             #expect(stats.pending == count(.pending))

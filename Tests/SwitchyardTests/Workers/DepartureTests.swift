@@ -62,7 +62,7 @@ struct DepartureTests {
             #expect(try await queue.call("deregister", "worker", "leaving").int == 100)
             let left = try await queue.snapshot()
             #expect(left.sortedSet("leases").count == 75)
-            // Nobody gives it more meanwhile.
+            // It gets no more tasks meanwhile.
             #expect(try await queue.pull("leaving", max: 100).allSatisfy { left.state($0.id) == .assigned })
             var ticks: [TestQueue.Tick] = []
             repeat { try await ticks.append(queue.tick(limit: 25)) } while ticks.last?.more == true && ticks.count < 10

@@ -16,7 +16,7 @@ struct HeartbeatTests {
             try await queue.expireLease(of: "timed-out")
             try await queue.tick()
             let before = try await queue.snapshot()
-            try await Task.sleep(for: .milliseconds(2))  // so that a renewed lease is a later one
+            try await Task.sleep(for: .milliseconds(2))  // so that the renewed lease ends later
             let orders = try await worker.heartbeat([
                 ("runs", 1, ByteBuffer(string: "50 %")), ("cancelled", 1, nil), ("timed-out", 1, nil),
                 ("assigned", 1, nil), ("runs-not", 3, nil),
@@ -56,7 +56,7 @@ struct HeartbeatTests {
             #expect(task.state == .cancelled)
             #expect(task.failure == TaskFailure(code: "Cancelled", message: "superseded"))
             #expect(task.attempts.map(\.outcome) == ["cancelled"])
-            // The first message is about the one that runs: nobody had to be told of the other.
+            // The first message is about the running task: no worker had to be told about the other.
             #expect(try await control.firstMessage() == "cancel runs 1")
             #expect(
                 try await queue.finish(TestQueue.holder, "runs", attempt: 1, "completed").error?.code == "LEASELOST")

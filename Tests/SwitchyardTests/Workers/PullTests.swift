@@ -36,11 +36,11 @@ struct PullTests {
             let worker = try await queue.worker("w", slots: 3)
             for n in 0..<4 { try await queue.submit("t\(n)") }
             let first = try await worker.pull(max: 2, holding: 0)
-            // The reply is lost: the worker believes that it holds nothing.
+            // The reply is lost: the worker believes that it has no attempts.
             let second = try await worker.pull(max: 2, holding: 0)
             #expect(Set(second.map(\.task.id)) == ["t0", "t1", "t2"])
             #expect(Set(first.map(\.attempt) + second.map(\.attempt)) == [1])
-            // Once it knows of all, none is sent again.
+            // Once the worker knows of all of them, none is sent again.
             #expect(try await worker.pull(max: 2, holding: 3) == [])
             try await queue.snapshot()
         }
@@ -140,7 +140,7 @@ struct PullTests {
             }
             try await queue.submit("t")
             #expect(try await queue.snapshot().sortedSet("idle").count == 1)
-            // The woken one never comes.
+            // The worker that was woken never pulls.
             #expect(try await queue.tick().woken == 1)
             let snapshot = try await queue.snapshot()
             #expect(snapshot.listCount("wake:w1") == 1)

@@ -18,14 +18,14 @@ struct RegistrationTests {
             try await queue.register("w", slots: 60)
             try await queue.submit((0..<60).map { ("t\($0)", [:]) })
             #expect(try await queue.take("w", max: 60).count == 60)
-            // More than one call ends.
+            // There are more tasks than one call ends.
             try await queue.call("deregister", "worker", "w")
             #expect(try await queue.raw("HGET", "{}worker:w", "leaves").string == "1")
             try await queue.register("w", slots: 60)
             try await queue.call("heartbeat", "worker", "w")
             #expect(try await queue.raw("HGET", "{}worker:w", "leaves").string == nil)
             #expect(try await queue.take("w").count == 1)
-            // It is lost now, and did not leave.
+            // The worker is now lost, instead of having left.
             try await queue.age(by: .seconds(61))
             #expect(try await queue.call("tick", "limit", "100").pairs["lost_workers"]?.int == 1)
             try await queue.tickUntilDone()

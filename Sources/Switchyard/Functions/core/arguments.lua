@@ -1,22 +1,22 @@
--- Reading and validating arguments. A validator returns nil, or the text of a BADREQUEST.
+-- Reads and validates arguments. A validator returns nil, or the text of a BADREQUEST.
 
 function sw.bad(message)
     return redis.error_reply('BADREQUEST ' .. message)
 end
 
--- A name is short, and safe inside a key, a log line and a URL.
+-- Whether a value is a name: 1 to 200 characters that are safe in a key, a log line and a URL.
 function sw.is_name(value)
     return type(value) == 'string' and #value >= 1 and #value <= 200
         and string.find(value, '^[%w._:-]+$') ~= nil
 end
 
--- A bad value as an error message shows it: short and printable.
+-- Returns a bad value as an error message shows it: short and printable.
 function sw.shown(value)
     local text = string.gsub(string.sub(tostring(value), 1, 40), '[^%w%p ]', '?')
     return '"' .. text .. '"'
 end
 
--- A whole number in [least, most], written in decimal digits only (no sign, 0x, exponent or space).
+-- Checks that a value is an integer in [least, most], in decimal digits only (no sign, 0x, exponent or space).
 function sw.check_integer(name, value, least, most)
     local number = string.find(value, '^%d+$') and #value <= 15 and tonumber(value)
     if not number or number < least or number > most then
@@ -31,7 +31,8 @@ function sw.check_id(value)
     return sw.bad('task: expected 1 to 200 characters of A-Z a-z 0-9 . _ : -, found ' .. sw.shown(value))
 end
 
--- A whole number in [0, most]; or nil and the text of a BADREQUEST. Cheaper than sw.check_integer where it is valid.
+-- Returns an integer in [0, most], or nil and the text of a BADREQUEST. Cheaper than sw.check_integer for a valid
+-- small value.
 function sw.count_of(name, value, most)
     local number = sw.COUNTS[value]
     if number and number <= most then return number end
@@ -42,12 +43,12 @@ end
 
 -- Splits pairs into those of the call and those of each task.
 --   knows_ids   the caller looks the ids up, and checks those that it does not find
--- Returns head (name → value), tasks (each name → value, its id under "task"); or nil and an error reply.
+-- Returns head (name → value) and tasks (each name → value, with its id under "task"), or nil and an error reply.
 function sw.parse(args, knows_ids)
     if #args % 2 == 1 then
         return nil, sw.bad('arguments come in pairs of name and value, found ' .. #args .. ' of them')
     end
-    -- Tables with the names that most calls have get their size at once.
+    -- The fields that most calls set are listed, so that Lua allocates the tables at their final size.
     local head = args[1] == 'task' and {} or { worker = nil, pull = nil, start = nil, holding = nil }
     local tasks, n, seen, into = {}, 0, nil, head
     for i = 1, #args, 2 do
@@ -79,14 +80,14 @@ function sw.bad_worker(value)
     return sw.bad('worker: expected 1 to 200 characters of A-Z a-z 0-9 . _ : -, found ' .. sw.shown(value))
 end
 
--- The worker that a call is from, or nil and an error reply.
+-- Returns the worker that the call names, or nil and an error reply.
 function sw.worker_of(head)
     if not head.worker then return nil, sw.bad('worker: missing') end
     if not sw.is_name(head.worker) then return nil, sw.bad_worker(head.worker) end
     return head.worker
 end
 
--- The task names its attempt, which becomes a number. Returns an error reply, or nil.
+-- Checks that the task has an attempt, and converts the attempt to a number. Returns an error reply, or nil.
 function sw.check_attempt(t)
     if not t.attempt then return sw.bad('attempt: missing for task ' .. t.task) end
     local problem = sw.check_integer('attempt of task ' .. t.task, t.attempt, 1, 1e9)
@@ -94,7 +95,7 @@ function sw.check_attempt(t)
     t.attempt = tonumber(t.attempt)
 end
 
--- Every task of the call names its attempt. Returns an error reply, or nil.
+-- Checks that the call has tasks, each with its attempt. Returns an error reply, or nil.
 function sw.check_attempts(tasks)
     if #tasks == 0 then return sw.bad('task: missing') end
     for _, t in ipairs(tasks) do
@@ -103,8 +104,8 @@ function sw.check_attempts(tasks)
     end
 end
 
--- A key that a caller chooses (a tenant, a limit, a unique key): 1 to 200 bytes of UTF-8 without control characters.
--- Returns nil, or the text of a BADREQUEST.
+-- Checks a key that a caller chooses (a tenant, a limit, a unique key): 1 to 200 bytes of UTF-8 without control
+-- characters. Returns nil, or the text of a BADREQUEST.
 function sw.check_key(name, value)
     if #value < 1 or #value > 200 then return name .. ': expected 1 to 200 bytes, found ' .. #value end
     if find(value, '^[%w._:/@+-]+$') then return nil end
@@ -113,8 +114,8 @@ function sw.check_key(name, value)
     end
 end
 
--- Whether bytes are UTF-8 as RFC 3629 has it: no overlong forms, no surrogates, nothing above U+10FFFF, and none of the
--- control characters U+0080 to U+009F.
+-- Whether a text is UTF-8 as RFC 3629 defines it (no overlong forms, no surrogates, nothing above U+10FFFF) without
+-- the control characters U+0080 to U+009F.
 function sw.is_utf8(text)
     local i, size = 1, #text
     while i <= size do

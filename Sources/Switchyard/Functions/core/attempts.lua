@@ -1,26 +1,27 @@
--- How an attempt ends without success: its record, its retry or its final state.
+-- How an attempt ends without success: its record, and its retry or final state.
 
--- A number in [-percent, +percent] / 100 drawn from the clock, the id and the attempt: math.random has the same seed
--- in each call. The hash is that of D. J. Bernstein, times 33.
+-- Returns a number in [-percent, +percent] / 100, from the clock, the id and the attempt, because math.random has the
+-- same seed in each call. The hash is D. J. Bernstein's (times 33).
 local function jitter(q, task, percent)
     local hash = q.now_us % 1000003 + task.attempt * 104729
     for i = 1, #task.id do hash = (hash * 33 + byte(task.id, i)) % 1000003 end
-    -- Neighbours in the alphabet have neighbouring hashes: these steps of a linear congruential generator part them.
+    -- Similar ids have similar hashes. These steps of a linear congruential generator spread them.
     for _ = 1, 3 do hash = (hash * 7919 + 104729) % 1000003 end
     return (hash % 2001 / 1000 - 1) * percent / 100
 end
 
--- Backoff before retry number `n` (1, 2, …), in milliseconds: doubling, bounded, jittered.
+-- Returns the backoff before retry number `n` (1, 2, …), in ms: doubling, bounded, jittered.
 local function backoff(q, task, n)
     local delay = math.min(q.retry_delay_max_ms, q.retry_delay_ms * 2 ^ math.min(n - 1, 40))
     return math.floor(math.max(0, delay * (1 + jitter(q, task, q.retry_jitter_percent))))
 end
 
--- Records kept of a task's earlier attempts, and bytes of each one's message: a hash must stay small.
+-- Limits on the records of earlier attempts of a task, and on the bytes of each record's message, so that the hash
+-- stays small.
 local RECORDS, MESSAGE_BYTES = 100, 4096
 
--- The record of an attempt that is over while its task goes on, as the field attempt:<n> of the task's hash.
--- JSON, because it is a record for people; the functions read only `outcome` and `worker` of it again.
+-- Returns the record of an ended attempt of a task that continues, as the field attempt:<n> of the task's hash. It is
+-- JSON because people read it; the functions read only its `outcome` and `worker`.
 function sw.record(q, task, outcome, error_code, error_message, exit_code)
     return 'attempt:' .. task.attempt, cjson.encode({
         attempt = task.attempt, worker = task.worker, assigned_at = tonumber(task.assigned_at or task.started_at),
@@ -30,18 +31,18 @@ function sw.record(q, task, outcome, error_code, error_message, exit_code)
     })
 end
 
--- The fields that are deleted when the task goes back to its queue: those of the latest attempt, and the record that
--- is one too many.
+-- Returns the fields to delete when the task returns to its queue: those of the latest attempt, and the record that
+-- exceeds RECORDS.
 function sw.latest_fields(task)
     local fields = { 'worker', 'assigned_at', 'started_at', 'progress' }
     if task.attempt > RECORDS then fields[5] = 'attempt:' .. task.attempt - RECORDS end
     return fields
 end
 
--- Ends the live attempt of `task` with failed or timeout (`outcome` may also be lost, which ends as failed):
--- back to the queue while it has retries left, and into its final state when it has none.
---   report  error_code, error_message, exit_code, result, retryable ("0" forbids a retry), retry_after_ms (in place of the backoff),
---           deliveries (when it changed), at_once (no backoff)
+-- Ends the live attempt of `task` with the outcome failed, timeout or lost. The task returns to the queue if it has
+-- retries left; otherwise it ends with state timeout, or with failed for the other two outcomes.
+--   report  error_code, error_message, exit_code, result, retryable ("0" forbids a retry), retry_after_ms (replaces the
+--           backoff), deliveries (if it changed), at_once (no backoff)
 -- Returns the new state.
 function sw.end_attempt(c, task, outcome, report)
     local q = c.q
@@ -71,8 +72,8 @@ function sw.end_attempt(c, task, outcome, report)
     return state
 end
 
--- Puts an assignment that was never started back into its line. `counted`: it lapsed, so it counts towards the bound on
--- deliveries, and fails the task there; one that its worker gives back is not counted.
+-- Returns an assignment that was never started to its line. If it expired (`counted`), it counts as a delivery, and
+-- the task fails at `max_deliveries`; an assignment that its worker returns is not counted.
 function sw.return_assignment(c, task, counted)
     local q = c.q
     local deliveries = task.deliveries + (counted and 1 or 0)
@@ -85,13 +86,14 @@ function sw.return_assignment(c, task, counted)
     end
     local name, record = sw.record(q, task, counted and 'lost' or 'returned',
         counted and 'WorkerNotFound' or nil, counted and 'assigned, but never started' or nil)
-    sw.move(c, task, 'pending', { name, record, 'deliveries', tostring(deliveries) }, { clear = sw.latest_fields(task) })
+    sw.move(c, task, 'pending',
+        { name, record, 'deliveries', tostring(deliveries) }, { clear = sw.latest_fields(task) })
 end
 
--- The worker of a live attempt vanished, or let its lease lapse. An attempt never started goes back to its line; one
--- that ran uses up a retry, without a backoff the first time: that a worker died says nothing of the task yet. Both
--- are deliveries that came to nothing: after `max_deliveries` of them the task fails whatever retries are left, for
--- it may be what kills its workers.
+-- Ends a live attempt whose worker vanished or whose lease expired. An assignment that was not started returns to its
+-- line. A running attempt uses up a retry, the first time without a backoff, because one lost worker says nothing
+-- about the task. Both count as deliveries: after `max_deliveries` of them the task fails even with retries left,
+-- because the task itself may kill its workers.
 function sw.lose_attempt(c, task, why)
     sw.count_stat('lost', 1)
     if task.state == 'assigned' then return sw.return_assignment(c, task, true) end
@@ -100,12 +102,13 @@ function sw.lose_attempt(c, task, why)
     local last = deliveries >= c.q.max_deliveries
     if last then message = message .. '; ' .. deliveries .. ' workers were lost with this task' end
     sw.end_attempt(c, task, 'lost', {
-        error_code = 'WorkerNotFound', error_message = message, deliveries = deliveries, retryable = last and '0' or nil,
+        error_code = 'WorkerNotFound', error_message = message, deliveries = deliveries,
+        retryable = last and '0' or nil,
         at_once = deliveries == 1,
     })
 end
 
--- Ends a task that has not ended. The worker of a live attempt is told to stop it.
+-- Cancels a task that has not ended. The worker of a live attempt is told to stop it.
 function sw.cancel_task(c, task, reason)
     local live, worker, attempt = sw.LIVE[task.state], task.worker, task.attempt
     sw.move(c, task, 'cancelled', { 'finished_at', c.q.now_text, 'outcome', 'cancelled',
@@ -113,7 +116,8 @@ function sw.cancel_task(c, task, reason)
     if live then sw.tell(c, worker, 'cancel ' .. task.id .. ' ' .. attempt) end
 end
 
--- A lease of a task whose hash is gone: it holds a slot, and perhaps a turn of a concurrency key, for nothing.
+-- Ends a lease whose task's hash is gone: it occupies a slot, and possibly counts against a concurrency limit, for
+-- nothing.
 function sw.drop_lease(c, worker, id, entry)
     local _, _, _, _, lane = sw.lease_of(entry)
     c.dropped[#c.dropped + 1] = { worker, id }
@@ -122,7 +126,7 @@ function sw.drop_lease(c, worker, id, entry)
     c.lost_lease[worker] = true
 end
 
--- Called by commit.
+-- Called by commit. Deletes the dropped leases.
 function sw.commit_dropped(c)
     for _, entry in ipairs(c.dropped) do call('HDEL', c.q.attempts_prefix .. entry[1], entry[2]) end
 end

@@ -1,21 +1,23 @@
--- Which tasks a worker gets, in which order: of all lanes that its class serves and that fit its room, the most
--- urgent and longest waiting first. Smaller tasks go before one that does not fit (backfill), as far as
--- reservations.lua allows.
+-- Chooses which tasks a worker gets, and in which order: the most urgent ones first, and the longest waiting among
+-- these, of all lanes that its class serves and whose tasks fit its room. Smaller tasks start before a task that does
+-- not fit (backfill), as far as reservations.lua allows.
 --
--- A chooser has next(), which returns a task's id and lane, or nil; took(lane), to be called when the task was taken;
--- and fits(lane), for those that look ahead: what they keep back may not fit any more when its turn comes.
+-- A chooser has three functions: next() returns a task's id and lane, or nil; took(lane) is called after the task was
+-- taken; fits(lane) is for choosers that look ahead, because a task that they keep back may no longer fit later.
 
--- Limit on what one pull looks at: lanes that turn out to be empty, closed or less urgent than their bound, and tasks
--- that cannot be handed out. The next pull goes on, for each look corrects an index.
+-- Limit on the lanes and tasks that one pull examines in vain: lanes that are empty, closed or less urgent than their
+-- bound, and tasks that cannot be handed out. Each of these corrects an index, so the next pull gets further.
 local LOOKS = 200
 
--- The line of a lane ('': none) as a source of tasks: `score` is that of its next task, false at the end of the line.
+-- Makes a source of tasks from the line of a lane ('': none). `score` is that of its next task, or false at the end
+-- of the line.
 local function new_source(q, lane, want, bound, cursor)
-    return { lane = lane, line = q.index_keys[lane] or sw.line_of(lane ~= '' and lane or nil), ids = false, at = 1, from = 0,
+    return { lane = lane, line = q.index_keys[lane] or sw.line_of(lane ~= '' and lane or nil),
+        ids = false, at = 1, from = 0,
         want = want, score = false, bound = bound, cursor = cursor }
 end
 
--- Reads the next piece of the line; one more than wanted, for the score after the last.
+-- Reads the next page of the line: one more entry than wanted, for the score after the last.
 local function fill(q, source)
     local key = q.index_keys[source.line] or q.prefix .. source.line
     source.ids = call('ZRANGE', key, source.from, source.from + source.want, 'WITHSCORES')
@@ -38,7 +40,7 @@ local function take(q, source)
     return id
 end
 
--- What is left of a worker's capacity beside the attempts that it goes on holding.
+-- Returns what is left of a worker's capacity beside the attempts that it keeps.
 function sw.room_left(class, held, worker)
     local occupied = {}
     if held then
@@ -48,12 +50,12 @@ function sw.room_left(class, held, worker)
             if lane and not over[held[i]] then occupied[#occupied + 1] = lane end
         end
     end
-    -- What this pull has given it already.
+    -- This includes what this pull has given the worker.
     for _, lane in ipairs(sw.planned_lanes(worker)) do occupied[#occupied + 1] = lane end
     return sw.room(class, occupied)
 end
 
--- Without lanes there is one line.
+-- The chooser of a queue without lanes, which has one line.
 local function plain_chooser(c, want)
     local q = c.q
     local source = new_source(q, '', want)
@@ -71,7 +73,7 @@ local function plain_chooser(c, want)
     }
 end
 
--- The tasks that the worker's class may take into the room that is left.
+-- The chooser of a queue with lanes: the tasks that the worker's class serves and that fit its room.
 local function lane_chooser(c, plan, held, want)
     local q, worker, class = c.q, plan.worker, plan.class
     local has_amounts = sw.has_amounts(class)
@@ -85,8 +87,8 @@ local function lane_chooser(c, plan, held, want)
     local reservation = has_amounts and sw.reservation_of(c, plan, room, held) or nil
     local looks, has_misfit = 0, false
 
-    -- Opens the next group of the class. Of those that do not fit, the most urgent may deserve a reservation; no
-    -- other is looked at.
+    -- Opens the next group of the class. Of the groups that do not fit, only the most urgent may get a reservation;
+    -- the others are skipped.
     local function open_group()
         local group, bound = sw.advance(groups)
         local fits = sw.has_room(room, group)
@@ -98,7 +100,7 @@ local function lane_chooser(c, plan, held, want)
         cursors[#cursors + 1] = cursor
     end
 
-    -- Opens the next lane of a group as a source, and returns it; or nil.
+    -- Opens the next lane of a group as a source. Returns the source, or nil.
     local function open_lane(cursor)
         local lane, bound = sw.advance(cursor)
         if seen[lane] or sw.group_of(lane) ~= cursor.group then return nil end
@@ -118,7 +120,7 @@ local function lane_chooser(c, plan, held, want)
         return source
     end
 
-    -- The most urgent task of a shape that does not fit now: its worker may be reserved for it.
+    -- Considers a reservation for the most urgent task that does not fit now.
     local has_considered = false
     local function consider(cursor)
         cursor.is_skipped = true
@@ -130,7 +132,7 @@ local function lane_chooser(c, plan, held, want)
         reservation = sw.consider_reservation(c, plan, source, room, held) or reservation
     end
 
-    -- The source whose next task is the most urgent, or nil.
+    -- Returns the source whose next task is the most urgent, or nil.
     local function first_of()
         local best
         for i = 1, #sources do
@@ -139,7 +141,7 @@ local function lane_chooser(c, plan, held, want)
         end
         while true do
             if looks > want + LOOKS then
-                -- What was seen is corrected; the worker is to ask again at once.
+                -- The indexes are corrected by what was seen, and the worker is told to pull again at once.
                 plan.is_full = true
                 return nil
             end
@@ -193,8 +195,8 @@ local function lane_chooser(c, plan, held, want)
         end
         if has_amounts then sw.note_taken(c, plan, reservation, lane) end
     end
-    -- Called when the pull is planned: raises the bounds of the lanes that it took tasks of, where their order matters.
-    --   looks_ahead   not every task that was chosen was taken: the first one that is left is to be read again
+    -- Called when the pull is planned. Raises the bounds of the lanes whose tasks it took, if their order matters.
+    --   looks_ahead   tasks were chosen but not taken, so commit reads the first task of each lane again
     function chooser.finish(looks_ahead)
         local lanes_seen = 0
         for i = 1, #sources do
@@ -216,7 +218,7 @@ local function lane_chooser(c, plan, held, want)
                         plan.raised[#plan.raised + 1] = source
                     end
                 end
-                -- The order within its group, and the bound of that, may be another now.
+                -- The order within the lane's group, and the group's bound, may have changed.
                 if looks_ahead or lanes_seen > 1 then plan.stale_groups[source.cursor.group] = true end
             end
         end
@@ -224,10 +226,10 @@ local function lane_chooser(c, plan, held, want)
     return chooser
 end
 
--- The chooser for a pull.
---   plan       what the pull is about (pull.lua)
---   held       the worker's leases, if its class has capacity that they take
---   together   tasks of one group are wanted together
+-- Returns the chooser for a pull.
+--   plan       the plan of the pull (pull.lua)
+--   held       the worker's leases, if its class has capacity
+--   together   tasks of one group key are wanted together
 function sw.chooser(c, plan, held, want, together)
     local inner = c.q.has_lanes and lane_chooser(c, plan, held, want) or plain_chooser(c, want)
     local chooser, finish = inner, inner.finish
@@ -237,7 +239,7 @@ function sw.chooser(c, plan, held, want, together)
     return chooser
 end
 
--- Called by commit: corrects the bounds of lanes and groups by what the pull has seen.
+-- Called by commit. Corrects the bounds of lanes and groups by what the pull has seen.
 function sw.commit_corrections(q, plan)
     local lists = {}
     local function raise(lane, score)
@@ -252,7 +254,7 @@ function sw.commit_corrections(q, plan)
         list[#list + 1] = lane
     end
     for _, source in ipairs(plan.raised) do
-        -- A call that also puts tasks into the line may have put one before it.
+        -- The call may also have put a more urgent task into this line.
         if sw.enters_line(source.lane) then
             plan.stale_lanes[#plan.stale_lanes + 1] = source.lane
         else

@@ -1,13 +1,14 @@
--- The classes of the registered workers, and which lanes none of them serves.
+-- The classes of the registered workers, and the lanes that none of them serves.
 
--- Lanes that one step looks at, and pairs of a lane and a class that it decides, about.
+-- Limits on the lanes of one step, and on the pairs of lane and class that it checks; the last lane may exceed the
+-- second.
 local LANES_PER_STEP, PAIRS_PER_STEP = 150, 1000
 
--- How many pairs of a lane and a class were decided since this was last set to 0.
+-- The number of pairs of lane and class checked since this was last set to 0.
 local decided = 0
 
--- The classes of the registered workers, in order, and '' (workers without labels and capacity). Cached until the
--- hash `classes` changes, which the field classes_version of `config` tells.
+-- Returns the sorted classes of the registered workers, and '' (workers without labels and capacity). Cached until
+-- the hash `classes` changes, which the field classes_version of `config` shows.
 local function classes_of(q)
     local key = (q.instance or '') .. ' ' .. q.classes_version
     if q.classes_key == key then return q.classes end
@@ -30,7 +31,8 @@ local function classes_of(q)
 end
 sw.classes_of = classes_of
 
--- The classes among which are all that serve `lane`, in order: where it asks for labels, those with the rarest of them.
+-- Returns a sorted list that contains all classes that serve `lane`: if the lane requires labels, the classes with
+-- the rarest of these.
 local function candidates(q, lane)
     local found = classes_of(q)
     for _, need in ipairs(sw.parse_name(lane).needs) do
@@ -43,7 +45,7 @@ local function candidates(q, lane)
     return found
 end
 
--- The classes that serve `lane` ('': tasks without one), in order.
+-- Returns the classes that serve `lane` ('': tasks without a lane), sorted.
 function sw.classes_serving(q, lane)
     local found = {}
     for _, class in ipairs(candidates(q, lane)) do
@@ -52,13 +54,13 @@ function sw.classes_serving(q, lane)
     return found
 end
 
--- Whether the queue has workers of class '', which is always in the list of classes.
+-- Whether the queue has workers of class ''. The list of classes always contains ''.
 local function has_classless_workers(q)
     return call('ZCARD', q.prefix .. 'workers') > call('HLEN', q.prefix .. 'class')
 end
 sw.has_classless_workers = has_classless_workers
 
--- Whether any registered worker could ever run tasks of `lane` ('': those without one).
+-- Whether any registered worker could ever run tasks of `lane` ('': tasks without a lane).
 function sw.is_served(q, lane)
     for _, class in ipairs(candidates(q, lane)) do
         decided = decided + 1
@@ -67,20 +69,20 @@ function sw.is_served(q, lane)
     return false
 end
 
--- A class has appeared or gone.
+-- Notes that a class has appeared or disappeared.
 local function note_change(q)
     sw.set_config(q, 'classes_version', sw.digits(q.classes_version + 1))
 end
 
--- Called after a worker was registered or forgotten, when its class and the set of workers are as they will be.
---   had   whether there were workers of class '' before
+-- Called after a worker is registered or forgotten, when its class and the set of workers are updated.
+--   had   whether the queue had workers of class '' before
 function sw.settle_classes(q, had)
     if not q.has_lanes then return end
     if had ~= has_classless_workers(q) then note_change(q) end
     sw.step_served(q)
 end
 
--- A worker of `class` registers. '' is the class without anything.
+-- Records the class of a worker that registers. '' is the class without labels, capacity and restriction.
 function sw.join_class(q, worker, class)
     local before = call('HGET', q.prefix .. 'class', worker) or ''
     if before == class then return end
@@ -103,7 +105,7 @@ function sw.leave_class(q, worker)
     sw.unreserve_worker(q, worker)
 end
 
--- Notes in `unserved` whether any class of workers serves the lane.
+-- Records in `unserved` whether any class of workers serves the lane.
 function sw.note_served(q, lane)
     if sw.is_served(q, lane) then
         sw.derived('ZREM', q.prefix .. 'unserved', lane)
@@ -112,14 +114,15 @@ function sw.note_served(q, lane)
     end
 end
 
--- Notes a lane that no class of workers serves.
+-- Adds a lane to `unserved` if no class of workers serves it.
 function sw.note_unserved(q, lane)
     if not sw.is_served(q, lane) then sw.derived('ZADD', q.prefix .. 'unserved', 0, lane) end
 end
 
--- Where classes have appeared or gone, goes through the lanes and corrects `unserved`, as far as one step goes: only
--- statistics need it. The fields of `config`: served_version is the version of the classes for which it is right, and
--- served_pass the version with which a pass began and the lane that it has come to. Returns whether there is more to do.
+-- After classes have appeared or disappeared, does one bounded step of a pass over the lanes that corrects
+-- `unserved`, which only statistics read. Two fields of `config` keep the progress: served_version is the version of
+-- the classes for which `unserved` is correct; served_pass is the version with which the present pass began, and the
+-- last lane that it has checked. Returns whether more steps are needed.
 function sw.step_served(q)
     local v = call('HMGET', q.config_key, 'served_version', 'served_pass')
     local now = sw.digits(q.classes_version)

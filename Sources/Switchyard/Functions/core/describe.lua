@@ -1,6 +1,6 @@
--- What is known of a task, for people: its hash, and what its indexes add to that.
+-- The description of a task for people: its hash, and what the indexes add.
 
--- Puts a task that stands in no index back into the one of its state, and counts it as repaired.
+-- Adds a task that no index contains to the index of its state, and counts the repair.
 function sw.put_back(q, id)
     local task = sw.read(q, id)
     if not task then return end
@@ -10,7 +10,9 @@ function sw.put_back(q, id)
     if index == 'held' then score = v[1] or q.now_text
     elseif index == 'leases' then
         score = q.now + (task.state == 'assigned' and q.assign_timeout_ms or q.lease_ms)
-        if task.state == 'running' then score = math.min(score, tonumber(task.started_at or q.now) + task.timeout_ms) end
+        if task.state == 'running' then
+            score = math.min(score, tonumber(task.started_at or q.now) + task.timeout_ms)
+        end
         score = sw.digits(score)
     elseif index == 'finished' then score = v[2] or q.now_text
     else score = sw.place(q, task.priority or 'normal', task.tag) end
@@ -25,8 +27,8 @@ function sw.put_back(q, id)
     end
 end
 
--- The pairs of the task's hash and of its place in the indexes, or nil. A task that stands in no index is put back,
--- unless the caller only reads.
+-- Returns the pairs of the task's hash and of its position in the indexes, or nil. A task that no index contains is
+-- put back, unless the caller only reads.
 function sw.describe(q, id, only_reads)
     local fields = call('HGETALL', q.task_prefix .. id)
     if #fields == 0 then return nil end
@@ -45,7 +47,7 @@ function sw.describe(q, id, only_reads)
         fields[#fields + 1] = value
     end
     add('id', id)
-    -- Where nothing was said, the queue's defaults hold.
+    -- The queue's defaults apply to absent fields.
     if not timeout then add('timeout_ms', q.default_timeout_text) end
     if not retries then add('max_retries', sw.digits(q.default_max_retries)) end
     local index = sw.index_of(state, held_by, lane)

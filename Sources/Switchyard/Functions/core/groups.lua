@@ -1,27 +1,27 @@
--- Groups: the open lanes that ask for the same labels and amounts, so that the same classes serve them and they differ in
--- their gates only. A group is named by what its lanes ask for: "gpu,+cpu=2".
---   work:<group>     lanes of a group, with the scores that they have in `lanes`
---   work             groups with lanes
+-- Groups. A group is the open lanes with the same requirements and amounts. The same classes serve its lanes, which
+-- differ only in their gates. Its name is what the lanes have in common: "gpu,+cpu=2".
+--   work:<group>     the lanes of a group, with their scores in `lanes`
+--   work             the groups with lanes
 -- All scores are lower bounds of the score of the first task. A bound is lowered when a more urgent task enters the
--- queue, and raised by the pull that looks at it (chooser.lua).
+-- line, and raised by a pull that examines it (chooser.lua).
 --
--- Nothing in Redis says which groups a class serves: classes come and go, and each would have to be told of each group.
--- It is decided once for each pair by each run of the library (a server's process, until the library is loaded anew),
--- and remembered by that. What is remembered has to know all groups with work. It does as long as no other run has
--- added one, and the setting `run` tells which run was the last to add any.
+-- Redis does not store which groups a class serves: classes come and go, and each new one would need an entry in each
+-- group. Instead, each run of the library (from its loading until it is loaded again or the server's process ends)
+-- decides it once for each pair and caches the result. The cache must know all groups with work. It does as long as
+-- no other run has added a group, which the field `run` of `config` shows: it names the run that last added one.
 
--- A class that serves no more groups than this asks for the bounds of each; one that serves more reads `work` from its
--- beginning, where it will soon find one.
+-- A class that serves at most this many groups reads the bound of each. A class that serves more reads `work` from
+-- its beginning, where it soon finds a group that it serves.
 local FEW = 40
 
--- Pairs of a class and a group that one call decides.
+-- Limit on the pairs of class and group that one call decides.
 local PAIRS_PER_CALL = 1000
 
--- Groups and pairs that are remembered of a queue; with more it is begun anew.
+-- Limits on the cached groups and pairs of a queue. Beyond them the cache is rebuilt.
 local GROUPS_REMEMBERED, PAIRS_REMEMBERED = 5000, 500000
 
--- Members of an index that are read at once, at first and at most. They come in the order of their first tasks, so a
--- worker rarely needs more.
+-- Members of an index that are read at once: at first, and at most. They are sorted by their first tasks, so a worker
+-- rarely needs more.
 local FIRST_READ, LARGEST_READ = 8, 256
 
 local own_run
@@ -31,7 +31,7 @@ local function this_run(q)
     return own_run
 end
 
--- The group of a lane.
+-- Returns the group of a lane.
 function sw.group_of(lane) return sw.parse_name(lane).base end
 
 function sw.work_key(q, group) return q.prefix .. 'work:' .. group end
@@ -43,7 +43,7 @@ local function note_group(known, group)
     end
 end
 
--- Puts `lane` into its group, with `score` of its first task.
+-- Adds `lane`, whose first task has `score`, to its group.
 function sw.add_to_group(q, lane, score)
     local group = sw.group_of(lane)
     sw.derived('ZADD', sw.work_key(q, group), 'LT', score, lane)
@@ -55,8 +55,8 @@ function sw.add_to_group(q, lane, score)
     if q.groups then note_group(q.groups, group) end
 end
 
--- What this run knows of the groups with work: `list` and `set` of all of them, also of some that have none any more,
--- and by class how many of the list were looked at, and which of those it serves.
+-- Returns what this run knows of the groups with work: `list` and `set` of all of them (and of some that have no work
+-- any more), and for each class how many of the list are decided, and which of these it serves.
 local function known_groups(q)
     local known = q.groups
     if known and q.run == own_run and known.instance == q.instance and #known.list <= known.most
@@ -71,10 +71,10 @@ local function known_groups(q)
     return known
 end
 
--- Called by the reconciler: what is remembered is read again.
+-- Called by the reconciler. Empties the cache of groups.
 function sw.forget_groups(q) q.groups = nil end
 
--- The groups that `class` serves, of those that are known: a list, and the same as a set; and whether all were decided.
+-- Returns the known groups that `class` serves, as a list and as a set, and whether all known groups were decided.
 local function groups_served(q, class)
     local known = known_groups(q)
     local of = known.of[class]
@@ -95,7 +95,7 @@ local function groups_served(q, class)
     return of.list, of.set, last == #known.list
 end
 
--- Reads the next piece of an index.
+-- Reads further pages of an index until one has a member that the cursor keeps, or the index ends.
 local function read(cursor)
     cursor.at, cursor.members = 1, {}
     repeat
@@ -119,13 +119,13 @@ local function read(cursor)
     return cursor
 end
 
--- The lanes of a group, most urgent first, read as needed. `bound`: none that is still to come is more urgent; false
--- at the end.
+-- Returns a cursor over the lanes of a group, most urgent first, which reads them as needed. Its `bound` is that of
+-- the next lane, a lower bound for all that follow; false at the end.
 function sw.lanes_in(q, group)
     return read({ group = group, key = sw.work_key(q, group), from = 0, size = FIRST_READ })
 end
 
--- The groups with work that `class` serves, as such a cursor.
+-- Returns a cursor over the groups with work that `class` serves.
 function sw.groups_for(q, class)
     local list, set, is_all = groups_served(q, class)
     if not is_all then
@@ -133,7 +133,8 @@ function sw.groups_for(q, class)
             keeps = function(group) return set[group] or sw.could_serve(class, group) end })
     end
     if #list > FEW then
-        return read({ key = q.prefix .. 'work', from = 0, size = FIRST_READ, keeps = function(group) return set[group] end })
+        return read({ key = q.prefix .. 'work', from = 0, size = FIRST_READ,
+            keeps = function(group) return set[group] end })
     end
     local cursor = { members = {}, at = 1, bound = false, has_more = false }
     if #list == 0 then return cursor end
@@ -153,7 +154,7 @@ function sw.groups_for(q, class)
     return cursor
 end
 
--- The next member of the cursor, and its bound.
+-- Takes the next member from the cursor. Returns the member and its bound.
 function sw.advance(cursor)
     local member, bound = cursor.members[cursor.at], cursor.members[cursor.at + 1]
     cursor.at = cursor.at + 2
@@ -167,7 +168,7 @@ function sw.advance(cursor)
     return member, tonumber(bound)
 end
 
--- Called by commit: raises the bound of a group to that of its first lane, or takes a group without lanes out.
+-- Called by commit. Sets the bound of a group to that of its first lane, or removes a group without lanes.
 function sw.correct_bound(q, group)
     local first = sw.derived('ZRANGE', sw.work_key(q, group), 0, 0, 'WITHSCORES')
     if first[1] then
@@ -177,8 +178,8 @@ function sw.correct_bound(q, group)
     end
 end
 
--- Compares the lanes of `group` from `rank` on, `limit` at most, with `lanes`: those without work leave it, those of
--- another group move there. Returns the next rank (nil: the end).
+-- Compares up to `limit` lanes of `group`, from `rank` on, with `lanes`: removes lanes without work, and moves lanes
+-- of another group there. Returns the next rank, or nil at the end.
 function sw.check_group(q, group, rank, limit)
     local key, gone, left = sw.work_key(q, group), {}, 0
     local lanes = sw.derived('ZRANGE', key, rank, rank + limit - 1)
@@ -196,11 +197,11 @@ function sw.check_group(q, group, rank, limit)
     if call('EXISTS', key) == 0 then sw.derived('ZREM', q.prefix .. 'work', group) end
 end
 
--- Groups that one call deletes.
+-- Limit on the groups that one call deletes.
 local GROUPS_PER_CALL = 150
 
--- Deletes the groups of a queue that has neither lanes nor classes, as far as one call goes. Returns whether all are
--- gone.
+-- Deletes the groups of a queue that has neither lanes nor classes, in bounded steps. Returns whether all are
+-- deleted.
 function sw.drop_groups(q)
     local groups = sw.derived('ZRANGE', q.prefix .. 'work', 0, GROUPS_PER_CALL - 1)
     for _, group in ipairs(groups) do

@@ -1,33 +1,34 @@
--- Sleeping workers, and who is woken for what enters the queue. A worker sleeps when it has pulled in vain; a woken
--- one leaves its pool until it has pulled in vain again. A wake-up is a hint: it carries nothing, and a tick makes up
+-- Sleeping workers, and which of them a new task wakes. A worker falls asleep when a pull leaves it with free slots.
+-- A woken worker is out of its pool until it falls asleep again. A wake-up is a hint without content; a tick makes up
 -- for a lost one.
 --
--- A pool is the sleeping workers of one class with the same room left: `idle` of those without labels and capacity,
--- `idle:<class>` and `idle:<class> <room>` of the others, each by when its workers last got work. `idle_pools` has
--- the pools in the order in which they are woken: the least endowed first, so that generic work leaves scarce workers
--- free, and among equally endowed ones the pool whose worker has slept longest.
+-- A pool is the sleeping workers of one class with the same room: `idle` for workers without labels and capacity,
+-- `idle:<class>` or `idle:<class> <room>` for others. Its score is the time of a worker's last assignment.
+-- `idle_pools` has the pools in the order in which they are woken: the pool with the fewest labels and cores first,
+-- so that generic tasks leave scarce workers free, and among equal pools the one whose worker has slept longest.
 
--- Of a pool's score, the part below the endowment: ms since 2024 of its longest sleeper, until 2058.
+-- Unit of the endowment in a pool's score. The part below it is the last assignment of the pool's longest sleeper, in
+-- ms since 2024, which fits until 2058.
 local ENDOWMENT = 1099511627776
 local EPOCH_2024_MS = 1704067200000
 
--- Limit on the workers that a tick wakes of one pool.
+-- Limit on the workers of one pool that a tick wakes.
 local WAKES_PER_POOL = 64
 
--- Groups of which the work for a pool is counted.
+-- Limit on the groups whose tasks are counted for a pool.
 local GROUPS_COUNTED = 100
 
 local function pool_key(q, pool)
     return pool == '' and q.idle_key or q.prefix .. 'idle:' .. pool
 end
 
--- The class of a pool, and the name of its room (the class itself if it is whole).
+-- Returns the class of a pool, and the name of its room (the class itself if no capacity is taken).
 local function parts_of(pool)
     local class, room = match(pool, '^([^ ]*) (.*)$')
     return class or pool, room or pool
 end
 
--- How much a pool has that not every task needs: labels first, and then what is left of its cores.
+-- Returns how much a pool has that not every task needs: first labels, then free cores.
 local function endowment_of(pool)
     local class, room = parts_of(pool)
     local labels = 0
@@ -37,7 +38,7 @@ local function endowment_of(pool)
     return math.min(127, labels) * 64 + math.min(63, math.floor(cores))
 end
 
--- Puts the pool into `idle_pools` by its longest sleeper, or takes an empty one out.
+-- Updates the pool's score in `idle_pools`, or removes an empty pool.
 local function file_pool(q, pool)
     if pool == '' then return end
     local first = sw.derived('ZRANGE', pool_key(q, pool), 0, 0, 'WITHSCORES')
@@ -49,12 +50,12 @@ local function file_pool(q, pool)
     end
 end
 
--- The pool in which a worker of `class` sleeps, with `room` (a text, '' if it is whole).
+-- Returns the pool in which a worker of `class` with `room` (a text, '' if no capacity is taken) sleeps.
 function sw.pool_of(class, room)
     return room == '' and class or class .. ' ' .. room
 end
 
--- The worker sleeps in `pool` from now on. `last`: when it last got work, in µs since 1970, as text.
+-- Adds the worker to `pool`. `last` is the time of its last assignment, in µs since 1970, as text.
 function sw.sleep_in(q, pool, worker, last)
     sw.derived('ZADD', pool_key(q, pool), last, worker)
     file_pool(q, pool)
@@ -69,7 +70,7 @@ local function anyone_sleeps(q)
     return call('EXISTS', q.idle_key, q.idle_pools_key) > 0
 end
 
--- Whether the workers of a pool can start a task of `lane` ('': one without a lane) now.
+-- Whether the workers of a pool can start a task of `lane` ('': a task without a lane) now.
 local function fits(pool, lane)
     local class, room = parts_of(pool)
     if not sw.serves(class, lane) then return false end
@@ -95,7 +96,7 @@ local function wake_from(c, pool, wanted)
     return found
 end
 
--- Calls `visit` with each pool other than that of plain workers, in the order in which they are woken, until it
+-- Calls `visit` with each pool of workers with labels or capacity, in the order in which pools are woken, until it
 -- returns true.
 local function each_pool(q, visit)
     local from = 0
@@ -122,7 +123,8 @@ local function wake_for_lane(c, lane, n)
     return n - left
 end
 
--- Plans to wake workers for tasks that enter the queue: lane ('': none) → how many. Returns how many workers.
+-- Plans to wake workers for tasks that enter the queue. `lines`: lane ('': none) → number of tasks. Returns how many
+-- workers.
 function sw.plan_wake(c, lines)
     rawset(c, 'is_wake_planned', true)
     local q = c.q
@@ -139,14 +141,15 @@ function sw.plan_wake(c, lines)
     return woken
 end
 
--- Called by commit: plans to wake workers for what the call puts in line, unless that is planned.
+-- Called by commit. Plans to wake workers for the tasks that the call puts in line, unless the call has planned this.
 function sw.plan_wake_for_lines(c)
     if rawget(c, 'is_wake_planned') then return end
     local lines = sw.planned_lines()
     if lines then sw.plan_wake(c, lines) end
 end
 
--- How many tasks the workers of a pool have in the most urgent lanes of their class that fit; at most WAKES_PER_POOL.
+-- Returns how many tasks the workers of a pool have in the most urgent lanes that they serve and that fit; at most
+-- WAKES_PER_POOL.
 local function count_work(q, pool)
     local class, room = parts_of(pool)
     local left, count = sw.parse_name(room).amounts, 0
@@ -164,14 +167,16 @@ local function count_work(q, pool)
     return count
 end
 
--- Plans to wake workers (at most `most` of each pool, where it is given) for what stands in line. Returns how many.
+-- Plans to wake workers for the tasks in line, at most `most` of each pool if it is given. Returns how many.
 function sw.plan_wake_for_work(c, most)
     local q = c.q
     if q.paused or not anyone_sleeps(q) then return 0 end
     local plain = call('ZCARD', q.pending_key)
     local wanted, woken = math.min(plain, most or WAKES_PER_POOL), 0
     if wanted > 0 then woken = wake_from(c, '', wanted) end
-    if wanted == 0 and q.has_lanes then woken = wake_from(c, '', math.min(most or WAKES_PER_POOL, count_work(q, ''))) end
+    if wanted == 0 and q.has_lanes then
+        woken = wake_from(c, '', math.min(most or WAKES_PER_POOL, count_work(q, '')))
+    end
     if q.has_lanes then
         local left = wanted - woken
         each_pool(q, function(pool)
@@ -187,13 +192,13 @@ function sw.plan_wake_for_work(c, most)
     return woken
 end
 
--- Notes that the call forgets `worker` once it has committed. It is passed over until then.
+-- Notes that `worker` must not be woken by this call, because the call forgets it or it has no free slot.
 function sw.plan_gone(c, worker)
     c.gone[worker] = true
     rawset(c, 'gone_count', (rawget(c, 'gone_count') or 0) + 1)
 end
 
--- Called by commit.
+-- Called by commit. Takes the chosen workers out of their pools and wakes them.
 function sw.commit_wake(c)
     local q = c.q
     for pool, workers in pairs(c.awake) do
@@ -203,7 +208,7 @@ function sw.commit_wake(c)
     end
 end
 
--- Called by commit: sleepers whose attempts this call has ended for them have more room now. They are woken, and look.
+-- Called by commit. Wakes sleeping workers whose attempts this call has ended: they have more room now.
 function sw.wake_freed(c)
     local q = c.q
     for worker in pairs(c.lost_lease) do

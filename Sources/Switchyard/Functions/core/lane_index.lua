@@ -1,8 +1,9 @@
--- Which lanes have work. A lane with tasks in line is open (in `lanes`, with a lower bound of the score of its first task,
--- and in its group, groups.lua) or its gate is closed (in `closed`); `lane_names` has both, and `unserved` those that no
--- class of workers serves. All of this can be made again from the lines, so a key of a wrong type is replaced.
+-- The indexes of lanes with work. A lane with tasks in line is either open or closed. An open lane is in `lanes`,
+-- with a lower bound of the score of its first task, and in its group (groups.lua). A closed lane, whose gate lets no
+-- task start, is in `closed`. `lane_names` has both kinds, and `unserved` the lanes that no class of workers serves.
+-- All of this can be rebuilt from the lines, so a key of a wrong type is deleted and written again.
 
--- A command on an index that can be made again. Returns its reply.
+-- Runs a command on a key that can be rebuilt; deletes the key first if it has a wrong type. Returns the reply.
 local function derived(command, key, ...)
     local reply = pcall_redis(command, key, ...)
     if type(reply) == 'table' and reply.err then
@@ -26,7 +27,8 @@ local function open(q, lane, score)
     end
 end
 
--- Closes the lane: its gate lets no task start. `due`: when it may (ms), or 0 if the end of a task tells.
+-- Closes the lane: its gate lets no task start. `due` is the time at which it may open (ms), or 0 if the end of a
+-- task opens it.
 local function close(q, lane, due)
     local count = call('ZCARD', q.prefix .. sw.line_of(lane))
     derived('ZREM', q.lanes_key, lane)
@@ -39,7 +41,7 @@ local function close(q, lane, due)
 end
 sw.close_lane = close
 
--- The lane has no task in line any more.
+-- Removes a lane that has no task in line from all indexes.
 local function forget(q, lane)
     derived('ZREM', q.lanes_key, lane)
     remove_from_group(q, lane)
@@ -58,7 +60,8 @@ end
 
 sw.forget_lane = forget
 
--- Called by commit: tasks came into the line of `lane`, the most urgent with `score`; `net` more than left it.
+-- Called by commit after tasks entered the line of `lane`, the most urgent with `score`. `net` is how many more
+-- entered than left.
 function sw.lane_gained(c, lane, score, net)
     local q, name = c.q, sw.parse_name(lane)
     if name.has_gates then
@@ -72,7 +75,7 @@ function sw.lane_gained(c, lane, score, net)
     open(q, lane, sw.digits(score))
 end
 
--- Called by commit: tasks left the line of `lane`; `net` is how many more came than left.
+-- Called by commit after tasks left the line of `lane`. `net` is how many more entered than left.
 function sw.lane_lost(c, lane, net)
     local q = c.q
     if sw.parse_name(lane).has_gates and net ~= 0 and derived('ZSCORE', q.closed_key, lane) then
@@ -81,7 +84,7 @@ function sw.lane_lost(c, lane, net)
     if call('EXISTS', q.prefix .. sw.line_of(lane)) == 0 then forget(q, lane) end
 end
 
--- Opens a closed lane if its gate allows. Returns whether it is open now.
+-- Opens a closed lane if its gate allows it. Returns whether the lane is open now.
 function sw.reopen(c, lane)
     local q = c.q
     local first = call('ZRANGE', q.prefix .. sw.line_of(lane), 0, 0, 'WITHSCORES')
@@ -102,7 +105,7 @@ function sw.reopen(c, lane)
     return true
 end
 
--- Makes the entry of a lane in the indexes again from its line. Returns whether it was wrong.
+-- Rebuilds the entries of a lane in the indexes from its line. Returns whether they were wrong.
 function sw.check_lane(c, lane)
     local q = c.q
     local first = call('ZRANGE', q.prefix .. sw.line_of(lane), 0, 0, 'WITHSCORES')
@@ -123,8 +126,8 @@ function sw.check_lane(c, lane)
     return true
 end
 
--- How many pending tasks stand neither in `pending` nor in `held`: in lanes, waiting for dependencies, or about to
--- come into line with their batch.
+-- Returns how many pending tasks are neither in `pending` nor in `held`: in lanes, waiting for dependencies, or about
+-- to enter the queue with their batch.
 local function elsewhere(q)
     local total = 0
     local counts = call('HMGET', q.stats_key, 'opening', 'in_lanes_critical', 'in_lanes_high', 'in_lanes_normal',
@@ -132,14 +135,14 @@ local function elsewhere(q)
     if q.has_holds then total = call('ZCARD', q.prefix .. 'waiting') + (tonumber(counts[1] or 0)) end
     if q.has_lanes then
         for i = 2, 5 do total = total + tonumber(counts[i] or 0) end
-        -- With aging the counters have all that stands in line.
+        -- With aging, the counters include the tasks in `pending`.
         if q.aging_ms > 0 then total = total - call('ZCARD', q.pending_key) end
     end
     return total
 end
 
--- How many pending tasks the queue has.
---   none_held   it is known that `held` is empty
+-- Returns how many pending tasks the queue has.
+--   none_held   the caller knows that `held` is empty
 function sw.length(q, none_held)
     local length = call('ZCARD', q.pending_key)
     sw.know('pending')

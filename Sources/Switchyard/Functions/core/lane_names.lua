@@ -1,18 +1,19 @@
 -- The names of lanes and classes, and which class serves which lane. A lane is the pending tasks with the same
--- requirements, the same resources and the same limits; a class is the workers with the same labels and the same
--- capacity. Whether a class serves a lane is decided once for each pair and cached, so matching costs by their few
--- kinds, not by tasks or workers (the idea is Nomad's computed node class). Tasks without any of these are in no lane
--- and stand in `pending`.
+-- requirements, resources and limits; a class is the workers with the same labels and capacity. Whether a class
+-- serves a lane is decided once for each pair and cached, so the cost of matching depends on the number of lanes and
+-- classes, not on the number of tasks or workers (the idea is Nomad's computed node class). Tasks without
+-- requirements, resources and limits have no lane and are in `pending`.
 --
--- The name of a lane, and of a class, is its own description, in canonical order:
+-- The name of a lane or of a class is its description in canonical order:
 --   lane   gpu,os=linux,zone!=eu,arch=arm|x86,+cpu=2,+memory_mb=4096,@deploy=1,~api=10/5
 --   class  gpu,os=linux,zone=us,+cpu=8,+memory_mb=32768,!gpu
--- A requirement is a label that must be there (gpu), have a value (os=linux), have one of several (arch=arm|x86), or
--- not have it (zone!=eu). A resource begins with +; an amount is a decimal number. The rest are the gates of the
--- lane: @key=limit lets so many tasks of the key run at once, ~key=rate/burst lets so many start in a second
--- (limits.lua). In a class, !label restricts its workers to tasks that require one of these labels.
+-- A requirement is a label that the worker must have (gpu), a value of a label (os=linux), one of several values
+-- (arch=arm|x86), or a value that the label must not have (zone!=eu). A resource begins with "+"; its amount is a
+-- decimal number. The rest are the gates of the lane: @key=limit is the maximum number of running tasks of the key,
+-- and ~key=rate/burst is the maximum number that start in a second, after a burst (limits.lua). In a class, !label
+-- restricts its workers to tasks that require one of these labels.
 
--- Cached results of pure functions of names, and of pairs of names. A cache is emptied when it has many entries.
+-- Cached results of pure functions of names, and of pairs of names. A cache that gets too large is emptied.
 local parsed, named, names_remembered = {}, {}, 0
 local matched, pairs_remembered = {}, 0
 local REMEMBERED_MOST = 20000
@@ -29,8 +30,8 @@ end
 
 local WORD = '^[A-Za-z0-9._:-]+$'
 
--- The tokens of a list, sorted and without repetition; or nil and what is wrong. `check` returns what is wrong with
--- one.
+-- Returns the tokens of a list, sorted and without repetition; or nil and the error text. `check` returns the error
+-- text of a token, or nil.
 local function canonical(name, text, check)
     local tokens, seen = {}, {}
     if #text > 1000 then return nil, name .. ': at most 1000 bytes, found ' .. #text end
@@ -46,7 +47,7 @@ local function canonical(name, text, check)
     return tokens
 end
 
--- The values of `a|b`, or nil if one of them is not a word.
+-- Returns the values of `a|b`, or nil if one of them is not a word.
 local function values_of(text)
     local values = {}
     for value in string.gmatch(text .. '|', '([^|]*)|') do
@@ -77,7 +78,7 @@ local function check_resource(token)
     end
 end
 
--- The resources of a task or worker as tokens (+cpu=2), from its arguments cpu, memory_mb and resources.
+-- Returns the resources of a task or worker as tokens (+cpu=2), from its arguments cpu, memory_mb and resources.
 local function resource_tokens(args)
     local parts = {}
     if args.cpu then parts[#parts + 1] = 'cpu=' .. args.cpu end
@@ -108,7 +109,7 @@ local function name_of(name, labels, args, check)
     return table.concat(tokens, ',')
 end
 
--- A key that a caller chose, as it stands in the name of a lane: without the characters that have a meaning there.
+-- Escapes a key that a caller chose for the name of a lane: percent-encodes the characters that have a meaning there.
 local function escaped(key)
     return (string.gsub(key, '[%%,= ]', function(character) return string.format('%%%02X', byte(character)) end))
 end
@@ -117,21 +118,24 @@ local function unescaped(text)
     return (string.gsub(text, '%%(%x%x)', function(code) return string.char(tonumber(code, 16)) end))
 end
 
--- The gates of a task as tokens.
+-- Returns the gates of a task as tokens.
 local function gate_tokens(t)
     local tokens = {}
     if t.concurrency_key then
-        tokens[1] = '@' .. escaped(t.concurrency_key) .. '=' .. string.format('%.0f', tonumber(t.concurrency_limit or 1))
+        tokens[1] = '@' .. escaped(t.concurrency_key) .. '='
+            .. string.format('%.0f', tonumber(t.concurrency_limit or 1))
     end
     if t.rate_key then
-        tokens[#tokens + 1] = '~' .. escaped(t.rate_key) .. '=' .. string.format('%.10g', tonumber(t.rate_per_second or 1))
+        tokens[#tokens + 1] = '~' .. escaped(t.rate_key) .. '='
+            .. string.format('%.10g', tonumber(t.rate_per_second or 1))
             .. '/' .. string.format('%.0f', tonumber(t.rate_burst or 1))
     end
     return tokens
 end
 
--- The lane of a task, from its arguments requires, cpu, memory_mb, resources, concurrency_key, concurrency_limit,
--- rate_key, rate_per_second, rate_burst. '' asks for nothing. Or nil and what is wrong.
+-- Returns the lane of a task, from its arguments requires, cpu, memory_mb, resources, concurrency_key,
+-- concurrency_limit, rate_key, rate_per_second and rate_burst. '' means no lane. Returns nil and the error text if
+-- one is invalid.
 function sw.lane_of(t)
     local is_limited = t.concurrency_key or t.rate_key
     if not (t.requires or t.cpu or t.memory_mb or t.resources or is_limited) then return '' end
@@ -147,7 +151,8 @@ end
 
 local parse
 
--- The class of a worker, from its arguments labels, cpu, memory_mb, resources, only. Or nil and what is wrong.
+-- Returns the class of a worker, from its arguments labels, cpu, memory_mb, resources and only; or nil and the error
+-- text.
 function sw.class_of(head)
     local class, problem = name_of('labels', head.labels, head, check_label)
     if not class or not head.only or head.only == '' then return class, problem end
@@ -166,9 +171,9 @@ function sw.class_of(head)
     return class
 end
 
--- A name taken apart: labels (label → value, or true), needs (those of a lane: key, values, negated), amounts
--- (resource → number), shape (the tokens of its amounts), base (the name without gates), concurrency (key, limit),
--- rate (key, interval in µs, burst), only (a set of labels).
+-- Parses a name. Returns a table with labels (label → value, or true), needs (of a lane: key, values, negated),
+-- amounts (resource → number), has_amounts, shape (the tokens of its amounts), base (the name without gates),
+-- has_gates, concurrency (key, limit), rate (key, interval in µs, burst), only (a set of labels).
 function parse(name)
     local known = parsed[name]
     if known then return known end
@@ -230,8 +235,8 @@ local function is_wanted(only, needs)
     return false
 end
 
--- Whether workers of `class` could ever run tasks of `lane` ('': those without a lane): they have the labels, and an
--- empty one has the room. Not cached.
+-- Whether workers of `class` could ever run tasks of `lane` ('': tasks without a lane): they have the labels, and
+-- enough room while they run nothing. Not cached.
 function sw.could_serve(class, lane)
     local worker, task = parse(class), parse(lane)
     if worker.only and not is_wanted(worker.only, task.needs) then return false end
@@ -245,7 +250,7 @@ function sw.could_serve(class, lane)
     return true
 end
 
--- The same, cached.
+-- The same as could_serve, cached.
 function sw.serves(class, lane)
     lane = parse(lane).base
     local lanes = matched[class]
@@ -261,14 +266,14 @@ function sw.serves(class, lane)
     return lanes[lane]
 end
 
--- Whether workers of `class` have capacity for tasks that ask for resources.
+-- Whether workers of `class` offer resources, or tasks of a lane need some.
 function sw.has_amounts(class)
     return parse(class).has_amounts
 end
 
--- What is left of a worker's capacity under the attempts that it holds. Nothing is counted up and down: what is
--- reserved is read off the leases, so it cannot leak, however an attempt ends.
---   lanes   the lanes of the held attempts
+-- Returns what is left of a worker's capacity beside its attempts. No counter is kept: the room is computed from the
+-- leases, so it cannot leak, however an attempt ends.
+--   lanes   the lanes of its attempts
 function sw.room(class, lanes)
     local room = {}
     for resource, amount in pairs(parse(class).amounts) do room[resource] = amount end
@@ -287,7 +292,7 @@ end
 -- Sums of fractions such as 0.1 are not exact in binary.
 local TOLERANCE = 1e-9
 
--- Whether a task of `lane`, or of any lane with this shape, fits.
+-- Whether a task of `lane`, or of any lane with the same amounts, fits.
 function sw.has_room(room, lane)
     for resource, amount in pairs(parse(lane).amounts) do
         if amount > (room[resource] or 0) + TOLERANCE then return false end
@@ -295,7 +300,7 @@ function sw.has_room(room, lane)
     return true
 end
 
--- A room as text, such as "+cpu=2,+memory_mb=512": canonical, so that equal rooms have equal texts.
+-- Returns a room as text, such as "+cpu=2,+memory_mb=512". The order is canonical, so equal rooms have equal texts.
 function sw.room_text(room)
     local tokens = {}
     for resource, left in pairs(room) do

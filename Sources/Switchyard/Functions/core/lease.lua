@@ -1,18 +1,18 @@
--- Leases: how attempts:<worker> says which attempts a worker holds, and when a lease ends.
+-- Leases: the format of the entries of attempts:<worker>, and when a lease ends.
 --
--- An entry is the attempt, its deadline in ms (0: not started), a mark if the end of the task concerns more than the
--- task ("+": tasks may depend on it; "*": its hash must be read), its batch after "@", its lane after a space.
+-- An entry consists of the attempt, its deadline in ms (0: not started), a mark if the task's end concerns more than
+-- the task ("+": tasks may depend on it; "*": its hash must be read), "@" and its batch, a space and its lane.
 
 function sw.lease_entry(attempt, deadline, uses, batch, lane)
     return attempt .. ':' .. deadline .. (uses and (uses == 'dependencies' and '+' or '*') or '')
         .. (batch and '@' .. batch or '') .. (lane and ' ' .. lane or '')
 end
 
--- Entries are often equal, for tasks started in the same millisecond: what they say is cached.
+-- Tasks that start in the same millisecond often have equal entries, so parsed entries are cached.
 local attempts, deadlines, marks, batches, lanes, count = {}, {}, {}, {}, {}, 0
 
--- Returns attempt and deadline as texts, the mark ("" if none), the batch and the lane (false if none); or nil if
--- there is no such entry.
+-- Returns attempt and deadline as texts, the mark ("" if none), the batch and the lane (false if none); or nil if the
+-- entry is absent or malformed.
 function sw.lease_of(entry)
     if not entry then return nil end
     local attempt = attempts[entry]
@@ -27,8 +27,8 @@ function sw.lease_of(entry)
     return attempt, deadline, mark, batch, lane
 end
 
--- The deadline of an attempt that starts now, and the end of its lease, as texts in ms. Most tasks of a call have the
--- same time limit, so the texts are made once.
+-- Returns the deadline of an attempt that starts now, and the end of its lease, as texts in ms. Most tasks of a call
+-- have the same time limit, so the texts are cached.
 function sw.lease_ends(q, timeout_ms)
     if q.timeout ~= timeout_ms then
         q.timeout, q.deadline = timeout_ms, sw.digits(q.now + timeout_ms)
@@ -37,12 +37,12 @@ function sw.lease_ends(q, timeout_ms)
     return q.deadline, q.lease_end
 end
 
--- The end of a lease that is renewed now and has `deadline` (a text in ms).
+-- Returns the end of a lease that is renewed now; the lease never outlasts `deadline` (a text in ms).
 function sw.renewed_lease(q, deadline)
     return sw.digits(math.min(q.now + q.lease_ms, tonumber(deadline)))
 end
 
--- From now on the end of this live task concerns tasks that depend on it.
+-- Marks the lease of a live task: from now on tasks depend on it.
 function sw.mark_lease(q, worker, id)
     local key = q.attempts_prefix .. worker
     local attempt, deadline, mark, batch, lane = sw.lease_of(call('HGET', key, id))
@@ -51,7 +51,8 @@ function sw.mark_lease(q, worker, id)
     end
 end
 
--- The leases of a worker: task id and entry, in pairs. What begins with "@" is the state of the worker (workers.lua).
+-- Returns the leases of a worker: task id and entry, in pairs. Fields that begin with "@" are the state of the worker
+-- (workers.lua).
 function sw.leases_of(q, worker)
     local found, leases, n = call('HGETALL', q.attempts_prefix .. worker), {}, 0
     for i = 1, #found, 2 do

@@ -1,6 +1,6 @@
--- Payloads in pieces: `payload`, `payload.2`, `payload.3`, …, each no longer than SHORT_VALUE, for then the hash of a
--- task with a payload of some hundred bytes stays small, also on a Redis with default settings: 610 bytes instead of
--- 1,090.
+-- Stores a payload in pieces: `payload`, `payload.2`, `payload.3`, …, each of at most SHORT_VALUE bytes. The hash of
+-- a task with a payload of some hundred bytes then keeps Redis's compact encoding even with default settings: 610
+-- bytes instead of 1,090.
 
 function sw.piece_name(i)
     return i == 1 and 'payload' or 'payload.' .. i
@@ -12,7 +12,8 @@ function sw.pieces_of(value)
     return pieces
 end
 
--- Puts the payload of a task's hash (the reply of HGETALL) together, in place, if it is in pieces.
+-- Joins the pieces of a payload in a task's hash (the reply of HGETALL), in place. Does nothing if there are no
+-- pieces.
 function sw.join_payload(fields)
     local size, pieces, kept = #fields, nil, 0
     for i = 1, size, 2 do

@@ -1,15 +1,18 @@
--- What a worker gets when it asks for work: from the line to the lease, and the assignment that it is sent.
+-- The pull of a worker: from the line to the lease, and the assignment in the reply.
 
--- What a pull looks for in a task's hash. LONG: what may be long. MORE: the list cannot be reused as the assignment.
+-- The fields of a task's hash that a pull reads. LONG: the value may be long. MORE: the reply of HGETALL cannot be
+-- reused as the assignment.
 local STATE, TAG, PRIORITY, LONG, TIMEOUT, BATCH, LANE, USES, ATTEMPT, AFFINITY, LIMITED, MORE, TENANT,
     WEIGHT = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14
-local PART = { state = STATE, tag = TAG, place = TAG, priority = PRIORITY, payload = LONG, args = LONG, command = LONG, env = LONG,
+local PART = { state = STATE, tag = TAG, place = TAG, priority = PRIORITY, payload = LONG,
+    args = LONG, command = LONG, env = LONG,
     timeout_ms = TIMEOUT, batch = BATCH, lane = LANE, uses = USES, attempt = ATTEMPT, affinity_key = AFFINITY,
     concurrency_key = LIMITED, rate_key = LIMITED, ['payload.2'] = MORE, held_by = MORE, retry_count = MORE,
     fairness_key = TENANT, fairness_weight = WEIGHT }
 
--- Makes of a pending task's hash, as HGETALL returned it, the assignment of its first attempt, in place: the pairs at
--- `state` and `tag`, which no worker needs, make room for task and attempt, and the pair at `lane` is removed.
+-- Turns a pending task's hash, as HGETALL returned it, into the assignment of its first attempt, in place. The pairs
+-- `state` and `tag`, which workers do not need, are replaced by task and attempt; the pair `lane` is removed. Returns
+-- the new length.
 local function reuse_as_assignment(id, fields, n, state, tag, lane)
     if lane then
         fields[lane], fields[lane + 1] = fields[n - 1], fields[n]
@@ -26,21 +29,21 @@ local function reuse_as_assignment(id, fields, n, state, tag, lane)
     return n
 end
 
--- A task with limits that a library before version 5 has put in line: it goes to the lane that its limits have now.
+-- Moves a task with limits, which a library before version 5 has put in line, to the lane that its limits now select.
 local function move_to_its_lane(c, id)
     local task = sw.read(c.q, id)
     if task.new_lane then sw.move(c, task, 'pending', {}) end
 end
 
--- Hands one pending task of the line of `in_lane` (nil: without a lane) to the worker of `plan`. Returns whether it
--- did.
+-- Plans to hand a pending task of the line of `in_lane` (nil: without a lane) to the worker of `plan`. Returns
+-- whether it did.
 function sw.plan_assignment(c, plan, id, in_lane)
     local q = c.q
     local fields = call('HGETALL', q.task_prefix .. id)
     local n, bytes, has_more, is_limited = #fields, 0, not plan.starts, false
     local state, tag, timeout_ms, batch, at_lane, lane, priority, uses, attempt, affinity, tenant, weight
     local first = 1
-    -- A small hash has its fields in the order in which they were written.
+    -- A small hash returns its fields in the order in which they were written.
     if fields[1] == 'state' and fields[3] == 'tag' and fields[5] == 'priority' then
         state, tag, priority, first = 1, 3, fields[6], 7
     end
@@ -65,7 +68,7 @@ function sw.plan_assignment(c, plan, id, in_lane)
         end
     end
     if not state or fields[state + 1] ~= 'pending' or not tag or lane ~= in_lane then
-        -- An entry without its task: it is counted as repaired, and the pull goes on.
+        -- The entry has no such task. It is removed and counted as a repair, and the pull continues.
         sw.strike_from_line(c, id, in_lane)
         return false
     end
@@ -128,22 +131,23 @@ function sw.plan_assignment(c, plan, id, in_lane)
     return true
 end
 
--- An entry of a line without a pending task of that line.
+-- Plans to remove an entry of a line that is not a pending task of that line.
 function sw.strike_from_line(c, id, lane)
     local q = c.q
     local line = sw.line_of(lane)
     if lane and q.aging_ms == 0 then
-        -- Its priority is told by its score only.
+        -- Only the score tells the priority of the entry.
         local score = call('ZSCORE', q.prefix .. line, id)
         if score then sw.count_stat('in_lanes_' .. sw.level_in(tonumber(score)), -1) end
     end
     sw.strike(line, id)
 end
 
--- Assignments of an earlier pull that the worker has not started, or does not know of, as many as a reply carries.
+-- Sends again the assignments of an earlier pull that the worker has not started, or (`sends_started`) does not know
+-- of, as many as a reply carries.
 local function send_again(c, plan, held, sends_started)
     local q, unstarted, over, size = c.q, 0, sw.planned_end_ids(plan.worker), #held
-    -- Not always from the first, so that what one reply cannot carry comes with another.
+    -- The start varies with the clock, so that what one reply cannot carry comes with another.
     local start = math.floor(q.now_us / 1000) % math.max(1, size / 2) * 2
     for k = 1, size, 2 do
         local i = (start + k - 1) % size + 1
@@ -168,20 +172,21 @@ end
 
 local NOTHING = {}
 
--- The plan of the call that pulls; a call pulls once at most.
---   state       of the worker (workers.lua); class; free: slots that it has left; starts: what it gets is started
---   assignments, n, got (how many of them are new), unstarted, bytes, is_full: what it gets
---   idle        it has room for more, and falls asleep
---   room        of a class with capacity, what is left (a text) if it falls asleep
---   groups      those with work for the class, where the pull has looked at the first of them only
---   reserved, raised, stale_lanes, stale_groups, gated: what the chooser notes (chooser.lua, reservations.lua)
-local the_plan = { worker = false, state = false, class = false, assignments = false, unstarted = 0, got = 0, n = 0, bytes = 0,
+-- The plan of the call that pulls. A call pulls at most once.
+--   state       the worker's state (workers.lua); class; free: its free slots; starts: whether the tasks are started
+--   assignments, n, got (how many of them are new), unstarted, bytes, is_full: what the reply carries
+--   idle        the worker has free slots left, and falls asleep
+--   room        if a worker of a class with capacity falls asleep: its room, as text
+--   groups      the groups with work for the class, if the pull has looked at the first of them only
+--   reserved, raised, stale_lanes, stale_groups, gated: notes of the chooser (chooser.lua, reservations.lua)
+local the_plan = { worker = false, state = false, class = false, assignments = false, unstarted = 0, got = 0,
+    n = 0, bytes = 0,
     starts = false, idle = false, is_full = false, lease = false, free = 0, first_start = false, reserved = false,
     raised = false, stale_lanes = false, stale_groups = false, groups = false, gated = false, room = '' }
 
--- The line that has the most urgent `want` tasks for the worker's class, and its lane (nil: `pending`); or nil if that
--- is not seen at once: there are several lines and more than one task is wanted, the lane has limits, or there is a
--- reservation.
+-- Returns the line that has the `want` most urgent tasks for the worker's class, and its lane (nil: `pending`).
+-- Returns nil if this takes more than a quick look: more than one task is wanted and there are several lines, the
+-- lane has limits, or there is a reservation.
 local function first_line(q, plan, has_amounts, want)
     if not q.has_lanes then return 'pending', nil end
     local class = plan.class
@@ -209,9 +214,8 @@ local function first_line(q, plan, has_amounts, want)
     return line, lane
 end
 
--- Common case: hands out the first tasks of the line that has the most urgent ones. Returns whether that is all that the worker can
--- get.
---   seen   receives the ids that were looked at
+-- Common case: hands out the first tasks of the line with the most urgent ones. Returns whether the pull is complete.
+--   seen   receives the ids that were tried
 local function take_first(c, plan, line, lane, held, want, seen)
     local q = c.q
     local ids = call('ZRANGE', q.index_keys[line] or q.prefix .. line, 0, want)
@@ -228,7 +232,7 @@ local function take_first(c, plan, line, lane, held, want, seen)
         sw.plan_assignment(c, plan, ids[i], lane)
         if plan.is_full then return true end
     end
-    -- Some entries may have been no tasks: the next ones come from further behind.
+    -- Some entries may not have been tasks. The chooser continues with the entries after them.
     if plan.got < most then return false end
     plan.idle = plan.got < want
     if plan.idle and held and q.has_lanes and sw.has_amounts(plan.class) then
@@ -237,11 +241,12 @@ local function take_first(c, plan, line, lane, held, want, seen)
     return true
 end
 
--- What `switchyard_pull`, and `switchyard_finish` with "pull", will hand out: collected in c and committed with it.
---   state     of the worker
---   head      max: how many tasks at most (0: none, and another worker is woken where work waits); start: "1" to start them
---             at once; holding: how many attempts the worker knows of, so that those of a lost reply are sent again
--- Returns the plan, which commit settles.
+-- Plans what `switchyard_pull`, and `switchyard_finish` with "pull", hand out: collects it in `c` for commit.
+--   state     the worker's state
+--   head      max: how many tasks at most (0: none, and another worker is woken if there is work); start: "1" to start
+--             the tasks at once; holding: how many attempts the worker knows of, so that those of a lost reply are
+--             sent again
+-- Returns the plan, which sw.commit_pull completes.
 function sw.plan_pull(c, worker, state, head)
     local q, w = c.q, state
     local ended = sw.planned_ends(worker)
@@ -277,7 +282,8 @@ function sw.plan_pull(c, worker, state, head)
     if want == 0 or q.paused or w.draining == 1 then
         plan.idle = want > 0 and w.draining == 0
         if most == 0 and not q.paused then
-            -- It was woken, and has no room: tasks of another partition took it. The wake-up is passed on.
+            -- The worker was woken, but tasks of another partition have taken its slots. Another worker is woken in
+            -- its place.
             sw.plan_gone(c, worker)
             sw.plan_wake_for_work(c, 1)
         end
@@ -297,8 +303,8 @@ function sw.plan_pull(c, worker, state, head)
     return sw.plan_choices(c, plan, held, want, head.together == '1', seen)
 end
 
--- The rest of a pull, where the first tasks of `pending` are not simply the next.
---   seen   ids that the pull has looked at
+-- The general case of a pull: a chooser selects the tasks from several lines, or not in the order of one line.
+--   seen   the ids that the pull has tried
 function sw.plan_choices(c, plan, held, want, together, seen)
     local q = c.q
     plan.raised, plan.stale_lanes, plan.stale_groups, plan.gated = {}, {}, {}, {}
@@ -323,8 +329,8 @@ function sw.plan_choices(c, plan, held, want, together, seen)
     return plan
 end
 
--- What is left of the capacity of a worker that falls asleep, as the name of its pool has it: '' if it is whole.
---   plan   what it gets now, if it gets something
+-- Returns the room of a worker that falls asleep, as its pool's name contains it; '' if its leases take no capacity.
+--   plan   its pull, if it may get tasks with it
 function sw.room_name(class, held, worker, plan)
     local lanes, over = {}, sw.planned_end_ids(worker)
     for i = 1, #held, 2 do
@@ -339,7 +345,7 @@ function sw.room_name(class, held, worker, plan)
     return uses_some and sw.room_text(sw.room(class, lanes)) or ''
 end
 
--- Writes the worker's side of a pull: when it last got work, and whether it sleeps now. Called by commit.
+-- Called by commit. Writes the worker's side of a pull: the time of its last assignment, and whether it sleeps now.
 function sw.commit_pull(c, plan)
     local q, w, worker = c.q, plan.state, plan.worker
     local key = q.attempts_prefix .. worker
@@ -348,11 +354,11 @@ function sw.commit_pull(c, plan)
     local new_pool = plan.idle and sw.pool_of(plan.class, plan.room)
     if pool and pool ~= new_pool then sw.leave_pool(q, pool, worker) end
     if plan.idle then
-        -- Wake-ups sent before this pull have done their work.
+        -- This pull has consumed the wake-ups sent before it.
         call('DEL', q.prefix .. 'wake:' .. worker)
         sw.sleep_in(q, new_pool, worker, plan.got > 0 and sw.now_us_text(q) or call('HGET', key, '@last') or '0')
     elseif plan.is_full and call('EXISTS', q.prefix .. 'wake:' .. worker) == 0 then
-        -- There is more than a reply carries: it is to ask again at once.
+        -- There are more tasks than a reply carries. The wake-up makes the worker pull again at once.
         call('LPUSH', q.prefix .. 'wake:' .. worker, '1')
     end
     local asleep = plan.idle and 1 or 0
@@ -363,7 +369,7 @@ function sw.commit_pull(c, plan)
     plan.assignments = false
 end
 
--- Checks the arguments that ask for tasks, which become numbers. Returns an error reply, or nil.
+-- Checks the arguments of a pull, and converts them to numbers. Returns an error reply, or nil.
 function sw.check_pull(head)
     local problem
     if head.max then

@@ -1,10 +1,10 @@
--- The queue that a call is about: its key prefix, Redis's clock (read once, because it is not frozen inside a
--- function), and its configuration.
+-- The queue of a call: its key prefix, Redis's clock, and its configuration. The clock is read once in each call,
+-- because Redis does not freeze TIME inside a function.
 
--- Microseconds from 1970 to 2024-01-01, where the tags of tasks count from.
+-- Microseconds from 1970 to 2024-01-01, the epoch of the tags of tasks.
 local EPOCH_2024_US = 1704067200000000
 
--- Width of a priority level in a score: 2^50 µs is 35.7 years, so that four levels and the time since 2024 fit the 53
+-- Width of a priority level in a score. 2^50 µs are 35.7 years, so four levels and the time since 2024 fit the 53
 -- bits of a double until 2059.
 local BAND = 1125899906842624
 
@@ -12,7 +12,7 @@ sw.PRIORITIES = { 'critical', 'high', 'normal', 'low' }
 local LEVEL = { critical = 0, high = 1, normal = 2, low = 3 }
 sw.LEVEL = LEVEL
 
--- Settings kept in the hash `config`, with the value that holds where a field is absent. Unit in the name.
+-- The settings in the hash `config`, with their defaults for absent fields. The names contain the units.
 sw.DEFAULTS = {
     max_queue_length = 500,
     default_timeout_ms = 7200000,
@@ -34,12 +34,12 @@ sw.DEFAULTS = {
     partitions = 1,
 }
 
--- Fields of `config` that are "1" while the queue uses something. The clean-up of a tick deletes those that no longer
--- hold.
+-- Fields of `config` that are "1" while the queue uses a feature. The clean-up of a tick deletes the flags of
+-- features that the queue no longer uses.
 local FLAGS = { paused = true, has_lanes = true, is_fair = true, has_affinity = true, has_holds = true,
     has_schedules = true }
 
--- Fields of the line `effective` that are neither settings nor flags.
+-- Words of the field `effective` that are neither settings nor flags.
 local UNLISTED = { instance = true, layout = true, classes_version = true, run = true }
 
 local function read_config(prefix)
@@ -48,16 +48,16 @@ local function read_config(prefix)
     return fields
 end
 
--- Decimal digits without the cost of formatting: a number is cut into millions and two groups of three digits. The
--- high part of a timestamp rarely changes, so its text is cached.
+-- Conversion of numbers to decimal digits without string.format: a number is split into its millions and two groups
+-- of three digits. A timestamp's high digits rarely change, so their text is cached.
 local GROUPS, millions, millions_count = {}, {}, 0
 
--- The numbers from 0 to 999 by their decimal digits.
+-- The integers from 0 to 999, by their decimal digits.
 sw.COUNTS = {}
 
--- Makes a function that returns a number as text. The number is rounded down; a negative one becomes 0. Lua itself
--- prints 1.7e+12. The function remembers all but the last three digits of the last number: those of the tasks of a
--- call are close together.
+-- Makes a function that returns a number as text. The number is rounded down, and a negative number becomes 0. (Lua's
+-- own conversion would print 1.7e+12.) The function caches all but the last three digits of its last number, because
+-- the numbers of the tasks of one call are close together.
 local function new_digits()
     local known, text
     return function(number)
@@ -88,8 +88,8 @@ end
 local digits, place_digits = new_digits(), new_digits()
 sw.digits = digits
 
--- Takes over the settings that the text `effective` of `config` says (false: it is absent; reads the fields
--- themselves).
+-- Sets the fields of `q` from the text `effective` of `config`. If `effective` is false (absent), reads the fields of
+-- `config` instead.
 local function apply(q, effective)
     for name, value in pairs(sw.DEFAULTS) do q[name] = value end
     for name in pairs(FLAGS) do q[name] = false end
@@ -107,7 +107,7 @@ local function apply(q, effective)
         end
     end
     q.effective, q.is_compiled, q.instance = effective, effective ~= false, fields.instance
-    -- Only a queue that exists can be of an earlier layout.
+    -- Only an existing queue can have an older layout. An absent field `layout` means layout 4.
     q.classes_version = tonumber(fields.classes_version or 0)
     q.run = fields.run
     q.layout = q.instance and (tonumber(fields.layout) or 4) or LAYOUT
@@ -116,7 +116,8 @@ local function apply(q, effective)
     q.lease_text, q.default_timeout_text = digits(q.lease_ms), digits(q.default_timeout_ms)
 end
 
--- Writes fields of `config`, given as pairs, and the line `effective` that says all of them.
+-- Writes fields of `config`, given as pairs, and updates the field `effective`, which contains all settings in one
+-- line.
 function sw.set_config(q, ...)
     sw.write_config(q)
     call('HSET', q.config_key, ...)
@@ -132,10 +133,10 @@ function sw.set_config(q, ...)
     apply(q, effective)
 end
 
--- What is known of the queues of recent calls, by prefix: made once, and updated when the line `effective` changes.
+-- The queues of recent calls, by prefix. Each table is made once, and updated when the field `effective` changes.
 local queues, queue_count = {}, 0
 
--- The indexes that every queue has: their keys are made once.
+-- The indexes that every queue has. Their keys are made once.
 local INDEXES = { 'pending', 'held', 'waiting', 'leases', 'finished', 'workers', 'idle', 'lanes', 'closed' }
 
 local function bad_keys(keys, prefix)
@@ -143,7 +144,8 @@ local function bad_keys(keys, prefix)
         .. (prefix and ': ' .. sw.shown(prefix) or ''))
 end
 
--- A queue, or a partition of one, seen for the first time. Returns it, or nil and an error reply.
+-- Makes the table of a queue (or of a partition) that this library has not seen yet. Returns it, or nil and an error
+-- reply.
 local function meet(keys)
     local prefix, name, partition = keys[1], nil, nil
     if prefix then name, partition = string.match(prefix, '^switchyard:{([A-Za-z0-9._:-]+)(/?%d*)}:$') end
@@ -169,9 +171,9 @@ local function meet(keys)
     return q
 end
 
--- The queue of a call that only reads. Returns it, or nil and an error reply. Every setting is a field of it, a
--- number; so is each of FLAGS. The table is the same in every call: what a call notes in it must be true for the
--- next.
+-- Opens the queue of a call that only reads. Returns it, or nil and an error reply. Each setting is a field of the
+-- queue (a number), and so is each of FLAGS (a boolean). Later calls get the same table: a call may only store what
+-- stays true.
 function sw.open(keys)
     local q, failure = queues[keys[1]], nil
     if not q then
@@ -201,8 +203,8 @@ function sw.open(keys)
     return q
 end
 
--- The queue of a call that writes. Returns it, or nil and an error reply: also TRYAGAIN while the queue is being
--- converted from an earlier layout, of which each such call does a step.
+-- Opens the queue of a call that writes. Returns it, or nil and an error reply. The error is TRYAGAIN while the queue
+-- is being converted from an older layout; each call that writes does a step of the conversion.
 function sw.enter(keys)
     local q, failure = sw.open(keys)
     if q and q.layout < LAYOUT and not sw.upgrade(q) then
@@ -211,18 +213,19 @@ function sw.enter(keys)
     return q, failure
 end
 
--- Redis's clock in µs.
+-- Returns Redis's clock in µs, as text.
 function sw.now_us_text(q)
     return q.now_text .. GROUPS[q.below_ms]
 end
 
--- Fields of `config` that hold from now on in this call, and are written by sw.write_config once everything is checked.
+-- Notes fields of `config` that are in effect from now on in this call. sw.write_config writes them after all checks.
 local function hold(q, ...)
     q.unwritten = q.unwritten or {}
     for i = 1, select('#', ...) do q.unwritten[#q.unwritten + 1] = (select(i, ...)) end
 end
 
--- The queue's instance id, made once. An instance that is gone or has changed means that Redis lost the queue's data.
+-- Gives the queue an instance id if it has none. If a queue's instance id is absent or changed, Redis lost the
+-- queue's data.
 function sw.ensure_instance(q)
     if q.instance and q.is_compiled then return end
     if not q.instance then q.instance = string.format('%.0f', q.now_us) end
@@ -230,14 +233,14 @@ function sw.ensure_instance(q)
     hold(q, 'instance', q.instance, 'layout', LAYOUT)
 end
 
--- The run of the library that adds groups of lanes from now on (groups.lua).
+-- Notes which run of the library adds groups of lanes from now on (groups.lua).
 function sw.claim_run(q, run)
     if q.run == run then return end
     q.run = run
     hold(q, 'run', run)
 end
 
--- From now on the queue uses something that a plain one does not pay for: one of FLAGS.
+-- Sets one of FLAGS: from now on the queue uses a feature, and its calls pay for it.
 function sw.ensure(q, flag)
     if q[flag] then return end
     q[flag] = true
@@ -245,7 +248,7 @@ function sw.ensure(q, flag)
     hold(q, flag, '1')
 end
 
--- Writes what ensure and ensure_instance have noted.
+-- Writes the fields that `hold` has noted.
 function sw.write_config(q)
     local unwritten = q.unwritten
     if not unwritten then return end
@@ -255,24 +258,25 @@ function sw.write_config(q)
     call('HSETNX', q.config_key, 'created_at', q.now_text)
 end
 
--- Nothing of the queue uses `flag` any more.
+-- Clears a flag: no task of the queue uses the feature any more.
 function sw.drop_flag(q, flag)
     call('HDEL', q.config_key, flag)
     sw.set_config(q, 'layout', LAYOUT)
 end
 
--- A time as it stands in a tag: µs since 2024. `offset` keeps the order of tasks submitted in one call, which takes
--- longer than that many microseconds.
+-- Returns the present time as a tag: µs since 2024. `offset` keeps the order of the tasks of one call. A call takes
+-- longer than `offset` µs, so the tags of the next call are higher.
 function sw.time_tag(q, offset)
     return q.now_us - EPOCH_2024_US + offset
 end
 
--- The score of a task in its line: its level, and its tag (when it was submitted first, or the turn of its tenant).
+-- Returns the score of a task in its line: its level, and its tag (the time of its first submission, or its start tag
+-- in a queue with fairness).
 function sw.place(q, priority, tag)
     return place_digits(LEVEL[priority] * q.width + tag)
 end
 
--- The tag in a score that a library before version 5 has written, under strict levels or under aging.
+-- Returns the tag in a score that a library before version 5 wrote, with strict levels or with aging.
 function sw.tag_in_place(q, place, priority)
     local number, level = tonumber(place) or 0, LEVEL[priority] or 2
     if level == 0 then return number end
@@ -280,14 +284,13 @@ function sw.tag_in_place(q, place, priority)
     return number - level * q.aging_ms * 1000
 end
 
--- The bounds of a level in a line, for ZCOUNT and ZRANGEBYSCORE; without meaning while there is aging.
+-- Returns the bounds of a level in a line, for ZCOUNT and ZRANGEBYSCORE. Not meaningful with aging.
 function sw.band(priority)
     local low = LEVEL[priority] * BAND
     return string.format('%.0f', low), string.format('(%.0f', low + BAND)
 end
 
--- The level that a score belongs to; of some use even for a task whose hash is gone. Without meaning while there is
--- aging.
+-- Returns the priority that a score belongs to, even for a task whose hash is gone. Not meaningful with aging.
 function sw.level_in(score)
     return sw.PRIORITIES[math.min(4, math.floor(score / BAND) + 1)]
 end

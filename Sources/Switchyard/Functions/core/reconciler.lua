@@ -1,18 +1,19 @@
--- The slow pass that compares indexes, leases, limits, hashes and counters with each other, in bounded pieces, and
--- repairs what disagrees. Nothing disagrees unless something else wrote to the queue's keys, or Redis lost some.
+-- The reconciler: a slow pass, in bounded pieces, that compares indexes, leases, limits, hashes and counters with
+-- each other and repairs what disagrees. They disagree only if something else wrote to the queue's keys, or Redis
+-- lost some.
 
--- The sections of a pass, in order. The cursor of a pass is a section, a rank and a lane.
+-- The sections of a pass, in order. The cursor of a pass consists of a section, a rank and a lane.
 local SECTIONS = { 'pending', 'held', 'waiting', 'leases', 'finished', 'finished:failed', 'finished:timeout',
     'finished:cancelled', 'lanes', 'work', 'workers', 'keys', 'counts' }
 
--- Lanes that the recount of a counter looks at; with more the counter is left alone.
+-- Limit on the lanes that a recount of counters reads. A queue with more keeps the counters as they are.
 local LANES_COUNTED = 1000
 
--- Tasks and leases of which the recount of a counter reads the hash.
+-- Limit on the tasks and leases whose hashes a recount of a counter reads.
 local TASKS_COUNTED = 2000
 
--- A live task against the leases of its worker and the set of its concurrency key: puts back what is missing there.
--- Returns how many were repaired.
+-- Compares a live task with the leases of its worker and the set of its concurrency key, and restores missing
+-- entries. Returns the number of repairs.
 local function check_live(q, id)
     local task, repaired = sw.read(q, id), 0
     local key = q.attempts_prefix .. task.worker
@@ -32,8 +33,8 @@ local function check_live(q, id)
     return repaired
 end
 
--- Removes the entries of `index` that do not belong there, and sees that the tasks stand where they belong. `lane`:
--- of a line. Returns how many were repaired.
+-- Removes the entries of `index` that do not belong there, and puts tasks back into the index where they belong.
+-- Returns the number of repairs.
 local function check_entries(q, index, ids)
     local repaired = 0
     for _, id in ipairs(ids) do
@@ -57,8 +58,8 @@ local function check_entries(q, index, ids)
     return repaired
 end
 
--- A piece of the tasks that wait for others, from `rank` on. A task may depend on a thousand others, so a piece ends
--- where it has that many. Returns the next rank (nil: the end), and the repairs.
+-- Checks a piece of the tasks that wait for dependencies, from `rank` on. A task may have a thousand dependencies, so
+-- a piece ends when it has seen that many. Returns the next rank (nil: the end), and the number of repairs.
 local function check_waiting(q, rank, limit)
     local ids, looked, repaired, done = call('ZRANGE', q.prefix .. 'waiting', rank, rank + limit - 1), 0, 0, 0
     for _, id in ipairs(ids) do
@@ -75,7 +76,7 @@ local function check_waiting(q, rank, limit)
     return (done < #ids or #ids == limit) and rank + left or nil, repaired
 end
 
--- The live tasks that count against the key of a lane's concurrency limit.
+-- Removes tasks that are not live from the set of a lane's concurrency key; checks up to 100 of the set, at random.
 local function check_running(c, lane)
     local q, concurrency = c.q, sw.parse_name(lane).concurrency
     if not concurrency then return 0 end
@@ -94,8 +95,8 @@ local function check_running(c, lane)
     return repaired
 end
 
--- A piece of the lines of lanes: of `lane`, from `rank` on. Returns the next rank and lane (nil: the end), and the
--- repairs.
+-- Checks a piece of the lines of lanes: of `lane`, from `rank` on. Returns the next rank and lane (nil: the end), and
+-- the number of repairs.
 local function check_lanes(q, rank, lane, limit)
     local c = sw.changes(q)
     c.is_written = true
@@ -120,7 +121,8 @@ local function check_lanes(q, rank, lane, limit)
     return following and 0, following, repaired
 end
 
--- A piece of the group of lanes at `rank`, from `from` on. Returns the next rank and `from` (nil: the end).
+-- Checks a piece of the group at `rank`, from its lane at rank `from` on. Returns the next rank and `from` (nil: the
+-- end).
 local function check_group(q, rank, from, limit)
     if rank == 0 then sw.forget_groups(q) end
     local group = sw.derived('ZRANGE', q.prefix .. 'work', rank, rank)[1]
@@ -130,7 +132,8 @@ local function check_group(q, rank, from, limit)
     return sw.derived('ZSCORE', q.prefix .. 'work', group) and rank + 1 or rank, ''
 end
 
--- The leases of the worker at `rank` against the tasks' hashes. Returns whether there was one, and the repairs.
+-- Compares the leases of the worker at `rank` with the tasks' hashes. Returns whether there was a worker, and the
+-- number of repairs.
 local function check_worker(q, rank)
     local worker = call('ZRANGE', q.prefix .. 'workers', rank, rank)[1]
     if not worker then return false, 0 end
@@ -154,13 +157,13 @@ local function check_worker(q, rank)
     return true, repaired
 end
 
--- The types of the keys that a queue has several of, by what stands before the colon.
+-- The types of the keys of which a queue has several, by the part of the key before the colon.
 local TYPE_OF = { task = 'hash', worker = 'hash', attempts = 'hash', batch = 'hash', schedule = 'hash', stage = 'hash',
     stage_task = 'hash', pending = 'zset', finished = 'zset', idle = 'zset', work = 'zset', tenants = 'zset',
     past_tenants = 'zset', dependents = 'zset', running = 'set', waiters = 'set', wake = 'list', members = 'list',
     stage_members = 'list', log = 'stream', affinity = 'string', rate = 'string', unique = 'string' }
 
--- A task's hash whose task stands in no index, or in a lane without a name. Returns the repairs.
+-- Repairs a task that is in no index, or whose lane is missing in `lane_names`. Returns the number of repairs.
 local function check_hash(q, key)
     local id = sub(key, #q.task_prefix + 1)
     local v = call('HMGET', key, 'state', 'held_by', 'lane')
@@ -173,8 +176,8 @@ local function check_hash(q, key)
     return 0
 end
 
--- A piece of the queue's keys: deletes those of a type that they never have, and checks the hashes of tasks. SCAN looks
--- at a bounded piece of the keys of the server. Returns the next cursor of SCAN ("0": the end), and the repairs.
+-- Checks a piece of the queue's keys: deletes keys of a wrong type, and checks the hashes of tasks. SCAN visits a
+-- bounded number of the server's keys. Returns the next cursor of SCAN ("0": the end), and the number of repairs.
 local function check_keys(q, cursor, limit)
     local page = call('SCAN', cursor, 'MATCH', q.prefix .. '*', 'COUNT', limit)
     local repaired = 0
@@ -183,7 +186,7 @@ local function check_keys(q, cursor, limit)
         local expected = TYPE_OF[family]
         local found = expected and call('TYPE', key).ok
         if found == 'none' or not expected then
-            -- It is gone, or has no other of its kind: sw.check_types looks at those.
+            -- The key is gone, or is the only one of its kind, which sw.check_types checks.
         elseif found ~= expected then
             call('DEL', key)
             sw.add_to_stat(q, 'repaired', 1)
@@ -195,7 +198,7 @@ local function check_keys(q, cursor, limit)
     return page[1], repaired
 end
 
--- Sets a counter of `stats` to what was counted. Returns 1 if it was wrong, or 0.
+-- Sets a counter of `stats` to the counted value. Returns 1 if it was wrong, or 0.
 local function set_stat(q, name, count)
     local reply = pcall_redis('HGET', q.stats_key, name)
     local before = type(reply) == 'table' and 0 or tonumber(reply or 0)
@@ -205,8 +208,8 @@ local function set_stat(q, name, count)
     return 1
 end
 
--- Recounts the tasks in the lines of lanes by priority, and those in closed lanes. With aging `pending` counts too,
--- and scores do not tell the priority. Returns the repairs.
+-- Recounts the tasks in the lines of lanes by priority, and the tasks in closed lanes. With aging, `pending` counts
+-- too, and the hashes are read because scores do not tell the priority. Returns the number of repairs.
 local function check_lines(q)
     local lines, counts, blocked, total, repaired = {}, {}, 0, 0, 0
     if q.aging_ms > 0 then lines[1] = q.pending_key end
@@ -237,7 +240,7 @@ local function check_lines(q)
     return repaired
 end
 
--- Recounts the counters that can be counted at a bounded cost. Returns the repairs.
+-- Recounts the counters whose recount has a bounded cost. Returns the number of repairs.
 local function check_counts(q)
     local repaired = 0
     local v = call('HMGET', q.stats_key, 'purged_completed', 'purged_failed', 'purged_timeout', 'purged_cancelled')
@@ -274,8 +277,8 @@ local function check_counts(q)
     return repaired + set_stat(q, 'opening', opening)
 end
 
--- One piece of a pass, from `cursor` ('': its beginning) on, of about `limit` entries. Returns the next cursor ('':
--- the end), and how many repairs it made.
+-- Does one piece of a pass, of about `limit` entries, from `cursor` ('': the beginning) on. Returns the next cursor
+-- ('': the end), and the number of repairs.
 function sw.reconcile(q, cursor, limit)
     local section, rank, lane = match(cursor, '^([^ ]+) (%d+) ?(.*)$')
     local at = 1
@@ -305,6 +308,8 @@ function sw.reconcile(q, cursor, limit)
         repaired = check_entries(q, section, ids)
         if #ids == limit then next_rank = rank + limit - repaired end
     end
-    if next_rank then return section .. ' ' .. string.format('%.0f', next_rank) .. (next_lane and ' ' .. next_lane or ''), repaired end
+    if next_rank then
+        return section .. ' ' .. string.format('%.0f', next_rank) .. (next_lane and ' ' .. next_lane or ''), repaired
+    end
     return SECTIONS[at + 1] and SECTIONS[at + 1] .. ' 0' or '', repaired
 end

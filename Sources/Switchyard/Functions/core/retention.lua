@@ -1,15 +1,16 @@
--- Deleting tasks that have ended, with everything about them.
+-- Deletes ended tasks, with all their keys.
 
--- For how long after its end a purged task leaves its attempt number behind, for a task that gets its id: at least
--- two leases. A worker that was cut off may report that late, and its report must not pass for one of the new task.
+-- How long after its end a purged task leaves its attempt number for a new task with its id: this time, or two leases
+-- if these are longer. A disconnected worker may report that late, and its report must not count as one of the new
+-- task.
 local TOMBSTONE_MS = 60000
 
--- Whether dependents of the ended task still wait to hear of it: the ticks have not come so far.
+-- Whether tasks that depend on the ended task have not been settled yet, because the ticks have not reached them.
 function sw.has_unsettled(q, id)
     return q.has_holds and sw.has_dependents(q, id)
 end
 
--- For how long (ms) the ended task still keeps its unique key; nil if it does not.
+-- Returns for how many more ms the ended task keeps its unique key; nil if it does not.
 local function keeps_key(q, id, unique_key)
     local key = q.prefix .. 'unique:' .. unique_key
     if pcall_redis('GET', key) ~= id then return nil end
@@ -17,7 +18,7 @@ local function keeps_key(q, id, unique_key)
     return left > 0 and left or nil
 end
 
--- Leaves the attempt number of a deleted task behind, if a report of it may still come.
+-- Keeps the attempt number of a deleted task for as long as a late report of it may arrive.
 local function leave_tombstone(q, id, attempt, finished_at)
     local left = tonumber(finished_at or 0) + math.max(TOMBSTONE_MS, 2 * q.lease_ms) - q.now
     if tonumber(attempt or 0) == 0 or left <= 0 then return end
@@ -25,10 +26,12 @@ local function leave_tombstone(q, id, attempt, finished_at)
     call('PEXPIRE', q.task_prefix .. id, sw.digits(left))
 end
 
--- Deletes the ended tasks `ids`: hash, log, indexes, and their part in the counts; but not those whose dependents
--- still wait, and not those that keep a unique key for longer, which are looked at again later. Returns how many.
---   forced      deletes these too
---   is_excess   their retention is not over: those are looked at again after the others, not when the key ends
+-- Deletes the ended tasks `ids`: hash, log, index entries, and their part in counters. Keeps tasks whose dependents
+-- are not settled. Also keeps tasks that keep a unique key for longer, and moves them in `finished`, so that they are
+-- checked later. Returns how many it deleted.
+--   forced      deletes all of these too
+--   is_excess   their retention is not over: those that keep a unique key are checked again after all other ended
+--               tasks, not when the key expires
 function sw.delete_ended(q, ids, forced, is_excess)
     local doomed, keys, purged, batches, stones, by_state = {}, {}, {}, {}, {}, {}
     for _, id in ipairs(ids) do
@@ -71,8 +74,8 @@ function sw.delete_ended(q, ids, forced, is_excess)
     return #doomed
 end
 
--- Called by tick's clean-up: deletes up to `limit` ended tasks whose retention is over, or that are more than
--- max_finished. Returns how many it looked at.
+-- Called by tick's clean-up. Deletes up to `limit` ended tasks whose retention is over or that exceed max_finished.
+-- Returns how many it checked (of those that exceed max_finished: how many it deleted).
 function sw.delete_overdue(q, limit)
     local overdue = call('ZRANGEBYSCORE', q.finished_key, '-inf', sw.digits(q.now - q.retention_ms), 'LIMIT', 0, limit)
     if #overdue > 0 then
@@ -85,8 +88,8 @@ function sw.delete_overdue(q, limit)
     return sw.delete_ended(q, call('ZRANGE', q.finished_key, 0, math.min(excess, limit) - 1), false, true)
 end
 
--- Called by tick's clean-up: forgets what the queue no longer uses, so that its calls cost what those of a plain
--- queue cost.
+-- Called by tick's clean-up. Drops the flags of features that the queue no longer uses, so that its calls get
+-- cheaper.
 function sw.drop_unused_flags(q)
     if q.has_lanes and call('EXISTS', q.lanes_key, q.closed_key, q.prefix .. 'class') == 0 then
         if sw.drop_groups(q) then sw.drop_flag(q, 'has_lanes') end

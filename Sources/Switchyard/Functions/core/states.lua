@@ -1,6 +1,6 @@
--- The states of a task: which may follow which, which are terminal, and the index in which a task of each state stands.
+-- The states of a task: the transitions between them, which are terminal, and the index of each state.
 
--- The table of transitions. transition.lua refuses every other edge.
+-- The table of transitions. transition.lua raises an error for any other.
 sw.MAY = {
     none = { pending = true, cancelled = true },
     pending = { assigned = true, running = true, cancelled = true, pending = true },
@@ -16,15 +16,15 @@ sw.MAY = {
 sw.TERMINAL = { completed = true, failed = true, timeout = true, cancelled = true }
 sw.LIVE = { assigned = true, running = true }
 
--- What a pending task may wait for, if not for a worker, and the index in which it then stands.
+-- The index of a held or waiting task, by the reason in its field held_by.
 local HELD_IN = { schedule = 'held', retry = 'held', dependencies = 'waiting' }
 
--- The line in which pending tasks of `lane` (nil: without a lane) stand.
+-- Returns the line of the pending tasks of `lane` (nil: of the tasks without a lane).
 function sw.line_of(lane)
     return lane and 'pending:' .. lane or 'pending'
 end
 
--- The index in which a task stands: of `state`, held by `held_by` (nil: by nothing), in `lane`.
+-- Returns the index of a task in `state`, held by `held_by` (nil: not held), in `lane`.
 function sw.index_of(state, held_by, lane)
     if state == 'pending' then
         if not held_by then return sw.line_of(lane) end
@@ -34,7 +34,7 @@ function sw.index_of(state, held_by, lane)
     return 'finished'
 end
 
--- The second index of an ended task, or nil: most tasks complete, and those stand in `finished` only.
+-- Returns the second index of an ended task, or nil. A completed task, the common case, is in `finished` only.
 function sw.end_index(state)
     return sw.TERMINAL[state] and state ~= 'completed' and 'finished:' .. state or nil
 end

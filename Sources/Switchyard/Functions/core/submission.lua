@@ -1,9 +1,8 @@
--- New tasks: parsing what is said of them, and planning how they come into the queue. Used by every function that
--- makes tasks: a submission, the opening of a staged batch, a schedule that fires, the follow-up of a batch.
+-- New tasks: parsing their arguments, and planning how they enter the queue. Used by every function that makes tasks:
+-- a submission, the opening of a batch, the firing of a schedule, the follow-up task of a batch.
 --
--- The pairs of all tasks of a call are read in one loop into one flat list, in which each task's part is the
--- beginning of its hash. Only a task with an option that concerns more than itself gets a table of its own
--- (`specials`).
+-- One loop reads the pairs of all tasks of a call into one flat list. The part of a task in it is the beginning of
+-- the task's hash. Only a task with an option beyond its own fields gets a table of its own (`specials`).
 
 local function integer(least, most)
     return function(name, value) return sw.check_integer(name, value, least, most) end
@@ -22,29 +21,30 @@ local function key(name, value) return sw.check_key(name, value) end
 
 local function any() end
 
--- The arguments of a task that are stored under their name: any bytes, and those with a check (which returns nil, or
--- the text of a BADREQUEST).
-local OPAQUE = { repo = true, target = true, args = true, mr = true, labels = true, command = true, env = true, cwd = true,
+-- The arguments of a task that are stored under their names: those of any bytes, and those with a check, which
+-- returns nil or the text of a BADREQUEST.
+local OPAQUE = { repo = true, target = true, args = true, mr = true, labels = true, command = true,
+    env = true, cwd = true,
     payload = true, traceparent = true, priority_reason = true, kind = true }
 local CHECKED = { timeout_ms = integer(1, 2592000000), max_retries = integer(0, 100) }
 
--- Those that select a lane.
+-- The arguments that select a lane.
 local LANE = { requires = any, cpu = any, memory_mb = any, resources = any, concurrency_key = key,
     concurrency_limit = integer(1, 1000000), rate_key = key, rate_per_second = decimal(0.0001, 100000),
     rate_burst = integer(1, 1000000) }
 
--- Those that concern more than the task. delay_ms is not stored as it is, and run_at only while it is in the future.
+-- The arguments that concern more than the task. delay_ms is not stored, and run_at only if it is in the future.
 local SPECIAL = { depends_on = any, run_anyway = integer(0, 1), affinity_key = key, group_key = key, fairness_key = key,
     fairness_weight = decimal(0.001, 1000), unique_key = key, unique_for_ms = integer(1, 31536000000),
     delay_ms = integer(0, 31536000000), run_at = integer(0, 99999999999999) }
 local NOT_STORED = { delay_ms = true, run_at = true }
 
--- The tasks of the call: `all` is the flat list; of task i, `starts[i]` is the position of its key in it and
--- `ends[i]` that of its last value. lanes: the lane, or false. specials: its options of LANE and SPECIAL by name,
--- with `task` (the id), or false. Every call uses these again, and looks at no more entries than it has tasks.
+-- The tasks of the call. `all` is the flat list; `starts[i]` is the position of task i's key in it, and `ends[i]`
+-- that of its last value. lanes: the lane, or false. specials: the options of LANE and SPECIAL by name, with `task`
+-- (the id), or false. All calls share these tables, and read no more entries than they have tasks.
 local ids, keys, starts, ends, lanes, specials, requests, all = {}, {}, {}, {}, {}, {}, {}, {}
 
--- Positions in a task's part of `all`, after that of its key.
+-- Positions of values in a task's part of `all`, relative to its key.
 local TAG_AT, PRIORITY_AT = 2, 4
 
 -- Looked up once instead of for each task.
@@ -65,8 +65,8 @@ local function append(at, name, value)
     return at + 2
 end
 
--- Completes task `i`, whose part of the list ends at `at` and whose values have `bytes`: its lane, its batch and what
--- its end concerns. Returns where the part ends now, or nil and what is wrong.
+-- Completes task `i`, whose part of the list ends at `at` and whose values have `bytes` bytes: adds its batch, its
+-- lane, `uses` and `run_at`. Returns the new end of the part, or nil and the error text.
 local function close(q, i, at, batch, bytes)
     local t = specials[i]
     lanes[i] = false
@@ -96,7 +96,7 @@ local function close(q, i, at, batch, bytes)
     return at
 end
 
--- An argument that is no opaque bytes in the hash. Returns where the list ends now, or nil and what is wrong.
+-- Reads an argument that is not stored as opaque bytes. Returns the new end of the list, or nil and the error text.
 local function read_argument(i, at, name, value)
     if name == 'priority' then
         return nil, 'priority: expected critical, high, normal or low, found ' .. sw.shown(value)
@@ -120,7 +120,7 @@ end
 
 local NO_HEAD = {}
 
--- Reads the pairs of the call, before the first "task", by name. Returns them and the position of that "task".
+-- Reads the pairs of the call, before the first "task". Returns them by name, and the position of that "task".
 function sw.read_head(args)
     if args[1] == 'task' then return NO_HEAD, 1 end
     local head, i = {}, 1
@@ -131,14 +131,14 @@ function sw.read_head(args)
     return head, i
 end
 
--- Reads the tasks from position `first` of the arguments on, checks each by itself, and begins their hashes.
--- Returns how many there are, and whether one is special; or nil and an error reply.
+-- Reads the tasks from position `first` of the arguments on, checks each by itself, and builds the beginnings of
+-- their hashes. Returns how many there are, and whether one has an entry in `specials`; or nil and an error reply.
 function sw.read_tasks(q, args, first, batch)
     local size = #args
     if size % 2 == 1 then
         return nil, sw.bad('arguments come in pairs of name and value, found ' .. size .. ' of them')
     end
-    -- What the loop uses for each pair is local, where Lua finds it soonest.
+    -- The loop uses local variables, which Lua accesses fastest.
     local all, starts, opaque, prefix, now = all, starts, OPAQUE, q.task_prefix, q.now_text
     local at, n, id, bytes, total, has_special, seen, problem = 0, 0, nil, 0, 0, false, nil, nil
     for i = first, size, 2 do
@@ -171,7 +171,7 @@ function sw.read_tasks(q, args, first, batch)
                 at = at + 2
             elseif name == 'request' then
                 requests[n] = value
-                -- A token equal to the id is what a generated id needs, and is not worth its bytes.
+                -- A token equal to the id, as for a generated id, is not stored.
                 if value ~= id then at = append(at, name, value) end
             elseif name == 'priority' and LEVEL[value] then
                 all[starts[n] + PRIORITY_AT] = value
@@ -191,7 +191,7 @@ function sw.read_tasks(q, args, first, batch)
     return n, has_special
 end
 
--- The special tasks among the `n` that were read, in order.
+-- Returns the entries of `specials` of the `n` tasks that were read, in order.
 function sw.special_tasks(n)
     local list = {}
     for i = 1, n do
@@ -200,27 +200,28 @@ function sw.special_tasks(n)
     return list
 end
 
--- What was read of task `i`: id, key of its hash, lane (or false), options (or false), request token (or false).
+-- Returns what was read of task `i`: id, key of its hash, lane (or false), options (or false), request token (or
+-- false).
 function sw.new_task(i)
     return ids[i], keys[i], lanes[i], specials[i], requests[i]
 end
 
--- The ids of the tasks that were read: a list that every call uses again.
+-- The ids of the tasks that were read. All calls share this list.
 sw.new_ids = ids
 
--- How many of the `n` tasks that were read exist.
+-- Returns how many of the `n` tasks that were read exist.
 function sw.count_existing(n)
     return call('EXISTS', unpack(keys, 1, n))
 end
 
--- Whether none of the `n` tasks that were read exists, nobody sleeps, nothing is held until a time and nothing is
--- staged.
+-- Whether none of the `n` tasks that were read exists, no worker sleeps, no task is held, and no batch is
+-- staged or being opened.
 function sw.is_all_clear(q, n)
     keys[n + 1], keys[n + 2], keys[n + 3], keys[n + 4] = q.idle_key, q.held_key, q.idle_pools_key, q.claims_key
     return call('EXISTS', unpack(keys, 1, n + 4)) == 0
 end
 
--- Says an option of a special task anew, after it was read.
+-- Replaces an option of a task that was read.
 function sw.set_field(t, name, value)
     t[name] = value
     for k = starts[t.at] + 7, ends[t.at], 2 do
@@ -228,7 +229,7 @@ function sw.set_field(t, name, value)
     end
 end
 
--- From now on the queue has what these `n` tasks use.
+-- Sets the flags of the features that these `n` tasks use.
 function sw.ensure_uses(q, n)
     for i = 1, n do
         local t = specials[i]
@@ -242,9 +243,9 @@ function sw.ensure_uses(q, n)
 end
 
 -- Plans task `i` of those that were read. Returns whether it is ready to run.
---   tag      its submission as a tag; ignored in a fair queue
---   lived    the number of the last attempt of a purged task of its id, or nil
---   awaited  tasks that came before it depend on it
+--   tag      its submission as a tag; ignored in a queue with fairness
+--   lived    the number of the last attempt of a purged task with its id, or nil
+--   awaited  tasks that entered before it depend on it
 function sw.plan_task(c, i, batch, tag, lived, awaited)
     local q, id, start, last, lane, t = c.q, ids[i], starts[i], ends[i], lanes[i], specials[i]
     local priority = all[start + PRIORITY_AT]
@@ -267,7 +268,8 @@ function sw.plan_task(c, i, batch, tag, lived, awaited)
     local new = { id = id, batch = batch, lane = lane, priority = priority, tag = tag, attempt = tonumber(lived or 0),
         uses = t and t.uses, unique_key = t and t.unique_key }
     if lived then
-        -- The tombstone, on which the task is written, would go after a while, and the task with it.
+        -- The task is written over the tombstone, which would expire and take the task with it: the expiry is
+        -- removed.
         c.kept[#c.kept + 1] = keys[i]
     end
     if awaited and not new.uses then
@@ -275,7 +277,7 @@ function sw.plan_task(c, i, batch, tag, lived, awaited)
         add('uses', new.uses)
     end
     if t and t.broken then
-        -- A dependency ended without success before this task came.
+        -- A dependency ended without success before this task entered.
         add('finished_at', q.now_text)
         add('outcome', 'cancelled')
         add('error_code', 'Cancelled')
@@ -297,14 +299,15 @@ function sw.plan_task(c, i, batch, tag, lived, awaited)
     return true
 end
 
--- The number of the last attempt of a purged task with the id of task `i`, which the new one goes on from; or nil.
+-- Returns the number of the last attempt of a purged task with the id of task `i`, which the new task continues; or
+-- nil.
 function sw.lived_before(i)
     local v = call('HMGET', keys[i], 'state', 'attempt')
     return v[1] == 'purged' and v[2] or nil
 end
 
--- Plans the task that `pairs_`, a list of names and values, describes: of a schedule, or a follow-up. Returns an
--- error reply if it cannot be made, or nil; and whether it is made (not if an equal task is there).
+-- Plans the task that `pairs_`, a list of names and values, describes: of a schedule, or a follow-up task. Returns an
+-- error reply if it cannot be made, or nil; and whether it is made (it is not if an equal task exists).
 function sw.plan_one(c, pairs_)
     local q = c.q
     local n, has_special = sw.read_tasks(q, pairs_, 1)

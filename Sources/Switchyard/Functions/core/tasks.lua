@@ -1,8 +1,8 @@
--- Reading a task's hash. What a transition needs is read in one call; absent counters are 0, and a limit that was not
--- given is the queue's default at that moment.
+-- Reads a task's hash. One call reads everything that a transition needs. Absent counters are 0, and an absent limit
+-- is the queue's present default.
 
--- Whether a hash of this state is that of a task. A purged task leaves a tombstone, so that the attempt numbers of
--- its id go on (retention.lua).
+-- Whether a hash with this state belongs to a task. A purged task leaves a tombstone, so that a new task with its id
+-- continues its attempt numbers (retention.lua).
 function sw.is_task(state)
     return state and state ~= 'purged'
 end
@@ -20,19 +20,19 @@ function sw.read(q, id)
         retry_count = tonumber(v[5] or 0), max_retries = tonumber(v[6] or q.default_max_retries),
         timeout_ms = tonumber(v[7] or q.default_timeout_ms),
         started_at = v[8], assigned_at = v[9], deliveries = tonumber(v[10] or 0), batch = v[11], held_by = v[12],
-        lane = v[13], priority = v[14], uses = v[15] or nil, deps_left = tonumber(v[16] or 0), run_anyway = v[17] == '1',
+        lane = v[13], priority = v[14], uses = v[15] or nil, deps_left = tonumber(v[16] or 0),
+        run_anyway = v[17] == '1',
         run_at = tonumber(v[18] or nil), due_at = v[20],
     }
     if task.uses == '1' then sw.read_unique(q, task) end
     return task
 end
 
--- The field `uses` of a task says that its end concerns more than the task: "1" if it has a unique key,
--- "dependencies" if it depends on others or others depend on it. Libraries before version 5 also wrote "1" for
--- limits.
+-- A task's field `uses` says that its end concerns other tasks or keys: "1" if it has a unique key, "dependencies" if
+-- it depends on tasks or tasks depend on it. Libraries before version 5 also wrote "1" for limits.
 
--- Adds the unique key of a task with uses "1". A task with limits that an earlier library has made gets the lane that
--- its limits now have.
+-- Adds the unique key of a task with uses "1". If a library before version 5 wrote the task and it has limits, also
+-- sets the lane that its limits now select.
 function sw.read_unique(q, task)
     local v = call('HMGET', q.task_prefix .. task.id, 'unique_key', 'unique_for_ms', 'concurrency_key', 'rate_key')
     task.unique_key, task.unique_for_ms = v[1] or nil, v[2] or nil
@@ -46,17 +46,18 @@ function sw.read_unique(q, task)
     end
 end
 
--- What a worker is given to run a task, besides task, attempt and deadline_at.
+-- The fields that a worker receives to run a task, besides task, attempt and deadline_at.
 sw.DEFINITION = {
     priority = true, timeout_ms = true, max_retries = true, retry_count = true, submitted_at = true,
     repo = true, target = true, args = true, mr = true, labels = true, command = true, env = true, cwd = true,
     payload = true, traceparent = true, kind = true, batch = true, requires = true, cpu = true, memory_mb = true,
-    resources = true, depends_on = true, affinity_key = true, fairness_key = true, concurrency_key = true, group_key = true,
+    resources = true, depends_on = true, affinity_key = true, fairness_key = true, concurrency_key = true,
+    group_key = true,
     uses = true,
 }
 
--- An assignment, as pairs: what a worker needs to run the attempt. `attempt` and `deadline_at` (nil while not started)
--- are texts; `fields` is the reply of HGETALL.
+-- Returns an assignment, as pairs: what a worker needs to run the attempt. `attempt` and `deadline_at` (nil if not
+-- started) are texts; `fields` is the reply of HGETALL.
 function sw.assignment(q, id, attempt, deadline_at, fields)
     local out = { 'task', id, 'attempt', attempt }
     local n, has_timeout, wanted = 4, false, sw.DEFINITION
@@ -77,14 +78,15 @@ function sw.assignment(q, id, attempt, deadline_at, fields)
     return out
 end
 
--- Bytes of a list of strings.
+-- Returns the total bytes of a list of strings.
 function sw.bytes_of(list)
     local bytes = 0
     for i = 1, #list do bytes = bytes + #list[i] end
     return bytes
 end
 
--- Whether `worker` holds the live lease of `attempt`. Returns the task, or nil, an error reply and the task.
+-- Checks that `worker` has the lease of this attempt. Returns the task; or nil, an error reply, and the task if it
+-- exists.
 function sw.holds(q, worker, t)
     local task = sw.read(q, t.task)
     if not task then return nil, sw.not_found(t.task) end

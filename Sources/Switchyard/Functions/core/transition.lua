@@ -1,38 +1,37 @@
--- The change-set of a call, and the only writer of a task's state.
+-- The change-set of a call, and the only file that writes a task's state (the fast paths excepted).
 --
--- A call plans moves: (id, index it leaves, index it enters, score, lease, fields of its hash). A move is collected
--- in flat lists by what it writes, so that commit needs one variadic command for each index, however many tasks
--- moved. A plain task is a move and nothing else. What else follows from a move (limits, dependencies, unique keys,
--- batches, tenants) is noted by the functions of features/, which are called only for a task that has such an option,
--- and written by them in commit.
+-- A call plans moves: (id, index it leaves, index it enters, score, lease, fields of its hash). Moves are collected
+-- in flat lists by the kind of write, so that commit needs one variadic command for each index, however many tasks
+-- move. A task without options is a move and nothing else. For a task with limits, dependencies, a unique key, a
+-- batch or a tenant, the functions of features/ note further writes, and commit calls them to write these.
 --
 -- Commit checks, writes, publishes. Before its first write it checks the type of each index that this call has not
--- read, and after it nothing can fail.
+-- read; after it, nothing can fail.
 
 local NONE = {}
 
--- The moves, in three kinds that differ in how their hashes are written. Tasks that enter the queue: the list that
--- has the key of the hash and its pairs, and their first and last position in it.
+-- The moves are of three kinds, whose hashes are written differently. First, tasks that enter the queue: a list that
+-- contains the key of the hash and then its pairs, and the first and last position in the list.
 local new_lists, new_firsts, new_lasts, n_new = {}, {}, {}, 0
--- Tasks that complete, of which only the lease was read: id, result and exit code (or false).
+-- Second, tasks that complete, of which only the lease was read: id, and result and exit code (or false).
 local done_ids, done_results, done_codes, n_done = {}, {}, {}, 0
--- All others: id, new state, and further pairs of the hash.
+-- Third, all other tasks: id, new state, and further pairs of the hash.
 local ids, states, hashes, n_moves = {}, {}, {}, 0
 
--- Fields to delete from hashes: key, and list of fields.
+-- Fields to delete from hashes: the key, then the list of fields.
 local cleared, n_cleared = {}, 0
 
--- Indexes by name: the ids that leave, and scores with ids that enter. `same`: how many of those stand there already,
--- and only get another score. `known`: the number of the call that has read it.
+-- Indexes by name: the ids that leave, and the scores and ids that enter. `same` counts ids that are in the index
+-- already and only get another score. `known` is the number of the last call that read the index.
 local indexes, n_indexes, touched, n_touched = {}, 0, {}, 0
 
--- The hashes attempts:<worker> by worker: entries to delete, and to set.
+-- The hashes attempts:<worker>, by worker: entries to delete, and entries to set.
 local leases, n_leases, touched_leases, n_touched_leases = {}, 0, {}, 0
 
 local stat_names, stat_counts, n_stats = {}, {}, 0
 
--- What is published, a text for each. Of most moves the texts differ by the id only, and are made at once: tasks that
--- enter the queue, that start for the first time, and that complete at the first attempt.
+-- The messages to publish. The messages of most moves differ only in the id, and are made together: of tasks that
+-- enter the queue, that start for the first time, and that complete in their first attempt.
 local events, n_events, results, n_results = {}, 0, {}, 0
 local entered, n_entered, started, n_started, completed, n_completed = {}, 0, {}, 0, {}, 0
 
@@ -40,7 +39,8 @@ local function index(name)
     local o = indexes[name]
     if not o then
         local lane = name == 'pending' and '' or match(name, '^pending:(.*)$')
-        o = { name = name, lane = lane or false, rem = {}, n_rem = 0, add = {}, n_add = 0, same = 0, known = 0, touched = false }
+        o = { name = name, lane = lane or false, rem = {}, n_rem = 0, add = {}, n_add = 0,
+            same = 0, known = 0, touched = false }
         indexes[name], n_indexes = o, n_indexes + 1
     end
     return o
@@ -58,7 +58,7 @@ local function touch(name)
     return o
 end
 
--- The indexes of most moves.
+-- The indexes of most moves, looked up once.
 local PENDING, LEASES, FINISHED
 
 -- Notes that this call has read index `name`, so its type is right.
@@ -119,7 +119,7 @@ local function tell_result(text)
     results[n_results] = text
 end
 
--- Empties the lists. What stands behind their ends is of an earlier call.
+-- Empties the lists. Entries beyond the counts are leftovers of earlier calls.
 local function reset()
     for i = 1, n_touched do
         local o = touched[i]
@@ -129,7 +129,8 @@ local function reset()
         local o = touched_leases[i]
         o.n_del, o.n_set, o.touched = 0, 0, false
     end
-    n_new, n_done, n_moves, n_cleared, n_touched, n_touched_leases, n_stats, n_events, n_results = 0, 0, 0, 0, 0, 0, 0, 0, 0
+    n_new, n_done, n_moves, n_cleared, n_touched, n_touched_leases, n_stats, n_events, n_results =
+        0, 0, 0, 0, 0, 0, 0, 0, 0
     n_entered, n_started, n_completed = 0, 0, 0
     if n_indexes > 2000 or not PENDING then
         indexes, n_indexes = {}, 0
@@ -138,8 +139,7 @@ local function reset()
     if n_leases > 2000 then leases, n_leases = {}, 0 end
 end
 
--- What the features note, each in a table that exists from its first use. A change-set without any is used again by
--- the next call.
+-- Makes the table of a feature when the feature first uses it. The next call reuses a change-set without such tables.
 local MADE_ON_USE = { __index = function(c, name)
     local made = {}
     rawset(c, name, made)
@@ -149,8 +149,8 @@ end }
 
 local change_set
 
--- An empty change-set. There is one at a time.
---   pull         what a worker gets (pull.lua), or false
+-- Returns an empty change-set. There is one at a time.
+--   pull         the plan of the worker's pull (pull.lua), or false
 --   is_general   a feature has noted something
 --   is_written   the indexes are written
 -- The tables of the features, by the file that owns them: batches (batches.lua); ended, waiting, settled, cascade,
@@ -178,13 +178,13 @@ local function refuse(id, from, to)
     error('switchyard: task ' .. id .. ' cannot go from ' .. from .. ' to ' .. to)
 end
 
--- A task of `lane` leaves its line, or comes into it (`by` −1 or 1).
+-- Counts that a task of `lane` enters its line (`by` 1) or leaves it (−1).
 local function count_in_line(q, lane, priority, by)
     if lane or q.aging_ms > 0 then sw.count_stat('in_lanes_' .. priority, by) end
 end
 
--- Plans that a new task comes into its line.
---   list   has at `first` the key of its hash, and behind it up to `last` the pairs of it, without the state
+-- Plans that a new task enters its line.
+--   list   contains the key of the task's hash at `first`, then up to `last` the pairs of the hash, without the state
 function sw.add_to_line(c, id, place, list, first, last, batch, lane, priority)
     local n = n_new + 1
     new_lists[n], new_firsts[n], new_lasts[n], n_new = list, first, last, n
@@ -198,7 +198,7 @@ function sw.add_to_line(c, id, place, list, first, last, batch, lane, priority)
     entered[n_entered] = id
 end
 
--- Plans that `worker` takes a pending task out of its line: it starts, or (deadline '0') is assigned.
+-- Plans that `worker` takes a pending task from its line. The task starts, or, with deadline "0", is assigned.
 --   fields   pairs of its hash, without the state
 --   entry    the lease, for attempts:<worker>
 function sw.hand_out(c, worker, id, to, lease_end, entry, fields, attempt, batch, lane, priority)
@@ -232,7 +232,7 @@ function sw.hand_out(c, worker, id, to, lease_end, entry, fields, attempt, batch
     end
 end
 
--- Plans that a running task of `worker` completes. Its lease says enough: the hash need not be read.
+-- Plans that a running task of `worker` completes. The lease has all that is needed, so the hash is not read.
 --   result, exit_code   or nil
 function sw.complete(c, worker, id, attempt, result, exit_code, batch, lane)
     local n = n_done + 1
@@ -260,10 +260,10 @@ function sw.complete(c, worker, id, attempt, result, exit_code, batch, lane)
     end
 end
 
--- Plans any move of `task` (sw.read; or a new one, whose state is nil). Its fields then say what will be.
---   fields   pairs of its hash, without state and held_by; the table is taken over
---   opts     held_by, due_at (ms as text): what a pending task waits for; worker, attempt, deadline_at, lease_end (texts):
---            its new lease; clear: list of fields to delete; priority, tag: where it will stand from now on
+-- Plans any move of `task` (from sw.read, or a new task, whose state is nil), and updates the fields of `task`.
+--   fields   pairs of its hash, without state and held_by; the caller must not use the table afterwards
+--   opts     held_by, due_at (ms as text): what a pending task waits for; worker, attempt, deadline_at, lease_end
+--            (texts): its new lease; clear: list of fields to delete; priority, tag: its new position in line
 function sw.move(c, task, to, fields, opts)
     local q, id, from = c.q, task.id, task.state or 'none'
     opts = opts or NONE
@@ -281,8 +281,12 @@ function sw.move(c, task, to, fields, opts)
     local held_by = opts.held_by
     local new_index = sw.index_of(to, held_by, lane)
     local is_line = to == 'pending' and not held_by
-    -- The clean-up of a tick may have dropped these while the last such tasks ran, or had ended.
-    if is_line and lane then sw.ensure(q, 'has_lanes') elseif held_by == 'dependencies' then sw.ensure(q, 'has_holds') end
+    -- The clean-up of a tick may have dropped these flags while no such task was pending.
+    if is_line and lane then
+        sw.ensure(q, 'has_lanes')
+    elseif held_by == 'dependencies' then
+        sw.ensure(q, 'has_holds')
+    end
     if old_index == new_index then
         local o = touch(new_index)
         o.same = o.same + 1
@@ -356,36 +360,37 @@ function sw.move(c, task, to, fields, opts)
     c.moved[id] = task
 end
 
--- The state that this call has planned for a task, or nil if it does not move it.
+-- Returns the state that this call has planned for a task, or nil if the call does not move it.
 function sw.planned_state(c, id)
     local task = rawget(c, 'moved') and c.moved[id]
     return task and task.state
 end
 
--- Takes `id` out of an index in which it has no business, and counts it as repaired.
+-- Plans to remove `id` from an index to which it does not belong, and counts the repair.
 function sw.strike(index_name, id)
     leave(index_name, id)
     sw.count_stat('repaired', 1)
 end
 
--- Plans to write further fields of a task that does not move: pairs.
+-- Plans to write further fields (pairs) of a task that does not move.
 function sw.write_fields(c, id, fields)
     c.rewritten[#c.rewritten + 1] = id
     c.rewritten[#c.rewritten + 1] = fields
 end
 
--- Tells a worker, over its control channel, to stop an attempt. Only a hint: its next heartbeat says it again.
+-- Tells a worker, over its control channel, to stop an attempt. This is only a hint: the worker's next heartbeat
+-- repeats it.
 function sw.tell(c, worker, text)
     c.control[#c.control + 1] = { worker, text }
 end
 
--- How many ids this call takes out of `worker`'s leases.
+-- Returns how many of `worker`'s leases this call ends.
 function sw.planned_ends(worker)
     local o = leases[worker]
     return o and o.touched and o.n_del or 0
 end
 
--- The ids that this call takes out of `worker`'s leases, as a set.
+-- Returns the ids whose leases of `worker` this call ends, as a set.
 function sw.planned_end_ids(worker)
     local o, set = leases[worker], {}
     if o and o.touched then
@@ -394,13 +399,13 @@ function sw.planned_end_ids(worker)
     return set
 end
 
--- The leases that this call gives to `worker`, in pairs of id and entry.
+-- Returns the leases that this call gives to `worker`, in pairs of id and entry.
 function sw.planned_leases(worker)
     local o = leases[worker]
     return o and o.touched and { unpack(o.set, 1, o.n_set) } or {}
 end
 
--- The lanes of the leases that this call gives to `worker`.
+-- Returns the lanes of the leases that this call gives to `worker`.
 function sw.planned_lanes(worker)
     local o, found = leases[worker], {}
     if o and o.touched then
@@ -418,7 +423,7 @@ function sw.enters_line(lane)
     return o and o.touched and o.n_add > 0
 end
 
--- For each line into which this call puts tasks: its lane ('': none), and how many tasks come.
+-- Returns, for each line into which this call puts tasks, its lane ('': none) and how many tasks enter it; or nil.
 function sw.planned_lines()
     local lines
     for i = 1, n_touched do
@@ -431,13 +436,13 @@ function sw.planned_lines()
     return lines
 end
 
--- The key of an index.
+-- Returns the key of an index.
 local function key_of(q, name)
     return q.index_keys[name] or q.prefix .. name
 end
 
--- Checks the type of each index that will be written and was not read. One may be left to the first write, which
--- changes nothing if it fails: returns it.
+-- Checks the type of each index that will be written and was not read. One index is left to the first write, which
+-- changes nothing if it fails. Returns that index.
 local function check_types(q)
     local unknown
     for i = 1, n_touched do
@@ -456,7 +461,8 @@ local function write_index(q, o)
     if o.n_add > 0 then call('ZADD', key, unpack(o.add, 1, o.n_add)) end
 end
 
--- `stats` holds counters only, which the reconciler can count again: one of a wrong type is replaced.
+-- Adds to a counter. `stats` has only counters, which the reconciler can recount, so a key of a wrong type is
+-- replaced.
 local function add_to_stat(q, name, by)
     if by == 0 then return end
     local reply = pcall_redis('HINCRBY', q.stats_key, name, by)
@@ -467,12 +473,13 @@ local function add_to_stat(q, name, by)
 end
 sw.add_to_stat = add_to_stat
 
--- Writes the hash of a task that completes. Returns whether there was one: all but the state are new fields of the
--- hash of a running task, and if the state is new too, the hash was gone.
+-- Writes the hash of a task that completes. Returns whether the hash existed. All fields but the state are new in the
+-- hash of a running task, so if HSET adds the state as well, the hash was gone.
 local function write_done(key, now, result, code)
     if code then
         if result then
-            return pcall_redis('HSET', key, 'state', 'completed', 'finished_at', now, 'exit_code', code, 'result', result) == 3
+            return pcall_redis('HSET', key, 'state', 'completed', 'finished_at', now, 'exit_code', code,
+                'result', result) == 3
         end
         return pcall_redis('HSET', key, 'state', 'completed', 'finished_at', now, 'exit_code', code) == 2
     elseif result then
@@ -483,8 +490,8 @@ end
 
 sw.write_done = write_done
 
--- Writes the hashes of all that moves. This is where a task's state is written. A hash that exists may have been
--- replaced by something else since it was last read: then there is no such task, and nothing to be written.
+-- Writes the hashes of all moves. This is where a task's state is written. If something else has replaced a hash by
+-- another type since it was last read, there is no such task any more, and the write is skipped.
 local function write_hashes(c)
     local q = c.q
     local prefix, now = q.task_prefix, q.now_text
@@ -500,19 +507,20 @@ local function write_hashes(c)
     for i = 1, n_cleared, 2 do pcall_redis('HDEL', cleared[i], unpack(cleared[i + 1])) end
 end
 
--- Publishes what was noted, a line for each task.
+-- Publishes the noted messages as one message, with a line for each task.
 local function publish(channel, list, n)
     if n > 0 then call('PUBLISH', channel, n == 1 and list[1] or table.concat(list, '\n', 1, n)) end
 end
 
--- Appends to the texts of `list` those of tasks whose texts differ by the id only, as one text. Returns its new length.
+-- Appends one text to `list`: the messages of tasks whose messages differ only in the id. Returns the list's new
+-- length.
 local function add_texts(list, n, ids, count, rest)
     if count == 0 then return n end
     list[n + 1] = (count == 1 and ids[1] or table.concat(ids, rest .. '\n', 1, count)) .. rest
     return n + 1
 end
 
--- The hash of a task was gone when it was written: what was written of it is removed again.
+-- Removes what was written of a completing task whose hash was gone.
 function sw.remove_vanished(q, id)
     call('UNLINK', q.task_prefix .. id)
     call('ZREM', q.finished_key, id)
@@ -540,7 +548,7 @@ local function commit_features(c)
     if sw.has(c, 'reservations') then sw.commit_reservations(c) end
 end
 
--- Puts lanes into the indexes of the classes, and takes them out, as their lines fill and empty.
+-- Updates the indexes of lanes for lines that have gained or lost tasks.
 local function commit_lanes(c)
     local q = c.q
     for i = 1, n_touched do
@@ -575,7 +583,7 @@ local function write_leases(c)
     end
 end
 
--- What follows from the writes, in the order in which one needs the other.
+-- Writes everything beyond moves, in the order in which one write needs another.
 local function commit_general(c, has_lane)
     commit_features(c)
     if has_lane then commit_lanes(c) end

@@ -1,11 +1,11 @@
--- Takes over a queue that a library before version 5 (layout 4) has worked on, in bounded steps: each call that
--- writes does one, until there is nothing left. What costs nothing to leave is converted when it is next used: the
--- place of a task becomes a tag (tasks.lua), and a task with limits goes to the lane of its limits when it is looked
--- at (pull.lua).
+-- Converts a queue that a library before version 5 (layout 4) has written, in bounded steps: each call that writes
+-- does some, until none are left. Two conversions happen later, at no extra cost: the score of a task becomes a tag
+-- when the task is read (tasks.lua), and a task with limits moves to the lane of its limits when a pull reads it
+-- (pull.lua).
 
 local STEP = 25
 
--- Sleepers stood in one set of all classes: they are woken, look for work, and fall asleep in their pools.
+-- Layout 4 has one set of sleeping workers for all classes. They are woken, pull, and fall asleep in their pools.
 local function wake_all(q)
     local sleepers = call('ZRANGE', q.idle_key, 0, STEP - 1)
     for _, worker in ipairs(sleepers) do
@@ -18,7 +18,7 @@ local function wake_all(q)
     return #sleepers
 end
 
--- The lists of dependents become sets. Those that matter are of tasks that somebody waits for.
+-- Converts the lists of dependents to sets. Only those of tasks that another task waits for matter.
 local function convert_dependents(q, id)
     local ids = call('HGET', q.task_prefix .. id, 'depends_on') or ''
     local count = 0
@@ -34,8 +34,8 @@ local function convert_dependents(q, id)
     return count
 end
 
--- Goes through an index of layout 4, from where the last step has come to, and calls `visit` with each id. Returns
--- whether the end is reached.
+-- Continues a pass over an index of layout 4 where the last step ended, and calls `visit` with each id. `visit`
+-- returns whether it removed the id from the index. Returns whether the end is reached.
 local function walk(q, index, visit)
     local field = 'upgraded_' .. index
     local from = tonumber(call('HGET', q.config_key, field) or 0)
@@ -52,7 +52,7 @@ local function walk(q, index, visit)
     return true
 end
 
--- A task that its concurrency limit held back stands in the line of its lane.
+-- Moves a task that its concurrency limit held back to the line of its lane.
 local function unblock(q, id)
     local key = q.task_prefix .. id
     call('ZREM', q.prefix .. 'blocked', id)
@@ -75,7 +75,7 @@ local function unblock(q, id)
     return true
 end
 
--- A task that its rate limit held until its turn stands in the line of its lane; the rate is kept as it was.
+-- Moves a task that its rate limit held to the line of its lane. The state of the rate limit stays as it is.
 local function unhold(q, id)
     if call('HGET', q.task_prefix .. id, 'held_by') ~= 'rate_limit' then return false end
     local task = sw.read(q, id)
@@ -87,8 +87,8 @@ local function unhold(q, id)
     return true
 end
 
--- A task of a batch that came in parts: of an opened batch it enters the queue; of one that was not opened it is
--- deleted, for its submission was not answered.
+-- Converts a task of a batch that was submitted in parts. If the batch was opened, the task enters the queue.
+-- Otherwise the task is deleted, because its submission was never confirmed.
 local function unstage(q, id)
     local task = sw.read(q, id)
     call('ZREM', q.prefix .. 'staged', id)
@@ -96,7 +96,9 @@ local function unstage(q, id)
     local v = call('HMGET', q.prefix .. 'batch:' .. (task.batch or ''), 'total')
     if not v[1] then
         local unique_key = task.unique_key
-        if unique_key and call('GET', q.prefix .. 'unique:' .. unique_key) == id then call('DEL', q.prefix .. 'unique:' .. unique_key) end
+        if unique_key and call('GET', q.prefix .. 'unique:' .. unique_key) == id then
+            call('DEL', q.prefix .. 'unique:' .. unique_key)
+        end
         call('UNLINK', q.task_prefix .. id, q.prefix .. 'dependents:' .. id)
         return true
     end
@@ -116,7 +118,7 @@ local function unstage(q, id)
     return true
 end
 
--- The ids of batches that were staged and not opened.
+-- Deletes batches that were staged and not opened.
 local function drop_staged_batches(q)
     local ids = call('ZRANGE', q.prefix .. 'staged_batches', 0, STEP - 1)
     for _, id in ipairs(ids) do
@@ -126,7 +128,7 @@ local function drop_staged_batches(q)
     return #ids
 end
 
--- The hash of finish tags of a level becomes a sorted set. Returns whether it is done.
+-- Converts the hash of finish tags of a level to a sorted set. Returns whether it is done.
 local function convert_tenants(q, priority)
     local key = q.prefix .. 'fair:' .. priority
     local page = call('HSCAN', key, 0, 'COUNT', STEP)
@@ -142,7 +144,7 @@ local function convert_tenants(q, priority)
     return call('EXISTS', key) == 0
 end
 
--- Ended tasks by state, for those that did not complete.
+-- Adds ended tasks that did not complete to the indexes of their states.
 local function index_ended(q)
     return walk(q, 'finished', function(id)
         local v = call('HMGET', q.task_prefix .. id, 'state', 'finished_at')
@@ -152,7 +154,7 @@ local function index_ended(q)
     end)
 end
 
--- Lanes and classes get their indexes.
+-- Builds the indexes of lanes and classes.
 local function index_lanes(q)
     local c = sw.changes(q)
     local from = call('HGET', q.config_key, 'upgraded_lanes')
@@ -170,7 +172,7 @@ local function index_lanes(q)
     return true
 end
 
--- One step of each kind at most, in an order in which each finds what it needs.
+-- The steps, in an order in which each finds what it needs.
 local STEPS = {
     function(q) return wake_all(q) < STEP end,
     function(q) return drop_staged_batches(q) < STEP end,
@@ -195,10 +197,10 @@ local STEPS = {
     end,
 }
 
--- Steps that one call does at most.
+-- Limit on the unfinished steps of one call.
 local STEPS_PER_CALL = 8
 
--- Goes on with the conversion. Returns whether the queue now has the present layout.
+-- Continues the conversion. Returns whether the queue now has the present layout.
 function sw.upgrade(q)
     local at, left = tonumber(call('HGET', q.config_key, 'upgrade_step') or 1), STEPS_PER_CALL
     while at <= #STEPS do

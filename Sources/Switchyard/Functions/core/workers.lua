@@ -1,28 +1,31 @@
--- Workers: what is kept of each, and what becomes of its tasks when it goes.
+-- Workers: the stored state of each, and what happens to its tasks when it leaves or is lost.
 
 function sw.worker_not_found(worker)
     return redis.error_reply('WORKERNOTFOUND worker ' .. worker
         .. ' is not registered, or missed its heartbeats; call switchyard_register')
 end
 
--- The functions keep the state of a worker in attempts:<worker>, under names that no task can have, so that the call
--- of a busy worker reads and writes it along with its leases: `@state`, and `@last`, when it last got work (µs).
+-- The state of a worker is stored in attempts:<worker> under field names that no task id can have, so that a call of
+-- a busy worker reads and writes it along with its leases. The fields are `@state`, and `@last`, the time of the
+-- worker's last assignment (µs).
 --
--- `@state` is a line such as "slots=4 draining=0 unstarted=0 asleep=1 nonce=x room=+cpu=2 class=gpu,+cpu=8": `room`
--- is that of the pool in which it last fell asleep, and like `nonce` absent if there is none. Few lines differ, so
--- they are cached.
+-- `@state` is a line such as "slots=4 draining=0 unstarted=0 asleep=1 nonce=x room=+cpu=2 class=gpu,+cpu=8". `room`
+-- is the room of the pool in which the worker last fell asleep; `nonce` and `room` are absent if there is none. Few
+-- lines differ, so parsed lines are cached.
 local states, state_count = {}, 0
 
--- Pairs in attempts:<worker> that are not leases: @state and @last.
+-- The number of fields in attempts:<worker> that are not leases: @state and @last.
 local NOT_LEASES = 2
 
 function sw.worker_state(text)
     local state = states[text]
     if state then return state end
-    local slots, draining, unstarted, asleep, rest = match(text, '^slots=(%d+) draining=(%d+) unstarted=(%d+) asleep=(%d+)(.*)$')
+    local slots, draining, unstarted, asleep, rest =
+        match(text, '^slots=(%d+) draining=(%d+) unstarted=(%d+) asleep=(%d+)(.*)$')
     rest = rest or ''
     state = { slots = tonumber(slots or 1), draining = tonumber(draining or 0), unstarted = tonumber(unstarted or 0),
-        asleep = tonumber(asleep or 0), nonce = match(rest, ' nonce=([^ ]*)'), room = match(rest, ' room=([^ ]*)') or '',
+        asleep = tonumber(asleep or 0), nonce = match(rest, ' nonce=([^ ]*)'),
+        room = match(rest, ' room=([^ ]*)') or '',
         class = match(rest, ' class=(.*)$') }
     if state_count == 1000 then states, state_count = {}, 0 end
     states[text] = state
@@ -35,20 +38,22 @@ function sw.state_text(slots, draining, unstarted, asleep, nonce, room, class)
         .. (nonce and ' nonce=' .. nonce or '') .. (room ~= '' and ' room=' .. room or '') .. ' class=' .. class
 end
 
--- The class in the worker's state. One that registered with the first libraries has it in the hash `class` only.
+-- Returns the class in the worker's state. A worker that registered with an early version has it in the hash `class`
+-- only.
 function sw.class_in(q, worker, state)
     return state.class or call('HGET', q.prefix .. 'class', worker) or ''
 end
 
--- Writes the worker's state; `changes` has those of slots, draining, unstarted, asleep, nonce, room, class that change.
+-- Writes the worker's state. `changes` has the new values of slots, draining, unstarted, asleep, nonce, room or
+-- class.
 function sw.set_state(q, worker, state, changes)
     local function new(name) if changes[name] ~= nil then return changes[name] end return state[name] end
     call('HSET', q.attempts_prefix .. worker, '@state', sw.state_text(new('slots'), new('draining'), new('unstarted'),
         new('asleep'), new('nonce') or nil, new('room'), changes.class or sw.class_in(q, worker, state)))
 end
 
--- The state of a registered worker, or nil and an error reply: also if the call is from a former process of the same
--- id, which another registration has replaced.
+-- Returns the state of a registered worker, or nil and an error reply. Also refuses a call from a former process with
+-- the same id, which a later registration has replaced.
 function sw.registered(worker, text, nonce)
     if not text then return nil, sw.worker_not_found(worker) end
     local state = sw.worker_state(text)
@@ -59,7 +64,8 @@ function sw.registered(worker, text, nonce)
     return state
 end
 
--- An error reply if `nonce` is that of a former process of `worker`, or nil. Costs nothing without a nonce.
+-- Returns an error reply if `nonce` is that of a former process of `worker`, or nil. Without a nonce it reads
+-- nothing.
 function sw.check_nonce(q, worker, nonce)
     if not nonce then return nil end
     local text = call('HGET', q.attempts_prefix .. worker, '@state')
@@ -68,20 +74,21 @@ function sw.check_nonce(q, worker, nonce)
     return refused
 end
 
--- How many leases a worker has.
+-- Returns how many leases a worker has.
 function sw.busy_slots(q, worker)
     return math.max(0, call('HLEN', q.attempts_prefix .. worker) - NOT_LEASES)
 end
 
--- Ends the attempts that `worker` still holds, at most `limit` of them.
---   how    left (it deregistered: what it had not started goes back to its line, uncounted), lost (it missed its heartbeats),
---          or replaced (another process has registered with its id)
---   seen   ids of tasks that the call has moved already, to which it adds
+-- Ends at most `limit` of `worker`'s live attempts.
+--   how    left (the worker deregistered: assignments that it has not started return to their line and are not
+--          counted), lost (it missed its heartbeats), or replaced (another process has registered with its id)
+--   seen   the ids of tasks that the call has moved already; ids of ended attempts are added
 -- Returns how many attempts it ended, and whether those were all.
 function sw.plan_end_of_worker(c, worker, limit, how, seen)
     local held = sw.leases_of(c.q, worker)
     local ended = 0
-    local why = how == 'left' and 'left' or how == 'replaced' and 'was replaced by another process' or 'missed its heartbeats'
+    local why = how == 'left' and 'left'
+        or how == 'replaced' and 'was replaced by another process' or 'missed its heartbeats'
     for i = 1, #held, 2 do
         if ended == limit then return ended, false end
         local id = held[i]
@@ -101,7 +108,7 @@ function sw.plan_end_of_worker(c, worker, limit, how, seen)
     return ended, true
 end
 
--- The worker sleeps no more.
+-- Takes a sleeping worker out of its pool.
 local function wake_up(q, worker, state)
     if state.asleep == 1 then
         sw.leave_pool(q, sw.pool_of(sw.class_in(q, worker, state), state.room), worker)
@@ -109,7 +116,7 @@ local function wake_up(q, worker, state)
 end
 sw.leave_sleep = wake_up
 
--- The worker takes no more work. The caller tells it.
+-- Marks the worker as draining: it gets no more tasks. The caller tells the worker.
 function sw.drain_worker(q, worker)
     call('HSET', q.prefix .. 'worker:' .. worker, 'draining', '1')
     local text = call('HGET', q.attempts_prefix .. worker, '@state')
@@ -121,7 +128,7 @@ function sw.drain_worker(q, worker)
     if q.has_lanes then sw.unreserve_worker(q, worker) end
 end
 
--- A worker has deregistered, and holds more than the call has ended: the next ticks end the rest.
+-- A worker has deregistered and has more leases than this call has ended. The next ticks end the rest.
 function sw.let_leave(q, worker)
     sw.drain_worker(q, worker)
     call('HSET', q.prefix .. 'worker:' .. worker, 'leaves', '1')

@@ -1,24 +1,27 @@
--- Fast path of switchyard_finish: one task completes, and its worker takes the next one in the same call. This is
--- what a busy worker without batches calls for each task. The same commands as in the general way, without its lists.
+-- Fast path of switchyard_finish: one task completes, and its worker takes the next one in the same call. A busy
+-- worker without batches makes this call for each task. It runs the same commands as the general path, without its
+-- lists.
 --
--- Precondition: no lane is open, and the queue has no tenants, aging or affinity and is not paused; the call has one
--- task, which completed, and asks for one to start; its lease says that its end concerns nothing else, or only tasks
--- that might depend on it, and none does; the worker is awake, does not drain, has started all that it holds and
--- knows of all that it holds; the first task of the line is at its first attempt and has no options that the lease
--- would say. Otherwise returns nil, having written nothing, and what it has read of the leases if it came so far.
+-- Preconditions. The queue: no lane is open; it has no tenants, aging or affinity; it is not paused. The call: one
+-- task, which completed, and a request for one more to start. The lease: the task's end concerns nothing else, or
+-- only dependents, and it has none. The worker: it is awake, does not drain, and has started and knows of all its
+-- attempts. The first task in line: it is in its first attempt, and has no options that the lease would contain.
+-- Otherwise returns nil (nothing written), and the fields of attempts:<worker> if it has read them.
 
 if not (sw.MAY.running.completed and sw.MAY.pending.running) then
     error('switchyard: finish_one.lua disagrees with the table of transitions')
 end
 
--- Arguments that it reads; another one is for the general way.
+-- The arguments that it accepts. Any other argument requires the general path.
 local KNOWN = { worker = 1, pull = 2, start = 3, holding = 4, nonce = 5, task = 6, attempt = 7, outcome = 8, result = 9,
     exit_code = 10, together = 11 }
 
--- What the hash of the next task may have, and where its fields stand that make room in the assignment.
+-- The fields of the next task's hash that matter. STATE and TAG: pairs that task and attempt replace in the
+-- assignment. OTHER: requires the general path.
 local STATE, TAG, TIMEOUT, OTHER = 1, 2, 3, 4
 local PART = { state = STATE, tag = TAG, timeout_ms = TIMEOUT, place = OTHER, lane = OTHER, batch = OTHER, uses = OTHER,
-    attempt = OTHER, held_by = OTHER, retry_count = OTHER, affinity_key = OTHER, concurrency_key = OTHER, rate_key = OTHER,
+    attempt = OTHER, held_by = OTHER, retry_count = OTHER, affinity_key = OTHER, concurrency_key = OTHER,
+    rate_key = OTHER,
     ['payload.2'] = OTHER }
 
 local values = {}
@@ -81,7 +84,7 @@ function sw.finish_one(q, args)
     end
     fields[n + 1], fields[n + 2] = 'deadline_at', deadline
 
-    -- The types of the indexes that were not read: the first write tells one, and this the other.
+    -- Checks the type of `leases`, which was not read. The first write checks that of `finished`.
     call('ZCARD', q.leases_key)
     local now, key = q.now_text, q.task_prefix .. id
     call('ZADD', q.finished_key, now, id)

@@ -1,14 +1,15 @@
--- Fast path of switchyard_submit: one task without options that concern more than the task. The same commands as in
--- the general way, without its lists.
+-- Fast path of switchyard_submit: one task without options that concern more than the task. It runs the same commands
+-- as the general path, without its lists.
 --
--- Precondition: the queue exists, has no tenants or aging, and does not drain; the call has one task and nothing
--- before it; the task is new, nobody sleeps, nothing is held until a time or staged, and the queue is not full.
--- Otherwise returns nil, having written nothing.
+-- Preconditions: the queue exists, has no tenants or aging, and does not drain; the call has one task and no
+-- arguments before it; the task is new; no worker sleeps; no task is held; no batch is staged; the queue is not full.
+-- Otherwise returns nil (nothing written).
 
 if not sw.MAY.none.pending then error('switchyard: submit_one.lua disagrees with the table of transitions') end
 
--- The options that are stored as they are given, and those that have a check.
-local STORED = { repo = true, target = true, args = true, mr = true, labels = true, command = true, env = true, cwd = true,
+-- The options that are stored as they are given; LIMITS has those with a maximum.
+local STORED = { repo = true, target = true, args = true, mr = true, labels = true, command = true,
+    env = true, cwd = true,
     traceparent = true, priority_reason = true, kind = true }
 
 local LIMITS = { timeout_ms = 2592000000, max_retries = 100 }
@@ -27,7 +28,7 @@ function sw.submit_one(q, args)
             all[at + 1], all[at + 2] = name, value
             at = at + 2
         elseif name == 'request' then
-            -- A token equal to the id is what a generated id needs, and is not worth its bytes.
+            -- A token equal to the id, as for a generated id, is not stored.
             if value ~= id then
                 all[at + 1], all[at + 2] = name, value
                 at = at + 2

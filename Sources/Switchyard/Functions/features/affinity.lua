@@ -1,22 +1,23 @@
--- Affinity: a task with an affinity_key (say, its repository) goes by preference to the worker that ran its key last,
--- whose caches are warm. Soft: a worker that has nothing of its own takes what is next; and only among the first few
--- tasks of the same level, and never past one that has waited for AFFINITY_WAIT_MS.
+-- Affinity: a task with an affinity_key (for example its repository) preferably goes to the worker that last ran a
+-- task with this key, whose caches are warm. The preference is weak: a worker without tasks for its keys takes the
+-- next task. It applies only among the first few tasks of the same level, and never passes over a task that has
+-- waited for AFFINITY_WAIT_MS.
 --
--- `affinity:<key>` is the worker's id, and lives for a day.
+-- `affinity:<key>` contains the worker's id, and expires after a day.
 
 local LOOK_AHEAD = 16
 local AFFINITY_WAIT_MS = 10000
 local REMEMBERED_SECONDS = 86400
 
--- Called by commit.
+-- Called by commit. Stores which worker ran each key.
 function sw.commit_affinity(c)
     for key, worker in pairs(c.warm) do
         call('SET', c.q.prefix .. 'affinity:' .. key, worker, 'EX', REMEMBERED_SECONDS)
     end
 end
 
--- How well a task suits the worker: 2 if it ran the key last, 1 if nobody did who is still registered, 0 if another
--- did.
+-- Returns how well a task suits the worker: 2 if the worker ran the key last, 1 if no registered worker did, 0 if
+-- another worker did.
 local function suits(c, worker, key)
     local last = sw.has(c, 'warm') and c.warm[key] or call('GET', c.q.prefix .. 'affinity:' .. key)
     if last == worker then return 2 end
@@ -24,7 +25,7 @@ local function suits(c, worker, key)
     return 1
 end
 
--- A chooser that takes from another, and reorders a few at its head.
+-- Returns a chooser that takes tasks from another chooser and reorders the first few.
 function sw.affine_chooser(c, worker, inner)
     local q, window = c.q, {}
     local function fill()
@@ -36,7 +37,8 @@ function sw.affine_chooser(c, worker, inner)
                 submitted_at = tonumber(v[3] or 0) }
         end
     end
-    -- Which of the window is best: the first, unless another worker would have it warm and one behind it suits better.
+    -- Returns the index of the best task in the window: the first, unless another worker's caches are warm for it and
+    -- a later task suits better.
     local function best()
         local first = window[1]
         if not first.key or q.now - first.submitted_at >= AFFINITY_WAIT_MS then return 1 end

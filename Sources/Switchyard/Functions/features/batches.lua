@@ -1,7 +1,7 @@
--- Batches: many tasks followed, and cancelled, as one. `batch:<id>` counts them by state, `members:<id>` lists them
--- in order. A batch of more tasks than one call may carry is staged first (staging.lua).
+-- Batches: many tasks that are followed and cancelled as one. `batch:<id>` counts them by state; `members:<id>` lists
+-- them in order. A batch of more tasks than one call may carry is staged first (staging.lua).
 
--- `n` more tasks of a batch (nil: one) are in state `to`, and no more in state `from` (nil: they are new).
+-- Notes that `n` tasks of a batch (nil: one) move from state `from` (nil: they are new) to state `to` (nil: none).
 function sw.count_in_batch(c, batch, from, to, n)
     local b = c.batches[batch]
     if not b then
@@ -12,8 +12,8 @@ function sw.count_in_batch(c, batch, from, to, n)
     if to then sw.count(b, to, n or 1) end
 end
 
--- Called by commit before its first write: a batch whose hash is gone is not counted, and one of a wrong type is an
--- error.
+-- Called by commit before its first write. A batch whose hash is gone is not counted; a batch key of a wrong type is
+-- an error.
 function sw.check_features(c)
     if not sw.has(c, 'batches') then return end
     for id in pairs(c.batches) do
@@ -22,7 +22,7 @@ function sw.check_features(c)
     end
 end
 
--- Called by commit: adds to the counts, and notes the moment when every task of a batch has ended.
+-- Called by commit. Adds to the counts, and notes when every task of a batch has ended.
 function sw.commit_batches(c)
     local q = c.q
     for id, new in pairs(rawget(c, 'new_batches') or {}) do
@@ -55,13 +55,13 @@ function sw.commit_batches(c)
 end
 
 -- Plans the hash of a new batch of the tasks `ids`.
---   request   by which a repeated submission of it is known
+--   request   the request token by which a repeated submission is recognized
 function sw.plan_batch(c, batch, ids, on_complete, request)
     c.new_batches[batch] = { ids = ids, on_complete = on_complete, request = request }
     c.batches[batch] = c.batches[batch] or {}
 end
 
--- Creates the hash of a batch. Without tasks, because all were there before, it has ended at once.
+-- Creates the hash of a batch. A batch without new tasks (all existed before) has ended at once.
 function sw.create_batch(q, batch, ids, on_complete, request)
     local key = q.prefix .. 'batch:' .. batch
     local fields = { 'total', #ids, 'submitted_at', q.now_text }
@@ -77,14 +77,14 @@ function sw.create_batch(q, batch, ids, on_complete, request)
     if #ids > 0 then
         call('RPUSH', q.prefix .. 'members:' .. batch, unpack(ids))
     else
-        -- No last task of it will take it away.
+        -- The hash expires, because no task's deletion will delete it.
         call('PEXPIRE', key, sw.digits(math.max(1, q.retention_ms)))
     end
 end
 
--- Steps of batches that go on over several calls: the list `batch_work` holds "open <id> <stage>" and "cancel <id>";
--- how far each has come is the field `done` or `cancel_done` of its hash, for a batch that is being opened can be
--- cancelled.
+-- Work on batches that takes several calls. The list `batch_work` contains "open <id> <stage>" and "cancel <id>". The
+-- progress is in the field `done` or `cancel_done` of the batch's hash; there are two fields, because a batch can be
+-- cancelled while it is being opened.
 local DONE = { open = 'done', cancel = 'cancel_done' }
 
 function sw.begin_batch_work(q, kind, id, more)
@@ -92,7 +92,7 @@ function sw.begin_batch_work(q, kind, id, more)
     sw.derived('RPUSH', q.prefix .. 'batch_work', kind .. ' ' .. id .. (more and ' ' .. more or ''))
 end
 
--- Cancels what has not ended of a batch.
+-- Begins to cancel the tasks of a batch that have not ended.
 function sw.cancel_batch(q, id, reason)
     call('HSET', q.prefix .. 'batch:' .. id, 'cancel_reason', reason)
     sw.begin_batch_work(q, 'cancel', id)
@@ -121,13 +121,14 @@ local function step_cancel(q, id, limit)
     return #ids
 end
 
--- One step of the first batch at work, of up to `limit` tasks. Returns how many it moved; nil: there is none at work.
+-- Does one step of the first entry of `batch_work`, of up to `limit` tasks. Returns how many tasks it processed; nil:
+-- the list is empty.
 function sw.step_batches(q, limit)
     local work = call('LINDEX', q.prefix .. 'batch_work', 0)
     if not work then return nil end
     local kind, id, stage = match(work, '^(%a+) ([^ ]+) ?(.*)$')
     if kind and call('EXISTS', q.prefix .. 'batch:' .. id) == 1 then
-        -- An entry without a stage is of a library before version 5, and upgrade.lua has done its work.
+        -- An entry without a stage is from a library before version 5; upgrade.lua has done its work.
         if kind == 'open' and stage ~= '' then return sw.step_open(q, id, stage, limit) end
         if kind == 'cancel' then return step_cancel(q, id, limit) end
     end
@@ -135,7 +136,7 @@ function sw.step_batches(q, limit)
     return 0
 end
 
--- Every task of batch `id` has ended: its follow-up task (on_complete) enters the queue, once.
+-- Called when every task of batch `id` has ended: its follow-up task (on_complete) enters the queue, once.
 function sw.start_follow_up(q, id)
     local key = q.prefix .. 'batch:' .. id
     local text = call('HGET', key, 'on_complete')

@@ -1,12 +1,12 @@
--- Dependencies: a task with depends_on waits in `waiting` until each of those has completed. Each of those keeps the
--- set `dependents:<id>` of the tasks that wait for it, so its end costs by its own dependents only. If one ends without
--- success, its dependents are cancelled, and theirs, unless they run anyway.
+-- Dependencies: a task with depends_on waits in `waiting` until each dependency has completed. Each dependency keeps
+-- the set `dependents:<id>` of the tasks that wait for it, so the cost of its end depends only on its own dependents.
+-- If it ends without success, its dependents are cancelled, and their dependents too, unless they have run_anyway.
 
--- Results of dependencies that an assignment carries: longer ones, and those beyond the sum, are null there.
+-- Limits on the results of dependencies in an assignment: of one result, and of all. Results beyond them are null.
 local RESULT_BYTES, RESULTS_BYTES = 4096, 65536
 
--- The tasks that `t` depends on, without repetition; or nil and what is wrong. A task that is not made, because an
--- equal one was there before, stands for that one: `same` has its id.
+-- Returns the ids of the tasks that `t` depends on, without repetition; or nil and the error text. `same` maps a task
+-- that is not made, because an equal task exists, to the id of that task, which replaces it.
 local function parse(t, same)
     local ids, seen = {}, {}
     for id in string.gmatch(t.depends_on, '[^,]+') do
@@ -21,8 +21,8 @@ local function parse(t, same)
     return ids
 end
 
--- A cycle among the tasks of one submission as text, or nil; and the tasks in an order in which each comes after
--- those that it depends on. Depth first, with a stack of its own, because chains are long.
+-- Returns a cycle among the tasks of one submission as text, or nil; and the tasks in an order in which each follows
+-- its dependencies. The search is depth first, with an explicit stack because chains are long.
 local function cycle_among(tasks, by_id)
     local done, order = {}, {}
     for _, root in ipairs(tasks) do
@@ -57,10 +57,10 @@ local function cycle_among(tasks, by_id)
     return nil, order
 end
 
--- Checks depends_on of the `n` tasks that were read, and finds out what each still waits for: t.dependencies (ids),
--- t.waits (those that have not ended), t.broken (text about one that ended without success). Returns what is wrong,
--- or nil.
---   known   of a staged batch: the state of a task that does not exist yet, if it is one of its own; "gone": it did not succeed
+-- Checks depends_on of the `n` tasks that were read, and sets t.dependencies (ids), t.waits (dependencies that have
+-- not ended) and t.broken (text about a dependency that ended without success). Returns the error text, or nil.
+--   known   for a stage: returns the state of a task that does not exist, if it is in the stage; "gone" means that it
+--           did not succeed
 function sw.check_dependencies(q, n, known)
     local tasks, by_id, own, same, count = sw.special_tasks(n), {}, {}, {}, 0
     for i = 1, n do own[sw.new_task(i)] = true end
@@ -89,7 +89,7 @@ function sw.check_dependencies(q, n, known)
     for _, t in ipairs(order) do
         t.waits = {}
         for _, id in ipairs(t.dependencies or {}) do
-            -- One of the same submission may be cancelled at once, and those that depend on it with it.
+            -- A dependency in the same submission may be cancelled at once, and its dependents with it.
             local state = own[id] and (by_id[id] and by_id[id].broken and 'cancelled' or 'pending') or states[id]
             if not state then
                 state = call('HGET', q.task_prefix .. id, 'state')
@@ -118,7 +118,7 @@ function sw.depend(c, id, others)
     end
 end
 
--- Called by commit, before commit_depends: tasks that are retried leave the sets in which they stood.
+-- Called by commit, before commit_depends. Removes tasks that are retried from the sets of dependents.
 function sw.commit_undepends(c)
     local q = c.q
     for id in pairs(c.undepends) do
@@ -128,7 +128,7 @@ function sw.commit_undepends(c)
     end
 end
 
--- Called by commit: the sets of dependents, and the mark on the tasks that have some.
+-- Called by commit. Writes the sets of dependents, and marks the tasks that have some.
 function sw.commit_depends(c)
     local q, marked = c.q, {}
     for i = 1, #c.depends, 2 do
@@ -149,7 +149,7 @@ function sw.has_dependents(q, id)
     return call('EXISTS', q.prefix .. 'dependents:' .. id) == 1
 end
 
--- Called by transition.lua: a task that uses dependencies or a unique key ends.
+-- Called by transition.lua when a task with dependencies, dependents or a unique key ends.
 function sw.note_end(c, task, state)
     c.ended[#c.ended + 1] = { id = task.id, state = state }
     if task.unique_key then
@@ -157,18 +157,18 @@ function sw.note_end(c, task, state)
     end
 end
 
--- Called by finish: a task completes of which its lease says that others may depend on it.
+-- Called by finish when a task completes whose lease says that other tasks may depend on it.
 function sw.note_completed(c, id)
     c.ended[#c.ended + 1] = { id = id, state = 'completed' }
 end
 
--- Whether `task` still depends on `dependency`: its id may have been used before, for a task that did.
+-- Whether `task` still depends on `dependency`. Its id may have belonged to an earlier task that did.
 local function depends_on(q, task, dependency)
     local text = call('HGET', q.task_prefix .. task.id, 'depends_on')
     return text and find(',' .. text .. ',', ',' .. dependency .. ',', 1, true) ~= nil
 end
 
--- One dependency of `id` has ended as `state`.
+-- Settles one dependency of `id`, which has ended as `state`.
 local function settle(c, id, dependency, state)
     if sw.planned_state(c, id) then return end
     local task = c.waiting[id] or sw.read(c.q, id)
@@ -182,10 +182,11 @@ local function settle(c, id, dependency, state)
     task.deps_left = task.deps_left - 1
 end
 
--- Settles up to `budget` dependents of a task that has ended; the rest is left to the ticks, in the list `cascade`.
--- Returns how many.
+-- Settles up to `budget` dependents of a task that has ended. Ticks do the rest, for which the list `cascade` has the
+-- task's id. Returns how many it settled.
 local function settle_task(c, id, state, budget)
-    -- It stands in `cascade` twice if it was retried meanwhile; its set is cut when this call commits, not before.
+    -- `cascade` contains a task twice if it was retried meanwhile. Its set is shortened by commit, so it is settled
+    -- only once.
     if c.settled[id] then return 0 end
     local key = c.q.prefix .. 'dependents:' .. id
     local ids = budget > 0 and call('ZRANGE', key, 0, budget) or {}
@@ -200,8 +201,8 @@ local function settle_task(c, id, state, budget)
     return n
 end
 
--- Settles up to `budget` dependents of the tasks that this call ends, and of those that it cancels for that, and so on.
--- Called by commit. Returns how many.
+-- Called by commit. Settles up to `budget` dependents of the tasks that this call ends, including those that it
+-- cancels in the process. Returns how many.
 function sw.follow_up(c, budget)
     if not sw.has(c, 'ended') and not sw.has(c, 'waiting') then return 0 end
     local settled, i = 0, 0
@@ -221,19 +222,19 @@ function sw.follow_up(c, budget)
     return settled
 end
 
--- Nothing holds the task any more, except perhaps its run_at.
+-- Puts a task that waits for nothing any more in line, or in `held` if its run_at is in the future.
 function sw.release(c, task, fields)
     local opts = { clear = { 'deps_left' } }
     if task.run_at and task.run_at > c.q.now then opts.held_by, opts.due_at = 'schedule', sw.digits(task.run_at) end
     sw.move(c, task, 'pending', fields, opts)
 end
 
--- Whether there is no task `id`, and none about to enter the queue with its batch: `state` is what its hash says.
+-- Whether task `id` neither exists nor is about to enter the queue with its batch. `state` is the state in its hash.
 function sw.is_gone(q, id, state)
     return not sw.is_task(state) and call('HEXISTS', q.claims_key, id) == 0
 end
 
--- Called by the reconciler: the hash of task `id` is gone. Those that depend on it hear of it by ticks.
+-- Called by the reconciler when the hash of task `id` is gone. Ticks settle the tasks that depend on it.
 function sw.note_gone(q, id)
     if not sw.has_dependents(q, id) or not sw.is_gone(q, id, call('HGET', q.task_prefix .. id, 'state')) then return end
     sw.ensure(q, 'has_holds')
@@ -241,7 +242,7 @@ function sw.note_gone(q, id)
     sw.derived('RPUSH', q.prefix .. 'cascade', id)
 end
 
--- Puts a task back that waits for `other`, and sees that it hears of its end if that is over.
+-- Adds a task to the dependents of `other` again. If `other` has ended (`is_over`), ticks settle the task.
 local function await(c, id, other, is_over)
     local q = c.q
     sw.depend(c, id, { other })
@@ -250,8 +251,8 @@ local function await(c, id, other, is_over)
     end
 end
 
--- Called by the reconciler: compares what `id`, which waits, depends on with the sets of dependents. Returns how many
--- dependencies it has, and how many repairs were made.
+-- Called by the reconciler. Compares the dependencies of `id`, a waiting task, with the sets of dependents. Returns
+-- how many dependencies it has, and how many repairs were made.
 function sw.check_awaited(q, id)
     local task, c, repaired = sw.read(q, id), sw.changes(q), 0
     if not task or task.held_by ~= 'dependencies' then return 0, 0 end
@@ -276,7 +277,8 @@ function sw.check_awaited(q, id)
     end
     local lost = task.deps_left - standing
     if lost > completed and gone then
-        -- More ended unheard than have completed: nobody knows how those ended that are gone.
+        -- More dependencies ended without being settled than have completed. How those that are gone ended is
+        -- unknown.
         await(c, id, gone, true)
         repaired = repaired + 1
     elseif lost ~= 0 then
@@ -293,8 +295,8 @@ function sw.check_awaited(q, id)
     return count, repaired
 end
 
--- Called by tick: goes on with ended tasks whose dependents were too many for one call, up to `budget` of these; one
--- that has none left counts as one. Returns how many.
+-- Called by tick. Continues with ended tasks that had too many dependents for one call: settles up to `budget` of
+-- these, and counts a task without dependents as one. Returns how many.
 function sw.plan_cascade(c, budget)
     local ids, left, n = call('LRANGE', c.q.prefix .. 'cascade', 0, budget - 1), budget, 0
     while left > 0 and n < #ids do
@@ -311,7 +313,7 @@ function sw.plan_cascade(c, budget)
     return budget - left
 end
 
--- Called by commit.
+-- Called by commit. Shortens the sets of settled dependents and the list `cascade`.
 function sw.commit_cascade(c)
     local prefix = c.q.prefix
     for id, settled in pairs(rawget(c, 'settled') or {}) do
@@ -322,9 +324,9 @@ function sw.commit_cascade(c)
     if cascade and #cascade > 0 then sw.derived('RPUSH', prefix .. 'cascade', unpack(cascade)) end
 end
 
--- Adds to an assignment the results of its dependencies: the pair `dependency_results`, JSON by task id. A result
--- that is long, or absent, is null there: read it from the dependency's hash.
---   plan   of the pull: bounds what all its assignments carry
+-- Adds the results of its dependencies to an assignment, as the pair `dependency_results`: JSON by task id. A long or
+-- absent result is null; the worker reads it from the dependency's hash.
+--   plan   the plan of the pull, which limits the bytes of all its assignments
 function sw.add_dependency_results(q, plan, assignment)
     for i = 1, #assignment, 2 do
         if assignment[i] == 'depends_on' then
@@ -347,9 +349,9 @@ function sw.add_dependency_results(q, plan, assignment)
     end
 end
 
--- A task that has ended is to run again. Returns the ids of those of its dependencies that it waits for, or nil and
--- why it cannot run: one of them did not succeed, or is gone before the task has ever run.
---   again   ids of tasks that the same call retries
+-- For a retry: returns the ids of the dependencies that an ended task has to wait for, or nil and why it cannot run:
+-- a dependency did not succeed, or is gone although the task has never run.
+--   again   the tasks that the same call retries, by id
 function sw.await_again(q, task, again)
     local text = call('HGET', q.task_prefix .. task.id, 'depends_on')
     local open = {}
@@ -358,7 +360,7 @@ function sw.await_again(q, task, again)
         if again[other] or (sw.is_task(state) and not sw.TERMINAL[state]) then
             open[#open + 1] = other
         elseif task.run_anyway or state == 'completed' then
-            -- It is no reason to wait.
+            -- The task does not wait for it.
         elseif not sw.is_task(state) then
             if task.attempt == 0 then return nil, 'its dependency ' .. other .. ' is gone' end
         else

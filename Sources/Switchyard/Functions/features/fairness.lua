@@ -1,47 +1,49 @@
--- Fairness: within a level, the tenants of a queue (fairness_key) share by their weights, whoever submitted first or
--- most.
+-- Fairness: within a level, the tenants of a queue (fairness_key) share the workers by their weights, independently
+-- of who submitted first or most.
 --
 -- This is start-time fair queueing (P. Goyal, H. M. Vin, H. Cheng: Start-Time Fair Queueing, SIGCOMM 1996). The start
--- tag of a task is the later of the virtual time and the finish tag of its tenant's task before; its finish tag lies
--- a quantum divided by the weight after that; virtual time is at least the start tag of the task that started last.
--- The tag takes the place of the submission time in the task's score. A tenant that comes back after an hour starts
--- at the virtual time: it gets its share from then on, and no arrears. Tasks without a key are one tenant of weight
--- 1, once a queue has a tenant.
+-- tag of a task is the later of the virtual time and the finish tag of its tenant's previous task. Its finish tag is
+-- the start tag plus a quantum divided by the weight. The virtual time is at least the start tag of each task that
+-- has started. The start tag replaces the submission time in the task's score. A tenant that returns after an hour
+-- starts at the virtual time: it gets its share from then on, without compensation for the past. Once a queue has a
+-- tenant, tasks without a key are one tenant of weight 1.
 --
--- Tenants that come once would all start at the same virtual time, and for ever before the second task of another. So
--- a task whose tenant has nothing else in line moves virtual time on: by a quantum divided by the number of such
--- tenants, so that together they get the share of one tenant for each of them that is in line at a time. They are
--- served in the order of their coming, and others between them.
+-- Tenants that submit only once would all start at the same virtual time, and always before the second task of any
+-- other tenant. Therefore a task whose tenant has nothing else in line advances the virtual time, by a quantum
+-- divided by the number of such tenants. Together these tenants get the share of one tenant for each of them that is
+-- in line at a time. They are served in the order of their submissions, and other tenants between them.
 --
 --   tenants:<priority>        finish tags of the tenants with tasks in line
---   past_tenants:<priority>   finish tags of those whose tasks have all started, until virtual time has passed them
+--   past_tenants:<priority>   finish tags of tenants whose tasks have all started, until the virtual time passes them
 --   virtual_time              by priority
 
--- The virtual length of a task of weight 1, in µs of a tag: small, so that tags stay below 2^50; a task of weight
--- 1000 has a length of its own.
+-- The virtual length of a task of weight 1, in µs of a tag. It is small, so that tags stay below 2^50; a task of
+-- weight 1000 still has a length of 2.
 local QUANTUM = 2000
 
--- Tenants whose finish tag is past that one call removes.
+-- Limit on the tenants with a past finish tag that one call removes from each index.
 local REMOVED_AT_ONCE = 100
 
 local function length_of(weight)
     return math.max(2, math.floor(QUANTUM / tonumber(weight or 1)))
 end
 
--- What the call knows of a level: v; finish: the finish tags that it gives; new: the tenants that it adds; past: the
--- finish tags of tenants whose last task it starts.
+-- Returns what the call knows of a level. v: the virtual time; finish: the finish tags that it assigns; new: the
+-- tenants that it adds; past: the finish tags of tenants whose last task it starts.
 local function level_of(c, priority)
     local level = c.tags[priority]
     if not level then
         local v = call('HGET', c.q.prefix .. 'virtual_time', priority)
-        level = { finish = {}, v = tonumber(v or nil) or sw.time_tag(c.q, 0), key = c.q.prefix .. 'tenants:' .. priority,
+        level = { finish = {}, v = tonumber(v or nil) or sw.time_tag(c.q, 0),
+            key = c.q.prefix .. 'tenants:' .. priority,
             past_key = c.q.prefix .. 'past_tenants:' .. priority, new = {}, past = {}, has_moved = not v }
         c.tags[priority] = level
     end
     return level
 end
 
--- How many tenants have no more than one task beyond the virtual time in line, with those of this call.
+-- Returns how many tenants have at most one task in line, including those of this call: their finish tags are at most
+-- a quantum past the virtual time.
 local function count_single(level)
     local most = level.v + QUANTUM
     local count = call('ZCOUNT', level.key, '-inf', sw.digits(most))
@@ -51,7 +53,7 @@ local function count_single(level)
     return count
 end
 
--- The start tag of a new task of a tenant.
+-- Returns the start tag of a new task of a tenant.
 function sw.start_tag(c, priority, tenant, weight)
     local level = level_of(c, priority)
     local finish, is_in_line = level.finish[tenant], true
@@ -74,8 +76,8 @@ function sw.start_tag(c, priority, tenant, weight)
     return start
 end
 
--- A task of a tenant starts: virtual time goes on to its tag, and if it was the last of its tenant, that has none in
--- line now.
+-- Notes that a task of a tenant starts. The virtual time advances to the task's tag. If it was the tenant's last task
+-- in line, the tenant moves to past_tenants.
 function sw.note_start(c, priority, tag, tenant, weight)
     local level = level_of(c, priority)
     if tag > level.v then level.v, level.has_moved = tag, true end
@@ -83,7 +85,7 @@ function sw.note_start(c, priority, tag, tenant, weight)
     if finish and tag + length_of(weight) >= tonumber(finish) then level.past[tenant] = finish end
 end
 
--- Called by commit.
+-- Called by commit. Writes the finish tags and the virtual time.
 function sw.commit_tags(c)
     for priority, level in pairs(c.tags) do
         local add, come, gone, past = {}, {}, {}, {}
@@ -107,7 +109,8 @@ function sw.commit_tags(c)
     end
 end
 
--- Called by tick: forgets tenants whose finish tag is past, which says no more than that they may start now.
+-- Called by tick. Removes tenants whose finish tag the virtual time has passed: their next task starts at the virtual
+-- time with or without the entry.
 function sw.forget_tenants(q)
     for _, priority in ipairs(sw.PRIORITIES) do
         local v = call('HGET', q.prefix .. 'virtual_time', priority)
@@ -119,7 +122,7 @@ function sw.forget_tenants(q)
     end
 end
 
--- Called by tick when no task is pending: the queue has no tenants any more.
+-- Called by tick if no task is pending. The queue has no tenants any more.
 function sw.end_fairness(q)
     sw.drop_flag(q, 'is_fair')
     call('UNLINK', q.prefix .. 'virtual_time')

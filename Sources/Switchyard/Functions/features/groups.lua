@@ -1,9 +1,9 @@
--- Groups: a worker that takes several tasks at once may ask for them together ("together"): after the first, those with
--- the same group_key, as far as they stand among the next few.
+-- Group keys: a worker that pulls several tasks at once may ask for related ones ("together"). After the first task,
+-- tasks with the same group_key come first, if they are among the next LOOK_AHEAD.
 
 local LOOK_AHEAD = 64
 
--- A chooser that takes from another, and prefers the group of what was taken last.
+-- Returns a chooser that takes tasks from another chooser, and prefers the group key of the last task taken.
 function sw.group_chooser(c, inner)
     local q, window, group, ended = c.q, {}, nil, false
     local function fill()
@@ -17,7 +17,7 @@ function sw.group_chooser(c, inner)
                 group = call('HGET', q.prefix .. 'task:' .. id, 'group_key') }
         end
     end
-    -- Which of the window is next: the first of the group, or the first.
+    -- Returns the index of the next task in the window: the first of the group, or else the first.
     local function best()
         for i, entry in ipairs(window) do
             if group and entry.group == group then return i end

@@ -1,23 +1,24 @@
--- Limits by key: at most so many tasks running (concurrency_key), and so many starting in a second (rate_key).
+-- Limits by key: the maximum number of running tasks (concurrency_key), and of tasks that start in a second
+-- (rate_key).
 --
--- The limits of a task are part of its lane (lane_names.lua), and a lane is open or closed as a whole: tasks that
--- their limit keeps stand in the line of a closed lane, where no pull looks. A turn belongs to the moment of the
--- start and to the most urgent task then; nothing is reserved for a task that waits. `running:<key>` is the set of
--- the live tasks of a key: what counts is who is in it. `rate:<key>` is the theoretical arrival time of the generic
--- cell rate algorithm (ITU-T I.371), in µs.
+-- The limits of a task are part of its lane (lane_names.lua), and a lane is open or closed as a whole: tasks that a
+-- limit blocks are in the line of a closed lane, which no pull reads. A limit is checked at the moment of the start,
+-- for the most urgent task; nothing is reserved for a waiting task. `running:<key>` is the set of the live tasks of a
+-- key; its size counts. `rate:<key>` is the theoretical arrival time of the generic cell rate algorithm (ITU-T
+-- I.371), in µs.
 --
--- A lane is closed by the pull that finds its gate closed, or that takes the last turn. It is opened by the end of a
--- task of its concurrency key (`waiters:<key>` is the set of lanes that wait for one), or by the tick after its rate
--- is due.
+-- A pull closes a lane when it finds the lane's gate closed, or starts the last task that the gate lets through. The
+-- end of a task of the concurrency key opens it (`waiters:<key>` is the set of lanes that wait for this), or the tick
+-- after the rate limit is due.
 
--- Lanes of one key that one call opens. If all of these open and more wait, the key is in the set `reopening`, and
--- ticks go on.
+-- Limit on the lanes of one key that one call opens. If all of these open and more wait, the key enters the set
+-- `reopening`, and ticks continue.
 local LANES_PER_KEY = 100
 
--- Sums of intervals that are no whole µs are not exact, and they are rounded up where they are stored.
+-- Sums of intervals of fractional µs are inexact, and stored values are rounded up.
 local TOLERANCE_US = 2
 
--- How many tasks of `key` run, with what this call changes.
+-- Returns how many tasks of `key` run, including what this call changes.
 local function count_running(c, key)
     local entry = c.running[key]
     if not entry then
@@ -36,7 +37,8 @@ local function tat_of(c, rate)
     return planned or tonumber(call('GET', c.q.prefix .. 'rate:' .. rate.key) or 0)
 end
 
--- Whether a task of `lane` may start now; if not, when (ms), or 0 if the end of another task tells.
+-- Whether a task of `lane` may start now. If not, also returns when it may (ms), or 0 if it waits for the end of a
+-- task.
 function sw.gate_of(c, lane)
     local name = sw.parse_name(lane)
     local concurrency, rate = name.concurrency, name.rate
@@ -48,7 +50,7 @@ function sw.gate_of(c, lane)
     return true
 end
 
--- How many tasks of `lane` may start now, one after the other.
+-- Returns how many tasks of `lane` may start now, one after the other.
 function sw.free_turns(c, lane)
     local name = sw.parse_name(lane)
     local turns = math.huge
@@ -60,7 +62,7 @@ function sw.free_turns(c, lane)
     return math.max(0, turns)
 end
 
--- Called by transition.lua: the task `id` of `lane` begins an attempt, or ends one.
+-- Called by transition.lua when task `id` of `lane` begins an attempt or ends one.
 function sw.note_running(c, lane, id, runs)
     local name = sw.parse_name(lane)
     if not name.has_gates then return end
@@ -79,14 +81,14 @@ function sw.note_running(c, lane, id, runs)
     if rate and runs then c.rates[rate.key] = math.max(tat_of(c, rate), c.q.now_us) + rate.interval end
 end
 
--- Notes that the gate of `lane` is closed. Returns whether it is.
+-- Notes the gate of `lane` if it is closed. Returns whether it is.
 function sw.note_gate(c, lane)
     local is_open, due = sw.gate_of(c, lane)
     if not is_open then c.closing[lane] = due end
     return not is_open
 end
 
--- Called by commit.
+-- Called by commit. Writes the sets of running tasks and the rates.
 function sw.commit_limits(c)
     local prefix = c.q.prefix
     for key, entry in pairs(rawget(c, 'running') or {}) do
@@ -94,25 +96,26 @@ function sw.commit_limits(c)
         if #entry.add > 0 then sw.derived('SADD', prefix .. 'running:' .. key, unpack(entry.add)) end
     end
     for key, tat in pairs(rawget(c, 'rates') or {}) do
-        -- The bucket is full again once its time is past.
-        call('SET', prefix .. 'rate:' .. key, sw.digits(math.ceil(tat)), 'PXAT', sw.digits(math.ceil(tat / 1000) + 1000))
+        -- After its arrival time the rate limit allows a full burst, as it does without the key.
+        call('SET', prefix .. 'rate:' .. key, sw.digits(math.ceil(tat)),
+            'PXAT', sw.digits(math.ceil(tat / 1000) + 1000))
     end
 end
 
--- Called by commit, when the lines are written.
+-- Called by commit after the lines are written. Closes lanes.
 function sw.commit_closing(c)
     for lane, due in pairs(c.closing) do sw.close_lane(c.q, lane, due) end
 end
 
--- Opens `lane` if its gate allows, and wakes workers for it.
+-- Opens `lane` if its gate allows it, and wakes workers for it.
 local function open_and_wake(c, lane)
     if not sw.reopen(c, lane) then return end
     local count = call('ZCARD', c.q.prefix .. sw.line_of(lane))
     sw.plan_wake(c, { [lane] = count })
 end
 
--- Opens some of the lanes that wait for the end of a task of `key`. One that stays closed goes on waiting, and there
--- is a running task of which the end tells.
+-- Opens some of the lanes that wait for the end of a task of `key`. A lane that stays closed waits again; a running
+-- task then exists whose end will open it.
 local function reopen_some(c, key)
     local prefix = c.q.prefix
     local waiters = prefix .. 'waiters:' .. key
@@ -123,13 +126,13 @@ local function reopen_some(c, key)
     if left > 0 and call('SCARD', waiters) == left then sw.derived('SADD', prefix .. 'reopening', key) end
 end
 
--- Called by commit: tasks of these keys have ended, so lanes may open that they closed.
+-- Called by commit. Opens lanes of keys whose tasks have ended.
 function sw.reopen_lanes(c)
     for key in pairs(c.freed) do reopen_some(c, key) end
 end
 
--- Called by tick: goes on with a key of which more lanes waited than one call opens. Returns whether there is more to
--- do.
+-- Called by tick. Continues with a key of which more lanes waited than one call opens. Returns whether more keys are
+-- left.
 function sw.reopen_more(q)
     local reopening = q.prefix .. 'reopening'
     local key = call('SRANDMEMBER', reopening)
@@ -142,8 +145,8 @@ function sw.reopen_more(q)
     return call('EXISTS', reopening) == 1
 end
 
--- Called by tick: opens up to `limit` lanes whose rate is due. Returns how many, and when the next one is due (nil:
--- none).
+-- Called by tick. Opens up to `limit` lanes whose rate limit is due. Returns how many, and when the next one is due
+-- (nil: none).
 function sw.open_due_lanes(q, limit)
     local due = call('ZRANGEBYSCORE', q.closed_key, '(0', q.now_text, 'LIMIT', 0, limit)
     if #due > 0 then

@@ -1,21 +1,21 @@
--- Reservations: so that smaller tasks do not starve one that needs more room than any worker has left.
+-- Reservations: smaller tasks must not starve a task that needs more room than any worker has left.
 --
 -- This is EASY backfill (A. Mu'alem, D. Feitelson: Utilization, Predictability, Workloads, and User Runtime Estimates
--- in Scheduling the IBM SP2 with Backfilling, IEEE TPDS 2001). A reservation belongs to the most urgent task of those
--- that a pulling worker's class serves and that fit nowhere: its lane has had the same first task, which did not fit,
--- for `reserve_after_ms`. The worker that will have the room soonest is reserved, by the time limits of what it runs.
--- A task behind the reserved one then goes to that worker only if it does not delay it: it ends before the room is
--- free, or uses what is left beside it. A more urgent lane takes the worker over; a lane whose tasks keep starting
--- never reserves.
+-- in Scheduling the IBM SP2 with Backfilling, IEEE TPDS 2001). Of the tasks that a pulling worker's class serves and
+-- that fit nowhere, the most urgent one gets a reservation once its lane has had the same first task, which did not
+-- fit, for `reserve_after_ms`. The reserved worker is the one that will have the room soonest, by the time limits of
+-- its attempts. A less urgent task then goes to that worker only if it does not delay the reserved task: it ends
+-- before the room is free, or uses what is left beside it. A more urgent lane takes over the worker. A lane whose
+-- tasks keep starting gets no reservation.
 --
---   reserved   lane → "<worker> <ms since 1970 when it expects the room>"
---   stuck      lane → "<id of its first task> <ms since when it did not fit>"
+--   reserved   lane → "<worker> <ms since 1970 at which the room is expected>"
+--   stuck      lane → "<id of its first task> <ms since 1970 since when it does not fit>"
 
--- Workers that are looked at for the one that has room soonest.
+-- Limit on the workers that are examined for the one that has room soonest.
 local WORKERS_LOOKED_AT = 128
 
--- When a worker has room for `lane`, in ms since 1970 (now, if it has it already; math.huge: never), and what is then
--- left beside it: a room, with the slots as its entry "slots".
+-- Returns when a worker has room for `lane`, in ms since 1970 (now, if it has the room already; math.huge: never),
+-- and the room that is then left beside it, with the free slots as its entry "slots".
 --   room     what is left now; `slots`: free slots
 --   held     its leases, in pairs; `over`: those of them that end now
 local function room_for(q, lane, room, slots, held, over)
@@ -47,7 +47,7 @@ local function room_for(q, lane, room, slots, held, over)
     return at, left
 end
 
--- When another worker than the one that pulls has room for `lane`; math.huge: never, or it takes no more work.
+-- Returns when a worker other than the pulling one has room for `lane`; math.huge if never, or if the worker drains.
 local function room_elsewhere(q, worker, class, lane)
     local found, held, state = call('HGETALL', q.attempts_prefix .. worker), {}, nil
     for i = 1, #found, 2 do
@@ -67,9 +67,9 @@ local function room_elsewhere(q, worker, class, lane)
     return room_for(q, lane, sw.room(class, lanes), state.slots - #held / 2, held, {})
 end
 
--- The reservation of the pulling worker for `lane`, whose first task has `score`.
+-- Returns the reservation of the pulling worker for `lane`, whose first task has `score`.
 local function reservation_for(c, plan, lane, score, room, held)
-    -- With what the pull has taken so far.
+    -- This includes what the pull has taken so far.
     local all = sw.planned_leases(plan.worker)
     for i = 1, #held do all[#all + 1] = held[i] end
     local at, left = room_for(c.q, lane, room, plan.free - plan.got, all, sw.planned_end_ids(plan.worker))
@@ -81,7 +81,7 @@ local function set(c, lane, worker, at)
     c.reservations.set[lane] = worker .. ' ' .. sw.digits(at)
 end
 
--- The reservation for `lane` goes. Its worker may sleep because of it: it is woken, and looks (idle.lua).
+-- Drops the reservation for `lane`. Its worker may sleep because of it, so the worker is woken and pulls (idle.lua).
 local function unset(c, plan, lane)
     c.reservations.unset = c.reservations.unset or {}
     table.insert(c.reservations.unset, lane)
@@ -103,31 +103,31 @@ function sw.reservation_of(c, plan, room, held)
     local first = call('ZSCORE', q.lanes_key, own) and call('ZRANGE', q.prefix .. sw.line_of(own), 0, 0, 'WITHSCORES')
     if first and first[1] and sw.serves(plan.class, own) then
         local reservation = reservation_for(c, plan, own, tonumber(first[2]), room, held)
-        -- Tasks end before their time limits, so the room comes sooner than was expected.
+        -- Tasks end before their time limits, so the room may be free earlier than expected.
         if reservation.at ~= plan.reserved[own].at and reservation.at ~= math.huge then
             set(c, own, plan.worker, reservation.at)
             plan.reserved[own].at = reservation.at
         end
         return reservation
     end
-    -- Nobody waits for it any more.
+    -- No task waits for it any more.
     unset(c, plan, own)
     plan.reserved[own] = nil
     return nil
 end
 
--- Since when the first task of a lane, which does not fit, has been its first task (ms).
+-- Returns since when the first task of a lane, which does not fit, has been its first task (ms since 1970).
 local function stuck_since(c, lane, id)
     local q = c.q
     local before, since = match(call('HGET', q.prefix .. 'stuck', lane) or '', '^(.*) (%d+)$')
-    -- The one before has not started if it still stands there, behind a more urgent one.
+    -- The former first task has not started if it is still in line, behind a more urgent one.
     if before and (before == id or call('ZSCORE', q.prefix .. sw.line_of(lane), before)) then return tonumber(since) end
     c.reservations.stuck = c.reservations.stuck or {}
     c.reservations.stuck[lane] = id .. ' ' .. q.now_text
     return q.now
 end
 
--- The workers of the classes that serve `lane`, with their classes.
+-- Returns workers of the classes that serve `lane`, with their classes.
 local function workers_for(q, lane)
     local found, list = {}, nil
     if call('HLEN', q.prefix .. 'class') <= 1000 then
@@ -143,14 +143,15 @@ local function workers_for(q, lane)
     return found
 end
 
--- The lane for which `worker` is reserved.
+-- Returns the lane for which `worker` is reserved, or nil.
 local function lane_reserved_by(plan, worker)
     for lane, reservation in pairs(plan.reserved) do
         if reservation.worker == worker then return lane end
     end
 end
 
--- Whether `worker` may be reserved for a lane whose first task has `score`: no more urgent lane has it.
+-- Whether `worker` may be reserved for a lane whose first task has `score`: it is not reserved for a more urgent
+-- lane.
 local function may_take_over(q, plan, worker, lane, score)
     local other = lane_reserved_by(plan, worker)
     if not other or other == lane then return true end
@@ -158,8 +159,9 @@ local function may_take_over(q, plan, worker, lane, score)
     return not first[2] or tonumber(first[2]) > score
 end
 
--- The most urgent task that does not fit the pulling worker is the first of `source`: reserves the worker that will
--- have the room soonest, if it has waited long enough. Returns the reservation if that is the pulling worker.
+-- Considers a reservation for the first task of `source`, the most urgent that does not fit the pulling worker: if
+-- the task has waited long enough, reserves the worker that will have the room soonest. Returns the reservation if
+-- that is the pulling worker.
 function sw.consider_reservation(c, plan, source, room, held)
     local q, lane, id, score = c.q, source.lane, source.ids[1], source.score
     local current = plan.reserved[lane]
@@ -169,7 +171,7 @@ function sw.consider_reservation(c, plan, source, room, held)
     local best, best_at = nil, math.huge
     if may_take_over(q, plan, plan.worker, lane, score) then best, best_at = plan.worker, own.at end
     if current and current.at >= q.now then
-        -- It moves only to a worker that has the room earlier.
+        -- The reservation moves only to a worker that has the room earlier.
         if best_at >= current.at then return nil end
     else
         for _, entry in ipairs(workers_for(q, lane)) do
@@ -205,7 +207,7 @@ function sw.may_pass(c, r, source)
     return c.q.now + tonumber(timeout) <= r.at
 end
 
--- A task of `lane` (nil: none) goes to the pulling worker.
+-- Notes that a task of `lane` (nil: none) goes to the pulling worker.
 function sw.note_taken(c, plan, r, lane)
     if lane and plan.reserved[lane] then
         unset(c, plan, lane)
@@ -217,13 +219,13 @@ function sw.note_taken(c, plan, r, lane)
             r.left.slots = r.left.slots - 1
             if lane then sw.take_room(r.left, lane) end
         elseif r.at then
-            -- It was more urgent, or ends in time. What is left beside the reserved task is not known any more.
+            -- The task was more urgent, or ends in time. What is left beside the reserved task is not known any more.
             r.left = {}
         end
     end
 end
 
--- Called by commit.
+-- Called by commit. Writes the reservations.
 function sw.commit_reservations(c)
     local noted, prefix = c.reservations, c.q.prefix
     if noted.unset then sw.derived('HDEL', prefix .. 'reserved', unpack(noted.unset)) end
@@ -231,7 +233,7 @@ function sw.commit_reservations(c)
     for lane, text in pairs(noted.stuck or {}) do sw.derived('HSET', prefix .. 'stuck', lane, text) end
 end
 
--- The worker takes no more work: another is to be reserved instead of it.
+-- Drops the reservations of a worker that takes no more tasks, so that other workers can be reserved.
 function sw.unreserve_worker(q, worker)
     local reserved = call('HGETALL', q.prefix .. 'reserved')
     for i = 1, #reserved, 2 do

@@ -1,10 +1,11 @@
--- Recurring schedules: `schedule:<id>` holds the cron expression, the template of its tasks and when it fires next,
--- `schedules` all of them by that time. When a schedule is due is known here; when it is due after that, only the
--- replica knows, which reads cron expressions and time zones. It says so in the call that fires, and that call fires
--- only if the time was still due: however many replicas call it, one task comes of each time.
+-- Recurring schedules. `schedule:<id>` has the cron expression, the template of the tasks and the next time;
+-- `schedules` has all schedules by their next times. The functions know when a schedule is due. Only replicas know
+-- when it is due after that, because they parse cron expressions and time zones; the call that fires a schedule gives
+-- the next time. It fires only if the schedule is still due at the given time, so each time makes one task, however
+-- many replicas call.
 
--- A task that is to be made later, from a JSON list of names and values that begins with "task" (its id is replaced
--- then). Answers the list, or nil and what is wrong.
+-- Checks a task that will be made later: a JSON list of names and values that begins with "task", whose id is
+-- replaced later. Returns the list, or nil and the error text.
 function sw.check_template(name, text)
     local ok, pairs_ = pcall(cjson.decode, text or '')
     if not ok or type(pairs_) ~= 'table' or pairs_[1] ~= 'task' then

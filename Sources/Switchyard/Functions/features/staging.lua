@@ -1,30 +1,32 @@
--- Staging: a batch of more tasks than one call may carry comes in parts. A stage is a namespace of its own, which no
--- look-up sees: until the batch is opened its tasks exist for nobody, and take no place in the queue. The call that
--- opens it makes the batch visible at once, and its tasks enter the queue in bounded steps, by the caller's further
--- calls and by ticks.
+-- Staging: a batch of more tasks than one call may carry arrives in parts. A stage is a namespace of its own, which
+-- no look-up sees: until the batch is opened, its tasks do not exist for any other call and do not count in the
+-- queue's length. The call that opens it makes the batch visible at once. The tasks then enter the queue in bounded
+-- steps, by further calls of the caller and by ticks.
 --
---   stages                   stages by the time when they are deleted if nobody opens them
+--   stages                   stages, by the time when they are deleted unless they are opened
 --   stage:<token>            batch, total, on_complete; broken: why it cannot be opened; dropping: it is being deleted;
---                            part:<number>: this part has come; parts: how many have
+--                            part:<number>: this part has arrived; parts: how many have
 --   stage_members:<token>    ids, in order
 --   stage_task:<token>/<id>  the arguments of a task
---   claims                   id → token, and "unique <key>" → "<token> <id>". Until the batch is opened a claim gives way: another
---                            submission that takes the id or the key breaks the stage
+--   claims                   id → token, and "unique <key>" → "<token> <id>". Until the batch is opened, a claim gives
+--                            way: another submission that takes the id or the key breaks the stage
 --
--- The token is chosen by the caller; one derived from the content lets a repeated submission take over what was staged.
+-- The caller chooses the token. With a token that is derived from the content, a repeated submission reuses what was
+-- staged.
 
--- How long a stage waits for its next part, or to be opened.
+-- How long a stage waits for its next part or its opening.
 local STAGED_MS = 30000
 
--- What a call that opens does at most in one step, besides its limit on tasks.
+-- Limit on the bytes of arguments that one step of an opening adds, besides the limit on tasks.
 local STEP_BYTES = 1048576
 
--- The token of a stage: an argument of 1 is that of callers that stage a batch under its own name.
+-- Returns the token of a stage. The argument "1" means the batch's id.
 function sw.stage_token(stage, batch)
     return stage == '1' and batch or stage
 end
 
--- Whether the stage of a token is still closed; the claims of one that was opened, and is not all in line, are tasks.
+-- Whether the stage of a token is not opened yet. The claims of an opened stage belong to tasks that will enter the
+-- queue.
 local function is_closed(q, token)
     return call('EXISTS', q.prefix .. 'stage:' .. token) == 1
 end
@@ -33,15 +35,16 @@ local function break_stage(q, token, what)
     call('HSET', q.prefix .. 'stage:' .. token, 'broken', what .. ' was submitted by another call')
 end
 
--- Called by a retry, which takes a unique key: a closed stage that claims it gives way.
+-- Called by a retry, which takes a unique key. Breaks a stage, not yet opened, that claims the key.
 function sw.break_claim(q, unique_key)
     local token = match(call('HGET', q.claims_key, 'unique ' .. unique_key) or '', '^([^ ]+) ')
     if token and is_closed(q, token) then break_stage(q, token, 'unique_key ' .. unique_key) end
 end
 
--- The claims of other stages on the ids and unique keys of the `n` tasks that were read. Returns, by index, what an
--- opened stage has: `ids` (true), `keys` (the id of the task with the key); and the list of closed stages that a
--- submission breaks, each with what it takes of them.
+-- Reads the claims of other stages on the ids and unique keys of the `n` tasks that were read. Returns the claims of
+-- opened stages by task index: `ids` (true) and `keys` (the id of the task with the key); the list `breaks` of stages
+-- that the submission breaks, each with the id or key that it takes; and `own`: the tasks that the submission's own
+-- stage has.
 --   own   the token of the submission's own stage, or nil
 function sw.read_claims(q, n, own)
     local found = { ids = {}, keys = {}, breaks = {}, own = {} }
@@ -72,18 +75,18 @@ function sw.read_claims(q, n, own)
     return found
 end
 
--- Called by the submission that takes what closed stages claim, when everything is checked; and by commit, for one
+-- Breaks the stages whose claims a call takes. Called by the submission after all checks, and by commit for a single
 -- task.
 function sw.break_stages(q, claims)
     for _, entry in ipairs(claims.breaks) do break_stage(q, entry[1], entry[2]) end
 end
 
--- Whether `id` is a task of the stage, for check_dependencies.
+-- Returns a function that returns "pending" for a task of the stage, for check_dependencies.
 function sw.is_staged(q, token)
     return function(id) return call('HGET', q.claims_key, id) == token and 'pending' or nil end
 end
 
--- Stores the tasks that were read, of which `skipped` (by index) are not new, in the stage.
+-- Stores the tasks that were read in the stage, except those in `skipped` (by index), which are not new.
 --   args, first   the arguments of the call; its tasks begin at position `first`
 function sw.stage(q, token, head, args, first, skipped)
     local key = q.prefix .. 'stage:' .. token
@@ -99,12 +102,12 @@ function sw.stage(q, token, head, args, first, skipped)
         while at <= size and args[at] ~= 'task' do at = at + 2 end
         i = i + 1
         if not skipped[i] then
-            -- Its position keeps the order, and a task without arguments is a hash too.
+            -- The field `task` makes a hash even of a task without arguments. The list of members keeps the order.
             sw.derived('HSET', q.prefix .. 'stage_task:' .. token .. '/' .. id, 'task', id, unpack(args, from, at - 1))
             sw.derived('RPUSH', q.prefix .. 'stage_members:' .. token, id)
             call('HSET', q.claims_key, id, token)
             local _, _, _, t = sw.new_task(i)
-            -- Those that an equal task stands for are not staged: it depends on that one instead.
+            -- Dependencies that equal tasks replace are not staged: the task depends on those tasks instead.
             if t and t.depends_on then
                 call('HSET', q.prefix .. 'stage_task:' .. token .. '/' .. id, 'depends_on', t.depends_on)
             end
@@ -115,8 +118,8 @@ function sw.stage(q, token, head, args, first, skipped)
     call('HINCRBY', key, 'total', count)
 end
 
--- The error reply about a stage that another submission has broken. The stage goes: as much as one call deletes at
--- once.
+-- Returns the error reply about a stage that another submission has broken. Deletes the stage, as far as one call
+-- goes.
 function sw.refuse_broken(q, token, batch, why)
     sw.begin_writing()
     sw.derived('ZADD', q.prefix .. 'stages', 0, token)
@@ -124,12 +127,12 @@ function sw.refuse_broken(q, token, batch, why)
     return redis.error_reply('TASKEXISTS batch ' .. batch .. ' cannot be opened: ' .. why)
 end
 
--- Opens the stage: makes its batch. Returns an error reply, or nil.
+-- Opens the stage: creates its batch. Returns an error reply, or nil.
 --   parts   how many parts it must have (a text), or nil
 function sw.open_stage(q, token, batch, parts)
     local key = q.prefix .. 'stage:' .. token
     local v = call('HMGET', key, 'total', 'broken', 'on_complete', 'batch', 'dropping', 'parts')
-    -- Parts that came too long before the last one may have been deleted.
+    -- Early parts may have been deleted if the last one took too long.
     if v[4] ~= batch or v[5] and not v[2] or parts and tonumber(parts) ~= tonumber(v[6] or 0) and not v[2] then
         return redis.error_reply('TASKNOTFOUND batch ' .. batch .. ' does not exist, or was not opened in time')
     end
@@ -155,14 +158,16 @@ function sw.open_stage(q, token, batch, parts)
     end
     call('PERSIST', batch_key)
     call('HDEL', batch_key, 'finished_at')
-    call('HSET', batch_key, 'total', total, 'pending', total, 'stage', token, 'opened_at_tag', sw.digits(sw.time_tag(q, 0)))
+    call('HSET', batch_key, 'total', total, 'pending', total, 'stage', token,
+        'opened_at_tag', sw.digits(sw.time_tag(q, 0)))
     call('RENAME', q.prefix .. 'stage_members:' .. token, q.prefix .. 'members:' .. batch)
     call('DEL', key)
     sw.add_to_stat(q, 'opening', total)
     sw.begin_batch_work(q, 'open', batch, token)
 end
 
--- The arguments of the next tasks of a batch that is being opened, as one call would carry them.
+-- Returns the arguments of the next tasks of a batch that is being opened, as one call would carry them, and how many
+-- tasks they are.
 local function read_part(q, token, ids)
     local args, bytes, dependencies, n = {}, 0, 0, 0
     for _, id in ipairs(ids) do
@@ -186,8 +191,8 @@ local function read_part(q, token, ids)
     return args, n
 end
 
--- Finds out what each of the `n` tasks that were read waits for. What a task depended on when it was staged, and that
--- is gone now, ended in a way that is not known: the task is not run, nor what depends on it.
+-- Checks the dependencies of the `n` tasks that were read. How a dependency ended that existed when it was staged and
+-- is gone now is unknown: the task is cancelled, and so are the tasks that depend on it.
 local function find_dependencies(q, token, n)
     sw.check_dependencies(q, n, function(id) return call('HGET', q.claims_key, id) == token and 'pending' or 'gone' end)
 end
@@ -243,8 +248,8 @@ function sw.is_stage_going(q, token)
     return call('HEXISTS', q.prefix .. 'stage:' .. token, 'dropping') == 1
 end
 
--- Deletes up to `limit` tasks of a stage, and with the last of them the stage, which cannot be opened from now on.
--- Returns how many.
+-- Deletes up to `limit` tasks of a stage, which cannot be opened from now on; deletes the stage with the last of
+-- them. Returns how many.
 function sw.drop_stage(q, token, limit)
     local members = q.prefix .. 'stage_members:' .. token
     call('HSET', q.prefix .. 'stage:' .. token, 'dropping', '1')
@@ -270,8 +275,8 @@ function sw.drop_stage(q, token, limit)
     return #ids
 end
 
--- Deletes up to `limit` tasks of a stage that nobody opened in time. Returns how many, and when the next stage is due
--- (nil: none).
+-- Deletes up to `limit` tasks of a stage that was not opened in time. Returns how many (0 if no stage is due, or else
+-- at least 1), and when the next stage is due (nil: none).
 function sw.drop_due_stage(q, limit)
     local first = call('ZRANGE', q.prefix .. 'stages', 0, 0, 'WITHSCORES')
     if not first[1] then return 0, nil end

@@ -1,7 +1,8 @@
--- Unique tasks: while a task with a unique_key has not ended (and for unique_for_ms after it has completed), an equal
--- submission returns that task instead of building it twice. `unique:<key>` is its id.
+-- Unique keys: while a task with a unique_key has not ended (and for unique_for_ms after it has completed), another
+-- submission with the key returns that task instead of making a second one. `unique:<key>` contains the task's id.
 
--- The task `id`, which a unique key names (false: none), as id and state; or nil if it holds the key no more.
+-- Returns the id and state of task `id`, to which a unique key refers (false: to none); or nil if it no longer has
+-- the key.
 function sw.holder(q, id)
     local state = id and call('HGET', q.task_prefix .. id, 'state')
     if not sw.is_task(state) then return nil end
@@ -9,12 +10,12 @@ function sw.holder(q, id)
     return id, state
 end
 
--- The task that already has the key of `t`, as id and state; or nil.
+-- Returns the id and state of the task that already has the key of `t`; or nil.
 function sw.holder_of_key(q, t)
     return sw.holder(q, call('GET', q.prefix .. 'unique:' .. t.unique_key))
 end
 
--- Called by commit.
+-- Called by commit. Takes and gives up unique keys.
 --   c.takes   unique keys to take, each followed by the task's id
 --   c.gives   { key, id, unique_for_ms or nil }: keys to give up, at once or later
 function sw.commit_unique(c)

@@ -1,10 +1,10 @@
--- switchyard_abandon_batch: deletes a staged batch that will not be opened, in bounded steps. Does nothing to a batch that was
--- opened.
+-- switchyard_abandon_batch: deletes a staged batch that will not be opened, in bounded steps. Does nothing to an
+-- opened batch.
 --
--- Transition  none: nobody has seen its tasks
+-- Transition  none: no other call has seen its tasks
 -- Keys        1: the queue's prefix, 2: its config
--- Arguments   batch (id), stage (the token under which it was staged; default: the batch's id), limit (1 to 1000, default 100:
---             tasks at most)
+-- Arguments   batch (id), stage (the token under which it was staged; default: the batch's id), limit (1 to 1000,
+--             default 100: the maximum number of tasks)
 -- Reply       how many tasks it deleted. Call it until it returns 0
 -- Errors      BADREQUEST
 local function abandon_batch(keys, args)

@@ -1,4 +1,4 @@
--- switchyard_batch: the counts of a batch.
+-- switchyard_batch: returns the counts of a batch.
 --
 -- Keys        1: the queue's prefix, 2: its config
 -- Arguments   batch (id)
@@ -10,7 +10,8 @@ local function batch(keys, args)
     local head, tasks = sw.parse(args)
     if not head then return tasks end
     if not sw.is_name(head.batch) then
-        return sw.bad('batch: expected 1 to 200 characters of A-Z a-z 0-9 . _ : -, found ' .. sw.shown(head.batch or ''))
+        return sw.bad('batch: expected 1 to 200 characters of A-Z a-z 0-9 . _ : -, found '
+            .. sw.shown(head.batch or ''))
     end
     local fields = call('HGETALL', q.prefix .. 'batch:' .. head.batch)
     if #fields == 0 then

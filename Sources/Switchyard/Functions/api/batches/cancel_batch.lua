@@ -1,5 +1,5 @@
--- switchyard_cancel_batch: cancels every task of a batch that has not ended, in bounded steps: some now, the rest by
--- ticks, whoever calls them.
+-- switchyard_cancel_batch: cancels all tasks of a batch that have not ended, in bounded steps: some now, the rest by
+-- ticks.
 --
 -- Transition  pending | assigned | running → cancelled
 -- Keys        1: the queue's prefix, 2: its config

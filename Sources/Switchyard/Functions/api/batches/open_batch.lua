@@ -1,13 +1,14 @@
--- switchyard_open_batch: makes a staged batch one that everybody sees. Its tasks enter the queue in bounded steps: by this call,
--- by calling it again, and by ticks.
+-- switchyard_open_batch: makes a staged batch visible. Its tasks enter the queue in bounded steps: by this call, by
+-- its repetition, and by ticks.
 --
 -- Transition  none → pending, or → cancelled if a dependency has ended without success
 -- Keys        1: the queue's prefix, 2: its config
--- Arguments   batch (id), stage (the token under which it was staged; default: the batch's id), parts (how many parts it must
---             have, if they were numbered), limit (1 to 500, default 100: tasks that this call adds to the queue)
+-- Arguments   batch (id), stage (the token under which it was staged; default: the batch's id), parts (how many parts
+--             it must have, if they were numbered), limit (1 to 500, default 100: tasks that this call adds to the
+--             queue)
 -- Reply       how many of its tasks have not entered the queue yet. Call it until it returns 0
--- Errors      BADREQUEST, TASKNOTFOUND (it was not opened in time, or a part of it is not there), TASKEXISTS (another call took one of its ids or unique keys),
---             QUEUEFULL (counted)
+-- Errors      BADREQUEST, TASKNOTFOUND (it was not opened in time, or a part is missing), TASKEXISTS (the batch
+--             exists, or another call took one of its ids or unique keys), QUEUEFULL (counted)
 local function open_batch(keys, args)
     local q, failure = sw.enter_checked(keys)
     if not q then return failure end
@@ -26,7 +27,7 @@ local function open_batch(keys, args)
     elseif call('EXISTS', key) == 0 then
         return redis.error_reply('TASKNOTFOUND batch ' .. head.batch .. ' does not exist, or was not opened in time')
     end
-    -- The steps of batches are taken in their order: that of another may come first.
+    -- The steps of batches have an order: that of another batch may come first.
     local left = tonumber(head.limit or 100)
     while left > 0 and call('HEXISTS', key, 'stage') == 1 do
         left = left - math.max(1, sw.step_batches(q, math.min(left, 100)) or left)

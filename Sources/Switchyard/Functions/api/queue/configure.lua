@@ -1,23 +1,26 @@
--- switchyard_configure: changes settings of the queue, for every replica and worker at once.
+-- switchyard_configure: changes settings of the queue, for all replicas and workers at once.
 --
 -- Keys        1: the queue's prefix, 2: its config
 -- Arguments   any of: max_queue_length, default_timeout_ms, default_max_retries, lease_ms, heartbeat_ms,
---             assign_timeout_ms, max_deliveries, retry_delay_ms, retry_delay_max_ms, retry_jitter_percent, retention_ms,
---             max_finished (ended tasks kept at most; 0: no limit), cleanup_interval_ms, log_max_entries, reserve_after_ms, aging_ms (of
---             waiting, worth one level; 0: strict levels), draining (1: no new tasks), paused (0 or 1), partitions (1 to 64: how many the queue has; only while this one has
---             no task and no schedule)
--- Reply       pairs: every setting, with the value that now holds
--- Errors      BADREQUEST (also for a name that is no setting); nothing is written
+--             assign_timeout_ms, max_deliveries, retry_delay_ms, retry_delay_max_ms, retry_jitter_percent,
+--             retention_ms, max_finished (the maximum number of ended tasks that are kept; 0: no limit),
+--             cleanup_interval_ms, log_max_entries, reserve_after_ms, aging_ms (the waiting time that is worth one
+--             level; 0: strict levels), draining (1: no new tasks), paused (0 or 1), partitions (1 to 64: how many
+--             the queue has; can change only while this one has no task and no schedule)
+-- Reply       pairs: each setting with its present value
+-- Errors      BADREQUEST (also for an unknown setting); nothing is written
 local RANGE = {
     max_queue_length = { 1, 100000000 }, default_timeout_ms = { 1, 2592000000 }, default_max_retries = { 0, 100 },
     lease_ms = { 100, 3600000 }, heartbeat_ms = { 20, 3600000 }, assign_timeout_ms = { 100, 3600000 },
     max_deliveries = { 1, 1000 }, retry_delay_ms = { 0, 86400000 }, retry_delay_max_ms = { 0, 86400000 },
-    retry_jitter_percent = { 0, 100 }, retention_ms = { 0, 31536000000 }, max_finished = { 0, 100000000 }, cleanup_interval_ms = { 0, 86400000 },
-    log_max_entries = { 1, 1000000 }, reserve_after_ms = { 0, 86400000 }, aging_ms = { 0, 604800000 }, draining = { 0, 1 }, paused = { 0, 1 },
+    retry_jitter_percent = { 0, 100 }, retention_ms = { 0, 31536000000 }, max_finished = { 0, 100000000 },
+    cleanup_interval_ms = { 0, 86400000 },
+    log_max_entries = { 1, 1000000 }, reserve_after_ms = { 0, 86400000 }, aging_ms = { 0, 604800000 },
+    draining = { 0, 1 }, paused = { 0, 1 },
     partitions = { 1, 64 },
 }
 
--- How many tasks have not ended.
+-- Returns how many tasks have not ended.
 local function unended(q)
     return sw.length(q) + call('ZCARD', q.leases_key)
 end
@@ -31,7 +34,7 @@ local function configure(keys, args)
     local head, tasks = sw.parse(args)
     if not head then return tasks end
     if #tasks > 0 then return sw.bad('setting: there is none named "task"') end
-    -- q stays as it is until everything is known to be right.
+    -- q stays unchanged until all values are checked.
     local set, new = {}, setmetatable({}, { __index = q })
     for name, value in pairs(head) do
         if not RANGE[name] then return sw.bad('setting: there is none named ' .. sw.shown(name)) end
@@ -59,7 +62,7 @@ local function configure(keys, args)
             .. 'places in line')
     end
     local c = sw.changes(q)
-    -- Looking at the settings of a queue does not create it.
+    -- Reading the settings of a queue does not create it.
     if #set > 0 then
         sw.ensure_instance(q)
         sw.set_config(q, unpack(set))

@@ -1,18 +1,18 @@
--- switchyard_demand: a page of what autoscaling needs to know: how many tasks are ready in each lane, and how many workers there
--- are of each class and how busy. Callers add the pages up.
+-- switchyard_demand: returns a page of the data for autoscaling: how many tasks are ready in each lane, how many
+-- workers each class has, and how busy they are. Callers add up the pages.
 --
 -- Keys        1: the queue's prefix, 2: its config
--- Arguments   class (the name of one that is to be matched also while no worker of it is registered), cursor (of the last reply;
---             default: from the beginning)
--- Reply       three values. 1: for each lane {what its tasks require ('': nothing), tasks that may start, the classes that serve
---             it…}. 2: for each class of the workers of this page {its name ('': none), workers, slots, attempts held, draining
---             workers}. 3: the cursor of the next page ('': there is none)
+-- Arguments   class (the name of a class to match even while it has no registered worker), cursor (of the last reply;
+--             default: the beginning)
+-- Reply       three values. 1: for each lane {what its tasks require ('': nothing), tasks that may start, the classes
+--             that serve it…}. 2: for each class of the workers of this page {its name ('': none), workers, slots,
+--             leased attempts, draining workers}. 3: the cursor of the next page ('' at the end)
 -- Errors      BADREQUEST
 
 local WORKERS_PER_PAGE = 200
 local PAIRS_PER_PAGE = 1000
 
--- A page of workers from `rank` on, by class. Returns the next rank, or nil.
+-- Adds a page of workers from `rank` on to `by_class`. Returns the next rank, or nil.
 local function add_workers(q, rank, by_class)
     local classes, names = {}, {}
     local workers = call('ZRANGE', q.prefix .. 'workers', rank, rank + WORKERS_PER_PAGE - 1)

@@ -1,8 +1,9 @@
--- switchyard_purge_queue: empties a queue in bounded steps: cancels what has not ended, and deletes what has, and all stages. Call
--- it until it returns 0. New tasks may come meanwhile: pause or drain the queue first.
+-- switchyard_purge_queue: empties a queue in bounded steps: cancels tasks that have not ended, and deletes ended
+-- tasks and all stages. Call it until it returns 0. New tasks may be submitted meanwhile: pause or drain the queue
+-- first.
 --
 -- Keys        1: the queue's prefix, 2: its config
--- Arguments   confirm (the queue's name), limit (1 to 500, default 25: tasks at most)
+-- Arguments   confirm (the queue's name), limit (1 to 500, default 25: the maximum number of tasks)
 -- Reply       how many tasks it cancelled or deleted
 -- Errors      BADREQUEST (also without the confirmation)
 local function purge_queue(keys, args)
@@ -11,13 +12,16 @@ local function purge_queue(keys, args)
     local head, tasks = sw.parse(args)
     if not head then return tasks end
     if head.confirm ~= q.name then
-        return sw.bad('confirm: expected the name of the queue, ' .. q.name .. ', found ' .. sw.shown(head.confirm or ''))
+        return sw.bad('confirm: expected the name of the queue, ' .. q.name .. ', found '
+            .. sw.shown(head.confirm or ''))
     end
     local problem = head.limit and sw.check_integer('limit', head.limit, 1, 500)
     if problem then return sw.bad(problem) end
     local left = tonumber(head.limit or sw.TASKS_PER_STEP)
     local indexes = { 'leases', 'pending', 'held', 'waiting' }
-    for _, lane in ipairs(call('ZRANGE', q.prefix .. 'lane_names', 0, 99)) do indexes[#indexes + 1] = sw.line_of(lane) end
+    for _, lane in ipairs(call('ZRANGE', q.prefix .. 'lane_names', 0, 99)) do
+        indexes[#indexes + 1] = sw.line_of(lane)
+    end
     local c, done = sw.changes(q), 0
     for _, index in ipairs(indexes) do
         for _, id in ipairs(left > 0 and call('ZRANGE', q.prefix .. index, 0, left - 1) or {}) do
@@ -34,7 +38,7 @@ local function purge_queue(keys, args)
         sw.commit(c)
         return done
     end
-    -- What has still to enter the queue is cancelled once it is there.
+    -- Tasks that are about to enter the queue are cancelled after they have.
     done = sw.step_batches(q, left)
     if done then return math.max(1, done) end
     local stage = call('ZRANGE', q.prefix .. 'stages', 0, 0)[1]

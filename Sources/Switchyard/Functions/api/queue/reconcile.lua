@@ -1,10 +1,10 @@
--- switchyard_reconcile: compares a piece of the queue's indexes, leases, limits, hashes and counters with each other, repairs what
--- disagrees, and counts it in stats.repaired. That count stays 0 unless something else wrote to the queue's keys, or Redis lost
--- some.
+-- switchyard_reconcile: compares a piece of the queue's indexes, leases, limits, hashes and counters with each other,
+-- repairs what disagrees, and counts the repairs in stats.repaired. That counter stays 0 unless something else wrote
+-- to the queue's keys, or Redis lost some.
 --
 -- Keys        1: the queue's prefix, 2: its config
--- Arguments   cursor (of the last reply; default: from the beginning), limit (1 to 1000, default 100: entries)
--- Reply       two values: the cursor to go on from ("": the pass is complete), and how many repairs were made
+-- Arguments   cursor (of the last reply; default: the beginning), limit (1 to 1000, default 100: entries)
+-- Reply       two values: the next cursor ("": the pass is complete), and the number of repairs
 -- Errors      BADREQUEST
 local function reconcile(keys, args)
     local q, failure = sw.enter_checked(keys)

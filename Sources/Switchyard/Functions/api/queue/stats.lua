@@ -1,23 +1,24 @@
--- switchyard_stats: the queue in numbers, at the cost of a few index sizes.
+-- switchyard_stats: returns the statistics of the queue, at the cost of a few index sizes.
 --
 -- Keys        1: the queue's prefix, 2: its config
 -- Arguments   none
--- Reply       pairs: pending (in line, and no limit holds it), held, waiting (for dependencies, or to enter the queue with its
---             batch), blocked (by a limit), assigned, running, completed, failed, timeout, cancelled (tasks by their latest end,
---             also those since deleted), finished (ended and not yet deleted), workers, idle_workers, slots, unroutable (in line,
---             and no registered worker could run it, in up to 2000 lanes), queue_full_errors, retries, lost, repaired,
---             oldest_pending_at (ms since 1970, or 0), pending_critical, pending_high, pending_normal, pending_low (in line),
---             paused, instance, now
+-- Reply       pairs: pending (in line and not blocked), held, waiting (for dependencies, or to enter the queue with
+--             its batch), blocked (by a limit), assigned, running, completed, failed, timeout, cancelled (tasks by
+--             their latest end, including deleted ones), finished (ended and not yet deleted), workers, idle_workers,
+--             slots, unroutable (in line, and no registered worker could run it; counted in up to 2000 lanes),
+--             queue_full_errors, retries, lost, repaired, oldest_pending_at (ms since 1970, or 0), pending_critical,
+--             pending_high, pending_normal, pending_low (in line), paused, instance, now
 -- Errors      BADREQUEST
 
--- Lanes without workers, and pools of sleepers, that are added up.
+-- Limit on the unserved lanes, and on the pools of idle workers, that are added up; unserved lanes are read PIECE at
+-- a time.
 local LOOKED_AT, PIECE = 2000, 500
 
--- Counters of `stats` that are shown also before they have counted anything.
+-- The counters of `stats` that the reply contains even if they have never been written.
 local COUNTERS = { 'assigned', 'completed', 'failed', 'timeout', 'cancelled', 'slots', 'queue_full_errors', 'retries',
     'lost', 'repaired' }
 
--- When the first task of a line was submitted.
+-- Returns when task `id`, the first of a line, was submitted.
 local function submitted_at(q, id)
     return id and tonumber(call('HGET', q.task_prefix .. id, 'submitted_at') or nil)
 end
@@ -27,7 +28,8 @@ local function sooner(left, right)
     return left or right
 end
 
--- The oldest of the first tasks of a level: in `pending`, and in the most urgent lane.
+-- Returns when the older of two tasks of a level was submitted: the first in `pending`, and the first in the most
+-- urgent lane.
 local function oldest_of(q, low, high)
     local first = call('ZRANGEBYSCORE', q.pending_key, low, high, 'LIMIT', 0, 1)[1]
     local oldest = submitted_at(q, first)
@@ -40,7 +42,7 @@ local function oldest_of(q, low, high)
     return oldest
 end
 
--- How many tasks in line could not be run by any registered worker.
+-- Returns how many tasks in line no registered worker could run.
 local function unroutable(q, pending)
     if call('ZCARD', q.prefix .. 'workers') == 0 then return pending end
     local found = q.has_lanes and not sw.is_served(q, '') and call('ZCARD', q.pending_key) or 0
@@ -48,7 +50,7 @@ local function unroutable(q, pending)
         local lanes = call('ZRANGE', q.prefix .. 'unserved', from, from + PIECE - 1)
         local bounds = lanes[1] and call('ZMSCORE', q.lanes_key, unpack(lanes)) or {}
         for i = 1, #lanes do
-            -- A closed lane waits for its gate.
+            -- A closed lane has no bound: it waits for its gate.
             if bounds[i] then found = found + call('ZCARD', q.prefix .. sw.line_of(lanes[i])) end
         end
         if #lanes < PIECE then break end
@@ -83,7 +85,7 @@ local function stats(keys, args)
     local oldest, in_line = nil, 0
     for _, priority in ipairs(sw.PRIORITIES) do
         local low, high = sw.band(priority)
-        -- With aging the levels overlap in `pending`; then the counters have all.
+        -- With aging, the levels overlap in `pending`, and the counters include its tasks.
         local count = counters['in_lanes_' .. priority] or 0
         if q.aging_ms == 0 then count = count + call('ZCOUNT', q.pending_key, low, high) end
         in_line = in_line + count

@@ -1,20 +1,21 @@
--- switchyard_tick: makes time pass. Any number of replicas may call it, as often as they like.
+-- switchyard_tick: processes everything that is due. Any number of replicas may call it, as often as they like.
 --
 -- Transition  assigned → pending | failed (never started); running → timeout, or as failed, or → pending for a retry
 --             (lease expired, worker lost); pending held_by schedule or retry → pending (due)
 -- Keys        1: the queue's prefix, 2: its config
--- Arguments   limit (1 to 1000, default 25: how many tasks at most, of all kinds together), cleanup ("1": also delete ended
---             tasks whose retention is over)
--- Reply       pairs: expired, lost_workers, due (delayed tasks, and lanes whose rate is due), purged, woken, more ("1": a limit was
---             reached, call again at once), schedules (ids of recurring schedules that are due: call switchyard_fire), next_due (ms
---             since 1970: when the next lease, worker, delay, rate, stage or schedule is due; 0: nothing), now, instance, partitions
---             (how many the queue has), cleanup_interval_ms
+-- Arguments   limit (1 to 1000, default 25: the maximum number of tasks, of all kinds together), cleanup ("1": also
+--             delete ended tasks whose retention is over)
+-- Reply       pairs: expired, lost_workers, due (held tasks, and lanes with a due rate limit), purged, woken, more
+--             ("1": a limit was reached, call again at once), schedules (ids of recurring schedules that are due:
+--             call switchyard_fire), next_due (ms since 1970: when the next lease, worker, held task, rate limit,
+--             stage or schedule is due; 0: none), now, instance, partitions (how many the queue has),
+--             cleanup_interval_ms
 -- Errors      BADREQUEST
 
--- Schedules that one tick returns: they are fired by calls of their own.
+-- Limit on the due schedules that one tick returns. Other calls fire them.
 local SCHEDULES = 100
 
--- The members of index `name` that are due, and when the first of the others is due (nil: none).
+-- Returns the members of index `name` that are due, and when the first of the others is due (nil: none).
 local function due_of(q, name, limit)
     local found = call('ZRANGE', q.prefix .. name, 0, limit, 'WITHSCORES')
     sw.know(name)
@@ -27,7 +28,7 @@ local function due_of(q, name, limit)
     return due, nil
 end
 
--- The time limit ends an attempt as timeout; a lease that was not renewed ends it as lost.
+-- Ends an attempt: as timeout if its time limit has passed, or else as lost, because its lease was not renewed.
 local function expire(c, task)
     local q = c.q
     local _, deadline = sw.lease_of(call('HGET', q.attempts_prefix .. task.worker, task.id) or nil)
@@ -42,7 +43,8 @@ local function expire(c, task)
     end
 end
 
--- Ends what is due, as far as `left` goes. Returns what is left, and the numbers of the reply.
+-- Ends what is due, up to `left` tasks. Returns what is left of the limit, the numbers for the reply, and the workers
+-- that are gone.
 local function end_due(c, left, sooner)
     local q, seen = c.q, {}
     local expired, next_lease = due_of(q, 'leases', left)
@@ -87,8 +89,9 @@ local function end_due(c, left, sooner)
     return left, #expired, lost, #held, gone
 end
 
--- Goes on with what takes several steps: batches, stages that nobody opened, classes that came or went. Returns what is left,
--- whether there is more, and when a stage is due.
+-- Continues work that takes several steps: batches, stages that were not opened, classes that appeared or
+-- disappeared, lanes to open. Returns what is left of the limit, whether there is more to do, and when a stage is
+-- due.
 local function step(q, left)
     local has_more, stepped = false, nil
     if q.has_holds then
@@ -110,7 +113,7 @@ local function tick(keys, args)
     if not head then return tasks end
     local problem = head.limit and sw.check_integer('limit', head.limit, 1, 1000)
     if problem then return sw.bad(problem) end
-    -- What is urgent comes first, and what is left of the limit goes to the others.
+    -- Urgent work comes first. The rest gets what is left of the limit.
     local left = tonumber(head.limit or sw.TASKS_PER_STEP)
     local next_due
     local function sooner(at)

@@ -1,12 +1,12 @@
--- switchyard_fire: a schedule's time has come: makes its task, named <schedule>.<due in ms>, and sets the next time.
--- Does nothing unless the schedule is still due at that very time, so that any number of replicas may call it.
+-- switchyard_fire: fires a due schedule: submits its task, with the id <schedule>.<due in ms>, and sets its next
+-- time. Does nothing unless the schedule is still due at the given time, so any number of replicas may call it.
 --
 -- Transition  none → pending
 -- Keys        1: the queue's prefix, 2: its config
--- Arguments   schedule (id), due (ms since 1970: the time that it was due), next (the time after that), skip ("1": only
---             set the next time, because the due one was missed)
--- Reply       the id of the new task; or null when none was made: no longer due, skipped, its unique_key is
---             taken, or there is a task of that id
+-- Arguments   schedule (id), due (ms since 1970: the time at which it is due), next (the time after that), skip ("1":
+--             only set the next time, because the due one was missed)
+-- Reply       the id of the new task; or null if none was made: the schedule is no longer due, the time is skipped,
+--             its unique_key is taken, or a task with this id exists
 -- Errors      BADREQUEST, QUEUEFULL, QUEUEDRAINING (the schedule stays due)
 local function fire(keys, args)
     local q, failure = sw.enter_checked(keys)
@@ -27,7 +27,7 @@ local function fire(keys, args)
         end
         local template = call('HGET', q.prefix .. 'schedule:' .. head.schedule, 'template')
         if not template then
-            -- Its hash is gone: there is no such schedule any more.
+            -- The hash is gone, so the schedule does not exist any more.
             call('ZREM', q.prefix .. 'schedules', head.schedule)
             return false
         end

@@ -1,8 +1,8 @@
--- switchyard_schedule: makes or replaces a recurring schedule.
+-- switchyard_schedule: creates or replaces a recurring schedule.
 --
 -- Keys        1: the queue's prefix, 2: its config
--- Arguments   schedule (id, at most 170 characters), cron, zone, missed (skip|once: what to do about times that passed
---             while nothing ran), template (a task as a JSON list of names and values), next (ms since 1970)
+-- Arguments   schedule (id, at most 170 characters), cron, zone, missed (skip|once: what happens to times that passed
+--             while no replica ran), template (a task as a JSON list of names and values), next (ms since 1970)
 -- Reply       the number of schedules
 -- Errors      BADREQUEST
 local function schedule(keys, args)
@@ -22,8 +22,10 @@ local function schedule(keys, args)
     local template
     template, problem = sw.check_template('template', head.template)
     if not template then return sw.bad(problem) end
-    local count = call('ZCARD', q.prefix .. 'schedules')
-    if count >= 10000 then return sw.bad('schedule: a queue has at most 10000') end
+    local is_new = not call('ZSCORE', q.prefix .. 'schedules', head.schedule)
+    if is_new and call('ZCARD', q.prefix .. 'schedules') >= 10000 then
+        return sw.bad('schedule: a queue has at most 10000')
+    end
 
     sw.ensure_instance(q)
     sw.ensure(q, 'has_schedules')

@@ -1,8 +1,9 @@
--- switchyard_schedules: the recurring schedules, next first.
+-- switchyard_schedules: returns the recurring schedules, sorted by their next times.
 --
 -- Keys        1: the queue's prefix, 2: its config
--- Arguments   limit (1 to 1000, default 1000), schedule (id: only that one)
--- Reply       for each the pairs of its hash, and then id and next (of the index, by which it fires; absent: it never does)
+-- Arguments   limit (1 to 1000, default 1000), schedule (id: only this one)
+-- Reply       for each schedule the pairs of its hash, then id, and next (its time in the index, at which it fires;
+--             absent if it never fires)
 -- Errors      BADREQUEST
 local function schedules(keys, args)
     local q, failure = sw.open(keys)

@@ -1,8 +1,8 @@
--- switchyard_unschedule: ends a recurring schedule. Tasks that it has made stay.
+-- switchyard_unschedule: deletes a recurring schedule. The tasks that it has submitted remain.
 --
 -- Keys        1: the queue's prefix, 2: its config
 -- Arguments   schedule (id)
--- Reply       1, or 0 when there is no such schedule
+-- Reply       1, or 0 if there is no such schedule
 -- Errors      BADREQUEST
 local function unschedule(keys, args)
     local q, failure = sw.enter_checked(keys)

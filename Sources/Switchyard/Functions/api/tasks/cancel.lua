@@ -1,5 +1,5 @@
--- switchyard_cancel: ends tasks that have not ended, at once. The worker of a live attempt is told to stop it, and its
--- late report is refused.
+-- switchyard_cancel: cancels tasks that have not ended, at once. The worker of a live attempt is told to stop it, and
+-- its late report is refused.
 --
 -- Transition  pending | assigned | running → cancelled
 -- Keys        1: the queue's prefix, 2: its config

@@ -1,14 +1,15 @@
--- switchyard_explain: why a task does not run, with the numbers.
+-- switchyard_explain: returns why a task does not run, with the numbers.
 --
 -- Keys        1: the queue's prefix, 2: its config
 -- Arguments   task (id)
--- Reply       the task's state, and then for each reason its pairs: code, message, and the numbers. Codes: position,
---             schedule, backoff, dependencies, paused, concurrency_limit, rate_limit, no_worker_matches, workers_busy,
---             insufficient_resources, reserved. No reason: it runs, has ended, or is about to be pulled. A task that stood in no index is put back.
+-- Reply       the task's state, then for each reason its pairs: code, message, and the numbers. Codes: position,
+--             schedule, backoff, dependencies, paused, concurrency_limit, rate_limit, no_worker_matches,
+--             workers_busy, insufficient_resources, reserved. Without a reason, the task runs or has ended. A task
+--             that no index contained is put back.
 -- Errors      BADREQUEST, TASKNOTFOUND
 local SHOWN = 20
 
--- Workers that are looked at.
+-- Limit on the workers that are examined.
 local LOOKED_AT = 300
 
 local function tasks_in_words(n) return n == 1 and '1 task' or n .. ' tasks' end
@@ -20,7 +21,8 @@ local function why_held(q, task, held_by)
     if held_by == 'schedule' then
         return { 'code', 'schedule', 'message', 'its run_at is in ' .. seconds .. ' s', 'due_at', sw.digits(due) }
     elseif held_by == 'retry' then
-        return { 'code', 'backoff', 'message', 'attempt ' .. task.attempt .. ' did not succeed; retry ' .. task.retry_count
+        return { 'code', 'backoff', 'message', 'attempt ' .. task.attempt .. ' did not succeed; retry '
+            .. task.retry_count
             .. ' of ' .. task.max_retries .. ' is in ' .. seconds .. ' s', 'due_at', sw.digits(due), 'retry_count',
             task.retry_count, 'max_retries', task.max_retries }
     elseif held_by == 'dependencies' then
@@ -32,12 +34,13 @@ local function why_held(q, task, held_by)
                 if n <= SHOWN then open[n] = id .. ' (' .. (state or 'gone') .. ')' end
             end
         end
-        return { 'code', 'dependencies', 'message', 'it waits for ' .. tasks_in_words(n) .. ': ' .. table.concat(open, ', ')
+        return { 'code', 'dependencies', 'message', 'it waits for ' .. tasks_in_words(n) .. ': '
+            .. table.concat(open, ', ')
             .. (n > SHOWN and ', …' or ''), 'count', n }
     end
 end
 
--- The limit that keeps the task's lane closed, or nil.
+-- Returns the reason of a task whose lane is closed by a limit, or nil.
 local function why_closed(q, task)
     local closed = task.lane and sw.has_gates(task.lane) and call('ZSCORE', q.closed_key, task.lane)
     if not closed then return nil end
@@ -47,17 +50,19 @@ local function why_closed(q, task)
     if tonumber(closed) > 0 then
         local seconds = math.max(0, math.ceil((tonumber(closed) - q.now) / 1000))
         return { 'code', 'rate_limit', 'message', 'tasks of rate_key ' .. name.rate.key .. ' start '
-            .. string.format('%.10g', 1000000 / name.rate.interval) .. ' times a second; the next turn is in ' .. seconds
+            .. string.format('%.10g', 1000000 / name.rate.interval) .. ' times a second; the next turn is in '
+            .. seconds
             .. ' s, and ' .. ahead, 'key', name.rate.key, 'due_at', closed, 'ahead', rank }
     end
     local key, limit = name.concurrency.key, name.concurrency.limit
     local running = call('SCARD', q.prefix .. 'running:' .. key)
     return { 'code', 'concurrency_limit', 'message', tasks_in_words(running) .. ' of concurrency_key ' .. key
-        .. (running == 1 and ' runs' or ' run') .. ', and its limit is ' .. limit .. '; ' .. ahead, 'key', key, 'running', running,
+        .. (running == 1 and ' runs' or ' run') .. ', and its limit is ' .. limit .. '; ' .. ahead,
+        'key', key, 'running', running,
         'limit', tostring(limit), 'ahead', rank }
 end
 
--- The requirements of a lane that no class has.
+-- Returns the requirements of a lane that no class meets.
 local function missing_in(classes, lane)
     local missing = {}
     for token in string.gmatch(sw.parse_name(lane).base, '[^,]+') do
@@ -68,11 +73,12 @@ local function missing_in(classes, lane)
     return missing
 end
 
--- What the workers that serve its lane are doing.
+-- Adds reasons from the state of the workers that serve the task's lane.
 local function why_no_worker(q, task, reasons)
     local workers = call('ZRANGE', q.prefix .. 'workers', 0, LOOKED_AT - 1)
     if #workers == 0 then
-        reasons[#reasons + 1] = { 'code', 'no_worker_matches', 'message', 'no worker is registered; start one', 'workers', 0 }
+        reasons[#reasons + 1] = { 'code', 'no_worker_matches', 'message', 'no worker is registered; start one',
+            'workers', 0 }
         return
     end
     local lane = task.lane or ''
@@ -110,7 +116,8 @@ local function why_no_worker(q, task, reasons)
         return
     end
     add('workers_busy', busy .. ' of ' .. matching .. ' workers that serve it have all slots taken', busy)
-    add('insufficient_resources', small .. ' of ' .. matching .. ' workers that serve it have a slot, but not enough left of '
+    add('insufficient_resources', small .. ' of ' .. matching
+        .. ' workers that serve it have a slot, but not enough left of '
         .. 'what it needs (' .. sw.parse_name(lane).base .. ')', small)
     add('reserved', reserved .. ' of ' .. matching .. ' workers that serve it are reserved for a bigger task', reserved)
     add('workers_busy', draining .. ' of ' .. matching .. ' workers that serve it are draining', draining)
@@ -123,7 +130,7 @@ local function explain(keys, args)
     if not head then return tasks end
     if #tasks ~= 1 then return sw.bad('task: expected one, found ' .. #tasks) end
     local id = tasks[1].task
-    -- Puts it back where it belongs if it stands nowhere.
+    -- Puts the task back if no index contains it.
     local task = sw.describe(q, id) and sw.read(q, id)
     if not task then return sw.not_found(id) end
     local reasons = {}
@@ -140,7 +147,8 @@ local function explain(keys, args)
             local line = sw.line_of(task.lane)
             local rank = call('ZRANK', q.prefix .. line, id) or 0
             reasons[#reasons + 1] = { 'code', 'position', 'message', rank == 0 and 'it is first in its line'
-                or tasks_in_words(rank) .. (rank == 1 and ' stands' or ' stand') .. ' before it in its line', 'ahead', rank, 'priority', task.priority }
+                or tasks_in_words(rank) .. (rank == 1 and ' stands' or ' stand') .. ' before it in its line',
+                'ahead', rank, 'priority', task.priority }
             why_no_worker(q, task, reasons)
         end
     end

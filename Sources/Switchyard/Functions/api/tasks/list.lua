@@ -1,25 +1,26 @@
--- switchyard_list: a page of tasks: first the live ones, then those in line, those held, and the ended, latest first. With a batch
--- they come in the order of the batch.
+-- switchyard_list: returns a page of tasks: first the live ones, then those in line, waiting and held ones, and ended
+-- ones, the latest first. With a batch, they are in the order of the batch.
 --
 -- Keys        1: the queue's prefix, 2: its config
--- Arguments   state, priority, repo, worker, batch (filters), limit (1 to 500, default 50), cursor (of an earlier reply)
--- Reply       three values: the cursor of the next page ("": there is none), a list of tasks as in switchyard_get, and
---             scanned_until: when the last task that was looked at was submitted or ended (ms since 1970; "" at the end).
---             A call looks at 200 tasks at most and carries 1 MiB, so a page may be short, or empty, and have a next one. A state
---             and a batch are found by an index, the other filters by looking.
+-- Arguments   state, priority, kind, repo, worker, batch (filters), limit (1 to 500, default 50), cursor (of an
+--             earlier reply)
+-- Reply       three values: the cursor of the next page ("" at the end), a list of tasks as in switchyard_get, and
+--             scanned_until: when the last task examined was submitted or ended (ms since 1970; "" at the end). A
+--             call examines at most 200 tasks and carries 1 MiB, so a page may be short or empty and still have a
+--             next one. A state and a batch are found by an index; the other filters examine each task
 -- Errors      BADREQUEST
-local FILTERS = { 'state', 'priority', 'repo', 'worker', 'batch' }
+local FILTERS = { 'state', 'priority', 'kind', 'repo', 'worker', 'batch' }
 local LOOKED_AT = 200
 
--- The sections of the list in their order: an index, and the states of its tasks. `lanes` stands for the lines of all lanes, in
--- the order of their names.
+-- The sections of the list, in order: an index, and the states of its tasks. `lanes` stands for the lines of all
+-- lanes, in the order of their names.
 local PENDING = { pending = true }
 local SECTIONS = {
     { 'leases', sw.LIVE }, { 'pending', PENDING }, { 'lanes', PENDING }, { 'waiting', PENDING }, { 'held', PENDING },
     { 'finished', sw.TERMINAL },
 }
 
--- Those that can have a task of `state`; an end other than completed has an index of its own.
+-- Returns the sections that can have a task of `state`. Each terminal state except completed has an index of its own.
 local function sections_for(state)
     if not state then return SECTIONS end
     local index = sw.end_index(state)
@@ -33,8 +34,9 @@ end
 
 local function is_of_ended(index) return sub(index, 1, 8) == 'finished' end
 
--- The rank from which to go on after the task that ended a page: behind it, or where its score would stand if it has
--- moved meanwhile (a heartbeat moves a lease to the end: what stood between must not be passed over).
+-- Returns the rank at which to continue after the last task of a page: the one after it, or, if the task has moved,
+-- that of its former score. (A heartbeat moves a lease towards the end; tasks between the two positions must not be
+-- skipped.)
 local function rank_after(q, index, score, id)
     local key = q.prefix .. index
     local reverse = is_of_ended(index)
@@ -46,7 +48,7 @@ local function rank_after(q, index, score, id)
     return call('ZCOUNT', key, '-inf', '(' .. score)
 end
 
--- Whether the task of `id` has what the filters ask for.
+-- Whether task `id` matches the filters.
 local function matches(q, id, filters, names)
     if #names == 0 then return true end
     local v = call('HMGET', q.task_prefix .. id, unpack(names))
@@ -56,7 +58,7 @@ local function matches(q, id, filters, names)
     return true
 end
 
--- A page as it is filled: add(id) returns whether it is full.
+-- Makes an empty page. add(id) returns whether the page is full.
 local function new_page(q, filters, limit)
     local names = {}
     for name in pairs(filters) do names[#names + 1] = name end
@@ -93,7 +95,7 @@ local function add_index(q, page, index, rank)
     end
 end
 
--- Adds the tasks of the lanes from `lane` on ('': the first), of that one from `rank` on.
+-- Adds the tasks of the lanes from `lane` on ('': from the first), and from `rank` on in that lane.
 local function add_lanes(q, page, lane, rank)
     local names, from = q.prefix .. 'lane_names', '-'
     if lane ~= '' then
@@ -112,12 +114,12 @@ local function add_lanes(q, page, lane, rank)
     end
 end
 
--- A page of the members of a batch, from position `from` on.
+-- Returns a page of the members of a batch, from position `from` on.
 local function list_batch(q, page, batch, from)
     while true do
         local ids = call('LRANGE', q.prefix .. 'members:' .. batch, from, from + 99)
         for i, id in ipairs(ids) do
-            -- A member's id may have been used again since it was deleted.
+            -- A member's id may have been reused since the member was deleted.
             if call('HGET', q.task_prefix .. id, 'batch') == batch then
                 if page.add(id) then return page.reply('members~' .. from + i .. '~' .. id) end
             else

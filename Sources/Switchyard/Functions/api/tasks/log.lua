@@ -1,10 +1,11 @@
--- switchyard_log: appends what a running attempt wrote to the task's log, a capped stream.
+-- switchyard_log: appends output of a running attempt to the task's log, a capped stream whose entries have the
+-- fields attempt, stream (stdout|stderr) and data.
 --
 -- Keys        1: the queue's prefix, 2: its config
--- Arguments   worker (id), nonce (of its process), task (id), attempt, then any number of pairs (stdout or stderr, bytes: at most 65536 each)
+-- Arguments   worker (id), nonce (of its process), task (id), attempt, then any number of pairs (stdout or stderr,
+--             bytes: at most 65536 each)
 -- Reply       how many entries were appended
--- Errors      BADREQUEST, LEASELOST
--- Source of the entry's fields: attempt, stream (stdout|stderr), data
+-- Errors      BADREQUEST, WORKERNOTFOUND by the nonce, TASKNOTFOUND, LEASELOST
 local function log(keys, args)
     local q, failure = sw.enter(keys)
     if not q then return failure end

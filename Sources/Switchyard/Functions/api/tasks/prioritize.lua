@@ -1,5 +1,5 @@
--- switchyard_prioritize: gives pending tasks another priority. Within the new level a task stands where the time of its submission
--- puts it; in a fair queue it stands as its tenant's next task of that level.
+-- switchyard_prioritize: gives pending tasks another priority. Within the new level, the time of its submission
+-- decides a task's position; in a queue with fairness, it becomes its tenant's next task of that level.
 --
 -- Keys        1: the queue's prefix, 2: its config
 -- Arguments   priority (critical|high|normal|low); of each task: task (id)
@@ -28,7 +28,8 @@ local function prioritize(keys, args)
                 local v = call('HMGET', q.task_prefix .. t.task, 'fairness_key', 'fairness_weight')
                 tag = sw.start_tag(c, head.priority, v[1] or '', v[2] or nil)
             end
-            sw.move(c, task, 'pending', { 'priority', head.priority, 'priority_reason', 'given', 'tag', sw.digits(tag) },
+            sw.move(c, task, 'pending',
+                { 'priority', head.priority, 'priority_reason', 'given', 'tag', sw.digits(tag) },
                 { held_by = task.held_by or nil, due_at = task.due_at or nil, priority = head.priority, tag = tag })
             replies[i] = 'pending'
         end

@@ -1,10 +1,11 @@
--- switchyard_purge: deletes tasks that have ended, before their retention is over, with their logs.
+-- switchyard_purge: deletes ended tasks and their logs before their retention is over.
 --
 -- Transition  completed | failed | timeout | cancelled → none
 -- Keys        1: the queue's prefix, 2: its config
 -- Arguments   of each task: task (id)
 -- Reply       for each task, in order: "purged", or an error
--- Errors      BADREQUEST (the whole call); for each task: TASKNOTFOUND, INVALIDSTATE (not ended)
+-- Errors      BADREQUEST (the whole call); for each task: TASKNOTFOUND, INVALIDSTATE (not ended, or dependents not
+--             settled)
 local function purge(keys, args)
     local q, failure = sw.enter_checked(keys)
     if not q then return failure end

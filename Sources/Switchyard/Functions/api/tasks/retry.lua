@@ -1,14 +1,15 @@
--- switchyard_retry: on request, puts tasks that ended without success back into their lines, with all their retries. A task waits
--- for those of its dependencies that have not ended, and for those that the same call retries.
+-- switchyard_retry: returns tasks that ended without success to their lines, on request and with all their retries. A
+-- task waits for those of its dependencies that have not ended or that the same call retries.
 --
 -- Transition  failed | timeout | cancelled → pending
 -- Keys        1: the queue's prefix, 2: its config
 -- Arguments   of each task: task (id)
 -- Reply       for each task, in order: "pending", or an error
--- Errors      BADREQUEST (the whole call); for each task: TASKNOTFOUND; INVALIDSTATE (completed, or not ended, or a dependency has
---             not succeeded); TASKEXISTS (another task has its unique key)
+-- Errors      BADREQUEST (the whole call); for each task: TASKNOTFOUND; INVALIDSTATE (completed, or not ended, or a
+--             dependency has not succeeded); TASKEXISTS (another task has its unique key)
 
--- Which of the tasks may run again: by id, with what they wait for. `refused`: error replies by id.
+-- Returns the tasks that may run again, by id, with what they wait for in `waits`; and `refused`: error replies by
+-- id.
 local function choose(q, tasks)
     local found, refused, keys_taken, count = {}, {}, {}, 0
     for _, t in ipairs(tasks) do
@@ -28,7 +29,7 @@ local function choose(q, tasks)
             count = count + 1
         end
     end
-    -- That one is refused may refuse those that depend on it, in any order.
+    -- A refused task may cause the refusal of its dependents, in any order.
     local has_changed = count > 0
     while has_changed do
         has_changed = false
@@ -49,7 +50,8 @@ local function choose(q, tasks)
     return found, refused
 end
 
--- The id of the live task, other than `id`, that has a unique key, or that an opened batch will bring; or nil.
+-- Returns the id of the task, other than `id`, that has a unique key or will have it as part of an opened batch; or
+-- nil.
 function sw.is_key_taken(q, unique_key, id)
     local holder, state = sw.holder_of_key(q, { unique_key = unique_key })
     if holder and holder ~= id then return holder, state end
@@ -61,7 +63,8 @@ local function retry_one(c, task)
     local q, id = c.q, task.id
     local fields = { 'retry_count', '0', 'deliveries', '0' }
     if task.worker ~= '' then
-        local v = call('HMGET', q.task_prefix .. id, 'outcome', 'error_code', 'error_message', 'exit_code', 'finished_at')
+        local v = call('HMGET', q.task_prefix .. id, 'outcome', 'error_code', 'error_message', 'exit_code',
+            'finished_at')
         task.finished_at = tonumber(v[5] or nil)
         local name, record = sw.record(q, task, v[1] or task.state, v[2] or nil, v[3] or nil, v[4] or nil)
         fields[#fields + 1] = name
@@ -72,7 +75,7 @@ local function retry_one(c, task)
         clear[#clear + 1] = name
     end
     local opts = { clear = clear }
-    -- It may still stand among the dependents of one that has ended, which would settle it once more.
+    -- An ended dependency may still have the task in its set of dependents, and would settle it again.
     if task.waits then c.undepends[id] = true end
     if task.waits and #task.waits > 0 then
         fields[#fields + 1] = 'deps_left'

@@ -1,26 +1,27 @@
 -- switchyard_submit: adds tasks to the queue, all or none, and wakes workers for them.
 --
--- Transition  none → pending (held_by schedule while delayed, dependencies while it waits for others), or → cancelled if a
---             dependency has ended without success
+-- Transition  none → pending (held_by schedule while delayed, dependencies while it waits for other tasks), or →
+--             cancelled if a dependency has ended without success
 -- Keys        1: the queue's prefix, 2: its config
--- Arguments   of the call: batch (id: the tasks are followed as one), stage (a token, or "1" for the batch's id: these are a part
---             of a batch that switchyard_open_batch will open), part (the number of this part), on_complete (a task that runs once when the batch has ended: a
---             JSON list of names and values), if_no_workers ("reject"), position ("1": reply with positions)
---             of each task: task (id), priority (critical|high|normal|low), priority_reason, timeout_ms,
---             max_retries, delay_ms, run_at (ms since 1970), request (a token: a submission that is repeated with
---             the same token, because its reply was lost, gets the same reply), and opaque bytes:
---             repo, target, args, mr, labels, command, env, cwd, payload, traceparent, kind; what its worker must have:
---             requires (label, label=value, label=one|other, label!=value, separated by commas), cpu (cores),
---             memory_mb, resources (name=amount, …); when it may run: depends_on (ids, separated by commas),
---             run_anyway ("1": also if a dependency fails), concurrency_key with concurrency_limit, rate_key with
---             rate_per_second and rate_burst; in which order: fairness_key with fairness_weight, affinity_key,
---             group_key; and unique_key with unique_for_ms
--- Reply       for each task, in order: {id, state, "woken" or "queued", position in line from 0 or -1,
---             "new", "repeated" or "unique": then the id is that of the equal task that was there before}
--- Errors      BADREQUEST, TASKEXISTS, QUEUEFULL (names the limit), QUEUEDRAINING, NOWORKERS, TASKNOTFOUND (a stage that is being deleted);
---             nothing is written, except that QUEUEFULL is counted
+-- Arguments   of the call: batch (id: the tasks are followed as one), stage (a token, or "1" for the batch's id: the
+--             tasks are a part of a batch that switchyard_open_batch opens later), part (the number of this part),
+--             on_complete (a task that runs once when the batch has ended: a JSON list of names and values),
+--             if_no_workers ("reject"), position ("1": reply with positions)
+--             of each task: task (id), priority (critical|high|normal|low), priority_reason, timeout_ms, max_retries,
+--             delay_ms, run_at (ms since 1970), request (a token: a submission that is repeated with the same token,
+--             because its reply was lost, gets the same reply), and opaque bytes: repo, target, args, mr, labels,
+--             command, env, cwd, payload, traceparent, kind; what its worker must have: requires (label, label=value,
+--             label=one|other, label!=value, separated by commas), cpu (cores), memory_mb, resources (name=amount,
+--             …); when it may run: depends_on (ids, separated by commas), run_anyway ("1": also if a dependency ends
+--             without success), concurrency_key with concurrency_limit, rate_key with rate_per_second and rate_burst;
+--             in which order: fairness_key with fairness_weight, affinity_key, group_key; and unique_key with
+--             unique_for_ms
+-- Reply       for each task, in order: {id, state, "woken" or "queued", position in line from 0 or -1, "new",
+--             "repeated" or "unique"}. For "unique", id is that of the existing task with the same unique_key
+-- Errors      BADREQUEST, TASKEXISTS, QUEUEFULL (names the limit), QUEUEDRAINING, NOWORKERS, TASKNOTFOUND (a stage
+--             that is being deleted); nothing is written, except that QUEUEFULL is counted
 
--- The replies are rows that every call uses again: they are read out before the next begins.
+-- The rows of the reply. All calls share them: Redis converts a reply before the next call begins.
 local rows, new_ids = {}, sw.new_ids
 
 local function row(i, id, state, woken, position, kind)
@@ -33,7 +34,7 @@ local function row(i, id, state, woken, position, kind)
     return reply
 end
 
--- An error reply if one of the `n` tasks could not be run by any registered worker.
+-- Returns an error reply if no registered worker could run one of the `n` tasks.
 local function no_workers_for(q, n)
     if call('ZCOUNT', q.prefix .. 'workers', q.now_text, '+inf') == 0 then
         return redis.error_reply('NOWORKERS queue ' .. q.name .. ' has no live worker')
@@ -47,7 +48,7 @@ local function no_workers_for(q, n)
     end
 end
 
--- An error reply if the batch of the call cannot be made.
+-- Returns an error reply if the batch of the call is invalid.
 local function check_batch(q, head)
     if not head.batch then
         if head.stage or head.on_complete then return sw.bad('batch: missing') end
@@ -73,8 +74,9 @@ local function check_batch(q, head)
     end
 end
 
--- What is there already of the `n` tasks that were read: by index the state of those that the same submission has made before
--- (`repeated`), and the attempt number that a purged task of that id has left (`lived`). Or nil and an error reply.
+-- Looks for existing tasks with the ids of the `n` tasks that were read. Returns, by index, the states of tasks that
+-- the same submission has made before (`repeated`), and the attempt numbers that purged tasks have left (`lived`); or
+-- nil and an error reply.
 local function find_existing(q, n, claims)
     local repeated, lived, clash, count = {}, {}, nil, 0
     for i = 1, n do
@@ -93,16 +95,20 @@ local function find_existing(q, n, claims)
             end
         end
     end
-    -- Of a repeated submission all tasks are there, except those that an equal one has stood for.
+    -- In a repeated submission, all tasks exist, except those that an equal task replaced.
     for i = 1, count > 0 and n or 0 do
         local id, _, _, t = sw.new_task(i)
-        if not (repeated[i] or claims.own[i] or t and t.unique_key) then clash = clash or next(repeated) and id or nil end
+        if not (repeated[i] or claims.own[i] or t and t.unique_key) then
+            clash = clash or next(repeated) and id or nil
+        end
     end
-    if clash then return nil, redis.error_reply('TASKEXISTS task ' .. clash .. ' exists already in queue ' .. q.name) end
+    if clash then
+        return nil, redis.error_reply('TASKEXISTS task ' .. clash .. ' exists already in queue ' .. q.name)
+    end
     return repeated, lived
 end
 
--- Finds the tasks whose unique_key is taken: t.same_as, t.same_state. Returns how many.
+-- Finds the tasks whose unique_key is taken, and sets t.same_as and t.same_state. Returns how many.
 local function find_equals(q, n, repeated, claims)
     local taken, count, asked, keys = {}, 0, {}, {}
     for i = 1, n do
@@ -122,8 +128,8 @@ local function find_equals(q, n, repeated, claims)
     return count
 end
 
--- Whether the call repeats a part of a batch that has been opened: each of its tasks is in line or about to come there, or an
--- equal one stands for it.
+-- Whether the call repeats a part of an opened batch: each of its tasks exists, is about to enter the queue, or is
+-- replaced by an equal task.
 local function is_opened_part(head, n, repeated, claims)
     if not head.stage or not (next(repeated) or next(claims.own)) then return false end
     for i = 1, n do
@@ -133,8 +139,8 @@ local function is_opened_part(head, n, repeated, claims)
     return true
 end
 
--- The batch exists already: the reply is that of the first submission if this one repeats it. Returns an error reply or nil, and
--- whether it does.
+-- Checks whether the batch exists already. If this call repeats the submission that made it, the reply is the same.
+-- Returns an error reply or nil, and whether the call is a repetition.
 local function check_batch_is_new(q, head, n, repeated, claims)
     local v = call('HMGET', q.prefix .. 'batch:' .. head.batch, 'total', 'request')
     if not v[1] then return nil, false end
@@ -146,10 +152,10 @@ end
 local NO_CLAIMS = { ids = {}, keys = {}, breaks = {}, own = {} }
 local NONE_REPEATED, NONE_LIVED = {}, {}
 
--- Whether each task of the call is ready to run, and the replies: lists that every call uses again.
+-- Whether each task of the call is ready to run, and the replies. All calls share these lists.
 local ready, replies = {}, {}
 
--- Stores the tasks that are new in the stage `token`; of a batch that has been opened there is none.
+-- Stores the new tasks in the stage `token`. Stores nothing if the batch has been opened.
 local function stage(q, token, head, args, first, n, claims, is_new)
     for i = 1, n do ready[i] = false end
     if head.is_repeated then return 0 end
@@ -161,8 +167,8 @@ local function stage(q, token, head, args, first, n, claims, is_new)
     return 0
 end
 
--- Plans and commits the tasks that are new. Returns how many workers it woke.
---   is_new   tells whether the i-th is (nil: all are)
+-- Plans and commits the new tasks. Returns how many workers it wakes.
+--   is_new   returns whether the i-th task is new (nil: all are)
 local function add(q, head, n, has_special, lived, is_busy, is_new)
     if has_special then sw.ensure_uses(q, n) end
     local c, added, tag, woken = sw.changes(q), head.batch and {}, sw.time_tag(q, 0), 0
@@ -188,7 +194,8 @@ local function add(q, head, n, has_special, lived, is_busy, is_new)
 end
 
 local function reply_to(q, head, n, has_special, woken, repeated)
-    if not has_special and repeated == NONE_REPEATED and not head.is_repeated and head.position ~= '1' and not head.stage then
+    if not has_special and repeated == NONE_REPEATED and not head.is_repeated and head.position ~= '1'
+        and not head.stage then
         for i = 1, n do
             replies[i] = row(i, new_ids[i], 'pending', i <= woken and 'woken' or 'queued', -1, 'new')
         end
@@ -220,7 +227,7 @@ local function reply_to(q, head, n, has_special, woken, repeated)
     return replies
 end
 
--- The limit on the queue's length refuses `fresh` more tasks, and the refusal is counted. Returns an error reply or nil.
+-- Returns an error reply, and counts it, if the queue's maximum length does not allow `fresh` more tasks; or nil.
 local function refuse_if_full(q, token, fresh, is_busy)
     local length = sw.length(q, is_busy)
     local staged = token and tonumber(call('HGET', q.prefix .. 'stage:' .. token, 'total') or 0) or 0
@@ -246,7 +253,7 @@ local function submit(keys, args)
     local n, has_special = sw.read_tasks(q, args, first, head.batch)
     if not n then return has_special end
 
-    -- In a busy queue one look tells that all tasks are new, and that there is nobody to wake.
+    -- In a busy queue, one command shows that all tasks are new and no worker sleeps.
     local repeated, lived, claims = NONE_REPEATED, NONE_LIVED, NO_CLAIMS
     local token = head.stage and sw.stage_token(head.stage, head.batch)
     local broken = token and call('HGET', q.prefix .. 'stage:' .. token, 'broken')

@@ -1,10 +1,11 @@
--- switchyard_deregister: a worker leaves. What it had not started goes back to its line, uncounted; what it was running is lost
--- at once. Of a worker that holds very much, some by this call and the rest by the next ticks.
+-- switchyard_deregister: a worker leaves. Assignments that it has not started return to their lines and are not
+-- counted as deliveries; attempts that it runs are lost at once. If it has many, this call ends some, and the next
+-- ticks end the rest.
 --
 -- Transition  assigned → pending; running → pending or failed
 -- Keys        1: the queue's prefix, 2: its config
 -- Arguments   worker (id), nonce (of its process)
--- Reply       how many attempts it still held
+-- Reply       how many attempts it still had
 -- Errors      BADREQUEST, WORKERNOTFOUND
 local function deregister(keys, args)
     local q, failure = sw.enter_checked(keys)

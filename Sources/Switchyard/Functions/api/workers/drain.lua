@@ -1,8 +1,9 @@
--- switchyard_drain: a worker is to take no more work; its next heartbeat tells it, and its control channel at once.
+-- switchyard_drain: makes a worker drain: it gets no more tasks. Its control channel tells it at once, and its next
+-- heartbeat tells it again.
 --
 -- Keys        1: the queue's prefix, 2: its config
 -- Arguments   worker (id)
--- Reply       how many attempts it still holds
+-- Reply       how many leased attempts it still has
 -- Errors      BADREQUEST, WORKERNOTFOUND
 local function drain(keys, args)
     local q, failure = sw.enter_checked(keys)

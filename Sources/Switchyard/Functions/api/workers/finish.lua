@@ -1,16 +1,16 @@
--- switchyard_finish: a worker reports how attempts ended, and may pull the next in the same call.
+-- switchyard_finish: a worker reports how attempts ended, and may pull the next tasks in the same call.
 --
 -- Transition  running → completed | failed | timeout, or → pending for a retry
 -- Keys        1: the queue's prefix, 2: its config
--- Arguments   worker (id); nonce (of its process); pull (0 to 100: how many tasks it wants next), start, holding, together: as in
---             switchyard_pull;
+-- Arguments   worker (id); nonce (of its process); pull (0 to 100: how many tasks it wants next), start, holding,
+--             together: as in switchyard_pull;
 --             of each task: task (id), attempt, outcome (completed|failed|timeout), result (opaque), error_code,
---             error_message, exit_code (an integer), retryable ("0": no retry), retry_after_ms (before the
+--             error_message, exit_code (an integer), retryable ("0": no retry), retry_after_ms (the delay before the
 --             retry, in place of the queue's backoff: 0 to 30 days)
--- Reply       two lists. 1: for each task, in order: its new state (pending: it will be retried), or an error.
---             2: assignments as in switchyard_pull, or an error. Repeating a report gets the same reply.
--- Errors      BADREQUEST, WORKERNOTFOUND by the nonce (the whole call); for each task: TASKNOTFOUND, LEASELOST, INVALIDSTATE
---             (never started); for the pull: WORKERNOTFOUND
+-- Reply       two lists. 1: for each task, in order: its new state (pending: it will be retried), or an error. 2:
+--             assignments as in switchyard_pull, or an error. A repeated report gets the same reply.
+-- Errors      BADREQUEST, WORKERNOTFOUND by the nonce (the whole call); for each task: TASKNOTFOUND, LEASELOST,
+--             INVALIDSTATE (never started); for the pull: WORKERNOTFOUND
 
 local function check(t)
     if t.outcome ~= 'completed' and t.outcome ~= 'failed' and t.outcome ~= 'timeout' then
@@ -18,7 +18,8 @@ local function check(t)
             .. sw.shown(t.outcome or '')
     end
     if t.exit_code and not find(t.exit_code, '^-?%d%d?%d?%d?%d?$') then
-        return 'exit_code of task ' .. t.task .. ': expected an integer of up to five digits, found ' .. sw.shown(t.exit_code)
+        return 'exit_code of task ' .. t.task .. ': expected an integer of up to five digits, found '
+            .. sw.shown(t.exit_code)
     end
     local problem = t.retry_after_ms and sw.check_integer('retry_after_ms', t.retry_after_ms, 0, 2592000000)
     if problem then return problem end
@@ -28,7 +29,7 @@ local function check(t)
     end
 end
 
--- The reply to a report whose attempt is over: the same again if it is the very report that ended it.
+-- Returns the reply to a report whose attempt is over: the same reply again if this is the report that ended it.
 local function reply_again(q, worker, t, task, refused)
     local v = call('HMGET', q.task_prefix .. t.task, 'attempt:' .. t.attempt, 'outcome')
     if v[1] then
@@ -41,7 +42,7 @@ local function reply_again(q, worker, t, task, refused)
     return refused
 end
 
--- Ends an attempt that needs a look at its task. Returns the reply for it.
+-- Ends an attempt whose task must be read. Returns the reply for it.
 local function finish_one(c, worker, t)
     local q = c.q
     local task, refused, found = sw.holds(q, worker, t)
@@ -57,7 +58,7 @@ local function finish_one(c, worker, t)
     return sw.end_attempt(c, task, t.outcome, t)
 end
 
--- What the worker's leases say of the tasks, after its @state.
+-- Returns the worker's @state and its leases of the tasks.
 local function look(q, worker, tasks)
     local key = q.attempts_prefix .. worker
     if #tasks == 1 then return call('HMGET', key, '@state', tasks[1].task) end
@@ -66,8 +67,8 @@ local function look(q, worker, tasks)
     return call('HMGET', key, unpack(names))
 end
 
--- Of each report whose lease is enough to see that its task completes, and that this concerns nothing else: the batch and the lane
--- of the task (or false). Every call uses the lists again.
+-- For each report: whether the lease shows that the task completes and that this concerns nothing else (`simple`),
+-- and the batch and the lane of the task (or false). All calls share these lists.
 local simple, batches, lanes = {}, {}, {}
 
 local function finish(keys, args)
@@ -93,7 +94,7 @@ local function finish(keys, args)
     local state, refused = sw.registered(worker, held[1], head.nonce)
     if not state and held[1] then return refused end
 
-    -- Everything is checked before anything ends.
+    -- All reports are checked before an attempt ends.
     local has_others = false
     for i = 1, n do
         local t = tasks[i]
@@ -126,13 +127,13 @@ local function finish(keys, args)
     end
     local assignments
     if not (pull and head.max > 0) and state and state.asleep == 1 and state.class ~= '' then
-        -- It sleeps with the room that it had before these ends.
+        -- The worker sleeps in the pool of the room that it had before these ends.
         c.lost_lease[worker] = true
     end
     if pull and head.max > 0 then
         if state then
             if has_others or sw.has(c, 'freed') then
-                -- What the ends let run is put in line before this worker looks there.
+                -- Tasks that these ends release enter their lines before this worker pulls.
                 sw.commit(c)
                 c = sw.mark_vanished(c, tasks, replies)
             end
@@ -146,7 +147,8 @@ local function finish(keys, args)
     return { replies, assignments or {} }
 end
 
--- The hash of a task may have been gone when it was written: its report is refused after all. Returns an empty change-set.
+-- If the hash of a task was gone when it was written, replaces the reply to its report by an error. Returns an empty
+-- change-set.
 function sw.mark_vanished(c, tasks, replies)
     if sw.has(c, 'vanished') then
         for i, t in ipairs(tasks) do

@@ -1,11 +1,12 @@
--- switchyard_heartbeat: renews the registration of a worker and the leases of all that it runs. Costs the same few commands
--- for one task or a hundred.
+-- switchyard_heartbeat: renews the registration of a worker and the leases of its running attempts. It needs the same
+-- few commands for one task or a hundred.
 --
 -- Keys        1: the queue's prefix, 2: its config
--- Arguments   worker (id), nonce (of its process); of each task: task (id), attempt, progress (opaque, at most 1024 bytes)
--- Reply       pairs: lease_ms, heartbeat_ms, drain ("1": take no more work), partitions (how many the queue has), stop (a list of
---             id, attempt, reason: the attempts to end at once; reason is cancelled or lost)
--- Errors      BADREQUEST, WORKERNOTFOUND (register again: what it held is lost)
+-- Arguments   worker (id), nonce (of its process); of each task: task (id), attempt, progress (opaque, at most 1024
+--             bytes)
+-- Reply       pairs: lease_ms, heartbeat_ms, drain ("1": pull no more tasks), partitions (how many the queue has),
+--             stop (a list of id, attempt, reason: the attempts to end at once; reason is cancelled or lost)
+-- Errors      BADREQUEST, WORKERNOTFOUND (register again: its attempts are lost)
 local function heartbeat(keys, args)
     local q, failure = sw.enter(keys)
     if not q then return failure end

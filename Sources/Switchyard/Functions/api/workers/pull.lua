@@ -1,13 +1,14 @@
--- switchyard_pull: a worker asks for tasks that fit its free slots, most urgent first.
+-- switchyard_pull: returns tasks that fit the free slots of a worker, most urgent first.
 --
 -- Transition  pending → assigned, or with start → running
 -- Keys        1: the queue's prefix, 2: its config
--- Arguments   worker (id), nonce (of its process), max (0 to 100, default 1; 0: it has no room for what it was woken for, so
---             that another worker is woken), start ("1"), together ("1": by preference tasks of one group_key), holding (how many
---             attempts the worker knows of: if it holds more, they are sent again, because a reply was lost)
--- Reply       a list of assignments, each in pairs: task, attempt, deadline_at (once started), timeout_ms, priority and whatever
---             was submitted. Assignments not started yet are sent again by every pull. A reply ends at 1 MiB: the next pull
---             goes on.
+-- Arguments   worker (id), nonce (of its process), max (0 to 100, default 1; 0: it has no free slot for the tasks
+--             that it was woken for, so another worker is woken), start ("1"), together ("1": prefer tasks with the
+--             same group_key), holding (how many attempts the worker knows of: if it has more leases, the tasks are
+--             sent again, because a reply was lost)
+-- Reply       a list of assignments, each in pairs: task, attempt, deadline_at (once started), timeout_ms, priority
+--             and the submitted fields. Each pull repeats the assignments that the worker has not started. A reply
+--             ends at 1 MiB; the next pull continues.
 -- Errors      BADREQUEST, WORKERNOTFOUND
 local function pull(keys, args)
     local q, failure = sw.enter(keys)
@@ -26,5 +27,5 @@ local function pull(keys, args)
     return assignments
 end
 
--- allow-oom: a full Redis must be drained, and a task that is never pulled never goes.
+-- allow-oom: pulls free a full Redis, because a task that is never pulled is never deleted.
 redis.register_function{ function_name = 'switchyard_pull', flags = { 'allow-oom' }, callback = pull }

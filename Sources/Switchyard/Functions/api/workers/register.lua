@@ -1,14 +1,16 @@
--- switchyard_register: makes a worker known, or known again after a reconnect; what it holds it keeps. If its nonce is not that
--- of the last registration, it is another process: what the former one held is lost.
+-- switchyard_register: registers a worker. A worker that registers again, after a reconnect, keeps its attempts. With
+-- another nonce than that of the last registration it is another process, and the attempts of the former one are
+-- lost.
 --
 -- Transition  with another nonce: running → pending or failed; assigned → pending or failed
 -- Keys        1: the queue's prefix, 2: its config
--- Arguments   worker (id), nonce (1 to 200 characters of A-Z a-z 0-9 . _ : -, of its process), slots (1 to 1000, default 1),
---             protocol (1); what it offers: labels (label or label=value, separated by commas), cpu (cores), memory_mb, resources
---             (name=amount, …); only (labels of it, separated by commas: it takes only tasks that require one of these); and for
---             people: host, pid, version
--- Reply       pairs: protocol, heartbeat_ms, lease_ms, instance, queue, partitions (how many the queue has), again ("1": the
---             former process held more than one call ends, and the worker is not registered yet: call again)
+-- Arguments   worker (id), nonce (1 to 200 characters of A-Z a-z 0-9 . _ : -, of its process), slots (1 to 1000,
+--             default 1), protocol (1); what it offers: labels (label or label=value, separated by commas), cpu
+--             (cores), memory_mb, resources (name=amount, …); only (labels of it, separated by commas: it takes only
+--             tasks that require one of these); and for people: host, pid, version
+-- Reply       pairs: protocol, heartbeat_ms, lease_ms, instance, queue, partitions (how many the queue has), again
+--             ("1": the former process had more attempts than one call ends, and the worker is not registered yet:
+--             call again)
 -- Errors      BADREQUEST
 local SHOWN = { 'labels', 'cpu', 'memory_mb', 'resources', 'only', 'host', 'pid', 'version' }
 
@@ -17,14 +19,15 @@ local function reply(q, again)
         'instance', q.instance, 'queue', q.name, 'partitions', sw.digits(q.partitions), 'again', again and '1' or '0' }
 end
 
--- Another process has the id now: ends what the former one holds, as far as one call goes. Returns whether that was all.
+-- Ends attempts of the former process after another process has taken the id, up to the limit of one call. Returns
+-- whether those were all.
 local function replace(q, worker, state)
     local c = sw.changes(q)
     local _, is_over = sw.plan_end_of_worker(c, worker, sw.TASKS_PER_STEP, 'replaced', {})
     sw.plan_gone(c, worker)
     sw.commit(c)
     if not is_over and state.draining == 0 then
-        -- Until all is ended nobody of this id gets work.
+        -- Until all attempts are ended, no process with this id gets tasks.
         sw.leave_sleep(q, worker, state)
         sw.set_state(q, worker, state, { draining = 1, asleep = 0 })
     end
@@ -74,7 +77,8 @@ local function register(keys, args)
     if q.has_lanes then sw.join_class(q, worker, class) end
     call('HSETNX', key, 'registered_at', q.now_text)
     local draining = before[2] or '0'
-    -- A worker that only reconnects goes on draining if it was told to. One of its id that was leaving, or another process, does not.
+    -- A worker that reconnects continues to drain if it was told to. A worker whose id was leaving, or another
+    -- process, does not.
     if before[3] or is_other then
         draining = '0'
         call('HDEL', key, 'leaves')

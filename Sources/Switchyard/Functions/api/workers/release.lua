@@ -1,11 +1,11 @@
--- switchyard_release: a worker gives back assignments that it has not started. They return to their places in line.
+-- switchyard_release: a worker returns assignments that it has not started. They return to their positions in line.
 --
 -- Transition  assigned → pending
 -- Keys        1: the queue's prefix, 2: its config
 -- Arguments   worker (id), nonce (of its process); of each task: task (id), attempt
 -- Reply       for each task, in order: "pending", or an error
--- Errors      BADREQUEST, WORKERNOTFOUND by the nonce (the whole call); for each task: TASKNOTFOUND, LEASELOST, INVALIDSTATE
---             (started)
+-- Errors      BADREQUEST, WORKERNOTFOUND by the nonce (the whole call); for each task: TASKNOTFOUND, LEASELOST,
+--             INVALIDSTATE (started)
 local function release(keys, args)
     local q, failure = sw.enter_checked(keys)
     if not q then return failure end

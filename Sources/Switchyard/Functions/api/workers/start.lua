@@ -1,4 +1,4 @@
--- switchyard_start: a worker starts assignments that it pulled without "start". Repeating it changes nothing.
+-- switchyard_start: a worker starts assignments that it pulled without "start". Repeating the call changes nothing.
 --
 -- Transition  assigned → running
 -- Keys        1: the queue's prefix, 2: its config

@@ -1,9 +1,9 @@
--- switchyard_workers: the registered workers, by id.
+-- switchyard_workers: returns the registered workers, sorted by the time at which their registrations expire.
 --
 -- Keys        1: the queue's prefix, 2: its config
 -- Arguments   limit (1 to 1000, default 1000)
--- Reply       for each worker the pairs of its hash, and then id, class (its name, '': none), busy (attempts it holds),
---             expires_at (ms since 1970)
+-- Reply       for each worker the pairs of its hash, then id, class (its name, '': none), busy (leased attempts),
+--             last_assigned (µs since 1970, 0: never), expires_at (ms since 1970)
 -- Errors      BADREQUEST
 local function workers(keys, args)
     local q, failure = sw.open(keys)
