@@ -3,8 +3,8 @@ import Switchyard
 
 /// When, where and in which order a job runs: `.priority(.high)`, `.timeout(.minutes(5))`, `.unique(by: "a")`.
 ///
-/// An option sets what ``Switchyard/QueuedTask`` and ``Switchyard/SchedulingOptions`` have under the same name; bounds
-/// are given there, and checked when the job is submitted.
+/// An option sets properties of ``Switchyard/QueuedTask`` or ``Switchyard/SchedulingOptions``. Their bounds are given
+/// there, and are checked when the job is submitted.
 public struct JobOption: Sendable {
     let apply: @Sendable (inout QueuedTask) -> Void
 

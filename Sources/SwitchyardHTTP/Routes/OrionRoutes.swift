@@ -2,7 +2,8 @@ import Hummingbird
 import NIOCore
 import Switchyard
 
-/// A build request in Orion's form, which becomes one task for each target.
+/// A build request in the form of Orion, an older scheduler of build farms, whose clients can submit here unchanged. It
+/// becomes one task for each target.
 struct OrionInput {
     /// Limit on the targets of one request.
     private static let mostTargets = 1000

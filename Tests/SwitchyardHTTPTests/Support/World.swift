@@ -20,6 +20,11 @@ final class World: Sendable {
     private static let sharedStart = Task { try await World.start(redis: RedisForTests.start()) }
     static var shared: World { get async throws { try await sharedStart.value } }
 
+    /// Every method and path that the server has a handler for.
+    var routes: [String] {
+        API(scheduler: scheduler, options: HTTPServerOptions(), logger: Logger(label: "test")).routes.all
+    }
+
     /// - Parameters:
     ///   - others: Further Redis instances over which the queues are spread.
     ///   - ticks: false: the replica does not tick, and only a test's own requests touch its queues.

@@ -233,7 +233,7 @@ function sw.ensure_instance(q)
     hold(q, 'instance', q.instance, 'layout', LAYOUT)
 end
 
--- Notes which run of the library adds groups of lanes from now on (groups.lua).
+-- Notes which run of the library adds groups of lanes from now on (lane_groups.lua).
 function sw.claim_run(q, run)
     if q.run == run then return end
     q.run = run

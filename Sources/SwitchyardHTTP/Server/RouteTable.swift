@@ -16,6 +16,11 @@ struct Routes {
         }
     }
 
+    /// Every method and path that has a handler: `GET /livez`.
+    var all: [String] {
+        handlers.flatMap { path, methods in methods.map { "\($0.method.rawValue) \(path)" } }
+    }
+
     func router(_ hosts: HostMiddleware) -> Router<BasicRequestContext> {
         let router = Router(context: BasicRequestContext.self, options: .autoGenerateHeadEndpoints)
         router.add(middleware: ProblemMiddleware())
