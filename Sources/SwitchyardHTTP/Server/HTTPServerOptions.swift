@@ -7,7 +7,7 @@ public struct HTTPServerOptions: Sendable {
     /// The port to listen on; 0 lets the system choose one.
     public var port = 8080
     /// Names by which clients may address the server, besides `localhost`, the listening host and any IP address. "*"
-    /// allows all. Another name in a request's `Host` is refused with 403: it may be that of a web page (DNS rebinding).
+    /// allows all. Another name in a request's `Host` is refused with 403: it may be a web page's (DNS rebinding).
     public var allowedHosts: [String] = []
     /// Limit on a request's body; a larger one is refused with 413. A task itself may have at most 1 MiB.
     public var maxBodyBytes = 4 << 20

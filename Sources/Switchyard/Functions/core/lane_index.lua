@@ -1,6 +1,6 @@
 -- The indexes of lanes with work. A lane with tasks in line is either open or closed. An open lane is in `lanes`,
--- with a lower bound of the score of its first task, and in its group (lane_groups.lua). A closed lane, whose gate lets no
--- task start, is in `closed`. `lane_names` has both kinds, and `unserved` the lanes that no class of workers serves.
+-- with a lower bound of the score of its first task, and in its group (lane_groups.lua). A closed lane, whose gate lets
+-- no task start, is in `closed`. `lane_names` has both kinds, and `unserved` the lanes that no class of workers serves.
 -- All of this can be rebuilt from the lines, so a key of a wrong type is deleted and written again.
 
 -- Runs a command on a key that can be rebuilt; deletes the key first if it has a wrong type. Returns the reply.
