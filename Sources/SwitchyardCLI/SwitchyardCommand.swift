@@ -3,8 +3,8 @@ import Foundation
 import Switchyard
 
 /// The `switchyard` command. Its subcommands are in `Verbs/`: `worker` in RunWorker.swift, `config` in
-/// ShowConfig.swift, `wait` in WaitForTasks.swift, those of `queue` in Queue.swift and EmptyQueue.swift, each other in a
-/// file of its name.
+/// ShowConfig.swift, `wait` in WaitForTasks.swift, those of `queue` in Queue.swift and EmptyQueue.swift, each other
+/// in a file of its name.
 ///
 /// A subcommand returns (exit code 0) or throws a ``Failure``, which carries any other exit code and a message for
 /// stderr. ArgumentParser reports usage errors itself and exits with 64.
