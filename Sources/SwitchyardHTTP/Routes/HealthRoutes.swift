@@ -73,7 +73,7 @@ extension API {
         if !hasWorkers {
             reasons.append(
                 Reason(
-                    code: "no_workers", message: "no worker is registered; \(waiting) tasks wait for one",
+                    code: "no_workers", message: "no worker is registered; \(Self.tasks(waiting)) in line",
                     isUnhealthy: waiting > 0))
         }
         for (stats, limit) in queues {
@@ -88,11 +88,14 @@ extension API {
                     Reason(
                         code: "unroutable",
                         message:
-                            "\(stats.unroutable) tasks in queue \(stats.queue), which no registered worker could take"))
+                            "queue \(stats.queue) has \(Self.tasks(stats.unroutable)) that no registered worker serves")
+                )
             }
         }
         return reasons
     }
+
+    private static func tasks(_ count: Int) -> String { count == 1 ? "1 task" : "\(count) tasks" }
 
     /// Returns one problem for each Redis server that does not reply to PING.
     private func redisProblems() async -> [Problem] {
