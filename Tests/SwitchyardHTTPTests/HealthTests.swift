@@ -24,7 +24,7 @@ import Testing
         let stuck = try await world.ask(.GET, "/v2/health")
         #expect(stuck.status == 503)
         #expect(stuck["status"].string == "unhealthy")
-        #expect(stuck["reasons"][0]["message"].string?.contains("1 tasks wait") == true)
+        #expect(stuck["reasons"][0]["message"].string?.contains("1 task in line") == true)
 
         _ = try await world.worker(queue)
         let healthy = try await world.ask(.GET, "/v2/health")
