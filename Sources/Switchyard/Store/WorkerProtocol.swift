@@ -310,7 +310,11 @@ extension WorkerProtocol.Report {
             arguments.add("error_message", .string(failure.message))
         }
         if !isRetryable { arguments.add("retryable", "0") }
-        if let retryAfter { arguments.add("retry_after_ms", .integer(Int64(retryAfter.milliseconds))) }
+        if let retryAfter {
+            // The function refuses what is out of range, and with it the other reports of the call.
+            let bounded = min(max(retryAfter, .zero), .seconds(2_592_000))
+            arguments.add("retry_after_ms", .integer(Int64(bounded.milliseconds)))
+        }
     }
 }
 
