@@ -99,16 +99,16 @@ public struct TestQueue: Sendable {
     // MARK: Workers and time
 
     /// Returns the protocol of a worker that has not registered.
-    public func stranger(_ id: String, client: RedisClient? = nil) throws -> WorkerProtocol {
-        try WorkerProtocol(
+    public func stranger(_ id: String, client: RedisClient? = nil) throws -> WorkerClient {
+        try WorkerClient(
             worker: id, queue: name, partition: keys.partition, client: client ?? redis.client,
             logger: TestRedis.quiet)
     }
 
     /// Registers a worker and returns its protocol.
-    public func worker(_ id: String, slots: Int = 1, client: RedisClient? = nil) async throws -> WorkerProtocol {
+    public func worker(_ id: String, slots: Int = 1, client: RedisClient? = nil) async throws -> WorkerClient {
         let worker = try stranger(id, client: client)
-        _ = try await worker.register(WorkerProtocol.Registration(slots: slots))
+        _ = try await worker.register(WorkerClient.Registration(slots: slots))
         return worker
     }
 

@@ -7,8 +7,8 @@ struct AttemptEnd {
 
     /// Returns the report to send, or nil if the attempt was stopped because this worker no longer has its lease.
     /// An attempt that its time limit stopped is reported as timed out, whatever its handler returned.
-    func report(stopped: AttemptTable.StopReason?) -> WorkerProtocol.Report? {
-        var report = WorkerProtocol.Report(taskID: attempt.id, attempt: attempt.number, outcome: .completed)
+    func report(stopped: AttemptTable.StopReason?) -> WorkerClient.Report? {
+        var report = WorkerClient.Report(taskID: attempt.id, attempt: attempt.number, outcome: .completed)
         switch stopped {
         case .notOurs:
             return nil

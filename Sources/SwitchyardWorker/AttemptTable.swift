@@ -16,7 +16,7 @@ final class AttemptTable: Sendable {
     /// One call of a poller.
     struct Exchange {
         /// The reports to send.
-        var reports: [WorkerProtocol.Report]
+        var reports: [WorkerClient.Report]
         /// How many tasks to pull.
         var want: Int
         /// How many attempts the worker knows of, without those reported here, plus those that another call under way
@@ -25,7 +25,7 @@ final class AttemptTable: Sendable {
         /// `holding` is exact, so the reply brings every attempt that the worker does not know of.
         var reconciles: Bool
         /// If not empty, the poller makes no call: it starts these assignments, which waited for slots.
-        var starts: [WorkerProtocol.Assignment] = []
+        var starts: [WorkerClient.Assignment] = []
     }
 
     /// The arguments of the pull that follows a sleep.
@@ -134,8 +134,8 @@ final class AttemptTable: Sendable {
     /// starts the returned assignments and then calls ``nextExchange()``.
     /// - Parameter isCertain: false if Redis may have executed an earlier try of the same call.
     func settle(
-        _ exchange: Exchange, _ assignments: [WorkerProtocol.Assignment], isCertain: Bool
-    ) -> [WorkerProtocol.Assignment] {
+        _ exchange: Exchange, _ assignments: [WorkerClient.Assignment], isCertain: Bool
+    ) -> [WorkerClient.Assignment] {
         let (new, outdated) = state.withLock { state in
             state.attempts.settle(exchange, assigned: assignments.count, isCertain: isCertain)
             let (new, outdated) = state.attempts.add(assignments)
@@ -181,7 +181,7 @@ final class AttemptTable: Sendable {
     }
 
     /// Records that the sleep is over and brought these assignments. Returns those that are new.
-    func wakeUp(_ sleep: Sleep, _ assignments: [WorkerProtocol.Assignment]) -> [WorkerProtocol.Assignment] {
+    func wakeUp(_ sleep: Sleep, _ assignments: [WorkerClient.Assignment]) -> [WorkerClient.Assignment] {
         let (new, outdated, dispatched) = state.withLock { state in
             let (new, outdated) = state.attempts.add(assignments)
             state.attempts.wakeUp(mayHaveMore: assignments.count >= sleep.want)

@@ -36,7 +36,7 @@ extension HeldAttempts {
 
     /// Returns the assignments that can start now. If there are not enough slots for the new ones, they join
     /// `overflow`, and its oldest are returned.
-    mutating func startable(_ new: [WorkerProtocol.Assignment], _ grant: SlotGrant) -> [WorkerProtocol.Assignment] {
+    mutating func startable(_ new: [WorkerClient.Assignment], _ grant: SlotGrant) -> [WorkerClient.Assignment] {
         guard runningCount > slots || !overflow.isEmpty else { return new }
         overflow += new
         // The partition to notify is ignored here: the poller's next call of `nextExchange` finds it again.
@@ -45,7 +45,7 @@ extension HeldAttempts {
     }
 
     /// Removes from `overflow` the assignments that there are free slots for, and returns them.
-    mutating func takeStartable() -> [WorkerProtocol.Assignment] {
+    mutating func takeStartable() -> [WorkerClient.Assignment] {
         let started = runningCount - overflow.count
         let count = max(0, min(overflow.count, slots - started))
         defer { overflow.removeFirst(count) }

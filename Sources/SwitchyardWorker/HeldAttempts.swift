@@ -46,7 +46,7 @@ struct HeldAttempts {
     /// How many entries are running or stopped.
     private(set) var runningCount = 0
     /// The reports that wait to be sent, oldest first. Those of a call under way are not among them.
-    private(set) var reports: [WorkerProtocol.Report] = []
+    private(set) var reports: [WorkerClient.Report] = []
 
     private(set) var callsUnderWay = 0
     /// How many tasks the calls under way may bring.
@@ -81,7 +81,7 @@ struct HeldAttempts {
     private(set) var lastProgress = ContinuousClock.now
     /// Assignments beyond the free slots: sent again after an outage, during which other partitions had the slots. They
     /// start as slots become free.
-    var overflow: [WorkerProtocol.Assignment] = []
+    var overflow: [WorkerClient.Assignment] = []
 
     /// - Parameter isSpread: the worker serves several partitions: there are no slots until some are granted.
     init(slots: Int, isSpread: Bool = false) {
@@ -129,7 +129,7 @@ struct HeldAttempts {
         return exchange
     }
 
-    private mutating func takeReports(_ count: Int) -> [WorkerProtocol.Report] {
+    private mutating func takeReports(_ count: Int) -> [WorkerClient.Report] {
         if count == reports.count {
             defer { reports = [] }
             return reports
@@ -203,10 +203,10 @@ struct HeldAttempts {
     /// Adds assignments. Returns those that are new, and the Swift tasks of earlier attempts at the same tasks, which
     /// the caller cancels.
     mutating func add(
-        _ assignments: [WorkerProtocol.Assignment]
-    ) -> (new: [WorkerProtocol.Assignment], outdated: [Task<Void, Never>]) {
+        _ assignments: [WorkerClient.Assignment]
+    ) -> (new: [WorkerClient.Assignment], outdated: [Task<Void, Never>]) {
         if !assignments.isEmpty { hasCostlyTasks = assignments.contains(where: \.concernsOthers) }
-        var new: [WorkerProtocol.Assignment] = []
+        var new: [WorkerClient.Assignment] = []
         new.reserveCapacity(assignments.count)
         var outdated: [Task<Void, Never>] = []
         for assignment in assignments {

@@ -13,11 +13,11 @@ import Synchronization
 /// renew its leases, and listens to its control channel. While Redis is unreachable, attempts go on and reports are
 /// kept.
 final class QueueLoop: Sendable {
-    let link: WorkerProtocol
+    let link: WorkerClient
     let table: AttemptTable
     let logger: Logger
     let partitions: Partitions
-    private let registration: WorkerProtocol.Registration
+    private let registration: WorkerClient.Registration
     let takesTogether: Bool
     let isSpread: Bool
     private let handler: any TaskHandler
@@ -38,7 +38,7 @@ final class QueueLoop: Sendable {
     ///   - grant: this partition's share of the worker's slots; nil: all of them.
     ///   - onDrain: called when the scheduler asks the worker to drain.
     init(
-        link: WorkerProtocol, partitions: Partitions, grant: SlotGrant?, registration: WorkerProtocol.Registration,
+        link: WorkerClient, partitions: Partitions, grant: SlotGrant?, registration: WorkerClient.Registration,
         takesTogether: Bool, handler: any TaskHandler, logger: Logger, onDrain: @escaping @Sendable () -> Void
     ) {
         self.link = link
@@ -100,7 +100,7 @@ final class QueueLoop: Sendable {
     /// Registers the worker, and retries until it succeeds. Returns nil if the loop was cancelled or drained before
     /// that, or if the queue has other partitions than this worker was given; then the worker drains.
     @discardableResult
-    func register() async -> WorkerProtocol.Terms? {
+    func register() async -> WorkerClient.Terms? {
         while !Task.isCancelled, !table.isDraining {
             do {
                 try await partitions.join(link.functions, mayChange: false)
@@ -185,7 +185,7 @@ final class QueueLoop: Sendable {
     // MARK: Attempts
 
     /// Starts attempts. Those that the handler runs in place have ended when this returns.
-    func start(_ assignments: [WorkerProtocol.Assignment]) {
+    func start(_ assignments: [WorkerClient.Assignment]) {
         var ends: [AttemptEnd] = []
         for assignment in assignments {
             let attempt = Attempt(assignment, holder: holder)

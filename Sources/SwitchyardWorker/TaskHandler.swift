@@ -25,12 +25,12 @@ extension TaskHandler {
 
 /// One attempt at a task, as passed to its handler.
 public struct Attempt: Sendable {
-    private let assignment: WorkerProtocol.Assignment
+    private let assignment: WorkerClient.Assignment
     private let holder: AttemptHolder
     /// Appends output to the task's log.
     public let log: AttemptLog
 
-    init(_ assignment: WorkerProtocol.Assignment, holder: AttemptHolder) {
+    init(_ assignment: WorkerClient.Assignment, holder: AttemptHolder) {
         self.assignment = assignment
         self.holder = holder
         log = AttemptLog(holder: holder, taskID: assignment.id, attempt: assignment.attempt)
@@ -65,11 +65,11 @@ public struct Attempt: Sendable {
 
 /// What all attempts of a worker at the tasks of a queue, or of one partition of it, have in common.
 final class AttemptHolder: Sendable {
-    let link: WorkerProtocol
+    let link: WorkerClient
     let table: AttemptTable
     let logger: Logger
 
-    init(link: WorkerProtocol, table: AttemptTable, logger: Logger) {
+    init(link: WorkerClient, table: AttemptTable, logger: Logger) {
         self.link = link
         self.table = table
         self.logger = logger

@@ -39,7 +39,7 @@ public final class Worker: Service {
         try options.resources.check(path: "resources.")
         var logger = logger
         logger[metadataKey: "worker_id"] = "\(id)"
-        var registration = WorkerProtocol.Registration(slots: options.slots)
+        var registration = WorkerClient.Registration(slots: options.slots)
         registration.labels = options.labels
         registration.only = options.only
         registration.resources = options.resources
@@ -54,7 +54,7 @@ public final class Worker: Service {
             let partition = functions.keys.partition
             loops.append(
                 QueueLoop(
-                    link: try WorkerProtocol(worker: id, nonce: nonce, functions: functions), partitions: partitions,
+                    link: try WorkerClient(worker: id, nonce: nonce, functions: functions), partitions: partitions,
                     grant: budget.map { SlotGrant(budget: $0, partition: partition) }, registration: registration,
                     takesTogether: options.takesGroupsTogether, handler: handler, logger: logger,
                     onDrain: { drain.send() }))

@@ -10,9 +10,9 @@ import Testing
         let world = try await World.shared
         let queue = world.newQueue()
         _ = try await world.worker(queue, id: "plain", slots: 2)
-        let big = try WorkerProtocol(
+        let big = try WorkerClient(
             worker: "big", queue: queue, client: world.redis.client, logger: .init(label: "test"))
-        var registration = WorkerProtocol.Registration(slots: 4)
+        var registration = WorkerClient.Registration(slots: 4)
         registration.labels = ["gpu"]
         registration.resources = Resources(cpu: 8, memoryMB: 1024, custom: ["gpu": 2])
         _ = try await big.register(registration)

@@ -35,8 +35,8 @@ import Testing
         let assigned = try await worker.pull(max: 3, holding: 0)
         let ended = try await worker.finish(
             [
-                WorkerProtocol.Report(taskID: "a", attempt: 1, outcome: .completed),
-                WorkerProtocol.Report(taskID: "b", attempt: 1, outcome: .failed),
+                WorkerClient.Report(taskID: "a", attempt: 1, outcome: .completed),
+                WorkerClient.Report(taskID: "b", attempt: 1, outcome: .failed),
             ], pull: 0, holding: assigned.count)
         #expect(ended.states.count == 2)
         let batch = try await world.ask(.GET, "/scheduler/batch/b1?queue=\(queue)")

@@ -45,7 +45,7 @@ import Testing
         let worker = try await world.worker(queue)
         #expect(try await worker.pull(max: 4, holding: 0).map(\.task.id) == ["t2499"])
         let done = try await worker.finish(
-            [WorkerProtocol.Report(taskID: "t2499", attempt: 1, outcome: .completed)], pull: 1, holding: 0)
+            [WorkerClient.Report(taskID: "t2499", attempt: 1, outcome: .completed)], pull: 1, holding: 0)
         #expect(done.assignments.map(\.task.id) == ["t2498"])
         #expect(done.assignments.first?.dependencyResults.map { String(buffer: $0) } == #"{"t2499":null}"#)
 

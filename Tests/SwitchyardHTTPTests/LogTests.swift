@@ -6,14 +6,14 @@ import Testing
 @testable import SwitchyardHTTP
 
 @Suite struct LogTests {
-    private func running(_ world: World, _ queue: String) async throws -> (id: String, worker: WorkerProtocol) {
+    private func running(_ world: World, _ queue: String) async throws -> (id: String, worker: WorkerClient) {
         let id = try await world.submit("{}", queue: queue)
         let worker = try await world.worker(queue)
         _ = try await worker.pull(max: 1, holding: 0)
         return (id, worker)
     }
 
-    private func say(_ text: String, stream: String = "stdout", _ id: String, _ worker: WorkerProtocol) async throws {
+    private func say(_ text: String, stream: String = "stdout", _ id: String, _ worker: WorkerClient) async throws {
         try await worker.log(taskID: id, attempt: 1, [(stream, ByteBuffer(string: text))])
     }
 
@@ -73,7 +73,7 @@ import Testing
                 hasFinished = true
                 try await say("last words", id, worker)
                 _ = try await worker.finish(
-                    [WorkerProtocol.Report(taskID: id, attempt: 1, outcome: .completed)], pull: 0, holding: 1)
+                    [WorkerClient.Report(taskID: id, attempt: 1, outcome: .completed)], pull: 0, holding: 1)
             }
         }
         let events = text.components(separatedBy: "\n\n").filter { $0.contains("data:") }

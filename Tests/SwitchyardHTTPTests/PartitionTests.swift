@@ -13,8 +13,8 @@ import Testing
         return (redis: redis, world: try await World.start(redis: redis[0], others: [redis[1]], ticks: true))
     }
 
-    private func worker(_ queue: String, partition: Int, _ redis: [RedisForTests]) async throws -> WorkerProtocol {
-        let worker = try WorkerProtocol(
+    private func worker(_ queue: String, partition: Int, _ redis: [RedisForTests]) async throws -> WorkerClient {
+        let worker = try WorkerClient(
             worker: "w1", queue: queue, partition: partition, client: redis[partition].client,
             logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
         _ = try await worker.register(.init(slots: 4))

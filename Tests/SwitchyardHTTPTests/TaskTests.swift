@@ -38,7 +38,7 @@ import Testing
         #expect(expiry.count == "2026-01-01T00:00:00.000Z".count)
         #expect(expiry.hasSuffix("Z"))
 
-        var report = WorkerProtocol.Report(taskID: id, attempt: 1, outcome: .completed)
+        var report = WorkerClient.Report(taskID: id, attempt: 1, outcome: .completed)
         report.result = ByteBuffer(string: #"{"exit_code":0,"duration_seconds":0.5}"#)
         report.exitCode = 0
         _ = try await worker.finish([report], pull: 0, holding: 1)
@@ -60,7 +60,7 @@ import Testing
         let id = try await world.submit("{}", queue: queue)
         let worker = try await world.worker(queue)
         _ = try await worker.pull(max: 1, holding: 0)
-        var report = WorkerProtocol.Report(taskID: id, attempt: 1, outcome: .completed)
+        var report = WorkerClient.Report(taskID: id, attempt: 1, outcome: .completed)
         report.result = ByteBuffer(bytes: bytes)
         _ = try await worker.finish([report], pull: 0, holding: 1)
         let task = try await world.ask(.GET, "/scheduler/task/\(id)?queue=\(queue)")
@@ -87,7 +87,7 @@ import Testing
         #expect(ContinuousClock.now - start < .seconds(10))
 
         _ = try await worker.finish(
-            [WorkerProtocol.Report(taskID: id, attempt: 1, outcome: .completed)], pull: 0, holding: 1)
+            [WorkerClient.Report(taskID: id, attempt: 1, outcome: .completed)], pull: 0, holding: 1)
         #expect(try await world.ask(.GET, path)["state"].string == "completed")
         #expect(ContinuousClock.now - start < .seconds(20))
     }

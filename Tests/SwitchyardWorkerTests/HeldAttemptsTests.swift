@@ -9,7 +9,7 @@ import Testing
     /// Assignments of the tasks t0, t1, … of `range`. `more`: further names and values.
     private func assignments(
         _ range: Range<Int>, attempt: Int = 1, _ more: [String] = []
-    ) throws -> [WorkerProtocol.Assignment] {
+    ) throws -> [WorkerClient.Assignment] {
         try range.map {
             try .init(
                 .array((["task", "t\($0)", "attempt", "\(attempt)", "timeout_ms", "1000"] + more).map(Self.text)))
@@ -205,7 +205,7 @@ private final class AttemptsBox {
     private var attempts: HeldAttempts
     private let holder = Result {
         try AttemptHolder(
-            link: WorkerProtocol(
+            link: WorkerClient(
                 worker: "w", queue: "q", client: RedisClient(.init(endpoint: .unixSocket(path: "/nonexistent"))),
                 logger: .init(label: "test")),
             table: AttemptTable(slots: 1), logger: .init(label: "test"))
@@ -213,7 +213,7 @@ private final class AttemptsBox {
 
     init(slots: Int) { attempts = HeldAttempts(slots: slots) }
 
-    var reports: [WorkerProtocol.Report] { attempts.reports }
+    var reports: [WorkerClient.Report] { attempts.reports }
     var isOver: Bool { attempts.isOver }
     var mayHaveWork: Bool {
         get { attempts.mayHaveWork }
@@ -234,9 +234,9 @@ private final class AttemptsBox {
 
     /// Returns the task ids of the new ones.
     @discardableResult
-    func add(_ assignments: [WorkerProtocol.Assignment]) -> [String] { attempts.add(assignments).new.map(\.id) }
+    func add(_ assignments: [WorkerClient.Assignment]) -> [String] { attempts.add(assignments).new.map(\.id) }
 
-    func end(_ assignments: [WorkerProtocol.Assignment]) throws {
+    func end(_ assignments: [WorkerClient.Assignment]) throws {
         for assignment in assignments {
             attempts.end(AttemptEnd(attempt: Attempt(assignment, holder: try holder.get()), outcome: .completed()))
         }

@@ -5,8 +5,8 @@ import Switchyard
 extension BenchLoad {
     /// A worker with the reports for its leased attempts.
     struct Holder: Sendable {
-        let link: WorkerProtocol
-        var reports: [WorkerProtocol.Report] = []
+        let link: WorkerClient
+        var reports: [WorkerClient.Report] = []
     }
 
     /// Registers `count` workers, divided evenly among the callers.
@@ -14,7 +14,7 @@ extension BenchLoad {
         try await share(count) { caller, share in
             var own: [Holder] = []
             for index in 0..<share {
-                let link = try WorkerProtocol(
+                let link = try WorkerClient(
                     worker: "bench-\(caller)-\(index)", queue: queue, client: client, logger: logger)
                 _ = try await link.register(option.registration(slots: perCall))
                 own.append(Holder(link: link))
@@ -102,7 +102,7 @@ extension BenchLoad {
 
     /// Pulls again every millisecond: the remaining tasks may depend on tasks that other workers have not completed.
     /// - Throws: ``Failure`` if 5000 pulls return nothing.
-    private func pullLater(_ unpulled: Int, _ holder: Holder) async throws -> [WorkerProtocol.Assignment] {
+    private func pullLater(_ unpulled: Int, _ holder: Holder) async throws -> [WorkerClient.Assignment] {
         for _ in 0..<5000 {
             let pulled = try await holder.link.pull(max: min(perCall, unpulled), holding: 0)
             if !pulled.isEmpty { return pulled }
@@ -113,8 +113,8 @@ extension BenchLoad {
 
     private static let nothingFound = Failure(.error, "bench: a pull found nothing where tasks were left")
 
-    private func report(_ id: String, attempt: Int) -> WorkerProtocol.Report {
-        var report = WorkerProtocol.Report(taskID: id, attempt: attempt, outcome: .completed)
+    private func report(_ id: String, attempt: Int) -> WorkerClient.Report {
+        var report = WorkerClient.Report(taskID: id, attempt: attempt, outcome: .completed)
         if reportsResults {
             report.exitCode = 0
             report.result = Self.result
@@ -123,7 +123,7 @@ extension BenchLoad {
     }
 
     /// Makes a report from an assignment in the function's reply, which has pairs of name and value.
-    private func report(_ assignment: RESPValue) -> WorkerProtocol.Report? {
+    private func report(_ assignment: RESPValue) -> WorkerClient.Report? {
         let pairs = assignment.array ?? []
         func value(_ name: String) -> RESPValue? {
             stride(from: 0, to: pairs.count - 1, by: 2).first { pairs[$0].string == name }.map { pairs[$0 + 1] }

@@ -39,8 +39,8 @@ enum BenchOption: String, CaseIterable, Sendable {
     }
 
     /// The registration of a worker that can run the tasks.
-    func registration(slots: Int) -> WorkerProtocol.Registration {
-        var registration = WorkerProtocol.Registration(slots: slots)
+    func registration(slots: Int) -> WorkerClient.Registration {
+        var registration = WorkerClient.Registration(slots: slots)
         if self == .requirements || self == .classes { registration.labels = ["os=linux"] }
         if self == .resources { registration.resources.cpu = Double(slots) }
         return registration

@@ -62,11 +62,11 @@ final class World: Sendable {
     /// The name of a queue that no other test uses.
     func newQueue() -> String { "q-\(QueuedTask.randomID())" }
 
-    func worker(_ queue: String, id: String = "w1", slots: Int = 4) async throws -> WorkerProtocol {
-        let worker = try WorkerProtocol(
+    func worker(_ queue: String, id: String = "w1", slots: Int = 4) async throws -> WorkerClient {
+        let worker = try WorkerClient(
             worker: id, queue: queue, client: redis.client,
             logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
-        var registration = WorkerProtocol.Registration(slots: slots)
+        var registration = WorkerClient.Registration(slots: slots)
         registration.labels = ["os=linux"]
         _ = try await worker.register(registration)
         return worker

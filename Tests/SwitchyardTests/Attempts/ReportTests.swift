@@ -74,7 +74,7 @@ struct ReportTests {
             let worker = try await queue.worker("w", slots: 5)
             for id in ["a", "b", "c", "d"] { try await queue.submit(id) }
             _ = try await worker.pull(max: 3, holding: 0)
-            var failed = WorkerProtocol.Report(taskID: "b", attempt: 1, outcome: .failed)
+            var failed = WorkerClient.Report(taskID: "b", attempt: 1, outcome: .failed)
             failed.isRetryable = false
             let answer = try await worker.finish(
                 [

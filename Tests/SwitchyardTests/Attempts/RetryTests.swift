@@ -87,7 +87,7 @@ struct RetryTests {
             let worker = try await queue.worker("w")
             try await queue.submit("t", maxRetries: 5)
             _ = try await worker.pull(max: 1, holding: 0)
-            var report = WorkerProtocol.Report(taskID: "t", attempt: 1, outcome: .failed)
+            var report = WorkerClient.Report(taskID: "t", attempt: 1, outcome: .failed)
             report.isRetryable = false
             report.failure = TaskFailure(code: "CompileError", message: "no such header")
             report.exitCode = 3

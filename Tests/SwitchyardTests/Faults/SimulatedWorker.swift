@@ -35,7 +35,7 @@ struct SimulatedWorker: Sendable {
                 let orders = try await worker.heartbeat(held.map { ($0.key, $0.value, nil) })
                 for stop in orders.stop { held[stop.taskID] = nil }
                 for (task, attempt) in held {
-                    let report = WorkerProtocol.Report(taskID: task, attempt: attempt, outcome: .completed)
+                    let report = WorkerClient.Report(taskID: task, attempt: attempt, outcome: .completed)
                     let answer = try await worker.finish([report], pull: 0, holding: held.count - 1)
                     held[task] = nil
                     if case .success(.completed)? = answer.states.first {

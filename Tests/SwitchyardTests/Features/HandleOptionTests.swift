@@ -69,7 +69,7 @@ import Testing
     @Test func aWorkerIsTakenForWhatItOffers() async throws {
         try await TestQueue.run { queue in
             let worker = try queue.stranger("w")
-            var registration = WorkerProtocol.Registration(slots: 4)
+            var registration = WorkerClient.Registration(slots: 4)
             registration.labels = ["os=linux"]
             registration.resources = Resources(cpu: 2, custom: ["gpu": 1])
             _ = try await worker.register(registration)
@@ -99,7 +99,7 @@ import Testing
             task.scheduling.dependsOn = ["a"]
             _ = try await queue.handle.addTask(task)
             #expect(try await worker.pull(max: 2, holding: 0).map(\.dependencyResults) == [nil])
-            var report = WorkerProtocol.Report(taskID: "a", attempt: 1, outcome: .completed)
+            var report = WorkerClient.Report(taskID: "a", attempt: 1, outcome: .completed)
             report.result = ByteBuffer(string: #"{"x":"é"}"#)
             let next = try await worker.finish([report], pull: 1, holding: 0).assignments
             let expected = ByteBuffer(string: #"{"a":"{\"x\":\"é\"}"}"#)

@@ -22,9 +22,9 @@ import Testing
 
     @Test func demandCountsALaneForTheClassWithMostFreeSlots() async throws {
         try await TestQueue.run { queue in
-            var small = WorkerProtocol.Registration(slots: 2)
+            var small = WorkerClient.Registration(slots: 2)
             small.labels = ["os=linux"]
-            var big = WorkerProtocol.Registration(slots: 8)
+            var big = WorkerClient.Registration(slots: 8)
             big.labels = ["gpu", "os=linux"]
             _ = try await queue.stranger("s").register(small)
             _ = try await queue.stranger("b").register(big)

@@ -122,7 +122,7 @@ struct LibraryTests {
             let second = try await queue.worker("second", slots: 4)
             let pulled = try await second.pull(max: 4, holding: 0).map(\.task.id)
             #expect(pulled == ["t1", "t2", "t3", "t4"])
-            let reports = pulled.map { WorkerProtocol.Report(taskID: $0, attempt: 1, outcome: .completed) }
+            let reports = pulled.map { WorkerClient.Report(taskID: $0, attempt: 1, outcome: .completed) }
             let states = try await second.finish(reports, pull: 0, holding: 0).states
             #expect(states == pulled.map { _ in .success(.completed) })
             // Room for one more task, and for the buffers of the connections that carry it.

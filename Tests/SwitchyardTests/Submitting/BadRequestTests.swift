@@ -143,7 +143,7 @@ struct BadRequestTests {
         for name in ["", "a b", "ü", "a{b}", Self.long, "a\nb"] {
             #expect(throws: SchedulerError.self) { try SchedulerHandle(queue: name, client: redis.client) }
             #expect(throws: SchedulerError.self) {
-                try WorkerProtocol(worker: name, queue: "q", client: redis.client, logger: .silent)
+                try WorkerClient(worker: name, queue: "q", client: redis.client, logger: .silent)
             }
             try await TestQueue.run { queue in
                 try await expectError("BadRequest") { _ = try await queue.handle.getTask(name) }

@@ -151,7 +151,7 @@ struct SubmissionTests {
             let assignment = try #require(try await worker.pull(max: 1, holding: 0).first)
             let isSame = assignment.task.request.payload == bytes
             #expect(isSame)
-            var report = WorkerProtocol.Report(taskID: "t", attempt: 1, outcome: .completed)
+            var report = WorkerClient.Report(taskID: "t", attempt: 1, outcome: .completed)
             report.result = bytes
             _ = try await worker.finish([report], pull: 0, holding: 0)
             let task = try await queue.handle.getTask("t")

@@ -162,7 +162,7 @@ struct DepartureTests {
     @Test func aWorkerTellsWhatItIs() async throws {
         try await TestQueue.run { queue in
             let worker = try queue.stranger("w:1")
-            var registration = WorkerProtocol.Registration(slots: 4)
+            var registration = WorkerClient.Registration(slots: 4)
             registration.labels = ["os=linux", "gpu"]
             registration.cpu = 2.5
             registration.memoryMB = 4096

@@ -51,7 +51,7 @@ struct PullTests {
             let worker = try await queue.worker("w", slots: 1)
             for n in 0..<3 { try await queue.submit("t\(n)") }
             _ = try await worker.pull(max: 1, holding: 0)
-            let report = WorkerProtocol.Report(taskID: "t0", attempt: 1, outcome: .completed)
+            let report = WorkerClient.Report(taskID: "t0", attempt: 1, outcome: .completed)
             let first = try await worker.finish([report], pull: 1, holding: 0)
             let again = try await worker.finish([report], pull: 1, holding: 0)
             #expect(first.states == again.states)

@@ -93,11 +93,11 @@ struct BoundsMeasurement: Sendable {
     }
 
     /// Submits `many` tasks, and registers workers that have pulled and started all of them.
-    private func holders(_ context: BenchContext) async throws -> [WorkerProtocol] {
+    private func holders(_ context: BenchContext) async throws -> [WorkerClient] {
         try await context.load(perCall: SchedulerHandle.tasksPerCall, callers: 2).submit(many)
-        var holders: [WorkerProtocol] = []
+        var holders: [WorkerClient] = []
         for index in 0..<((many + Self.slotsOfHolders - 1) / Self.slotsOfHolders) {
-            let link = try WorkerProtocol(
+            let link = try WorkerClient(
                 worker: "bench-\(index)", queue: context.queue, client: context.client, logger: context.logger)
             _ = try await link.register(.init(slots: Self.slotsOfHolders))
             var leased = 0
@@ -182,12 +182,12 @@ struct BoundsMeasurement: Sendable {
                 }
 
                 try await submit("fails")
-                let failing = try WorkerProtocol(
+                let failing = try WorkerClient(
                     worker: "bench-failing", queue: context.queue, client: context.client, logger: context.logger)
                 _ = try await failing.register(.init(slots: 1))
                 let failed = try await SlowLog.watch(context.client) {
                     let reports = try await failing.pull(max: 1, holding: 0).map { root in
-                        var report = WorkerProtocol.Report(taskID: root.id, attempt: root.attempt, outcome: .failed)
+                        var report = WorkerClient.Report(taskID: root.id, attempt: root.attempt, outcome: .failed)
                         report.isRetryable = false
                         return report
                     }

@@ -7,7 +7,7 @@ import RedisClient
 ///
 /// Every method throws ``SchedulerError``, or `CancellationError`. The outcomes of single reports are returned as
 /// values.
-public struct WorkerProtocol: Sendable {
+public struct WorkerClient: Sendable {
     /// The worker's id.
     public let worker: String
     /// Identifies the worker's process: a process that registers with the same id and another nonce replaces it. Nil:
@@ -298,7 +298,7 @@ public struct WorkerProtocol: Sendable {
     }
 }
 
-extension WorkerProtocol.Report {
+extension WorkerClient.Report {
     fileprivate func write(to arguments: inout [RedisArgument]) {
         arguments.add("task", .string(taskID))
         arguments.add("attempt", .integer(Int64(attempt)))

@@ -157,19 +157,19 @@ struct QueueReplica: Sendable {
     private func apply(_ text: String) async {
         do {
             let report = try JSONDecoder().decode(PublishedReport.self, from: Data(text.utf8))
-            guard let outcome = WorkerProtocol.Report.Outcome(rawValue: report.outcome) else {
+            guard let outcome = WorkerClient.Report.Outcome(rawValue: report.outcome) else {
                 throw SchedulerError.invalidInput(
                     field: "outcome",
                     message: "outcome: expected completed, failed or timeout, found \(Name.shown(report.outcome))")
             }
-            var finished = WorkerProtocol.Report(taskID: report.task, attempt: report.attempt, outcome: outcome)
+            var finished = WorkerClient.Report(taskID: report.task, attempt: report.attempt, outcome: outcome)
             finished.result = report.result.map { ByteBuffer(string: $0) }
             finished.exitCode = report.exitCode
             finished.isRetryable = report.retryable ?? true
             finished.failure = report.errorMessage.map {
                 TaskFailure(code: report.errorCode ?? "Failed", message: $0)
             }
-            let worker = try WorkerProtocol(worker: report.worker, functions: functions)
+            let worker = try WorkerClient(worker: report.worker, functions: functions)
             let answer = try await worker.finish([finished], pull: 0, holding: 0)
             if case .failure(let refusal) = answer.states.first {
                 // Expected if several replicas applied different reports of the attempt. Otherwise the worker was late.

@@ -1,7 +1,7 @@
 import NIOCore
 import RedisClient
 
-extension WorkerProtocol {
+extension WorkerClient {
     /// A task to run, with the lease of one attempt.
     ///
     /// The initializer reads only the fields that a worker needs to report the attempt. The rest of the task is decoded

@@ -1,6 +1,3 @@
-import Foundation
-import RedisClient
-
 /// Every error that the scheduler throws. The message names the task, the worker or the field, what was expected and
 /// what was found.
 public enum SchedulerError: Error, Sendable, Equatable {
@@ -56,42 +53,6 @@ public enum SchedulerError: Error, Sendable, Equatable {
     /// The part of the input that is at fault; nil for other errors, and if it is not a single part.
     public var field: String? {
         if case .invalidInput(let field, _) = self { field } else { nil }
-    }
-
-    /// Maps an error of the Redis client. This is the only place that reads the codes of Redis's error replies.
-    public init(_ error: RedisError) {
-        guard error.kind == .server else {
-            self = .internal(message: error.description, redisAway: error.kind != .invalidConfiguration)
-            return
-        }
-        let text = String(error.message.drop { $0 != " " }.dropFirst())
-        switch error.code {
-        case "QUEUEFULL": self = .queueFull(message: text)
-        case "QUEUEDRAINING": self = .queueDraining(message: text)
-        case "TASKNOTFOUND": self = .taskNotFound(message: text)
-        case "TASKEXISTS": self = .taskExists(message: text)
-        case "NOWORKERS": self = .noWorkers(message: text)
-        case "WORKERNOTFOUND": self = .workerNotFound(message: text)
-        case "INVALIDSTATE": self = .invalidStateTransition(message: text, leaseLost: false)
-        case "LEASELOST": self = .invalidStateTransition(message: text, leaseLost: true)
-        case "BADREQUEST": self = .invalidInput(field: Self.field(in: text), message: text)
-        case "OOM":
-            self = .internal(
-                message: "Redis has no memory left for new tasks (maxmemory); existing tasks are still served",
-                redisAway: true)
-        default:
-            let transient: Set = [
-                "LOADING", "BUSY", "MASTERDOWN", "READONLY", "MISCONF", "NOREPLICAS", "CLUSTERDOWN", "TRYAGAIN",
-            ]
-            self = .internal(message: error.description, redisAway: transient.contains(error.code))
-        }
-    }
-
-    /// Returns the field that a message names: `timeout_ms` for `task t1: timeout_ms: expected…`.
-    private static func field(in text: String) -> String? {
-        let parts = text.components(separatedBy: ": ").filter { !$0.hasPrefix("task ") }
-        guard parts.count > 1, let name = parts.first?.prefix(while: { $0 != " " }) else { return nil }
-        return String(name)
     }
 }
 
