@@ -5,7 +5,7 @@ extension TestQueue {
     /// Ages the queue by `time`, as if no function had been called for that long: each stored time and tag moves `time`
     /// into the past, and the remaining time to live of expiring keys shrinks by it. Tests drive time with this and
     /// ``tick(limit:cleanup:)``, without sleeping. Not atomic: nothing else may use the queue meanwhile.
-    public func age(by time: Duration) async throws {
+    package func age(by time: Duration) async throws {
         let snapshot = try await Snapshot(reading: keys, client: redis.client)
         let milliseconds = time.milliseconds
         var commands: [RedisCommand] = []
@@ -83,12 +83,12 @@ extension TestQueue {
     }
 
     /// Makes the worker's last heartbeat so old that the next tick treats the worker as lost.
-    public func missHeartbeats(of worker: String) async throws {
+    package func missHeartbeats(of worker: String) async throws {
         try await raw("ZADD", "{}workers", "XX", "1", worker)
     }
 
     /// Makes the lease of a live attempt overdue; the next tick ends the attempt.
-    public func expireLease(of task: String) async throws {
+    package func expireLease(of task: String) async throws {
         try await raw("ZADD", "{}leases", "XX", "1", task)
     }
 }

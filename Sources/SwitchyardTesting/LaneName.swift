@@ -1,40 +1,40 @@
 /// The parsed name of a lane or a worker class. It is parsed independently of the Lua functions, so that tests can
 /// compare the two.
-public struct LaneName: Sendable, Equatable {
+package struct LaneName: Sendable, Equatable {
     /// A concurrency limit: at most `limit` tasks of `key` run at once.
-    public struct Concurrency: Sendable, Equatable {
+    package struct Concurrency: Sendable, Equatable {
         /// The name of the limit; tasks with the same key share it.
-        public var key: String
+        package var key: String
         /// How many of its tasks may run at once.
-        public var limit: Int
+        package var limit: Int
     }
 
     /// A rate limit: `perSecond` tasks of `key` start in a second, with bursts of up to `burst`.
-    public struct Rate: Sendable, Equatable {
+    package struct Rate: Sendable, Equatable {
         /// The name of the rate; tasks with the same key share it.
-        public var key: String
+        package var key: String
         /// Starts in a second.
-        public var perSecond: Double
+        package var perSecond: Double
         /// The most starts at once, after a pause.
-        public var burst: Int
+        package var burst: Int
     }
 
     /// Resource → amount: what a task of the lane needs, or what a worker of the class has.
-    public private(set) var amounts: [String: Double] = [:]
+    package private(set) var amounts: [String: Double] = [:]
     /// The name without gates and without the restriction of ``only``: the requirements and resources of a lane, or the
     /// labels and resources of a class.
-    public let base: String
+    package let base: String
     /// The concurrency limit that gates the lane, if any.
-    public private(set) var concurrency: Concurrency?
+    package private(set) var concurrency: Concurrency?
     /// The rate limit that gates the lane, if any.
-    public private(set) var rate: Rate?
+    package private(set) var rate: Rate?
     /// The workers of the class take only tasks that require one of these labels. Empty: any task.
-    public private(set) var only: Set<String> = []
+    package private(set) var only: Set<String> = []
     /// The requirements of a lane, or the labels of a class.
     private var tokens: [String] = []
 
     /// Parses `name`. Amounts and limits that are no numbers become absent or 0.
-    public init(_ name: String) {
+    package init(_ name: String) {
         var base: [String] = []
         for token in name.split(separator: ",").map(String.init) {
             let parts = token.dropFirst().split(separator: "=", omittingEmptySubsequences: false).map(String.init)
@@ -58,19 +58,19 @@ public struct LaneName: Sendable, Equatable {
     }
 
     /// Whether the lane has a concurrency limit or a rate.
-    public var hasGates: Bool { concurrency != nil || rate != nil }
+    package var hasGates: Bool { concurrency != nil || rate != nil }
 
     /// The keys of the class's labels, without their values.
-    public var labels: Set<String> { Set(tokens.map { String($0.prefix { $0 != "=" }) }) }
+    package var labels: Set<String> { Set(tokens.map { String($0.prefix { $0 != "=" }) }) }
 
     /// Whether workers of this class meet the requirements of `lane`, and an idle one has enough capacity for its
     /// tasks.
-    public func serves(_ lane: LaneName) -> Bool {
+    package func serves(_ lane: LaneName) -> Bool {
         lane.tokens.allSatisfy(meets) && lane.fits(amounts) && (only.isEmpty || lane.tokens.contains(where: isWanted))
     }
 
     /// Whether a task of this lane fits into `room`, the free capacity of a worker.
-    public func fits(_ room: [String: Double]) -> Bool {
+    package func fits(_ room: [String: Double]) -> Bool {
         amounts.allSatisfy { $0.value <= (room[$0.key] ?? 0) + 1e-9 }
     }
 

@@ -2,17 +2,17 @@ import RedisClient
 import Switchyard
 
 /// A test's own queue, spread over several redis-servers of its own.
-public struct PartitionedQueue: Sendable {
+package struct PartitionedQueue: Sendable {
     /// The servers; partition `i` is on server `i` modulo their number.
-    public let servers: [TestRedis]
+    package let servers: [TestRedis]
     /// The name of the queue, which is random.
-    public let name: String
+    package let name: String
     /// The partitions of the queue.
-    public let partitions: Partitions
+    package let partitions: Partitions
     /// The handle of the whole queue.
-    public let handle: SchedulerHandle
+    package let handle: SchedulerHandle
     /// Each partition on its own, for reading its keys and calling functions on it directly.
-    public let parts: [TestQueue]
+    package let parts: [TestQueue]
 
     private init(
         on servers: [TestRedis], partitions count: Int?, settings: [String: Int]
@@ -37,7 +37,7 @@ public struct PartitionedQueue: Sendable {
     ///   - partitions: The number of partitions; nil: one for each server.
     ///   - settings: Settings by their names in the queue's `config`; durations in milliseconds.
     /// - Throws: what `body` throws, or ``SnapshotViolations``.
-    public static func run(
+    package static func run(
         servers count: Int = 2, _ durability: TestRedis.Durability = .none, partitions: Int? = nil,
         settings: [String: Int] = ["max_queue_length": 1_000_000],
         _ body: (PartitionedQueue) async throws -> Void
@@ -58,14 +58,14 @@ public struct PartitionedQueue: Sendable {
     /// Reads and checks all keys of every partition.
     /// - Throws: ``SnapshotViolations``.
     @discardableResult
-    public func snapshots() async throws -> [Snapshot] {
+    package func snapshots() async throws -> [Snapshot] {
         var snapshots: [Snapshot] = []
         for part in parts { snapshots.append(try await part.snapshot()) }
         return snapshots
     }
 
     /// Returns a random id whose home is partition `index`.
-    public func id(in index: Int) -> String {
+    package func id(in index: Int) -> String {
         while true {
             let id = QueuedTask.randomID()
             if partitions.home(of: id) == index { return id }

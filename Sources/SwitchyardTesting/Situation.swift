@@ -2,7 +2,7 @@ import RedisClient
 import Switchyard
 
 /// Every situation in which an event can find a task. `none`: the task does not exist.
-public enum Situation: String, Sendable, CaseIterable {
+package enum Situation: String, Sendable, CaseIterable {
     case none, pending
     case heldBySchedule, heldByRetry
     case assigned, running
@@ -13,13 +13,13 @@ public enum Situation: String, Sendable, CaseIterable {
 
 extension TestQueue {
     /// The id of the worker that holds, or held, the tasks of ``put(_:in:afterEarlierAttempt:)``.
-    public static let holder = "holder"
+    package static let holder = "holder"
 
     /// Brings a new task into `situation`. ``holder`` is registered, and is the worker of its attempts.
     /// - Parameter afterEarlierAttempt: Attempt 1 was pulled and released first; ignored for `heldBySchedule`.
     /// - Returns: The number of its latest attempt; 0 before the first.
     @discardableResult
-    public func put(
+    package func put(
         _ id: String, in situation: Situation, afterEarlierAttempt: Bool = false
     ) async throws -> Int {
         let holder = Self.holder

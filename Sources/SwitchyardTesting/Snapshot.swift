@@ -5,9 +5,9 @@ import Switchyard
 /// A copy of all keys of a queue, byte for byte, with checks of the invariants between them.
 ///
 /// Reading takes a scan and a few pipelines. It is not atomic: nothing may change the queue meanwhile.
-public struct Snapshot: Sendable, Equatable {
+package struct Snapshot: Sendable, Equatable {
     /// The value of one key, by its type in Redis.
-    public enum Content: Sendable, Equatable {
+    package enum Content: Sendable, Equatable {
         case hash([String: ByteBuffer])
         case sortedSet([String: Double])
         case list([ByteBuffer])
@@ -21,9 +21,9 @@ public struct Snapshot: Sendable, Equatable {
     }
 
     /// The names of the queue's keys.
-    public let keys: Keys
+    package let keys: Keys
     /// The value of each key, by the key's name without the queue's prefix.
-    public let contents: [String: Content]
+    package let contents: [String: Content]
     /// The hashes as text; of a long value only its first 64 KiB.
     private let texts: [String: [String: String]]
     /// Strings, task hashes and batch hashes that have a time to live.
@@ -32,9 +32,9 @@ public struct Snapshot: Sendable, Equatable {
     let lines: [String]
     let workersWithAttempts: [String]
     /// The ids of all tasks, sorted.
-    public let taskIDs: [String]
+    package let taskIDs: [String]
     /// The ids of purged tasks whose attempt number is still kept.
-    public let tombstones: [String]
+    package let tombstones: [String]
     /// For each id in an index of tasks, the names of these indexes.
     let standing: [String: [String]]
     /// For each task with a lease, the lease's text by worker.
@@ -42,7 +42,7 @@ public struct Snapshot: Sendable, Equatable {
 
     /// Reads all keys of a queue.
     /// - Throws: The first error that a command returned.
-    public init(reading keys: Keys, client: RedisClient) async throws {
+    package init(reading keys: Keys, client: RedisClient) async throws {
         self.keys = keys
         let names = try await Self.scan(keys.prefix, client)
         let types = try await client.pipeline(names.map { RedisCommand("TYPE", .string($0)) })
@@ -140,58 +140,58 @@ public struct Snapshot: Sendable, Equatable {
 
 extension Snapshot {
     /// Returns the fields of a hash as text, of a long value only its first 64 KiB; empty if there is no such hash.
-    public func hash(_ name: String) -> [String: String] { texts[name] ?? [:] }
+    package func hash(_ name: String) -> [String: String] { texts[name] ?? [:] }
 
     /// Returns the members of a sorted set with their scores; empty if there is no such set.
-    public func sortedSet(_ name: String) -> [String: Double] {
+    package func sortedSet(_ name: String) -> [String: Double] {
         guard case .sortedSet(let scores)? = contents[name] else { return [:] }
         return scores
     }
 
     /// Returns the length of a list; 0 if there is no such list.
-    public func listCount(_ name: String) -> Int {
+    package func listCount(_ name: String) -> Int {
         guard case .list(let values)? = contents[name] else { return 0 }
         return values.count
     }
 
     /// Returns the elements of a list as text; empty if there is no such list.
-    public func list(_ name: String) -> [String] {
+    package func list(_ name: String) -> [String] {
         guard case .list(let values)? = contents[name] else { return [] }
         return values.map { String(buffer: $0) }
     }
 
     /// Returns the members of a set; empty if there is no such set.
-    public func set(_ name: String) -> Set<String> {
+    package func set(_ name: String) -> Set<String> {
         guard case .set(let members)? = contents[name] else { return [] }
         return members
     }
 
     /// Returns the value of a string as text; nil if there is no such string.
-    public func string(_ name: String) -> String? {
+    package func string(_ name: String) -> String? {
         guard case .string(let value, _)? = contents[name] else { return nil }
         return String(buffer: value)
     }
 
     /// Returns the fields of a task's hash; empty if there is no such task.
-    public func task(_ id: String) -> [String: String] { hash("task:" + id) }
+    package func task(_ id: String) -> [String: String] { hash("task:" + id) }
 
     /// Returns whether the task exists. The tombstone of a purged task does not count.
-    public func hasTask(_ id: String) -> Bool {
+    package func hasTask(_ id: String) -> Bool {
         contents["task:" + id] != nil && task(id)["state"] != "purged"
     }
 
     /// Returns the state of a task, or nil if there is no such task.
-    public func state(_ id: String) -> TaskState? { task(id)["state"].flatMap(TaskState.init) }
+    package func state(_ id: String) -> TaskState? { task(id)["state"].flatMap(TaskState.init) }
 
     /// Returns, sorted, the rest of the name of each key that begins with `prefix`, such as `task:`.
-    public func ids(_ prefix: String) -> [String] {
+    package func ids(_ prefix: String) -> [String] {
         contents.keys.filter { $0.hasPrefix(prefix) }.map { String($0.dropFirst(prefix.count)) }.sorted()
     }
 
     /// Returns a line for each field, member or element that differs from `earlier`; empty if nothing differs, byte for
     /// byte.
     /// - Parameter ignored: Keys that may differ (`idle`), or single fields of them (`stats repaired`).
-    public func changes(since earlier: Snapshot, ignoring ignored: Set<String> = []) -> [String] {
+    package func changes(since earlier: Snapshot, ignoring ignored: Set<String> = []) -> [String] {
         let before = earlier.entries
         let after = entries
         return Set(before.keys).union(after.keys).sorted().compactMap { name in

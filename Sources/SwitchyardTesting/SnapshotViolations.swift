@@ -1,18 +1,18 @@
 /// The violations of a queue's invariants, a sentence for each.
-public struct SnapshotViolations: Error, CustomStringConvertible {
+package struct SnapshotViolations: Error, CustomStringConvertible {
     /// The name of the queue.
-    public let queue: String
+    package let queue: String
     /// The violations.
-    public let violations: [String]
+    package let violations: [String]
 
     /// Creates the error.
-    public init(queue: String, violations: [String]) {
+    package init(queue: String, violations: [String]) {
         self.queue = queue
         self.violations = violations
     }
 
     /// The queue's name and a line for each violation.
-    public var description: String {
+    package var description: String {
         "queue \(queue) is not consistent:\n  " + violations.joined(separator: "\n  ")
     }
 }
@@ -20,13 +20,13 @@ public struct SnapshotViolations: Error, CustomStringConvertible {
 extension Snapshot {
     /// Checks all invariants of the queue.
     /// - Throws: ``SnapshotViolations`` if any is violated.
-    public func check() throws {
+    package func check() throws {
         let found = violations
         guard found.isEmpty else { throw SnapshotViolations(queue: keys.queue, violations: found) }
     }
 
     /// All violations, a sentence for each.
-    public var violations: [String] {
+    package var violations: [String] {
         strangeKeys + taskIDs.flatMap(violations(ofTask:)) + tombstoneViolations + strayMembers + workerViolations
             + poolViolations + countViolations + batchViolations + laneViolations + workViolations + limitViolations
             + uniqueViolations + dependencyViolations + capacityViolations + reservationViolations + stepViolations

@@ -7,9 +7,9 @@ import Switchyard
 /// - `SWITCHYARD_TEST_LIBRARY`: The file with the text; without it, the text is that of the build.
 /// - `SWITCHYARD_TEST_MUTATION`: A mutation to apply to the text, by its name in `Tests/Mutations/*.json`, or as a JSON
 ///   object with `file`, `find` and `replace`.
-public enum TestLibrary {
+package enum TestLibrary {
     /// Returns the text; nil if the environment selects none.
-    public static func text() throws -> String? {
+    package static func text() throws -> String? {
         let environment = ProcessInfo.processInfo.environment
         var text = FunctionLibrary.source
         if let path = environment["SWITCHYARD_TEST_LIBRARY"] {

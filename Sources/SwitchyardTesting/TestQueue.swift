@@ -11,7 +11,7 @@ public struct TestQueue: Sendable {
     /// The queue's name.
     public let name: String
     /// The names of the queue's keys, or of one partition's.
-    public let keys: Keys
+    package let keys: Keys
     /// The handle under test.
     public let handle: SchedulerHandle
 
@@ -28,7 +28,7 @@ public struct TestQueue: Sendable {
     }
 
     /// The keys on `redis` of an existing queue. `handle` may use another server.
-    public init(_ name: String, handle: SchedulerHandle, on redis: TestRedis) {
+    package init(_ name: String, handle: SchedulerHandle, on redis: TestRedis) {
         self.redis = redis
         self.handle = handle
         self.name = name
@@ -57,7 +57,7 @@ public struct TestQueue: Sendable {
     /// Reads and checks all keys of the queue.
     /// - Throws: ``SnapshotViolations``.
     @discardableResult
-    public func snapshot() async throws -> Snapshot {
+    package func snapshot() async throws -> Snapshot {
         let snapshot = try await Snapshot(reading: keys, client: redis.client)
         try snapshot.check()
         return snapshot
@@ -71,13 +71,13 @@ public struct TestQueue: Sendable {
 
     /// Calls `switchyard_<function>` once, without retries, and throws Redis's own errors.
     @discardableResult
-    public func call(_ function: String, _ arguments: RedisArgument...) async throws -> RESPValue {
+    package func call(_ function: String, _ arguments: RedisArgument...) async throws -> RESPValue {
         try await call(function, arguments)
     }
 
     /// Calls `switchyard_<function>` once, without retries, and throws Redis's own errors.
     @discardableResult
-    public func call(_ function: String, _ arguments: [RedisArgument]) async throws -> RESPValue {
+    package func call(_ function: String, _ arguments: [RedisArgument]) async throws -> RESPValue {
         try await redis.client.send(
             RedisCommand(
                 "FCALL", [.string("switchyard_" + function), 2, .string(keys.prefix), .string(keys.config)], arguments))
@@ -85,13 +85,13 @@ public struct TestQueue: Sendable {
 
     /// Sends any command, to damage or inspect keys. `{}` in an argument stands for the queue's prefix.
     @discardableResult
-    public func raw(_ command: String, _ arguments: String...) async throws -> RESPValue {
+    package func raw(_ command: String, _ arguments: String...) async throws -> RESPValue {
         try await raw(command, arguments)
     }
 
     /// Sends any command, to damage or inspect keys. `{}` in an argument stands for the queue's prefix.
     @discardableResult
-    public func raw(_ command: String, _ arguments: [String]) async throws -> RESPValue {
+    package func raw(_ command: String, _ arguments: [String]) async throws -> RESPValue {
         let arguments = arguments.map { RedisArgument.string($0.replacingOccurrences(of: "{}", with: keys.prefix)) }
         return try await redis.client.send(RedisCommand(command, arguments))
     }
@@ -99,38 +99,38 @@ public struct TestQueue: Sendable {
     // MARK: Workers and time
 
     /// Returns the protocol of a worker that has not registered.
-    public func stranger(_ id: String, client: RedisClient? = nil) throws -> WorkerClient {
+    package func stranger(_ id: String, client: RedisClient? = nil) throws -> WorkerClient {
         try WorkerClient(
             worker: id, queue: name, partition: keys.partition, client: client ?? redis.client,
             logger: TestRedis.quiet)
     }
 
     /// Registers a worker and returns its protocol.
-    public func worker(_ id: String, slots: Int = 1, client: RedisClient? = nil) async throws -> WorkerClient {
+    package func worker(_ id: String, slots: Int = 1, client: RedisClient? = nil) async throws -> WorkerClient {
         let worker = try stranger(id, client: client)
         _ = try await worker.register(WorkerClient.Registration(slots: slots))
         return worker
     }
 
     /// The reply of `switchyard_tick`: counts, and times in milliseconds.
-    public struct Tick: Sendable, Equatable {
+    package struct Tick: Sendable, Equatable {
         /// Counts of what the call did: ended leases, lost workers, held tasks that became due, deleted tasks, and
         /// woken workers.
-        public var expired, lostWorkers, due, purged, woken: Int
+        package var expired, lostWorkers, due, purged, woken: Int
         /// Whether something is left to do now.
-        public var more: Bool
+        package var more: Bool
         /// Milliseconds since 1970 at which the next thing is due; 0 if nothing is.
-        public var nextDue: Int
+        package var nextDue: Int
         /// Redis's time, in milliseconds since 1970.
-        public var now: Int
+        package var now: Int
         /// The instance id of the queue.
-        public var instance: String
+        package var instance: String
     }
 
     /// Calls `switchyard_tick`.
     /// - Parameter cleanup: Also deletes ended tasks whose retention is over.
     @discardableResult
-    public func tick(limit: Int = 100, cleanup: Bool = false) async throws -> Tick {
+    package func tick(limit: Int = 100, cleanup: Bool = false) async throws -> Tick {
         let fields = try await call("tick", "limit", .integer(Int64(limit)), "cleanup", cleanup ? "1" : "0").pairs
         func int(_ name: String) -> Int { Int(fields[name]?.int ?? -1) }
         return Tick(
@@ -142,7 +142,7 @@ public struct TestQueue: Sendable {
     // MARK: Tasks
 
     /// Submits a task. `options` are further arguments of `switchyard_submit`, by name.
-    public func submit(
+    package func submit(
         _ id: String, priority: TaskPriority = .normal, maxRetries: Int = 2, _ options: [String: String] = [:]
     ) async throws {
         var arguments: [RedisArgument] = [
@@ -154,7 +154,7 @@ public struct TestQueue: Sendable {
 
     /// Pulls tasks for `worker`, and starts them if `start`. Returns their ids with the numbers of their attempts.
     @discardableResult
-    public func pull(
+    package func pull(
         _ worker: String, max: Int = 1, start: Bool = false, holding: Int? = nil
     ) async throws -> [(id: String, attempt: Int)] {
         var arguments: [RedisArgument] = ["worker", .string(worker), "max", .integer(Int64(max))]
@@ -165,7 +165,7 @@ public struct TestQueue: Sendable {
 
     /// Reports one attempt and returns the reply about it: a state, or an error as a value.
     @discardableResult
-    public func finish(
+    package func finish(
         _ worker: String, _ id: String, attempt: Int, _ outcome: String, _ options: [String: String] = [:]
     ) async throws -> RESPValue {
         var arguments: [RedisArgument] = [
@@ -180,7 +180,7 @@ public struct TestQueue: Sendable {
 
 extension RESPValue {
     /// An array of alternating names and values as a dictionary.
-    public var pairs: [String: RESPValue] {
+    package var pairs: [String: RESPValue] {
         let values = array ?? []
         var pairs: [String: RESPValue] = [:]
         for index in stride(from: 0, to: values.count - 1, by: 2) {
@@ -190,7 +190,7 @@ extension RESPValue {
     }
 
     /// The reply of a pull: task ids with the numbers of their attempts.
-    public var assignments: [(id: String, attempt: Int)] {
+    package var assignments: [(id: String, attempt: Int)] {
         (array ?? []).map { entry in
             let pairs = entry.pairs
             return (pairs["task"]?.string ?? "", Int(pairs["attempt"]?.int ?? 0))

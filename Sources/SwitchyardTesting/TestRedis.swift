@@ -93,7 +93,7 @@ public final class TestRedis: Sendable {
     public static let quiet = Logger(label: "switchyard.testing", factory: { _ in SwiftLogNoOpLogHandler() })
 
     /// The function library on this server.
-    public var library: FunctionLibrary { FunctionLibrary(client: client, logger: Self.quiet) }
+    package var library: FunctionLibrary { FunctionLibrary(client: client, logger: Self.quiet) }
 
     /// Returns another client of the same server. The caller shuts it down.
     public func makeClient() throws -> RedisClient {

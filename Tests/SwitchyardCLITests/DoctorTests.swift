@@ -1,4 +1,5 @@
 import Foundation
+import Switchyard
 import Testing
 
 @testable import SwitchyardCLI
@@ -32,22 +33,22 @@ import Testing
 
     @Test func aRedisThatCouldLoseTasksIsTold() {
         let good = ["maxmemory-policy": "noeviction", "appendonly": "yes", "hash-max-listpack-value": "4096"]
-        #expect(RedisChecks.configuration(good).allSatisfy { $0.level == .ok && $0.advice == nil })
+        #expect(ServerReview.configuration(good).allSatisfy { $0.level == .ok && $0.advice == nil })
         let bad = ["maxmemory-policy": "allkeys-lru", "appendonly": "no", "hash-max-listpack-value": "64"]
-        let findings = RedisChecks.configuration(bad)
+        let findings = ServerReview.configuration(bad)
         #expect(levels(findings) == ["eviction": .fail, "persistence": .warn, "hashes": .warn])
         #expect(findings.allSatisfy { $0.advice?.contains("CONFIG SET") == true })
     }
 
     @Test func anOldRedisAReplicaAndAFullDiskFail() {
-        #expect(levels(RedisChecks.server(["redis_version": "7.0.15"])) == ["redis": .ok])
-        #expect(levels(RedisChecks.server(["redis_version": "7.2.4", "valkey_version": "8.0.1"])) == ["redis": .ok])
+        #expect(levels(ServerReview.server(["redis_version": "7.0.15"])) == ["redis": .ok])
+        #expect(levels(ServerReview.server(["redis_version": "7.2.4", "valkey_version": "8.0.1"])) == ["redis": .ok])
         let bad = [
             "redis_version": "6.2.1", "role": "slave", "aof_last_write_status": "err", "used_memory": "95",
             "maxmemory": "100",
         ]
         #expect(
-            levels(RedisChecks.server(bad)) == ["redis": .fail, "role": .fail, "disk": .fail, "memory": .warn])
+            levels(ServerReview.server(bad)) == ["redis": .fail, "role": .fail, "disk": .fail, "memory": .warn])
     }
 
     @Test func aClockThatIsOffIsTold() {

@@ -93,3 +93,88 @@ import Testing
         try await redis.stop()
     }
 }
+
+/// What Redis itself does to tasks.
+@Suite struct RedisHealthTests {
+    private func codes(_ answer: Answer) -> [String] {
+        (0..<max(answer["reasons"].count, 0)).map { answer["reasons"][$0]["code"].string ?? "" }
+    }
+
+    private func set(_ redis: RedisForTests, _ name: String, _ value: String) async throws {
+        _ = try await redis.client.send(RedisCommand("CONFIG", "SET", .string(name), .string(value)))
+    }
+
+    /// Runs `body` with a replica that has looked at a server with these settings.
+    private func withReplica(
+        _ settings: [(String, String)], fill: Int = 0, _ body: (World, RedisForTests) async throws -> Void
+    ) async throws {
+        let redis = try await RedisForTests.start()
+        for (name, value) in settings { try await set(redis, name, value) }
+        if fill > 0 {
+            _ = try await redis.client.send(RedisCommand("SETRANGE", "fill", .integer(Int64(fill)), "x"))
+        }
+        let world = try await World.start(redis: redis, ticks: true)
+        _ = try await world.worker("default")
+        try await eventually("the replica has looked at the server") {
+            // Persistence is off in all these tests.
+            world.scheduler.health.serverFindings.contains { $0.subject == "persistence" }
+        }
+        try await body(world, redis)
+        await world.stop()
+        try await redis.stop()
+    }
+
+    @Test(arguments: ["allkeys-lru", "volatile-ttl", "allkeys-random"])
+    func aServerThatEvictsKeysDegrades(policy: String) async throws {
+        try await withReplica([("maxmemory", "20mb"), ("maxmemory-policy", policy)]) { world, _ in
+            let health = try await world.ask(.GET, "/v2/health")
+            #expect(codes(health) == ["redis_eviction"])
+            #expect(health["status"].string == "degraded")
+            #expect(health["reasons"][0]["message"].string?.contains(policy) == true)
+        }
+    }
+
+    @Test func aServerThatIsFullDegradesOnceItRefusesASubmission() async throws {
+        try await withReplica([]) { world, redis in
+            #expect(codes(try await world.ask(.GET, "/v2/health")) == [])
+            try await set(redis, "maxmemory", "1mb")
+            for _ in 1...3 {
+                let refused = try await world.ask(.POST, "/scheduler/task", json: "{}")
+                #expect(refused.status == 503)
+            }
+            let full = try await world.ask(.GET, "/v2/health")
+            #expect(codes(full) == ["submissions_fail"])
+            #expect(full["reasons"][0]["message"].string?.contains("maxmemory") == true)
+            // A refusal for the content says nothing about Redis's memory.
+            try await set(redis, "maxmemory", "0")
+            _ = try await world.ask(.POST, "/scheduler/task", json: "{}")
+            #expect(codes(try await world.ask(.GET, "/v2/health")) == [])
+        }
+    }
+
+    @Test func aServerThatIsNearlyFullDegrades() async throws {
+        try await withReplica([("maxmemory", "46000000")], fill: 40_000_000) { world, _ in
+            let health = try await world.ask(.GET, "/v2/health")
+            #expect(codes(health) == ["redis_memory"])
+        }
+    }
+
+    @Test func aReplicaWhoseUserMayNotPublishIsNotReady() async throws {
+        let redis = try await RedisForTests.start()
+        _ = try await redis.client.send(
+            RedisCommand("ACL", "SETUSER", "default", "resetchannels", "~*", "+@all"))
+        let world = try await World.start(redis: redis, ticks: true)
+        try await eventually("the replica has looked at the server") {
+            world.scheduler.health.serverFindings.contains { $0.subject == "rights" }
+        }
+        let ready = try await world.ask(.GET, "/readyz")
+        ready.expectProblem(503, code: "Internal")
+        #expect(ready["detail"].string?.contains("PUBLISH switchyard:{default}:events") == true)
+        let health = try await world.ask(.GET, "/v2/health")
+        #expect(codes(health).contains("redis_rights"))
+        #expect(try await world.ask(.POST, "/scheduler/task", json: "{}").status >= 500)
+        #expect(try await redis.keys(of: "default").isEmpty)
+        await world.stop()
+        try await redis.stop()
+    }
+}

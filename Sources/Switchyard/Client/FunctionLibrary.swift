@@ -3,18 +3,18 @@ import RedisClient
 
 /// Loads the function library into Redis if it is missing or older than this one. A newer library is never replaced, so
 /// old and new replicas can run side by side during a rollout.
-public struct FunctionLibrary: Sendable {
+package struct FunctionLibrary: Sendable {
     let client: RedisClient
     let logger: Logger
 
     /// The library of the server that `client` is connected to.
-    public init(client: RedisClient, logger: Logger) {
+    package init(client: RedisClient, logger: Logger) {
         self.client = client
         self.logger = logger
     }
 
     /// The Lua source of the whole library.
-    public static var source: String { FunctionLibrarySource.text }
+    package static var source: String { FunctionLibrarySource.text }
 
     /// The line of the source with the longest value, in bytes, that keeps a small hash compact.
     private static let shortValueLine = "local SHORT_VALUE = "
@@ -33,14 +33,14 @@ public struct FunctionLibrary: Sendable {
     }
 
     /// The version of the source (`local VERSION = n`).
-    public static let version: Int64 = {
+    package static let version: Int64 = {
         let line = source.split(separator: "\n").first { $0.hasPrefix("local VERSION = ") }
         return line.flatMap { Int64($0.dropFirst("local VERSION = ".count)) } ?? 0
     }()
 
     /// Loads the library unless the server has this version or a newer one.
     /// - Throws: `RedisError`, also if the login may not load functions.
-    public func ensureLoaded() async throws {
+    package func ensureLoaded() async throws {
         guard let loaded = try await loadedVersion() else {
             do {
                 // Without REPLACE, because another replica, perhaps a newer one, may load its library at this moment.
@@ -64,7 +64,7 @@ public struct FunctionLibrary: Sendable {
     }
 
     /// Returns the version of the loaded library, or nil if there is none.
-    public func loadedVersion() async throws -> Int64? {
+    package func loadedVersion() async throws -> Int64? {
         do {
             return try await client.send(RedisCommand("FCALL", "switchyard_version", 0)).int
         } catch let error as RedisError where Self.isMissing(error) {

@@ -11,7 +11,7 @@ extension Partitions {
     /// - Parameter mayChange: whether the number of a queue without tasks may be changed. Replicas may; workers follow
     ///   them.
     /// - Throws: `invalidInput` with the field `partitions` if the partitions differ.
-    public func join(_ functions: QueueFunctions, mayChange: Bool = true) async throws {
+    package func join(_ functions: QueueFunctions, mayChange: Bool = true) async throws {
         // Once for each server.
         if functions.keys.partition < instances.count { try await checkOthers(beside: functions) }
         let settings = try await functions.configure([])
@@ -35,7 +35,7 @@ extension Partitions {
     }
 
     /// Returns an error if the stored number of partitions is another, or nil.
-    public func mismatch(_ stored: Int, _ functions: QueueFunctions) -> SchedulerError? {
+    package func mismatch(_ stored: Int, _ functions: QueueFunctions) -> SchedulerError? {
         guard stored != count else { return nil }
         return .invalidInput(
             field: "partitions",

@@ -11,7 +11,7 @@ public struct Partitions: Sendable {
     public static let most = 64
 
     /// A client for each server. They are shared, and shut down by their owner.
-    public let instances: [RedisClient]
+    package let instances: [RedisClient]
     /// The number of partitions.
     public let count: Int
 
@@ -51,7 +51,7 @@ public struct Partitions: Sendable {
 
     /// Returns the functions of each partition of a queue, in order.
     /// - Parameter queue: a valid ``Name``.
-    public func functions(queue: String, logger: Logger) -> [QueueFunctions] {
+    package func functions(queue: String, logger: Logger) -> [QueueFunctions] {
         (0..<count).map { index in
             QueueFunctions(queue: queue, partition: index, client: instances[instance(of: index)], logger: logger)
         }

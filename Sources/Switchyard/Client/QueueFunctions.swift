@@ -7,16 +7,16 @@ import RedisClient
 /// It loads the library again if Redis has lost it, repeats a call whose reply was lost, and maps Redis's errors to
 /// ``SchedulerError``. A repetition returns what the first call returned, or does no harm: a log may get the same
 /// output twice.
-public struct QueueFunctions: Sendable {
+package struct QueueFunctions: Sendable {
     /// The keys of the partition.
-    public let keys: Keys
+    package let keys: Keys
     /// The client of the server that has the partition.
-    public let client: RedisClient
+    package let client: RedisClient
     let library: FunctionLibrary
 
     /// The functions of a partition.
     /// - Parameter queue: a valid ``Name``.
-    public init(queue: String, partition: Int = 0, client: RedisClient, logger: Logger) {
+    package init(queue: String, partition: Int = 0, client: RedisClient, logger: Logger) {
         self.keys = Keys(queue: queue, partition: partition)
         self.client = client
         self.library = FunctionLibrary(client: client, logger: logger)
@@ -27,7 +27,7 @@ public struct QueueFunctions: Sendable {
 
     /// Calls `switchyard_<function>` with arguments in pairs of name and value.
     /// - Throws: ``SchedulerError``, or `CancellationError`.
-    public func call(_ function: String, _ arguments: [RedisArgument]) async throws -> RESPValue {
+    package func call(_ function: String, _ arguments: [RedisArgument]) async throws -> RESPValue {
         try await callNotingRepeats(function, arguments).reply
     }
 

@@ -7,18 +7,18 @@ import RedisClient
 ///
 /// Every method throws ``SchedulerError``, or `CancellationError`. The outcomes of single reports are returned as
 /// values.
-public struct WorkerClient: Sendable {
+package struct WorkerClient: Sendable {
     /// The worker's id.
-    public let worker: String
+    package let worker: String
     /// Identifies the worker's process: a process that registers with the same id and another nonce replaces it. Nil:
     /// the process cannot be told apart from a later one with its id.
-    public let nonce: String?
+    package let nonce: String?
     /// The functions of the partition.
-    public let functions: QueueFunctions
+    package let functions: QueueFunctions
 
     /// A worker without a nonce.
     /// - Throws: ``SchedulerError/invalidInput(field:message:)`` for a bad id or queue.
-    public init(
+    package init(
         worker: String, queue: String, partition: Int = 0, client: RedisClient, logger: Logger
     ) throws(SchedulerError) {
         try self.init(
@@ -29,7 +29,7 @@ public struct WorkerClient: Sendable {
 
     /// A worker of the partition that `functions` call.
     /// - Throws: ``SchedulerError/invalidInput(field:message:)`` for a bad id or nonce.
-    public init(worker: String, nonce: String? = nil, functions: QueueFunctions) throws(SchedulerError) {
+    package init(worker: String, nonce: String? = nil, functions: QueueFunctions) throws(SchedulerError) {
         self.worker = try Name.validate(worker, field: "worker")
         self.nonce = try nonce.map { nonce throws(SchedulerError) in try Name.validate(nonce, field: "nonce") }
         self.functions = functions
@@ -41,50 +41,50 @@ public struct WorkerClient: Sendable {
     }
 
     /// What a worker registers.
-    public struct Registration: Sendable, Equatable {
+    package struct Registration: Sendable, Equatable {
         /// How many attempts it may have at once, 1 to 1000.
-        public var slots: Int
+        package var slots: Int
         /// Its labels: `label` or `label=value`.
-        public var labels: [String] = []
+        package var labels: [String] = []
         /// Some of its labels: it takes only tasks that require one of these. Empty: it takes every task that it
         /// serves.
-        public var only: [String] = []
+        package var only: [String] = []
         /// Its capacity, of which tasks reserve what they need.
-        public var resources = Resources()
+        package var resources = Resources()
         /// Its host, for people.
-        public var host: String?
+        package var host: String?
         /// Its process id, for people.
-        public var processID: Int?
+        package var processID: Int?
         /// Its version, for people.
-        public var version: String?
+        package var version: String?
 
         /// A worker without labels and capacity.
-        public init(slots: Int) { self.slots = slots }
+        package init(slots: Int) { self.slots = slots }
 
         /// The cores that it offers.
-        public var cpu: Double? {
+        package var cpu: Double? {
             get { resources.cpu }
             set { resources.cpu = newValue }
         }
 
         /// The memory that it offers, in MiB.
-        public var memoryMB: Int? {
+        package var memoryMB: Int? {
             get { resources.memoryMB }
             set { resources.memoryMB = newValue }
         }
     }
 
     /// The intervals that a worker must keep.
-    public struct Terms: Sendable, Equatable {
+    package struct Terms: Sendable, Equatable {
         /// How often it sends a heartbeat.
-        public var heartbeat: Duration
+        package var heartbeat: Duration
         /// How long its leases and its registration last after a heartbeat.
-        public var lease: Duration
+        package var lease: Duration
     }
 
     /// Registers the worker. Registering again, such as after a reconnect, keeps its leases. If the last registration
     /// had another nonce, the former process is replaced and its attempts are lost.
-    public func register(_ registration: Registration) async throws -> Terms {
+    package func register(_ registration: Registration) async throws -> Terms {
         var arguments: [RedisArgument] =
             identity + [
                 "protocol", "1", "slots", .integer(Int64(registration.slots)),
@@ -106,7 +106,7 @@ public struct WorkerClient: Sendable {
 
     /// Ends the registration. Attempts that the worker has not started return to their lines, and running attempts are
     /// lost, so a worker drains first.
-    public func deregister() async throws {
+    package func deregister() async throws {
         _ = try await functions.call("deregister", identity)
     }
 
@@ -114,33 +114,33 @@ public struct WorkerClient: Sendable {
     /// - Parameters:
     ///   - holding: how many attempts the worker knows of. If it has more leases, their assignments are sent again.
     ///   - together: true to prefer tasks of one group.
-    public func pull(max: Int, holding: Int, together: Bool = false) async throws -> [Assignment] {
+    package func pull(max: Int, holding: Int, together: Bool = false) async throws -> [Assignment] {
         try await finish([], pull: max, holding: holding, together: together).assignments
     }
 
     /// The report of how an attempt ended.
-    public struct Report: Sendable, Equatable {
+    package struct Report: Sendable, Equatable {
         /// How an attempt ended, as its worker reports it.
-        public enum Outcome: String, Sendable { case completed, failed, timeout }
+        package enum Outcome: String, Sendable { case completed, failed, timeout }
         /// The task's id.
-        public var taskID: String
+        package var taskID: String
         /// The attempt's number.
-        public var attempt: Int
+        package var attempt: Int
         /// How the attempt ended.
-        public var outcome: Outcome
+        package var outcome: Outcome
         /// Opaque bytes.
-        public var result: ByteBuffer?
+        package var result: ByteBuffer?
         /// Why the attempt ended without success.
-        public var failure: TaskFailure?
+        package var failure: TaskFailure?
         /// The exit code of the command.
-        public var exitCode: Int?
+        package var exitCode: Int?
         /// False: the task is not retried, even if retries are left.
-        public var isRetryable = true
+        package var isRetryable = true
         /// The backoff before the retry, at most 30 days; nil: the queue's backoff.
-        public var retryAfter: Duration?
+        package var retryAfter: Duration?
 
         /// A report without a result.
-        public init(taskID: String, attempt: Int, outcome: Outcome) {
+        package init(taskID: String, attempt: Int, outcome: Outcome) {
             self.taskID = taskID
             self.attempt = attempt
             self.outcome = outcome
@@ -148,20 +148,20 @@ public struct WorkerClient: Sendable {
     }
 
     /// The reply to reports.
-    public struct Answer: Sendable {
+    package struct Answer: Sendable {
         /// For each report, the state of its task now, or why the report was refused.
-        public var states: [Result<TaskState, SchedulerError>]
+        package var states: [Result<TaskState, SchedulerError>]
         /// The tasks that were pulled.
-        public var assignments: [Assignment]
+        package var assignments: [Assignment]
         /// Why the pull was refused although the reports were processed: the worker is not registered.
-        public var pullRefusal: SchedulerError?
+        package var pullRefusal: SchedulerError?
         /// True if an earlier try may have been carried out and its reply was lost. The worker may then have leases
         /// that it does not know of.
-        public var isRepetition: Bool
+        package var isRepetition: Bool
     }
 
     /// Reports how attempts ended, and pulls up to `pull` more in the same call. Without reports it only pulls.
-    public func finish(
+    package func finish(
         _ reports: [Report], pull: Int, holding: Int, together: Bool = false
     ) async throws -> Answer {
         var arguments = identity
@@ -186,29 +186,29 @@ public struct WorkerClient: Sendable {
     }
 
     /// The orders in the reply to a heartbeat.
-    public struct Orders: Sendable, Equatable {
+    package struct Orders: Sendable, Equatable {
         /// An attempt that the worker must stop.
-        public struct Stop: Sendable, Equatable {
+        package struct Stop: Sendable, Equatable {
             /// The task's id.
-            public var taskID: String
+            package var taskID: String
             /// The attempt's number.
-            public var attempt: Int
+            package var attempt: Int
             /// True if the task was cancelled. False if the worker has no lease of the attempt any more.
-            public var isCancelled: Bool
+            package var isCancelled: Bool
         }
         /// The intervals that the worker must keep from now on.
-        public var terms: Terms
+        package var terms: Terms
         /// Whether the worker must take no more work.
-        public var drain: Bool
+        package var drain: Bool
         /// The number of partitions of the queue; nil if an older function library does not return it.
-        public var partitions: Int?
+        package var partitions: Int?
         /// The attempts that the worker must stop at once.
-        public var stop: [Stop]
+        package var stop: [Stop]
     }
 
     /// Sends a heartbeat, which renews the worker's registration and the leases of `attempts` (task id, attempt,
     /// progress or nil).
-    public func heartbeat(
+    package func heartbeat(
         _ attempts: [(taskID: String, attempt: Int, progress: ByteBuffer?)]
     ) async throws -> Orders {
         var arguments = identity
@@ -230,7 +230,7 @@ public struct WorkerClient: Sendable {
 
     /// Appends output to the task's log. `stream` is stdout or stderr. A piece has at most 65,536 bytes.
     /// - Throws: `invalidStateTransition` if the attempt has no lease any more.
-    public func log(
+    package func log(
         taskID: String, attempt: Int, _ pieces: [(stream: String, data: ByteBuffer)]
     ) async throws {
         var arguments: [RedisArgument] =
@@ -242,7 +242,7 @@ public struct WorkerClient: Sendable {
     /// Waits for a wake-up, at most for `timeout`.
     /// - Returns: whether one came.
     @discardableResult
-    public func waitForWakeUp(timeout: Duration) async throws -> Bool {
+    package func waitForWakeUp(timeout: Duration) async throws -> Bool {
         let seconds = String(format: "%.3f", timeout.seconds)
         let reply = try await functions.client.sendBlocking(
             RedisCommand("BLPOP", .string(functions.keys.wake(worker)), .string(seconds)), timeout: timeout)
@@ -250,11 +250,11 @@ public struct WorkerClient: Sendable {
     }
 
     /// The reply to the pull after a sleep.
-    public struct Awakening: Sendable {
+    package struct Awakening: Sendable {
         /// The tasks that were pulled.
-        public var assignments: [Assignment]
+        package var assignments: [Assignment]
         /// Why the pull was refused.
-        public var refusal: SchedulerError?
+        package var refusal: SchedulerError?
     }
 
     /// Sleeps as ``waitForWakeUp(timeout:)`` does, and pulls in the same round trip. Redis keeps the pull behind the
@@ -263,7 +263,7 @@ public struct WorkerClient: Sendable {
     ///   - max: the most tasks to pull: the slots that are free when the sleep begins.
     ///   - holding: how many attempts the worker knows of when the sleep begins.
     ///   - together: true to prefer tasks of one group.
-    public func sleepAndPull(
+    package func sleepAndPull(
         timeout: Duration, max: Int, holding: Int, together: Bool = false
     ) async throws -> Awakening {
         var arguments: [RedisArgument] =

@@ -13,6 +13,8 @@ struct QueueReplica: Sendable {
     let functions: QueueFunctions
     let partitions: Partitions
     let interval: Duration
+    /// The settings that the replica was given. It writes them when it starts, and again to a queue that Redis lost.
+    let settings: [(name: String, value: Int)]
     let health: ReplicaHealth
     let logger: Logger
 
@@ -38,6 +40,8 @@ struct QueueReplica: Sendable {
         var awaySince: ContinuousClock.Instant?
         var cleanUpAt = ContinuousClock.now
         var schedules = ScheduleFirer(functions: functions, logger: logger)
+        // The instance id of the queue that has the settings.
+        var configured: Int?
         while !Task.isCancelled {
             var pause = interval
             let began = ContinuousClock.now
@@ -47,6 +51,9 @@ struct QueueReplica: Sendable {
                 let fields = try ReplyFields(
                     await functions.call("tick", ["cleanup", cleansUp ? "1" : "0"]))
                 try await check(fields)
+                if !settings.isEmpty, configured != fields.optionalInt("instance") {
+                    configured = try await functions.configure(settings)["instance"]
+                }
                 if cleansUp, !fields.flag("more") {
                     cleanUpAt = .now + fields.duration("cleanup_interval_ms") * Double.random(in: 0.8...1)
                 }

@@ -17,6 +17,13 @@ public final class ReplicaHealth: Sendable {
     }
 
     private let queues = Mutex<[String: Queue]>([:])
+    /// The latest findings about each Redis server, by its index.
+    private let servers = Mutex<[Int: [ServerFinding]]>([:])
+    /// Why the latest submission through this replica failed, and when; nil if it succeeded or was refused for its
+    /// content.
+    private let failedSubmission = Mutex<(message: String, at: ContinuousClock.Instant)?>(nil)
+    /// A failed submission counts for this long.
+    private static let memory: Duration = .seconds(60)
 
     /// The health of a replica without queues.
     public init() {}
@@ -54,5 +61,44 @@ public final class ReplicaHealth: Sendable {
             return isNews
         }
         if isNews { logger.error("a tick failed", metadata: ["queue": "\(name)", "error": "\(error)"]) }
+    }
+
+    /// The latest findings about the Redis servers that need attention, in order.
+    package var serverFindings: [ServerFinding] {
+        servers.withLock { servers in
+            servers.sorted { $0.key < $1.key }.flatMap { index, findings in
+                findings.map { finding in
+                    var finding = finding
+                    if servers.count > 1 { finding.message = "server \(index + 1): \(finding.message)" }
+                    return finding
+                }
+            }
+        }
+    }
+
+    /// Why Redis refused the latest submission through this replica, if that was within the last minute.
+    package var submissionFailure: String? {
+        failedSubmission.withLock { $0 }.flatMap { .now - $0.at < Self.memory ? $0.message : nil }
+    }
+
+    /// Notes the end of a submission. An error that is the caller's says nothing about Redis.
+    package func submissionEnded(_ error: SchedulerError? = nil) {
+        switch error {
+        case .internal(let message, _): failedSubmission.withLock { $0 = (message, .now) }
+        default: failedSubmission.withLock { $0 = nil }
+        }
+    }
+
+    /// Notes what a review of a server found, and logs what is new.
+    func reviewed(server index: Int, _ findings: [ServerFinding], logger: Logger) {
+        let known = servers.withLock { servers in
+            defer { servers[index] = findings }
+            return Set((servers[index] ?? []).map(\.subject))
+        }
+        for finding in findings where !known.contains(finding.subject) {
+            logger.log(
+                level: finding.level == .fail ? .error : .warning, "\(finding.message)",
+                metadata: ["redis": "\(index + 1)", "check": "\(finding.subject)", "do": "\(finding.advice ?? "")"])
+        }
     }
 }

@@ -118,6 +118,9 @@ public final class TaskScheduler: Service {
                 group.addTask { await self.registerQueues() }
                 group.addTask { await self.discoverQueues() }
                 group.addTask { try await self.lookAfterQueues() }
+                for index in self.partitions.instances.indices {
+                    group.addTask { await self.reviewServer(index) }
+                }
                 for try await _ in group {}
             }
         }
@@ -149,8 +152,10 @@ public final class TaskScheduler: Service {
         do {
             try await prepare(functions)
             let replica = QueueReplica(
-                functions: functions, partitions: partitions, interval: config.schedulerInterval, health: health,
-                logger: logger)
+                functions: functions, partitions: partitions, interval: config.schedulerInterval,
+                settings: given.contains(queue)
+                    ? partitions.shares(of: config.changedSettings, in: functions.keys.partition) : [],
+                health: health, logger: logger)
             try await replica.run()
         } catch let error as SchedulerError where !given.contains(queue) {
             // The queue was found in Redis and belongs to another farm.
@@ -158,24 +163,25 @@ public final class TaskScheduler: Service {
         }
     }
 
-    /// Loads the function library, checks the partitions, and writes the settings that this replica was given. Retries
-    /// until it succeeds.
+    /// Loads the function library and checks the partitions. Retries until it succeeds.
     /// - Throws: `invalidInput` if the partitions differ.
     private func prepare(_ functions: QueueFunctions) async throws {
         let index = functions.keys.partition
+        var told = ""
         while !Task.isCancelled {
             do {
                 try await loadLibrary(on: partitions.instance(of: index))
                 try await partitions.join(functions)
-                let settings = given.contains(functions.keys.queue) ? config.changedSettings : []
-                if !settings.isEmpty { try await functions.configure(partitions.shares(of: settings, in: index)) }
                 return
             } catch let error as SchedulerError where error.field == "partitions" {
                 throw error
             } catch {
                 if Task.isCancelled { return }
-                logger.error(
-                    "cannot prepare Redis yet", metadata: ["queue": "\(functions.keys.place)", "error": "\(error)"])
+                // The same error again is no news.
+                logger.log(
+                    level: told == "\(error)" ? .debug : .error, "cannot prepare Redis yet",
+                    metadata: ["queue": "\(functions.keys.place)", "error": "\(error)"])
+                told = "\(error)"
             }
             try? await Task.sleep(for: .seconds(1))
         }
@@ -198,15 +204,62 @@ public final class TaskScheduler: Service {
         }
     }
 
+    /// Looks for queues on every server: the first submission to a queue notes its name on the server that it was
+    /// sent to.
     private func discoverQueues() async {
+        var refused: Set<String> = []
+        // The sleep fails only when the task is cancelled.
         while (try? await Task.sleep(for: Self.discoveryInterval)) != nil {
+            for instance in partitions.instances {
+                do {
+                    let members = try await instance.send(RedisCommand("SMEMBERS", .string(Keys.queues))).array ?? []
+                    for queue in members.compactMap(\.string).sorted() { adoptFound(queue, &refused) }
+                } catch {
+                    // The ticks log that Redis is away.
+                    logger.debug("could not look for queues", metadata: ["error": "\(error)"])
+                }
+            }
+        }
+    }
+
+    /// Serves a queue whose name was found in Redis. A name that is invalid, or one too many, is skipped, which is
+    /// logged once.
+    private func adoptFound(_ queue: String, _ refused: inout Set<String>) {
+        do {
+            if handles.withLock({ $0[queue] == nil && $0.count >= Self.maxQueues }) {
+                throw SchedulerError.invalidInput(
+                    field: "queue", message: "queue: this replica serves \(Self.maxQueues) queues already")
+            }
+            try adopt(queue)
+        } catch {
+            guard refused.count < Self.maxQueues, refused.insert(queue).inserted else { return }
+            logger.error(
+                "\(Keys.queues) has a name that this replica does not serve",
+                metadata: ["queue": "\(Name.shown(queue))", "error": "\(error)"])
+        }
+    }
+
+    // MARK: The Redis servers
+
+    /// How often the settings, the memory and the rights on a Redis server are looked at.
+    private static let reviewInterval: Duration = .seconds(60)
+
+    private func reviewServer(_ index: Int) async {
+        while !Task.isCancelled {
+            var pause = Self.reviewInterval
             do {
-                let members = try await registry.send(RedisCommand("SMEMBERS", .string(Keys.queues))).array ?? []
-                for queue in members.compactMap(\.string).prefix(Self.maxQueues) { try adopt(queue) }
+                let instance = partitions.instances[index]
+                var findings = try await ServerReview(instance).findings()
+                let functions = QueueFunctions(queue: "default", client: instance, logger: logger)
+                findings.append(try await ServerReview.rights(functions))
+                health.reviewed(server: index, findings.filter { $0.level != .ok }, logger: logger)
             } catch {
                 // The ticks log that Redis is away.
-                logger.debug("could not look for queues", metadata: ["error": "\(error)"])
+                logger.debug("could not look at the server", metadata: ["redis": "\(index + 1)", "error": "\(error)"])
+                pause = .seconds(2)
             }
+            // The sleep fails only when the task is cancelled, which ends the loop.
+            try? await Task.sleep(for: pause)
         }
     }
 }

@@ -6,25 +6,25 @@ extension WorkerClient {
     ///
     /// The initializer reads only the fields that a worker needs to report the attempt. The rest of the task is decoded
     /// on demand.
-    public struct Assignment: Sendable, Equatable {
+    package struct Assignment: Sendable, Equatable {
         /// The task's id.
-        public let id: String
+        package let id: String
         /// The attempt's number. It is the fencing token that every report carries.
-        public let attempt: Int
+        package let attempt: Int
         /// The time limit, counted from the start of the attempt.
-        public let timeout: Duration
+        package let timeout: Duration
         /// True if the task has a unique key, dependencies or dependents. Its end then costs Redis up to three times as
         /// much as that of other tasks.
-        public let concernsOthers: Bool
+        package let concernsOthers: Bool
         /// Names and values, alternating.
         private let pairs: [RESPValue]
 
         /// The task as it was submitted. Decoded on each access; store the value.
-        public var task: QueuedTask { QueuedTask(ReplyFields(pairs: pairs), id: id) }
+        package var task: QueuedTask { QueuedTask(ReplyFields(pairs: pairs), id: id) }
 
         /// The results of the task's dependencies: a JSON object of texts by task id, with null for a result that is
         /// missing or longer than 4096 bytes. Nil for a task without dependencies.
-        public var dependencyResults: ByteBuffer? { ReplyFields(pairs: pairs).bytes("dependency_results") }
+        package var dependencyResults: ByteBuffer? { ReplyFields(pairs: pairs).bytes("dependency_results") }
 
         init(_ reply: RESPValue) throws(SchedulerError) {
             guard case .array(let pairs) = reply, pairs.count % 2 == 0 else { throw Self.unexpected(reply) }

@@ -1,21 +1,21 @@
 import RedisClient
 
 /// The names of the keys and channels of one partition of a queue. Only this file and `Functions/` build them.
-public struct Keys: Sendable, Equatable {
+package struct Keys: Sendable, Equatable {
     /// The queue's name.
-    public let queue: String
+    package let queue: String
     /// The index of the partition, from 0.
-    public let partition: Int
+    package let partition: Int
     /// The name of the partition: `Q` for the first partition of queue Q, which is the only one of most queues; `Q/1`,
     /// `Q/2`, … for the others. A queue's name has no slash.
-    public let place: String
+    package let place: String
     /// `switchyard:{Q}:` or `switchyard:{Q/1}:`. The braces put all keys of the partition into one hash slot of a Redis
     /// Cluster.
-    public let prefix: String
+    package let prefix: String
 
     /// The keys of a partition.
     /// - Parameter queue: a valid ``Name``.
-    public init(queue: String, partition: Int = 0) {
+    package init(queue: String, partition: Int = 0) {
         self.queue = queue
         self.partition = partition
         self.place = partition == 0 ? queue : "\(queue)/\(partition)"
@@ -23,46 +23,46 @@ public struct Keys: Sendable, Equatable {
     }
 
     /// SET of the queues that replicas serve. It belongs to no queue, so it is written outside the functions.
-    public static let queues = "switchyard:queues"
+    package static let queues = "switchyard:queues"
 
     /// The key arguments of a function call, after their number. There are two, because Redis Cluster then replies
     /// TRYAGAIN while it migrates the hash slot, instead of running a function on a part of the queue.
     var declared: [RedisArgument] { [2, .string(prefix), .string(config)] }
 
     /// HASH of a task.
-    public func task(_ id: String) -> String { "\(prefix)task:\(id)" }
+    package func task(_ id: String) -> String { "\(prefix)task:\(id)" }
     /// STREAM of a task's output.
-    public func log(_ id: String) -> String { "\(prefix)log:\(id)" }
+    package func log(_ id: String) -> String { "\(prefix)log:\(id)" }
     /// HASH of a batch.
-    public func batch(_ id: String) -> String { "\(prefix)batch:\(id)" }
+    package func batch(_ id: String) -> String { "\(prefix)batch:\(id)" }
     /// HASH of a worker.
-    public func worker(_ id: String) -> String { "\(prefix)worker:\(id)" }
+    package func worker(_ id: String) -> String { "\(prefix)worker:\(id)" }
     /// HASH of a worker's leases.
-    public func attempts(_ worker: String) -> String { "\(prefix)attempts:\(worker)" }
+    package func attempts(_ worker: String) -> String { "\(prefix)attempts:\(worker)" }
     /// LIST of a worker's wake-ups.
-    public func wake(_ worker: String) -> String { "\(prefix)wake:\(worker)" }
+    package func wake(_ worker: String) -> String { "\(prefix)wake:\(worker)" }
     /// The channel with orders for a worker.
-    public func control(_ worker: String) -> String { "\(prefix)control:\(worker)" }
+    package func control(_ worker: String) -> String { "\(prefix)control:\(worker)" }
     /// ZSET of the pending tasks without a lane.
-    public var pending: String { prefix + "pending" }
+    package var pending: String { prefix + "pending" }
     /// ZSET of the pending tasks that wait for a time.
-    public var held: String { prefix + "held" }
+    package var held: String { prefix + "held" }
     /// ZSET of the assigned and running tasks.
-    public var leases: String { prefix + "leases" }
+    package var leases: String { prefix + "leases" }
     /// ZSET of the ended tasks.
-    public var finished: String { prefix + "finished" }
+    package var finished: String { prefix + "finished" }
     /// ZSET of the registered workers.
-    public var workers: String { prefix + "workers" }
+    package var workers: String { prefix + "workers" }
     /// ZSET of the idle workers without labels and capacity.
-    public var idle: String { prefix + "idle" }
+    package var idle: String { prefix + "idle" }
     /// HASH of the counters.
-    public var stats: String { prefix + "stats" }
+    package var stats: String { prefix + "stats" }
     /// HASH of the settings.
-    public var config: String { prefix + "config" }
+    package var config: String { prefix + "config" }
     /// The channel with the tasks that ended.
-    public var results: String { prefix + "results" }
+    package var results: String { prefix + "results" }
     /// The channel with all other changes of tasks and batches.
-    public var events: String { prefix + "events" }
+    package var events: String { prefix + "events" }
     /// The channel for the reports of workers that can only publish.
-    public var reports: String { prefix + "reports" }
+    package var reports: String { prefix + "reports" }
 }

@@ -3,7 +3,7 @@ import RedisClient
 
 extension SchedulerError {
     /// Maps an error of the Redis client. This is the only place that reads the codes of Redis's error replies.
-    public init(_ error: RedisError) {
+    package init(_ error: RedisError) {
         guard error.kind == .server else {
             self = .internal(message: error.description, redisAway: error.kind != .invalidConfiguration)
             return

@@ -52,7 +52,7 @@ struct Doctor: AsyncParsableCommand {
         var findings: [Finding] = []
         var isReadable = !clients.isEmpty
         for (index, client) in clients.enumerated() {
-            let found = try await RedisChecks(client: client).findings()
+            let found = try await RedisChecks(client: client, queue: queue).findings()
             isReadable = isReadable && found.isReadable
             findings += found.findings.map { finding in
                 var finding = finding

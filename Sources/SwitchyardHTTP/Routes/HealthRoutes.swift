@@ -21,6 +21,10 @@ extension API {
         routes.on(.get, "/readyz") { _, _ in
             let problems = await redisProblems()
             if problems.count == scheduler.partitions.instances.count, let problem = problems.first { throw problem }
+            if let finding = scheduler.health.serverFindings.first(where: { $0.subject == "rights" }) {
+                throw Problem(
+                    .serviceUnavailable, code: "Internal", "\(finding.message); \(finding.advice ?? "")")
+            }
             return .json(["status": "ok"])
         }
     }
@@ -44,6 +48,16 @@ extension API {
             } catch let error as SchedulerError {
                 reasons.append(Reason(code: "redis_away", message: error.message, isUnhealthy: true))
             }
+        }
+        // What does not harm the tasks is for `doctor`: persistence may be off on purpose.
+        for finding in scheduler.health.serverFindings where finding.level == .fail || finding.subject == "memory" {
+            reasons.append(
+                Reason(code: "redis_\(finding.subject)", message: "Redis: \(finding.message); \(finding.advice ?? "")"))
+        }
+        if let failure = scheduler.health.submissionFailure {
+            reasons.append(
+                Reason(
+                    code: "submissions_fail", message: "the latest submission through this replica failed: \(failure)"))
         }
         for (queue, health) in scheduler.health.current.sorted(by: { $0.key < $1.key }) where health.lostData {
             reasons.append(

@@ -65,6 +65,7 @@ extension API {
             let added = try await handle.addTasks(
                 tasks, batch: batch, onComplete: followUp,
                 rejectIfNoWorkers: inputs.contains(where: \.rejectIfNoWorkers), wantsPosition: true)
+            scheduler.health.submissionEnded()
             return try await asFirstAnswered(added, handle: handle)
         } catch SchedulerError.invalidInput(let field?, let message) where batch != nil {
             // Redis names the task that it refuses by its id (`task t3: depends_on: …`); the client knows its index.
@@ -80,6 +81,9 @@ extension API {
             var problem = Problem(.queueFull(message: message))
             problem.limit = try await settings.settings(of: handle)["max_queue_length"]
             throw problem
+        } catch let error as SchedulerError {
+            scheduler.health.submissionEnded(error)
+            throw error
         }
     }
 

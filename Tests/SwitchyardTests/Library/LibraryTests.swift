@@ -81,14 +81,14 @@ struct LibraryTests {
             flags[String(name.dropFirst("switchyard_".count))] = Set(
                 (function.pairs["flags"]?.array ?? []).compactMap(\.string))
         }
-        let readers: Set = ["list", "stats", "batch", "workers", "version", "demand", "schedules"]
+        let readers: Set = ["list", "stats", "batch", "workers", "version", "demand", "schedules", "rights"]
         let shed: Set = ["submit", "retry", "log", "open_batch", "fire", "schedule"]
         for (name, found) in flags {
             let expected: Set<String> =
                 readers.contains(name) ? ["no-writes"] : shed.contains(name) ? [] : ["allow-oom"]
             #expect(found == expected, "\(name)")
         }
-        #expect(flags.count == 33)
+        #expect(flags.count == 34)
     }
 
     @Test func aFullRedisRefusesNewTasksAndDrainsTheOldOnes() async throws {

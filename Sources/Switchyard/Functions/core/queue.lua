@@ -204,9 +204,14 @@ function sw.open(keys)
 end
 
 -- Opens the queue of a call that writes. Returns it, or nil and an error reply. The error is TRYAGAIN while the queue
--- is being converted from an older layout; each call that writes does a step of the conversion.
+-- is being converted from an older layout; each call that writes does a step of the conversion. It is NOPERM for a user
+-- who may not publish: Redis grants no channel to a new user, and would refuse the message after the writes.
 function sw.enter(keys)
     local q, failure = sw.open(keys)
+    if q and not redis.acl_check_cmd('PUBLISH', q.events_key, '') then
+        return nil, redis.error_reply('NOPERM this user may not publish to ' .. q.events_key
+            .. ", and nothing was changed; allow the queue's channels: ACL SETUSER <user> &switchyard:*")
+    end
     if q and q.layout < LAYOUT and not sw.upgrade(q) then
         return nil, redis.error_reply('TRYAGAIN queue ' .. q.name .. ' is being converted to layout ' .. LAYOUT)
     end
@@ -255,7 +260,12 @@ function sw.write_config(q)
     q.unwritten = nil
     sw.set_config(q, unpack(unwritten))
     sw.begin_writing()
-    call('HSETNX', q.config_key, 'created_at', q.now_text)
+    if call('HSETNX', q.config_key, 'created_at', q.now_text) == 1 then
+        -- A new queue: from now on every replica looks after it, whoever created it. The key belongs to no queue. A
+        -- user who may not write it, and a Redis Cluster with the key on another node, refuse; replicas and handles
+        -- write the name too.
+        pcall_redis('SADD', 'switchyard:queues', q.name)
+    end
 end
 
 -- Clears a flag: no task of the queue uses the feature any more.
