@@ -32,24 +32,19 @@ struct QueueReplica: Sendable {
         }
     }
 
-    /// During an outage of Redis longer than this, leases expire although their workers are live. After it, the workers
-    /// get the same time to renew them before the first tick.
-    private static let outageToForgive: Duration = .seconds(5)
-
     private func tick() async throws {
-        var awaySince: ContinuousClock.Instant?
         var cleanUpAt = ContinuousClock.now
         var schedules = ScheduleFirer(functions: functions, logger: logger)
         // The instance id of the queue that has the settings.
         var configured: Int?
         while !Task.isCancelled {
             var pause = interval
-            let began = ContinuousClock.now
             do {
-                if let awaySince { try await letWorkersComeBack(awaySince) }
                 let cleansUp = cleanUpAt <= .now
                 let fields = try ReplyFields(
-                    await functions.call("tick", ["cleanup", cleansUp ? "1" : "0"]))
+                    await functions.call(
+                        "tick",
+                        ["cleanup", cleansUp ? "1" : "0", "interval", .integer(Int64(max(1, interval.milliseconds)))]))
                 try await check(fields)
                 if !settings.isEmpty, configured != fields.optionalInt("instance") {
                     configured = try await functions.configure(settings)["instance"]
@@ -57,7 +52,6 @@ struct QueueReplica: Sendable {
                 if cleansUp, !fields.flag("more") {
                     cleanUpAt = .now + fields.duration("cleanup_interval_ms") * Double.random(in: 0.8...1)
                 }
-                awaySince = nil
                 health.ticked(queue: functions.keys.place, instance: fields.string("instance") ?? "", logger: logger)
                 pause = nextPause(fields)
                 logWhatHappened(fields)
@@ -68,7 +62,6 @@ struct QueueReplica: Sendable {
             } catch let error as PartitionMismatch {
                 throw error.error
             } catch {
-                awaySince = awaySince ?? began
                 health.failed(queue: functions.keys.place, error: error, logger: logger)
             }
             // Jitter keeps replicas that started together from ticking together. The sleep fails only when the task is
@@ -97,14 +90,6 @@ struct QueueReplica: Sendable {
         let error: SchedulerError
     }
 
-    /// Returns at once after a short outage. After a long one, waits until Redis replies and the workers have had time
-    /// for a heartbeat. Throws while Redis is away.
-    private func letWorkersComeBack(_ awaySince: ContinuousClock.Instant) async throws {
-        guard ContinuousClock.now - awaySince > Self.outageToForgive else { return }
-        _ = try await functions.client.send(RedisCommand("PING"))
-        try await Task.sleep(for: Self.outageToForgive)
-    }
-
     /// Returns the time until something is due, at most the interval.
     private func nextPause(_ fields: ReplyFields) -> Duration {
         if fields.flag("more") { return .zero }
@@ -114,6 +99,11 @@ struct QueueReplica: Sendable {
     }
 
     private func logWhatHappened(_ fields: ReplyFields) {
+        if fields.int("set_back_ms") > 0 {
+            logger.error(
+                "Redis's clock was set back; leases were shortened, but delays and backoffs last longer by as much",
+                metadata: ["queue": "\(functions.keys.place)", "milliseconds": "\(fields.int("set_back_ms"))"])
+        }
         for (name, message) in [
             ("lost_workers", "workers missed their heartbeats and are lost" as Logger.Message),
             ("expired", "leases expired"),

@@ -4,12 +4,14 @@
 --             (lease expired, worker lost); pending held_by schedule or retry → pending (due)
 -- Keys        1: the queue's prefix, 2: its config
 -- Arguments   limit (1 to 1000, default 25: the maximum number of tasks, of all kinds together), cleanup ("1": also
---             delete ended tasks whose retention is over)
+--             delete ended tasks whose retention is over), interval (ms, 1 to 3600000: the caller ticks at least this
+--             often; if nobody ticked for much longer, no lease ends until live workers had time for a heartbeat)
 -- Reply       pairs: expired, lost_workers, due (held tasks, and lanes with a due rate limit), purged, woken, more
 --             ("1": a limit was reached, call again at once), schedules (ids of recurring schedules that are due:
 --             call switchyard_fire), next_due (ms since 1970: when the next lease, worker, held task, rate limit,
 --             stage or schedule is due; 0: none), now, instance, partitions (how many the queue has),
---             cleanup_interval_ms
+--             cleanup_interval_ms, forgiving_until (ms since 1970: no lease ends before; 0: leases end as usual),
+--             set_back_ms (by how much the clock was set back; 0: it was not)
 -- Errors      BADREQUEST
 
 -- Limit on the due schedules that one tick returns. Other calls fire them.
@@ -43,11 +45,12 @@ local function expire(c, task)
     end
 end
 
--- Ends what is due, up to `left` tasks. Returns what is left of the limit, the numbers for the reply, and the workers
--- that are gone.
-local function end_due(c, left, sooner)
+-- Ends what is due, up to `left` tasks; no lease and no registration before `forgiving` (nil: as usual). Returns what
+-- is left of the limit, the numbers for the reply, and the workers that are gone.
+local function end_due(c, left, sooner, forgiving)
     local q, seen = c.q, {}
-    local expired, next_lease = due_of(q, 'leases', left)
+    local expired, next_lease = {}, forgiving
+    if not forgiving then expired, next_lease = due_of(q, 'leases', left) end
     sooner(next_lease)
     left = left - #expired
     for _, id in ipairs(expired) do
@@ -60,7 +63,8 @@ local function end_due(c, left, sooner)
         end
     end
 
-    local workers, next_worker = due_of(q, 'workers', left)
+    local workers, next_worker = {}, forgiving
+    if not forgiving then workers, next_worker = due_of(q, 'workers', left) end
     sooner(next_worker)
     local gone, lost = {}, 0
     for _, worker in ipairs(workers) do
@@ -112,6 +116,7 @@ local function tick(keys, args)
     local head, tasks = sw.parse(args)
     if not head then return tasks end
     local problem = head.limit and sw.check_integer('limit', head.limit, 1, 1000)
+        or head.interval and sw.check_integer('interval', head.interval, 1, 3600000)
     if problem then return sw.bad(problem) end
     -- Urgent work comes first. The rest gets what is left of the limit.
     local left = tonumber(head.limit or sw.TASKS_PER_STEP)
@@ -120,9 +125,10 @@ local function tick(keys, args)
         if at and (not next_due or at < next_due) then next_due = at end
     end
     sw.ensure_instance(q)
+    local forgiving, set_back, uncorrected = sw.look_at_clock(q, tonumber(head.interval))
     local c = sw.changes(q)
     local expired, lost, due, gone
-    left, expired, lost, due, gone = end_due(c, left, sooner)
+    left, expired, lost, due, gone = end_due(c, left, sooner, forgiving)
     if q.has_holds and left > 0 then left = left - sw.plan_cascade(c, left) end
     left = left - sw.follow_up(c, left)
     local lines = sw.planned_lines()
@@ -149,9 +155,10 @@ local function tick(keys, args)
     if q.has_schedules then scheduled, next_schedule = due_of(q, 'schedules', SCHEDULES) end
     sooner(next_schedule)
     return { 'expired', expired, 'lost_workers', lost, 'due', due, 'purged', purged, 'woken', woken,
-        'more', (left <= 0 or has_more) and '1' or '0', 'next_due', sw.digits(next_due or 0), 'now', q.now_text,
-        'cleanup_interval_ms', sw.digits(q.cleanup_interval_ms),
-        'instance', q.instance, 'partitions', sw.digits(q.partitions), 'schedules', scheduled }
+        'more', (left <= 0 or has_more or uncorrected) and '1' or '0', 'next_due', sw.digits(next_due or 0),
+        'now', q.now_text, 'cleanup_interval_ms', sw.digits(q.cleanup_interval_ms),
+        'instance', q.instance, 'partitions', sw.digits(q.partitions), 'schedules', scheduled,
+        'forgiving_until', sw.digits(forgiving or 0), 'set_back_ms', sw.digits(set_back or 0) }
 end
 
 redis.register_function{ function_name = 'switchyard_tick', flags = { 'allow-oom' }, callback = tick }
