@@ -189,13 +189,13 @@ extension Snapshot {
     }
 
     /// Returns a line for each field, member or element that differs from `earlier`; empty if nothing differs, byte for
-    /// byte.
+    /// byte. That a tick was called is no change.
     /// - Parameter ignored: Keys that may differ (`idle`), or single fields of them (`stats repaired`).
     package func changes(since earlier: Snapshot, ignoring ignored: Set<String> = []) -> [String] {
         let before = earlier.entries
         let after = entries
         return Set(before.keys).union(after.keys).sorted().compactMap { name in
-            guard before[name] != after[name], !ignored.contains(name) else { return nil }
+            guard before[name] != after[name], !ignored.contains(name), name != "config ticked_at" else { return nil }
             if ignored.contains(String(name.prefix { $0 != " " })) { return nil }
             return "\(name): \(Self.shown(before[name])) → \(Self.shown(after[name]))"
         }

@@ -114,12 +114,12 @@ extension Snapshot {
     /// `unserved` contains the open lanes that no class of workers serves. It may lack closed lanes.
     private func unservedViolations(_ lanes: [String: LaneName]) -> [String] {
         let classes = hash("classes").keys.map(LaneName.init)
-        let plain = LaneName("")
+        let laneless = LaneName("")
         let unserved = Set(sortedSet("unserved").keys)
         return Set(lanes.keys).union(unserved).sorted().compactMap { lane in
             guard let asked = lanes[lane] else { return "unserved has \(lane), which has no tasks" }
             // Lanes that class "" serves are never listed: whether it has workers is checked when `unserved` is read.
-            if plain.serves(asked) { return nil }
+            if laneless.serves(asked) { return nil }
             let isServed = classes.contains { $0.serves(asked) }
             if isServed, unserved.contains(lane) { return "unserved has \(lane), which is served" }
             if !isServed, sortedSet("lanes")[lane] != nil, !unserved.contains(lane) {

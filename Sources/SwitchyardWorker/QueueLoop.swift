@@ -63,7 +63,7 @@ final class QueueLoop: Sendable {
         guard let terms else { return }
         logger.info(
             "worker registered",
-            metadata: ["queue": "\(link.functions.keys.place)", "slots": "\(registration.slots)"])
+            metadata: ["queue": "\(link.functions.keys.name)", "slots": "\(registration.slots)"])
         await withTaskGroup(of: Void.self) { group in
             group.addTask { await self.listenForWakeUps() }
             group.addTask { await self.sendHeartbeats(every: terms.heartbeat) }
@@ -93,7 +93,7 @@ final class QueueLoop: Sendable {
     /// Drains the whole worker.
     func drain() {
         if table.isDraining { return }
-        logger.info("worker drains: it takes no more tasks", metadata: ["queue": "\(link.functions.keys.place)"])
+        logger.info("worker drains: it takes no more tasks", metadata: ["queue": "\(link.functions.keys.name)"])
         onDrain()
     }
 

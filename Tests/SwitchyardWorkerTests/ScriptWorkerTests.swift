@@ -18,9 +18,8 @@ import Testing
 
     @Test func workerInBashCompletesFailsAndIsCancelled() async throws {
         try await TestQueue.run(settings: quickSettings) { queue in
-            let socket = String(queue.redis.url.dropFirst("unix://".count))
             try await run(
-                queue, ["\(Self.scripts)/worker.sh", "bash-1", queue.name], ["REDIS_CLI": "redis-cli -s \(socket)"],
+                queue, ["\(Self.scripts)/worker.sh", "bash-1", queue.name], ["SWITCHYARD_REDIS": queue.redis.url],
                 Orders(complete: "echo it worked", fail: "exit 7", wait: "sleep 600"))
             let failed = try await queue.handle.getTask("failing")
             #expect(failed.exitCode == 7)

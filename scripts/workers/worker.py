@@ -1,14 +1,18 @@
 #!/usr/bin/env python3
 """A Switchyard worker in Python, with redis-py (pip install redis): threads that call a function.
 
-usage: worker.py ID [--queue Q] [--slots N] [--redis URL]
+usage: worker.py ID [--queue Q] [--slots N] [--redis URL]     SWITCHYARD_REDIS is the default URL
 
-A task's `payload` is JSON: {"sleep": seconds, "fail": message, "echo": anything}. Replace `work` with your own function.
+It runs a task's `command`. A task without one does what its `payload` says, a JSON object: {"sleep": seconds,
+"fail": message, "echo": anything}. Any other task fails with NoCommand. Replace `work` with your own function.
 """
 import argparse
 import json
+import os
 import signal
+import subprocess
 import threading
+import time
 
 import redis
 
@@ -17,14 +21,64 @@ class LeaseLost(Exception):
     """The task was cancelled, or the lease was lost: stop at once, because the result would be refused."""
 
 
+class NoCommand(Exception):
+    """The task has nothing that this worker can run, so a retry is pointless."""
+
+    retryable = 0
+
+
+class CommandFailed(Exception):
+    """The command ended with another exit code than 0."""
+
+
 def work(task, stopped):
     """Runs `task` (its fields, as bytes) and returns its result. `stopped` is set when it must end early."""
-    order = json.loads(task.get(b"payload", b"{}"))
+    command = json.loads(task.get(b"command", b"[]"))
+    if command:
+        return run(command, task, stopped)
+    try:
+        order = json.loads(task.get(b"payload", b"null"))
+    except ValueError:
+        order = None
+    if not isinstance(order, dict) or not order.keys() & {"sleep", "fail", "echo"}:
+        raise NoCommand("this worker runs a command, or a payload with sleep, fail or echo; the task has neither")
     if stopped.wait(order.get("sleep", 0)):
         raise LeaseLost
     if "fail" in order:
         raise RuntimeError(order["fail"])
     return json.dumps(order.get("echo")).encode()
+
+
+def run(command, task, stopped):
+    """Runs a command in a process group of its own, and returns the first 1000 bytes of its output."""
+    environment = {**os.environ, **json.loads(task.get(b"env", b"{}"))}
+    process = subprocess.Popen(
+        command, env=environment, cwd=task.get(b"cwd"), start_new_session=True, stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    output = []
+    reader = threading.Thread(target=lambda: output.append(process.stdout.read()), daemon=True)
+    reader.start()
+    while process.poll() is None:
+        if stopped.wait(0.05):
+            os.killpg(process.pid, signal.SIGTERM)
+            process.wait()
+            raise LeaseLost
+    reader.join()
+    if process.returncode != 0:
+        raise CommandFailed(f"exit code {process.returncode}: {output[0][:1000].decode(errors='replace')}")
+    return output[0][:1000]
+
+
+def until_redis_replies(call):
+    """Returns what `call` returns. While Redis is away it tries again, at most every 30 s."""
+    pause = 1
+    while True:
+        try:
+            return call()
+        except (redis.ConnectionError, redis.TimeoutError) as error:
+            print(f"Redis is away: {error}", flush=True)
+            time.sleep(pause)
+            pause = min(pause * 2, 30)
 
 
 class Worker:
@@ -36,7 +90,9 @@ class Worker:
         self.wake = threading.Event()
 
     def call(self, function, *arguments):
-        return self.redis.fcall(f"switchyard_{function}", 2, self.prefix, self.prefix + "config", "worker", self.id, *arguments)
+        keys = (self.prefix, self.prefix + "config")
+        return until_redis_replies(
+            lambda: self.redis.fcall(f"switchyard_{function}", 2, *keys, "worker", self.id, *arguments))
 
     def register(self):
         reply = self.call("register", "slots", self.slots)
@@ -53,7 +109,7 @@ class Worker:
                     self.start(dict(zip(assignment[::2], assignment[1::2])))
                 if len(pulled) < free:
                     # Sleeps until there may be tasks, at most 1 s, so that a drain is noticed too.
-                    self.redis.blpop(f"{self.prefix}wake:{self.id}", 1)
+                    until_redis_replies(lambda: self.redis.blpop(f"{self.prefix}wake:{self.id}", 1))
             else:
                 self.wake.wait(1)
                 self.wake.clear()
@@ -82,7 +138,8 @@ class Worker:
         except LeaseLost:
             report = None
         except Exception as error:  # whatever `work` raises fails the attempt
-            report = ["outcome", "failed", "error_code", type(error).__name__, "error_message", str(error)]
+            report = ["outcome", "failed", "error_code", type(error).__name__, "error_message", str(error),
+                      "retryable", getattr(error, "retryable", 1)]
         if report and not stopped.is_set():
             # The reply has one value for each task: the new state, or an error such as LEASELOST.
             (outcome,), _ = self.call("finish", "task", key[0], "attempt", key[1], *report)
@@ -117,7 +174,7 @@ def main():
     parser.add_argument("id")
     parser.add_argument("--queue", default="default")
     parser.add_argument("--slots", type=int, default=1)
-    parser.add_argument("--redis", default="redis://127.0.0.1:6379")
+    parser.add_argument("--redis", default=os.environ.get("SWITCHYARD_REDIS", "redis://127.0.0.1:6379"))
     options = parser.parse_args()
     connection = redis.Redis.from_url(options.redis)
     worker = Worker(connection, options.id, options.queue, options.slots)

@@ -82,7 +82,7 @@ final class ChangeFeed: Sendable {
             }
         } catch {
             // Waiters are still woken once a second.
-            logger.debug("cannot subscribe to changes", metadata: ["queue": "\(keys.place)", "error": "\(error)"])
+            logger.debug("cannot subscribe to changes", metadata: ["queue": "\(keys.name)", "error": "\(error)"])
         }
     }
 

@@ -24,7 +24,7 @@ extension SchedulerHandle {
     public static let tasksPerCall = 500
     /// The maximum number of tasks in one call if any of them has scheduling options, and in each part: such a task
     /// costs Redis up to three times as much.
-    static let specialTasksPerCall = 50
+    static let optionTasksPerCall = 50
 
     /// The maximum number of dependencies of all tasks in one call.
     static let dependenciesPerCall = 500
@@ -33,8 +33,8 @@ extension SchedulerHandle {
 
     /// Whether one call can submit all the tasks.
     private static func fitsOneCall(_ tasks: [QueuedTask]) -> Bool {
-        let plain = SchedulingOptions()
-        let most = tasks.contains { $0.scheduling != plain } ? specialTasksPerCall : tasksPerCall
+        let none = SchedulingOptions()
+        let most = tasks.contains { $0.scheduling != none } ? optionTasksPerCall : tasksPerCall
         guard tasks.count <= most else { return false }
         if tasks.count <= 1 { return true }
         return tasks.reduce(0) { $0 + $1.scheduling.dependsOn.count } <= dependenciesPerCall
@@ -213,7 +213,7 @@ extension QueueFunctions {
             dependencies += task.scheduling.dependsOn.count
             bytes += task.longBytes
             let isFull =
-                parts[parts.count - 1].count == SchedulerHandle.specialTasksPerCall
+                parts[parts.count - 1].count == SchedulerHandle.optionTasksPerCall
                 || dependencies > SchedulerHandle.dependenciesPerCall || bytes > SchedulerHandle.bytesPerCall
             if isFull, !parts[parts.count - 1].isEmpty {
                 parts.append([])

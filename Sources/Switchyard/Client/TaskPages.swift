@@ -49,7 +49,7 @@ extension SchedulerHandle {
         try await withThrowingTaskGroup(of: (Int, TaskPage).self) { group in
             for (index, functions) in functions.enumerated() {
                 let limit = limit(index)
-                guard limit > 0, case .at(let cursor) = cursors.places[index] else { continue }
+                guard limit > 0, case .at(let cursor) = cursors.positions[index] else { continue }
                 group.addTask { (index, try await functions.list(filter, limit: limit, cursor: cursor)) }
             }
             var pages = Array(repeating: TaskPage(), count: functions.count)
@@ -68,13 +68,13 @@ private struct TaskPage: Sendable {
 
 /// The cursors of all partitions. As a text they are joined by "/", which is escaped in each of them.
 private struct PageCursors {
-    enum Place {
+    enum Position {
         /// A partition's cursor; empty for the beginning.
         case at(String)
         case end
     }
     private static let endMark = "."
-    var places: [Place]
+    var positions: [Position]
 
     init(_ text: String?, partitions: Int) throws(SchedulerError) {
         let parts = text?.split(separator: "/", omittingEmptySubsequences: false)
@@ -83,7 +83,7 @@ private struct PageCursors {
                 field: "cursor",
                 message: "cursor: expected one that an earlier page gave, found \(Name.shown(text ?? ""))")
         }
-        places =
+        positions =
             parts?.map { $0 == Self.endMark ? .end : .at(Self.unescaped(String($0))) }
             ?? Array(repeating: .at(""), count: partitions)
     }
@@ -97,14 +97,14 @@ private struct PageCursors {
     }
 
     mutating func advance(_ index: Int, _ page: TaskPage) {
-        if case .end = places[index] { return }
-        places[index] = page.cursor.map { .at($0) } ?? .end
+        if case .end = positions[index] { return }
+        positions[index] = page.cursor.map { .at($0) } ?? .end
     }
 
     /// Nil if all partitions are at their end.
     var text: String? {
-        let texts = places.map { place in
-            switch place {
+        let texts = positions.map { position in
+            switch position {
             case .at(let cursor): Self.escaped(cursor)
             case .end: Self.endMark
             }

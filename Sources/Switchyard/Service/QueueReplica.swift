@@ -52,7 +52,7 @@ struct QueueReplica: Sendable {
                 if cleansUp, !fields.flag("more") {
                     cleanUpAt = .now + fields.duration("cleanup_interval_ms") * Double.random(in: 0.8...1)
                 }
-                health.ticked(queue: functions.keys.place, instance: fields.string("instance") ?? "", logger: logger)
+                health.ticked(queue: functions.keys.name, instance: fields.string("instance") ?? "", logger: logger)
                 pause = nextPause(fields)
                 logWhatHappened(fields)
                 let due = (fields["schedules"]?.array ?? []).compactMap(\.string)
@@ -62,7 +62,7 @@ struct QueueReplica: Sendable {
             } catch let error as PartitionMismatch {
                 throw error.error
             } catch {
-                health.failed(queue: functions.keys.place, error: error, logger: logger)
+                health.failed(queue: functions.keys.name, error: error, logger: logger)
             }
             // Jitter keeps replicas that started together from ticking together. The sleep fails only when the task is
             // cancelled, which ends the loop.
@@ -75,7 +75,7 @@ struct QueueReplica: Sendable {
     private func check(_ fields: ReplyFields) async throws {
         guard let stored = fields.optionalInt("partitions"), let mismatch = partitions.mismatch(stored, functions)
         else { return }
-        let known = health.current[functions.keys.place]?.instance
+        let known = health.current[functions.keys.name]?.instance
         guard known == nil || known != fields.string("instance") else {
             throw PartitionMismatch(error: mismatch)
         }
@@ -102,7 +102,7 @@ struct QueueReplica: Sendable {
         if fields.int("set_back_ms") > 0 {
             logger.error(
                 "Redis's clock was set back; leases were shortened, but delays and backoffs last longer by as much",
-                metadata: ["queue": "\(functions.keys.place)", "milliseconds": "\(fields.int("set_back_ms"))"])
+                metadata: ["queue": "\(functions.keys.name)", "milliseconds": "\(fields.int("set_back_ms"))"])
         }
         for (name, message) in [
             ("lost_workers", "workers missed their heartbeats and are lost" as Logger.Message),
@@ -111,7 +111,7 @@ struct QueueReplica: Sendable {
         ] where fields.int(name) > 0 {
             let level: Logger.Level = name == "purged" ? .debug : .info
             logger.log(
-                level: level, message, metadata: ["queue": "\(functions.keys.place)", "count": "\(fields.int(name))"])
+                level: level, message, metadata: ["queue": "\(functions.keys.name)", "count": "\(fields.int(name))"])
         }
     }
 
@@ -147,7 +147,7 @@ struct QueueReplica: Sendable {
         } catch {
             if Task.isCancelled { return }
             logger.error(
-                "cannot subscribe to reports", metadata: ["queue": "\(functions.keys.place)", "error": "\(error)"])
+                "cannot subscribe to reports", metadata: ["queue": "\(functions.keys.name)", "error": "\(error)"])
         }
     }
 
@@ -175,7 +175,7 @@ struct QueueReplica: Sendable {
         } catch {
             logger.warning(
                 "a published report could not be applied",
-                metadata: ["queue": "\(functions.keys.place)", "report": "\(Name.shown(text))", "error": "\(error)"])
+                metadata: ["queue": "\(functions.keys.name)", "report": "\(Name.shown(text))", "error": "\(error)"])
         }
     }
 
@@ -192,14 +192,14 @@ struct QueueReplica: Sendable {
                     logger.error(
                         "repaired inconsistent keys of the queue: something else wrote to them, or Redis lost some",
                         metadata: [
-                            "queue": "\(functions.keys.place)", "cursor": "\(cursor)", "count": "\(repaired)",
+                            "queue": "\(functions.keys.name)", "cursor": "\(cursor)", "count": "\(repaired)",
                         ])
                 }
                 cursor = reply.array?.first?.string ?? ""
             } catch {
                 // The tick logs that Redis is away.
                 logger.debug(
-                    "could not reconcile", metadata: ["queue": "\(functions.keys.place)", "error": "\(error)"])
+                    "could not reconcile", metadata: ["queue": "\(functions.keys.name)", "error": "\(error)"])
                 cursor = ""
             }
         }

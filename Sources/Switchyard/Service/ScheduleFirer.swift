@@ -87,6 +87,6 @@ struct ScheduleFirer {
     private func log(_ level: Logger.Level, _ message: Logger.Message, _ id: String, _ reason: String) {
         logger.log(
             level: level, message,
-            metadata: ["queue": "\(functions.keys.place)", "schedule": "\(id)", "reason": "\(reason)"])
+            metadata: ["queue": "\(functions.keys.name)", "schedule": "\(id)", "reason": "\(reason)"])
     }
 }

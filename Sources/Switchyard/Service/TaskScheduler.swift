@@ -180,7 +180,7 @@ public final class TaskScheduler: Service {
                 // The same error again is no news.
                 logger.log(
                     level: told == "\(error)" ? .debug : .error, "cannot prepare Redis yet",
-                    metadata: ["queue": "\(functions.keys.place)", "error": "\(error)"])
+                    metadata: ["queue": "\(functions.keys.name)", "error": "\(error)"])
                 told = "\(error)"
             }
             try? await Task.sleep(for: .seconds(1))

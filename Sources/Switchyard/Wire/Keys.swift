@@ -8,7 +8,7 @@ package struct Keys: Sendable, Equatable {
     package let partition: Int
     /// The name of the partition: `Q` for the first partition of queue Q, which is the only one of most queues; `Q/1`,
     /// `Q/2`, … for the others. A queue's name has no slash.
-    package let place: String
+    package let name: String
     /// `switchyard:{Q}:` or `switchyard:{Q/1}:`. The braces put all keys of the partition into one hash slot of a Redis
     /// Cluster.
     package let prefix: String
@@ -18,8 +18,8 @@ package struct Keys: Sendable, Equatable {
     package init(queue: String, partition: Int = 0) {
         self.queue = queue
         self.partition = partition
-        self.place = partition == 0 ? queue : "\(queue)/\(partition)"
-        self.prefix = "switchyard:{\(place)}:"
+        self.name = partition == 0 ? queue : "\(queue)/\(partition)"
+        self.prefix = "switchyard:{\(name)}:"
     }
 
     /// SET of the queues that replicas serve. It belongs to no queue, so it is written outside the functions.

@@ -79,7 +79,7 @@ struct AgreementTests {
             _ = try await queue.handle.addTask(QueuedTask(BuildRequest(), id: id))
             try await queue.servers[1].restart()
             let both = try await eventually(within: .seconds(20)) {
-                replica.health.current[queue.parts[1].keys.place]?.lastTick != nil
+                replica.health.current[queue.parts[1].keys.name]?.lastTick != nil
             }
             #expect(both)
             running.cancel()

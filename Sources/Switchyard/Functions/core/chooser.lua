@@ -56,7 +56,7 @@ function sw.room_left(class, held, worker)
 end
 
 -- The chooser of a queue without lanes, which has one line.
-local function plain_chooser(c, want)
+local function pending_chooser(c, want)
     local q = c.q
     local source = new_source(q, '', want)
     source.line = 'pending'
@@ -231,7 +231,7 @@ end
 --   held       the worker's leases, if its class has capacity
 --   together   tasks of one group key are wanted together
 function sw.chooser(c, plan, held, want, together)
-    local inner = c.q.has_lanes and lane_chooser(c, plan, held, want) or plain_chooser(c, want)
+    local inner = c.q.has_lanes and lane_chooser(c, plan, held, want) or pending_chooser(c, want)
     local chooser, finish = inner, inner.finish
     if c.q.has_affinity then chooser = sw.affine_chooser(c, plan.worker, chooser) end
     if together then chooser = sw.group_chooser(c, chooser) end

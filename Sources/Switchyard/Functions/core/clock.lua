@@ -11,34 +11,41 @@ local LEAST_STEP_MS = 1000
 -- Limit on the leases, and on the registrations, that one tick corrects.
 local CORRECTED = 200
 
--- Bounds the scores of index `name`, which the clock has left behind, by `bound`. Returns whether there may be more.
-local function bring_back(q, name, bound)
-    local key = q.prefix .. name
-    local found = call('ZRANGE', key, '(' .. bound, '+inf', 'BYSCORE', 'LIMIT', 0, CORRECTED)
-    for _, member in ipairs(found) do call('ZADD', key, 'XX', bound, member) end
-    return #found == CORRECTED
+-- Returns the members of index `name` that the clock has left behind: their scores are above `bound`.
+local function left_behind(q, name, bound)
+    local found = call('ZRANGE', q.prefix .. name, '(' .. bound, '+inf', 'BYSCORE', 'LIMIT', 0, CORRECTED)
+    return { key = q.prefix .. name, bound = bound, members = found }
 end
 
 -- Looks at the clock for a tick, whose caller ticks at least every `interval` ms (nil: it does not say, and no gap is
--- found). Writes. Returns until when (ms) no lease and no registration ends, or nil; how far the clock was set back
--- (ms), or nil; and whether there is more to correct.
+-- found). Returns a table: `forgiving`: until when (ms) no lease and no registration ends, or nil; `back`: how far the
+-- clock was set back (ms), or nil; `has_more`: there is more to correct; and what sw.set_clock writes.
 function sw.look_at_clock(q, interval)
     local v = call('HMGET', q.config_key, 'ticked_at', 'forgiving_until')
     local before, forgiving = tonumber(v[1] or q.now), tonumber(v[2] or 0)
     local back = before - q.now
     if back > LEAST_STEP_MS then
-        local bound = sw.digits(q.now + math.max(q.lease_ms, q.assign_timeout_ms))
-        local more = bring_back(q, 'leases', bound)
-        more = bring_back(q, 'workers', sw.digits(q.now + q.lease_ms)) or more
-        if not more then call('HSET', q.config_key, 'ticked_at', q.now_text, 'forgiving_until', '0') end
-        return nil, back, more
+        local leases = left_behind(q, 'leases', sw.digits(q.now + math.max(q.lease_ms, q.assign_timeout_ms)))
+        local workers = left_behind(q, 'workers', sw.digits(q.now + q.lease_ms))
+        local has_more = #leases.members == CORRECTED or #workers.members == CORRECTED
+        return { back = back, has_more = has_more, ticked_at = has_more and v[1] or q.now_text, until_text = '0',
+            indexes = { leases, workers } }
     end
+    local clock = { ticked_at = q.now_text, indexes = {} }
     if interval and -back > math.max(LEAST_GAP_MS, INTERVALS * interval) then
         -- Live workers have time for a heartbeat, and for another if the first is lost.
         forgiving = q.now + 2 * q.heartbeat_ms + 1000
-        call('HSET', q.config_key, 'ticked_at', q.now_text, 'forgiving_until', sw.digits(forgiving))
-    else
-        call('HSET', q.config_key, 'ticked_at', q.now_text)
+        clock.until_text = sw.digits(forgiving)
     end
-    return forgiving > q.now and forgiving or nil, nil, false
+    clock.forgiving = forgiving > q.now and forgiving or nil
+    return clock
+end
+
+-- Writes what a tick has made of the clock.
+function sw.set_clock(q, clock)
+    for _, index in ipairs(clock.indexes) do
+        for _, member in ipairs(index.members) do call('ZADD', index.key, 'XX', index.bound, member) end
+    end
+    call('HSET', q.config_key, 'ticked_at', clock.ticked_at)
+    if clock.until_text then call('HSET', q.config_key, 'forgiving_until', clock.until_text) end
 end

@@ -15,7 +15,7 @@ function sw.put_back(q, id)
         end
         score = sw.digits(score)
     elseif index == 'finished' then score = v[2] or q.now_text
-    else score = sw.place(q, task.priority or 'normal', task.tag) end
+    else score = sw.score(q, task.priority or 'normal', task.tag) end
     if call('ZADD', q.prefix .. index, 'NX', score, id) == 0 then return end
     local end_index = sw.end_index(task.state)
     if end_index then call('ZADD', q.prefix .. end_index, score, id) end

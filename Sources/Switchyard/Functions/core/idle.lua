@@ -133,7 +133,7 @@ function sw.plan_wake(c, lines)
     for lane, n in pairs(lines) do
         local wanted = n
         if lane ~= '' and sw.has_gates(lane) then
-            wanted = math.min(n, sw.free_turns(c, lane))
+            wanted = math.min(n, sw.free_starts(c, lane))
             if call('ZSCORE', q.closed_key, lane) then wanted = 0 end
         end
         if wanted > 0 then woken = woken + wake_for_lane(c, lane, wanted) end
@@ -171,8 +171,8 @@ end
 function sw.plan_wake_for_work(c, most)
     local q = c.q
     if q.paused or not anyone_sleeps(q) then return 0 end
-    local plain = call('ZCARD', q.pending_key)
-    local wanted, woken = math.min(plain, most or WAKES_PER_POOL), 0
+    local pending = call('ZCARD', q.pending_key)
+    local wanted, woken = math.min(pending, most or WAKES_PER_POOL), 0
     if wanted > 0 then woken = wake_from(c, '', wanted) end
     if wanted == 0 and q.has_lanes then
         woken = wake_from(c, '', math.min(most or WAKES_PER_POOL, count_work(q, '')))

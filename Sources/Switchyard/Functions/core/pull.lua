@@ -83,7 +83,7 @@ function sw.plan_assignment(c, plan, id, in_lane)
     end
     if q.is_fair then
         local value = fields[tag + 1]
-        sw.note_start(c, priority, fields[tag] == 'place' and sw.tag_in_place(q, value, priority) or tonumber(value),
+        sw.note_start(c, priority, fields[tag] == 'place' and sw.tag_in_score(q, value, priority) or tonumber(value),
             tenant or '', weight)
     end
     local number = attempt and string.format('%.0f', tonumber(attempt) + 1) or '1'
@@ -197,10 +197,10 @@ local function first_line(q, plan, has_amounts, want)
     if (next_bound or groups.has_more) and want > 1 or groups.has_more and not next_bound then return nil end
     if group and has_amounts and call('EXISTS', q.prefix .. 'reserved') == 1 then return nil end
     local lanes = group and call('ZRANGE', sw.work_key(q, group), 0, 1, 'WITHSCORES') or NOTHING
-    local lane, serves_plain = lanes[1], sw.serves(class, '')
-    if not lane then return serves_plain and not next_bound and 'pending' or nil end
+    local lane, serves_pending = lanes[1], sw.serves(class, '')
+    if not lane then return serves_pending and not next_bound and 'pending' or nil end
     if lanes[3] and want > 1 or sw.has_gates(lane) or sw.group_of(lane) ~= group
-        or serves_plain and call('EXISTS', q.pending_key) == 1 then
+        or serves_pending and call('EXISTS', q.pending_key) == 1 then
         return nil
     end
     local line = sw.line_of(lane)

@@ -85,7 +85,7 @@ local function new_digits()
     end
 end
 
-local digits, place_digits = new_digits(), new_digits()
+local digits, score_digits = new_digits(), new_digits()
 sw.digits = digits
 
 -- Sets the fields of `q` from the text `effective` of `config`. If `effective` is false (absent), reads the fields of
@@ -112,7 +112,7 @@ local function apply(q, effective)
     q.run = fields.run
     q.layout = q.instance and (tonumber(fields.layout) or 4) or LAYOUT
     q.width = q.aging_ms > 0 and q.aging_ms * 1000 or BAND
-    q.is_plain = not (q.is_fair or q.aging_ms > 0)
+    q.is_strict = not (q.is_fair or q.aging_ms > 0)
     q.lease_text, q.default_timeout_text = digits(q.lease_ms), digits(q.default_timeout_ms)
 end
 
@@ -249,7 +249,7 @@ end
 function sw.ensure(q, flag)
     if q[flag] then return end
     q[flag] = true
-    if flag == 'is_fair' then q.is_plain = false end
+    if flag == 'is_fair' then q.is_strict = false end
     hold(q, flag, '1')
 end
 
@@ -282,13 +282,13 @@ end
 
 -- Returns the score of a task in its line: its level, and its tag (the time of its first submission, or its start tag
 -- in a queue with fairness).
-function sw.place(q, priority, tag)
-    return place_digits(LEVEL[priority] * q.width + tag)
+function sw.score(q, priority, tag)
+    return score_digits(LEVEL[priority] * q.width + tag)
 end
 
 -- Returns the tag in a score that a library before version 5 wrote, with strict levels or with aging.
-function sw.tag_in_place(q, place, priority)
-    local number, level = tonumber(place) or 0, LEVEL[priority] or 2
+function sw.tag_in_score(q, score, priority)
+    local number, level = tonumber(score) or 0, LEVEL[priority] or 2
     if level == 0 then return number end
     if number >= level * BAND then return number - level * BAND end
     return number - level * q.aging_ms * 1000

@@ -2,7 +2,7 @@
 -- a submission, the opening of a batch, the firing of a schedule, the follow-up task of a batch.
 --
 -- One loop reads the pairs of all tasks of a call into one flat list. The part of a task in it is the beginning of
--- the task's hash. Only a task with an option beyond its own fields gets a table of its own (`specials`).
+-- the task's hash. Only a task with an option beyond its own fields gets a table of its own (`options`).
 
 local function integer(least, most)
     return function(name, value) return sw.check_integer(name, value, least, most) end
@@ -40,22 +40,22 @@ local SPECIAL = { depends_on = any, run_anyway = integer(0, 1), affinity_key = k
 local NOT_STORED = { delay_ms = true, run_at = true }
 
 -- The tasks of the call. `all` is the flat list; `starts[i]` is the position of task i's key in it, and `ends[i]`
--- that of its last value. lanes: the lane, or false. specials: the options of LANE and SPECIAL by name, with `task`
+-- that of its last value. lanes: the lane, or false. options: the options of LANE and SPECIAL by name, with `task`
 -- (the id), or false. All calls share these tables, and read no more entries than they have tasks.
-local ids, keys, starts, ends, lanes, specials, requests, all = {}, {}, {}, {}, {}, {}, {}, {}
+local ids, keys, starts, ends, lanes, options, requests, all = {}, {}, {}, {}, {}, {}, {}, {}
 
 -- Positions of values in a task's part of `all`, relative to its key.
 local TAG_AT, PRIORITY_AT = 2, 4
 
 -- Looked up once instead of for each task.
-local check_id, place, digits, LEVEL = sw.check_id, sw.place, sw.digits, sw.LEVEL
+local check_id, score_of, digits, LEVEL = sw.check_id, sw.score, sw.digits, sw.LEVEL
 local most_tasks, most_bytes = sw.MAX_TASKS_PER_CALL, sw.MAX_VALUE_BYTES
 
-local function special_of(i)
-    local t = specials[i]
+local function options_of(i)
+    local t = options[i]
     if not t then
         t = { task = ids[i], at = i }
-        specials[i] = t
+        options[i] = t
     end
     return t
 end
@@ -68,7 +68,7 @@ end
 -- Completes task `i`, whose part of the list ends at `at` and whose values have `bytes` bytes: adds its batch, its
 -- lane, `uses` and `run_at`. Returns the new end of the part, or nil and the error text.
 local function close(q, i, at, batch, bytes)
-    local t = specials[i]
+    local t = options[i]
     lanes[i] = false
     if bytes > most_bytes then
         return nil, 'a task holds at most ' .. most_bytes .. ' bytes, and this one is longer'
@@ -110,7 +110,7 @@ local function read_argument(i, at, name, value)
     local problem = check(name, value)
     if problem then return nil, problem end
     if not CHECKED[name] then
-        local t = special_of(i)
+        local t = options_of(i)
         t[name] = value
         if LANE[name] then t.selects_lane = true end
     end
@@ -132,7 +132,7 @@ function sw.read_head(args)
 end
 
 -- Reads the tasks from position `first` of the arguments on, checks each by itself, and builds the beginnings of
--- their hashes. Returns how many there are, and whether one has an entry in `specials`; or nil and an error reply.
+-- their hashes. Returns how many there are, and whether one has an entry in `options`; or nil and an error reply.
 function sw.read_tasks(q, args, first, batch)
     local size = #args
     if size % 2 == 1 then
@@ -140,14 +140,14 @@ function sw.read_tasks(q, args, first, batch)
     end
     -- The loop uses local variables, which Lua accesses fastest.
     local all, starts, opaque, prefix, now = all, starts, OPAQUE, q.task_prefix, q.now_text
-    local at, n, id, bytes, total, has_special, seen, problem = 0, 0, nil, 0, 0, false, nil, nil
+    local at, n, id, bytes, total, has_options, seen, problem = 0, 0, nil, 0, 0, false, nil, nil
     for i = first, size, 2 do
         local name, value = args[i], args[i + 1]
         if name == 'task' then
             if n > 0 then
                 at, problem = close(q, n, at, batch, bytes)
                 if not at then return nil, sw.bad('task ' .. id .. ': ' .. problem) end
-                if specials[n] then has_special = true end
+                if options[n] then has_options = true end
             end
             local wrong = check_id(value)
             if wrong then return nil, wrong end
@@ -159,7 +159,7 @@ function sw.read_tasks(q, args, first, batch)
             end
             n, id, total, bytes = n + 1, value, total + bytes, 0
             local task_key = prefix .. value
-            ids[n], keys[n], starts[n], specials[n], requests[n] = value, task_key, at + 1, false, false
+            ids[n], keys[n], starts[n], options[n], requests[n] = value, task_key, at + 1, false, false
             all[at + 1], all[at + 2], all[at + 3], all[at + 4], all[at + 5], all[at + 6], all[at + 7] =
                 task_key, 'tag', false, 'priority', 'normal', 'submitted_at', now
             at = at + 7
@@ -184,18 +184,18 @@ function sw.read_tasks(q, args, first, batch)
     if n == 0 then return nil, sw.bad('task: missing') end
     at, problem = close(q, n, at, batch, bytes)
     if not at then return nil, sw.bad('task ' .. id .. ': ' .. problem) end
-    if specials[n] then has_special = true end
+    if options[n] then has_options = true end
     if total + bytes > sw.MAX_CALL_BYTES then
         return nil, sw.bad('task: at most ' .. sw.MAX_CALL_BYTES .. ' bytes in one call, found ' .. total + bytes)
     end
-    return n, has_special
+    return n, has_options
 end
 
--- Returns the entries of `specials` of the `n` tasks that were read, in order.
-function sw.special_tasks(n)
+-- Returns the entries of `options` of the `n` tasks that were read, in order.
+function sw.tasks_with_options(n)
     local list = {}
     for i = 1, n do
-        if specials[i] then list[#list + 1] = specials[i] end
+        if options[i] then list[#list + 1] = options[i] end
     end
     return list
 end
@@ -203,7 +203,7 @@ end
 -- Returns what was read of task `i`: id, key of its hash, lane (or false), options (or false), request token (or
 -- false).
 function sw.new_task(i)
-    return ids[i], keys[i], lanes[i], specials[i], requests[i]
+    return ids[i], keys[i], lanes[i], options[i], requests[i]
 end
 
 -- The ids of the tasks that were read. All calls share this list.
@@ -232,7 +232,7 @@ end
 -- Sets the flags of the features that these `n` tasks use.
 function sw.ensure_uses(q, n)
     for i = 1, n do
-        local t = specials[i]
+        local t = options[i]
         if t then
             if lanes[i] then sw.ensure(q, 'has_lanes') end
             if t.fairness_key then sw.ensure(q, 'is_fair') end
@@ -247,7 +247,7 @@ end
 --   lived    the number of the last attempt of a purged task with its id, or nil
 --   awaited  tasks that entered before it depend on it
 function sw.plan_task(c, i, batch, tag, lived, awaited)
-    local q, id, start, last, lane, t = c.q, ids[i], starts[i], ends[i], lanes[i], specials[i]
+    local q, id, start, last, lane, t = c.q, ids[i], starts[i], ends[i], lanes[i], options[i]
     local priority = all[start + PRIORITY_AT]
     if q.is_fair then tag = sw.start_tag(c, priority, t and t.fairness_key or '', t and t.fairness_weight) end
     all[start + TAG_AT] = digits(tag)
@@ -257,7 +257,7 @@ function sw.plan_task(c, i, batch, tag, lived, awaited)
     end
     local waits = t and t.waits and #t.waits > 0
     if not (t and (t.broken or t.due) or waits or lived or awaited) then
-        sw.add_to_line(c, id, place(q, priority, tag), all, start, last, batch, lane, priority)
+        sw.add_to_line(c, id, score_of(q, priority, tag), all, start, last, batch, lane, priority)
         return true
     end
     local fields = { unpack(all, start + 1, last) }
@@ -310,9 +310,9 @@ end
 -- error reply if it cannot be made, or nil; and whether it is made (it is not if an equal task exists).
 function sw.plan_one(c, pairs_)
     local q = c.q
-    local n, has_special = sw.read_tasks(q, pairs_, 1)
-    if not n then return has_special, false end
-    local t = specials[1]
+    local n, has_options = sw.read_tasks(q, pairs_, 1)
+    if not n then return has_options, false end
+    local t = options[1]
     local problem = t and sw.check_dependencies(q, 1)
     if problem then return sw.bad('task ' .. ids[1] .. ': ' .. problem), false end
     if t and t.unique_key and sw.holder_of_key(q, t) then return nil, false end

@@ -16,7 +16,7 @@ function sw.read(q, id)
     if not state or state == 'purged' then return nil end
     local task = {
         id = id, state = state, attempt = tonumber(v[2] or 0), worker = v[3] or '',
-        tag = tonumber(v[4] or nil) or sw.tag_in_place(q, v[19], v[14]),
+        tag = tonumber(v[4] or nil) or sw.tag_in_score(q, v[19], v[14]),
         retry_count = tonumber(v[5] or 0), max_retries = tonumber(v[6] or q.default_max_retries),
         timeout_ms = tonumber(v[7] or q.default_timeout_ms),
         started_at = v[8], assigned_at = v[9], deliveries = tonumber(v[10] or 0), batch = v[11], held_by = v[12],

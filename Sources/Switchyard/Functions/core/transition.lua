@@ -185,13 +185,13 @@ end
 
 -- Plans that a new task enters its line.
 --   list   contains the key of the task's hash at `first`, then up to `last` the pairs of the hash, without the state
-function sw.add_to_line(c, id, place, list, first, last, batch, lane, priority)
+function sw.add_to_line(c, id, score, list, first, last, batch, lane, priority)
     local n = n_new + 1
     new_lists[n], new_firsts[n], new_lasts[n], n_new = list, first, last, n
     local o = PENDING
     if lane then o = touch('pending:' .. lane) elseif not o.touched then touch_index(o) end
     local k, add = o.n_add, o.add
-    add[k + 1], add[k + 2], o.n_add = place, id, k + 2
+    add[k + 1], add[k + 2], o.n_add = score, id, k + 2
     if lane or c.q.aging_ms > 0 then count_in_line(c.q, lane, priority, 1) end
     if batch then sw.count_in_batch(c, batch, nil, 'pending') end
     n_entered = n_entered + 1
@@ -295,7 +295,7 @@ function sw.move(c, task, to, fields, opts)
     end
     local score
     if to == 'pending' then
-        score = new_index == 'held' and opts.due_at or sw.place(q, priority, opts.tag or task.tag)
+        score = new_index == 'held' and opts.due_at or sw.score(q, priority, opts.tag or task.tag)
     elseif sw.LIVE[to] then
         score = opts.lease_end
     else

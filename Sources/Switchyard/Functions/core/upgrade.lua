@@ -65,12 +65,12 @@ local function unblock(q, id)
             task.lane = task.new_lane
             call('HSET', key, 'lane', task.lane)
         end
-        local place = sw.place(q, task.priority, task.tag)
+        local score = sw.score(q, task.priority, task.tag)
         sw.ensure(q, 'has_lanes')
         sw.write_config(q)
-        call('ZADD', q.prefix .. sw.line_of(task.lane), place, id)
+        call('ZADD', q.prefix .. sw.line_of(task.lane), score, id)
         sw.add_to_stat(q, 'in_lanes_' .. task.priority, 1)
-        if task.lane then sw.lane_gained(sw.changes(q), task.lane, tonumber(place), 1) end
+        if task.lane then sw.lane_gained(sw.changes(q), task.lane, tonumber(score), 1) end
     end
     return true
 end

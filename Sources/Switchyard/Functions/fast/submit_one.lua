@@ -48,7 +48,7 @@ function sw.submit_one(q, args)
     end
     local tag = sw.time_tag(q, 0)
     all[5] = sw.digits(tag)
-    call('ZADD', q.pending_key, sw.place(q, priority, tag), id)
+    call('ZADD', q.pending_key, sw.score(q, priority, tag), id)
     call('HSET', unpack(all, 1, at))
     call('PUBLISH', q.events_key, id .. ' pending 0')
     return { { id, 'pending', 'queued', -1, 'new' } }

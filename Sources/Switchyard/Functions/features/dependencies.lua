@@ -62,7 +62,7 @@ end
 --   known   for a stage: returns the state of a task that does not exist, if it is in the stage; "gone" means that it
 --           did not succeed
 function sw.check_dependencies(q, n, known)
-    local tasks, by_id, own, same, count = sw.special_tasks(n), {}, {}, {}, 0
+    local tasks, by_id, own, same, count = sw.tasks_with_options(n), {}, {}, {}, 0
     for i = 1, n do own[sw.new_task(i)] = true end
     for _, t in ipairs(tasks) do
         if not t.same_as then by_id[t.task] = t else own[t.task] = nil end

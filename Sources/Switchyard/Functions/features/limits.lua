@@ -51,15 +51,15 @@ function sw.gate_of(c, lane)
 end
 
 -- Returns how many tasks of `lane` may start now, one after the other.
-function sw.free_turns(c, lane)
+function sw.free_starts(c, lane)
     local name = sw.parse_name(lane)
-    local turns = math.huge
-    if name.concurrency then turns = name.concurrency.limit - count_running(c, name.concurrency.key) end
+    local starts = math.huge
+    if name.concurrency then starts = name.concurrency.limit - count_running(c, name.concurrency.key) end
     if name.rate then
         local late = math.max(tat_of(c, name.rate), c.q.now_us) - c.q.now_us
-        turns = math.min(turns, math.floor(name.rate.burst - (late - TOLERANCE_US) / name.rate.interval))
+        starts = math.min(starts, math.floor(name.rate.burst - (late - TOLERANCE_US) / name.rate.interval))
     end
-    return math.max(0, turns)
+    return math.max(0, starts)
 end
 
 -- Called by transition.lua when task `id` of `lane` begins an attempt or ends one.

@@ -59,7 +59,7 @@ local function configure(keys, args)
     end
     if head.aging_ms and new.aging_ms ~= q.aging_ms and unended(q) > 0 then
         return sw.bad('aging_ms: it can only be changed while no task is pending or running, for it is part of their '
-            .. 'places in line')
+            .. 'positions in line')
     end
     local c = sw.changes(q)
     -- Reading the settings of a queue does not create it.

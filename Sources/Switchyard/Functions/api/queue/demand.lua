@@ -51,14 +51,14 @@ local function demand(keys, args)
         if following then return { lanes, by_class, 'workers ' .. following } end
     end
     local c, classes, expected = sw.changes(q), sw.classes_of(q), head.class
-    local has_plain = sw.has_classless_workers(q)
+    local has_classless = sw.has_classless_workers(q)
     for _, class in ipairs(classes) do
-        if class == expected and (class ~= '' or has_plain) then expected = nil end
+        if class == expected and (class ~= '' or has_classless) then expected = nil end
     end
     local function add(lane, count)
         local entry = { lane == '' and '' or sw.parse_name(lane).base, count }
         for _, class in ipairs(sw.classes_serving(q, lane)) do
-            if class ~= '' or has_plain then entry[#entry + 1] = class end
+            if class ~= '' or has_classless then entry[#entry + 1] = class end
         end
         if expected and sw.could_serve(expected, lane) then entry[#entry + 1] = expected end
         lanes[#lanes + 1] = entry
@@ -72,7 +72,7 @@ local function demand(keys, args)
     local found = call('ZRANGEBYLEX', q.prefix .. 'lane_names', at == '' and '-' or '(' .. at, '+', 'LIMIT', 0, limit)
     for _, lane in ipairs(found) do
         local count = call('ZCARD', q.prefix .. sw.line_of(lane))
-        if sw.has_gates(lane) then count = math.min(count, sw.free_turns(c, lane)) end
+        if sw.has_gates(lane) then count = math.min(count, sw.free_starts(c, lane)) end
         if count > 0 then add(lane, count) end
     end
     return { lanes, by_class, #found == limit and 'lanes ' .. found[limit] or '' }

@@ -125,16 +125,17 @@ local function tick(keys, args)
         if at and (not next_due or at < next_due) then next_due = at end
     end
     sw.ensure_instance(q)
-    local forgiving, set_back, uncorrected = sw.look_at_clock(q, tonumber(head.interval))
+    local clock = sw.look_at_clock(q, tonumber(head.interval))
     local c = sw.changes(q)
     local expired, lost, due, gone
-    left, expired, lost, due, gone = end_due(c, left, sooner, forgiving)
+    left, expired, lost, due, gone = end_due(c, left, sooner, clock.forgiving)
     if q.has_holds and left > 0 then left = left - sw.plan_cascade(c, left) end
     left = left - sw.follow_up(c, left)
     local lines = sw.planned_lines()
     local woken = lines and sw.plan_wake(c, lines) or 0
     woken = woken + sw.plan_wake_for_work(c)
     sw.commit(c)
+    sw.set_clock(q, clock)
     for _, w in ipairs(gone) do sw.forget_worker(q, w[1], w[2]) end
 
     if q.has_lanes then
@@ -155,10 +156,10 @@ local function tick(keys, args)
     if q.has_schedules then scheduled, next_schedule = due_of(q, 'schedules', SCHEDULES) end
     sooner(next_schedule)
     return { 'expired', expired, 'lost_workers', lost, 'due', due, 'purged', purged, 'woken', woken,
-        'more', (left <= 0 or has_more or uncorrected) and '1' or '0', 'next_due', sw.digits(next_due or 0),
+        'more', (left <= 0 or has_more or clock.has_more) and '1' or '0', 'next_due', sw.digits(next_due or 0),
         'now', q.now_text, 'cleanup_interval_ms', sw.digits(q.cleanup_interval_ms),
         'instance', q.instance, 'partitions', sw.digits(q.partitions), 'schedules', scheduled,
-        'forgiving_until', sw.digits(forgiving or 0), 'set_back_ms', sw.digits(set_back or 0) }
+        'forgiving_until', sw.digits(clock.forgiving or 0), 'set_back_ms', sw.digits(clock.back or 0) }
 end
 
 redis.register_function{ function_name = 'switchyard_tick', flags = { 'allow-oom' }, callback = tick }

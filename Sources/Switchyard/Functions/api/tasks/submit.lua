@@ -169,8 +169,8 @@ end
 
 -- Plans and commits the new tasks. Returns how many workers it wakes.
 --   is_new   returns whether the i-th task is new (nil: all are)
-local function add(q, head, n, has_special, lived, is_busy, is_new)
-    if has_special then sw.ensure_uses(q, n) end
+local function add(q, head, n, has_options, lived, is_busy, is_new)
+    if has_options then sw.ensure_uses(q, n) end
     local c, added, tag, woken = sw.changes(q), head.batch and {}, sw.time_tag(q, 0), 0
     local plan_task, ready = sw.plan_task, ready
     for i = 1, n do
@@ -193,8 +193,8 @@ local function add(q, head, n, has_special, lived, is_busy, is_new)
     return woken
 end
 
-local function reply_to(q, head, n, has_special, woken, repeated)
-    if not has_special and repeated == NONE_REPEATED and not head.is_repeated and head.position ~= '1'
+local function reply_to(q, head, n, has_options, woken, repeated)
+    if not has_options and repeated == NONE_REPEATED and not head.is_repeated and head.position ~= '1'
         and not head.stage then
         for i = 1, n do
             replies[i] = row(i, new_ids[i], 'pending', i <= woken and 'woken' or 'queued', -1, 'new')
@@ -240,7 +240,7 @@ end
 local function submit(keys, args)
     local q, failure = sw.enter(keys)
     if not q then return failure end
-    if FAST and q.is_plain and q.draining == 0 and q.instance and q.is_compiled then
+    if FAST and q.is_strict and q.draining == 0 and q.instance and q.is_compiled then
         local reply = sw.submit_one(q, args)
         if reply then return reply end
     end
@@ -250,8 +250,8 @@ local function submit(keys, args)
         refused = check_batch(q, head)
         if refused then return refused end
     end
-    local n, has_special = sw.read_tasks(q, args, first, head.batch)
-    if not n then return has_special end
+    local n, has_options = sw.read_tasks(q, args, first, head.batch)
+    if not n then return has_options end
 
     -- In a busy queue, one command shows that all tasks are new and no worker sleeps.
     local repeated, lived, claims = NONE_REPEATED, NONE_LIVED, NO_CLAIMS
@@ -274,7 +274,7 @@ local function submit(keys, args)
         if refused then return refused end
     end
     local fresh, is_new = n, nil
-    if has_special then fresh = fresh - find_equals(q, n, repeated, claims) end
+    if has_options then fresh = fresh - find_equals(q, n, repeated, claims) end
     for _ in pairs(repeated) do fresh = fresh - 1 end
     for _ in pairs(claims.own) do fresh = fresh - 1 end
     if head.is_repeated then fresh = 0 end
@@ -288,7 +288,7 @@ local function submit(keys, args)
         if q.draining == 1 then
             return redis.error_reply('QUEUEDRAINING queue ' .. q.name .. ' is draining: it takes no new tasks')
         end
-        local wrong = has_special and sw.check_dependencies(q, n, token and sw.is_staged(q, token))
+        local wrong = has_options and sw.check_dependencies(q, n, token and sw.is_staged(q, token))
         if wrong then return sw.bad(wrong) end
         refused = head.if_no_workers == 'reject' and no_workers_for(q, n) or refuse_if_full(q, token, fresh, is_busy)
         if refused then return refused end
@@ -302,9 +302,9 @@ local function submit(keys, args)
             sw.begin_writing()
             sw.break_stages(q, claims)
         end
-        woken = add(q, head, n, has_special, lived, is_busy, is_new)
+        woken = add(q, head, n, has_options, lived, is_busy, is_new)
     end
-    return reply_to(q, head, n, has_special, woken, repeated)
+    return reply_to(q, head, n, has_options, woken, repeated)
 end
 
 redis.register_function{ function_name = 'switchyard_submit', callback = submit }

@@ -67,15 +67,15 @@ local function look(q, worker, tasks)
     return call('HMGET', key, unpack(names))
 end
 
--- For each report: whether the lease shows that the task completes and that this concerns nothing else (`simple`),
+-- For each report: whether the lease shows that the task completes and that this concerns nothing else (`alone`),
 -- and the batch and the lane of the task (or false). All calls share these lists.
-local simple, batches, lanes = {}, {}, {}
+local alone, batches, lanes = {}, {}, {}
 
 local function finish(keys, args)
     local q, failure = sw.enter(keys)
     if not q then return failure end
     local held
-    if FAST and q.is_plain and not q.paused and not q.has_affinity and #args <= 22 and #args % 2 == 0 then
+    if FAST and q.is_strict and not q.paused and not q.has_affinity and #args <= 22 and #args % 2 == 0 then
         local reply
         reply, held = sw.finish_one(q, args)
         if reply then return reply end
@@ -99,16 +99,16 @@ local function finish(keys, args)
     for i = 1, n do
         local t = tasks[i]
         local attempt, deadline, mark, batch, lane = sw.lease_of(held[i + 1])
-        local is_simple = attempt and attempt == t.attempt and deadline ~= '0' and t.outcome == 'completed'
+        local is_alone = attempt and attempt == t.attempt and deadline ~= '0' and t.outcome == 'completed'
             and (mark == '' or mark == '+' and not sw.has_dependents(q, t.task))
-        simple[i], batches[i], lanes[i] = is_simple, batch, lane
-        if not is_simple then
+        alone[i], batches[i], lanes[i] = is_alone, batch, lane
+        if not is_alone then
             has_others = true
             bad = sw.check_id(t.task) or sw.check_attempt(t)
             if bad then return bad end
         end
         local code, result = t.exit_code, t.result
-        if not is_simple or code and not sw.COUNTS[code] or result and #result > 1024 then
+        if not is_alone or code and not sw.COUNTS[code] or result and #result > 1024 then
             local problem = check(t)
             if problem then return sw.bad(problem) end
         end
@@ -118,7 +118,7 @@ local function finish(keys, args)
     local replies = {}
     for i = 1, n do
         local t = tasks[i]
-        if simple[i] then
+        if alone[i] then
             sw.complete(c, worker, t.task, t.attempt, t.result, t.exit_code, batches[i], lanes[i])
             replies[i] = 'completed'
         else
