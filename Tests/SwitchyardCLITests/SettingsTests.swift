@@ -4,6 +4,16 @@ import Testing
 
 @testable import SwitchyardCLI
 
+extension Setting {
+    /// A setting of the table; a test that names another fails.
+    static func named(_ name: String) -> Setting { ofReplicas.first { $0.name == name } ?? .redis }
+
+    fileprivate static let maxQueueLength = named("max_queue_length")
+    fileprivate static let defaultMaxRetries = named("default_max_retries")
+    fileprivate static let lease = named("lease")
+    fileprivate static let heartbeat = named("heartbeat")
+}
+
 @Suite struct SettingsTests {
     /// Runs `body` with a JSON file, which is then removed.
     private func withFile<Value>(_ text: String, _ body: (String) async throws -> Value) async throws -> Value {
@@ -14,7 +24,7 @@ import Testing
     }
 
     private func failure(
-        flags: [Setting: Setting.Value] = [:], file: String? = nil, environment: [String: String] = [:]
+        flags: [String: String] = [:], file: String? = nil, environment: [String: String] = [:]
     ) async -> Failure? {
         do {
             _ = try await EffectiveSettings(flags: flags, file: file, environment: environment)
@@ -29,11 +39,11 @@ import Testing
             #"{"max_queue_length":3,"lease":30,"default_max_retries":7,"listen":"127.0.0.1:1"}"#
         ) { path in
             let settings = try await EffectiveSettings(
-                flags: [.maxQueueLength: .count(1)], file: path,
+                flags: ["max_queue_length": "1"], file: path,
                 environment: ["SWITCHYARD_MAX_QUEUE_LENGTH": "2", "SWITCHYARD_LEASE": "20.5", "SWITCHYARD_DATA": ""])
             #expect(settings.count(.maxQueueLength) == 1)
             #expect(settings.values[.maxQueueLength]?.origin == .flag("--max-queue-length"))
-            #expect(settings.seconds(.lease) == 20.5)
+            #expect(settings.values[.lease]?.value == .duration(20_500))
             #expect(settings.values[.lease]?.origin == .environment("SWITCHYARD_LEASE"))
             #expect(settings.count(.defaultMaxRetries) == 7)
             #expect(settings.values[.defaultMaxRetries]?.origin == .file(path))
@@ -58,14 +68,14 @@ import Testing
 
     @Test func everySettingThatDiffersReachesTheScheduler() async throws {
         var environment: [String: String] = [:]
-        for setting in Setting.allCases where setting.range != nil {
+        for setting in Setting.all where setting.range != nil {
             environment[setting.variable] = setting == .heartbeat ? "3" : "50"
         }
         let config = try await EffectiveSettings(flags: [:], environment: environment).schedulerConfig
         #expect(config.maxQueueLength == 50)
         #expect(config.defaultTaskTimeout == .seconds(50))
         #expect(config.defaultMaxRetries == 50)
-        #expect(config.schedulerInterval == .milliseconds(50))
+        #expect(config.schedulerInterval == .seconds(50))
         #expect(config.cleanupInterval == .seconds(50))
         #expect(config.completedTaskRetention == .seconds(50))
         #expect(config.lease == .seconds(50))
@@ -76,6 +86,8 @@ import Testing
         #expect(config.retryDelayMax == .seconds(50))
         #expect(config.retryJitterPercent == 50)
         #expect(config.logMaxEntries == 50)
+        #expect(config.maxFinished == 50)
+        #expect(config.reserveAfter == .seconds(50))
     }
 
     @Test(arguments: [
@@ -139,7 +151,7 @@ import Testing
         #expect(try settings.redisInstances().map(\.description) == ["redis://a:6379", "redis://b:6379"])
         #expect(settings.count(.partitions) == 4)
         #expect(throws: Failure.self) { try settings.redis() }
-        let twice = try await EffectiveSettings(flags: [.redis: .text("redis://a,redis://a")], environment: [:])
+        let twice = try await EffectiveSettings(flags: ["redis": "redis://a,redis://a"], environment: [:])
         #expect(throws: Failure.self) { try twice.redisInstances() }
         #expect(await failure(environment: ["SWITCHYARD_PARTITIONS": "65"])?.message?.contains("partitions") == true)
     }

@@ -42,6 +42,41 @@ import Testing
         #expect(try await world.ask(.GET, "/scheduler/queue/\(queue)")["draining"] == true)
     }
 
+    @Test func everySettingOfTheTableIsShownChangedAndChecked() async throws {
+        let world = try await World.shared
+        let queue = world.newQueue()
+        let shown = try await world.ask(.GET, "/scheduler/queue/\(queue)")
+        for setting in QueueSetting.all {
+            guard setting.scope == .queue else {
+                #expect(shown[setting.field] == .null, "\(setting.name)")
+                continue
+            }
+            let (standard, least, above): (JSONValue, JSONValue, JSONValue) =
+                switch setting.kind {
+                case .count:
+                    (
+                        JSONValue(setting.defaultValue), JSONValue(setting.range.lowerBound),
+                        JSONValue(setting.range.upperBound + 1)
+                    )
+                case .duration:
+                    (
+                        JSONValue(.milliseconds(setting.defaultValue)),
+                        JSONValue(.milliseconds(setting.range.lowerBound)),
+                        JSONValue(.milliseconds(setting.range.upperBound + 1))
+                    )
+                case .flag: (.bool(false), .bool(true), .number("1"))
+                }
+            #expect(shown[setting.field] == standard, "\(setting.name)")
+            try await world.ask(.PATCH, "/scheduler/queue/\(queue)", json: "{\"\(setting.field)\":\(above.shown)}")
+                .expectProblem(400, code: "BadRequest", field: setting.field)
+            // The least lease needs a shorter heartbeat.
+            let with = setting.name == "lease" ? #","heartbeat_seconds":0.02"# : ""
+            let changed = try await world.ask(
+                .PATCH, "/scheduler/queue/\(queue)", json: "{\"\(setting.field)\":\(least.shown)\(with)}")
+            #expect(changed[setting.field] == least, "\(setting.name)")
+        }
+    }
+
     @Test func agingIsNotChangedWhileTasksWait() async throws {
         let world = try await World.shared
         let queue = world.newQueue()

@@ -1,58 +1,49 @@
-/// The settings of a scheduler, with their defaults. All but `schedulerInterval` are stored in Redis, in the queue's
-/// `config`, where every replica and worker sees a change at once.
+/// The settings that a scheduler is given. All but `schedulerInterval` are stored in Redis, in the queue's `config`,
+/// where every replica and worker sees a change at once. ``QueueSetting/all`` has the defaults, which `init` sets.
 public struct SchedulerConfig: Sendable, Equatable {
     /// The maximum number of pending tasks of one queue, held tasks included. One more is refused with `QueueFull`.
-    public var maxQueueLength = 500
+    public var maxQueueLength = 0
     /// The time limit of an attempt whose task was submitted without one.
-    public var defaultTaskTimeout: Duration = .seconds(7200)
+    public var defaultTaskTimeout: Duration = .zero
     /// The number of retries of a task that was submitted without one.
-    public var defaultMaxRetries = 2
+    public var defaultMaxRetries = 0
     /// The maximum time between two ticks of a replica.
-    public var schedulerInterval: Duration = .milliseconds(500)
+    public var schedulerInterval: Duration = .zero
     /// Ended tasks are deleted at most this long after their retention is over.
-    public var cleanupInterval: Duration = .seconds(300)
+    public var cleanupInterval: Duration = .zero
     /// How long an ended task is kept.
-    public var completedTaskRetention: Duration = .seconds(7200)
+    public var completedTaskRetention: Duration = .zero
     /// The maximum number of ended tasks that are kept, whatever their retention; 0: no limit.
     public var maxFinished = 0
     /// How long a lease and a worker's registration last after a heartbeat.
-    public var lease: Duration = .seconds(15)
+    public var lease: Duration = .zero
     /// How often workers send heartbeats.
-    public var heartbeat: Duration = .seconds(5)
+    public var heartbeat: Duration = .zero
     /// How long an assigned task may stay unstarted.
-    public var assignTimeout: Duration = .seconds(15)
+    public var assignTimeout: Duration = .zero
     /// How many deliveries may fail before the task fails: assignments that expire unstarted, and lost workers.
-    public var maxDeliveries = 5
+    public var maxDeliveries = 0
     /// The backoff before the first retry. It doubles with each retry, up to `retryDelayMax`.
-    public var retryDelay: Duration = .seconds(1)
+    public var retryDelay: Duration = .zero
     /// The longest backoff.
-    public var retryDelayMax: Duration = .seconds(300)
+    public var retryDelayMax: Duration = .zero
     /// Each backoff varies at random by up to this many percent, in both directions.
-    public var retryJitterPercent = 20
+    public var retryJitterPercent = 0
+    /// A task that is too big for the free capacity reserves a worker once it has been first in its lane for this long.
+    public var reserveAfter: Duration = .zero
     /// How many pieces of output a task's log keeps.
-    public var logMaxEntries = 1000
+    public var logMaxEntries = 0
 
     /// The defaults.
-    public init() {}
+    public init() {
+        for setting in QueueSetting.all { setting.set(setting.defaultValue, in: &self) }
+    }
 
     /// The settings that are stored in Redis, by their names there. Durations are in milliseconds.
     var settings: [(name: String, value: Int)] {
-        [
-            ("max_queue_length", maxQueueLength),
-            ("default_timeout_ms", defaultTaskTimeout.milliseconds),
-            ("default_max_retries", defaultMaxRetries),
-            ("cleanup_interval_ms", cleanupInterval.milliseconds),
-            ("retention_ms", completedTaskRetention.milliseconds),
-            ("max_finished", maxFinished),
-            ("lease_ms", lease.milliseconds),
-            ("heartbeat_ms", heartbeat.milliseconds),
-            ("assign_timeout_ms", assignTimeout.milliseconds),
-            ("max_deliveries", maxDeliveries),
-            ("retry_delay_ms", retryDelay.milliseconds),
-            ("retry_delay_max_ms", retryDelayMax.milliseconds),
-            ("retry_jitter_percent", retryJitterPercent),
-            ("log_max_entries", logMaxEntries),
-        ]
+        QueueSetting.all.filter { $0.scope == .queue }.compactMap { setting in
+            setting.value(in: self).map { (setting.storedName, $0) }
+        }
     }
 
     /// The settings that differ from the defaults. A replica writes these when it starts.

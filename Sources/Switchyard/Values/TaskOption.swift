@@ -62,7 +62,8 @@ extension TaskOption {
             "cpu", .number(\.resources.cpu, Resources.amounts), isResource: true, valueName: "cores",
             help: "Cores that it needs; fractions are allowed."),
         TaskOption(
-            "memory_mb", .integer(\.resources.memoryMB, Resources.megabytes), isResource: true, valueName: "mib",
+            "memory_mb", .integer(\.resources.memoryMB, Resources.megabytes), sizeFlag: "memory", isResource: true,
+            valueName: "mib",
             help: "Memory that it needs, in MiB."),
         TaskOption(
             "NAME", .amounts(\.resources.custom), flag: "resource", isResource: true, valueName: "name=amount",
@@ -158,6 +159,8 @@ public struct TaskOption: Sendable {
     public let flagNeeds: String?
     /// The flag of the command line, without its dashes.
     public let flag: String
+    /// Another flag for a size in MiB, whose value may have a unit (`4G`).
+    public let sizeFlag: String?
     /// Whether the option is a member of `resources` in HTTP. ``Resources`` checks, encodes and decodes these together.
     public let isResource: Bool
     /// How the details of a task show it.
@@ -169,13 +172,15 @@ public struct TaskOption: Sendable {
 
     init(
         _ name: String, _ kind: Kind, needs: String? = nil, flagNeeds: String? = nil, flag: String? = nil,
-        isResource: Bool = false, display: Display? = nil, valueName: String? = nil, help: String
+        sizeFlag: String? = nil, isResource: Bool = false, display: Display? = nil, valueName: String? = nil,
+        help: String
     ) {
         self.name = name
         self.kind = kind
         self.needs = needs
         self.flagNeeds = flagNeeds ?? needs
         self.flag = flag ?? name.replacing("_", with: "-")
+        self.sizeFlag = sizeFlag
         self.isResource = isResource
         self.display = display ?? kind.standardDisplay
         self.valueName = valueName ?? kind.standardValueName

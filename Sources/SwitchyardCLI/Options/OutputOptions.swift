@@ -27,7 +27,9 @@ struct WatchOptions: ParsableArguments {
     @Flag(help: "Refresh every few seconds, until interrupted.")
     var watch = false
 
-    @Option(help: ArgumentHelp("How often --watch refreshes.", valueName: "seconds"))
+    @Option(
+        help: ArgumentHelp("How often --watch refreshes.", valueName: "duration"),
+        transform: Seconds.init(transforming:))
     var interval = Seconds(value: 2)
 
     /// Shows the text of `body` once, or with `--watch` until interrupted.

@@ -17,22 +17,22 @@ struct RunOptions: ParsableArguments {
     @Option(help: ArgumentHelp("text or json; logs go to stderr.", valueName: "format"))
     var logFormat: String?
 
-    var flags: [Setting: Setting.Value] {
-        var flags: [Setting: Setting.Value] = [:]
-        if let queue { flags[.queue] = .text(queue) }
-        if let logLevel { flags[.logLevel] = .text(logLevel) }
-        if let logFormat { flags[.logFormat] = .text(logFormat) }
+    var flags: [String: String] {
+        var flags: [String: String] = [:]
+        if let queue { flags[Setting.queue.name] = queue }
+        if let logLevel { flags[Setting.logLevel.name] = logLevel }
+        if let logFormat { flags[Setting.logFormat.name] = logFormat }
         return flags
     }
 
     /// Returns the effective settings and sets up logging accordingly. Call it once in a process.
-    func start(_ more: [Setting: Setting.Value]...) async throws -> EffectiveSettings {
+    func start(_ more: [String: String]...) async throws -> EffectiveSettings {
         let settings = try await settings(more)
         LogFormat.bootstrap(settings.logFormat, level: settings.logLevel)
         return settings
     }
 
-    func settings(_ more: [[Setting: Setting.Value]]) async throws -> EffectiveSettings {
+    func settings(_ more: [[String: String]]) async throws -> EffectiveSettings {
         let all = more.reduce(flags) { $0.merging($1) { _, new in new } }
         return try await EffectiveSettings(flags: all, file: config)
     }
@@ -55,9 +55,9 @@ struct RedisOptions: ParsableArguments {
     /// The URLs in the form of SWITCHYARD_REDIS, separated by commas; nil if none was given.
     var redis: String? { instances.isEmpty ? nil : instances.joined(separator: ",") }
 
-    var flags: [Setting: Setting.Value] {
-        var flags: [Setting: Setting.Value] = redis.map { [.redis: .text($0)] } ?? [:]
-        if let partitions { flags[.partitions] = .count(partitions) }
+    var flags: [String: String] {
+        var flags: [String: String] = redis.map { [Setting.redis.name: $0] } ?? [:]
+        if let partitions { flags[Setting.partitions.name] = "\(partitions)" }
         return flags
     }
 
@@ -89,77 +89,12 @@ struct ListenOptions: ParsableArguments {
             discussion: "There is no authentication: anyone who reaches the port can run commands on the workers."))
     var insecurePublic = false
 
-    var flags: [Setting: Setting.Value] {
-        var flags: [Setting: Setting.Value] = [:]
-        if let listen { flags[.listen] = .text(listen) }
-        if !allowedHost.isEmpty { flags[.allowedHost] = .text(allowedHost.joined(separator: ",")) }
-        if let data { flags[.data] = .text(data) }
-        if insecurePublic { flags[.insecurePublic] = .flag(true) }
-        return flags
-    }
-}
-
-/// The scheduler's settings. A replica writes those that differ from the defaults to the queue when it starts.
-struct SchedulerOptions: ParsableArguments {
-    @Option(help: ArgumentHelp("Limit on pending tasks (default 500).", valueName: "n"))
-    var maxQueueLength: Int?
-
-    @Option(help: ArgumentHelp("Default time limit of an attempt (default 7200).", valueName: "seconds"))
-    var defaultTaskTimeout: Seconds?
-
-    @Option(help: ArgumentHelp("Default number of retries of a task (default 2).", valueName: "n"))
-    var defaultMaxRetries: Int?
-
-    @Option(help: ArgumentHelp("Limit on the pause between two ticks (default 500).", valueName: "ms"))
-    var schedulerIntervalMs: Int?
-
-    @Option(help: ArgumentHelp("Limit on the delay in deleting ended tasks (default 300).", valueName: "seconds"))
-    var cleanupInterval: Seconds?
-
-    @Option(help: ArgumentHelp("How long ended tasks are kept (default 7200).", valueName: "seconds"))
-    var completedTaskRetention: Seconds?
-
-    @Option(help: ArgumentHelp("Limit on the ended tasks that are kept; 0: no limit (default 0).", valueName: "n"))
-    var maxFinished: Int?
-
-    @Option(help: ArgumentHelp("How long a lease lasts without a heartbeat (default 15).", valueName: "seconds"))
-    var lease: Seconds?
-
-    @Option(help: ArgumentHelp("Time between heartbeats (default 5).", valueName: "seconds"))
-    var heartbeat: Seconds?
-
-    @Option(help: ArgumentHelp("How long a pulled task may remain unstarted (default 15).", valueName: "seconds"))
-    var assignTimeout: Seconds?
-
-    @Option(help: ArgumentHelp("Pulls without a start before a task fails (default 5).", valueName: "n"))
-    var maxDeliveries: Int?
-
-    @Option(help: ArgumentHelp("Backoff before the first retry; it doubles (default 1).", valueName: "seconds"))
-    var retryDelay: Seconds?
-
-    @Option(help: ArgumentHelp("Limit on the backoff before a retry (default 300).", valueName: "seconds"))
-    var retryDelayMax: Seconds?
-
-    @Option(help: ArgumentHelp("Jitter: a backoff varies by ± this much (default 20).", valueName: "percent"))
-    var retryJitterPercent: Int?
-
-    @Option(help: ArgumentHelp("Limit on the chunks of output that a task's log keeps (default 1000).", valueName: "n"))
-    var logMaxEntries: Int?
-
-    var flags: [Setting: Setting.Value] {
-        let counts: [(Setting, Int?)] = [
-            (.maxQueueLength, maxQueueLength), (.defaultMaxRetries, defaultMaxRetries),
-            (.schedulerIntervalMS, schedulerIntervalMs), (.maxDeliveries, maxDeliveries),
-            (.retryJitterPercent, retryJitterPercent), (.logMaxEntries, logMaxEntries), (.maxFinished, maxFinished),
-        ]
-        let durations: [(Setting, Seconds?)] = [
-            (.defaultTaskTimeout, defaultTaskTimeout), (.cleanupInterval, cleanupInterval),
-            (.completedTaskRetention, completedTaskRetention), (.lease, lease), (.heartbeat, heartbeat),
-            (.assignTimeout, assignTimeout), (.retryDelay, retryDelay), (.retryDelayMax, retryDelayMax),
-        ]
-        var flags: [Setting: Setting.Value] = [:]
-        for case (let setting, let value?) in counts { flags[setting] = .count(value) }
-        for case (let setting, let value?) in durations { flags[setting] = .seconds(value.value) }
+    var flags: [String: String] {
+        var flags: [String: String] = [:]
+        if let listen { flags[Setting.listen.name] = listen }
+        if !allowedHost.isEmpty { flags[Setting.allowedHost.name] = allowedHost.joined(separator: ",") }
+        if let data { flags[Setting.data.name] = data }
+        if insecurePublic { flags[Setting.insecurePublic.name] = "true" }
         return flags
     }
 }

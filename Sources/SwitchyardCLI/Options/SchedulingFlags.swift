@@ -9,7 +9,7 @@ struct SchedulingFlags: ParsableArguments, CustomReflectable {
     private struct Key: CodingKey {
         let stringValue: String
         var intValue: Int? { nil }
-        init(_ option: TaskOption) { stringValue = option.flag }
+        init(flag: String) { stringValue = flag }
         init?(stringValue: String) { self.stringValue = stringValue }
         init?(intValue: Int) { nil }
     }
@@ -21,11 +21,25 @@ struct SchedulingFlags: ParsableArguments, CustomReflectable {
 
     init(from decoder: any Decoder) throws {
         let flags = try decoder.container(keyedBy: Key.self)
-        for option in TaskOption.all { values[option.flag] = try Self.value(of: option, in: flags) }
+        for option in TaskOption.all {
+            values[option.flag] = try Self.value(of: option, in: flags)
+            guard let sizeFlag = option.sizeFlag else { continue }
+            values[sizeFlag] =
+                try flags.decode(Option<Mebibytes?>.self, forKey: Key(flag: sizeFlag)).wrappedValue
+                .map { .integer($0.value) }
+        }
     }
 
     var customMirror: Mirror {
-        Mirror(self, children: TaskOption.all.map { (label: "_" + $0.flag, value: Self.wrapper(of: $0)) })
+        let wrappers = TaskOption.all.flatMap { option in
+            let wrapper = (label: "_" + option.flag, value: Self.wrapper(of: option))
+            guard let sizeFlag = option.sizeFlag else { return [wrapper] }
+            let help = ArgumentHelp("As --\(option.flag), with a unit: 512M, 4G.", valueName: "size")
+            let size = Option<Mebibytes?>(
+                name: .customLong(sizeFlag), help: help, transform: Mebibytes.init(transforming:))
+            return [wrapper, (label: "_" + sizeFlag, value: size)]
+        }
+        return Mirror(self, children: wrappers)
     }
 
     /// The property wrapper that declares the flag of an option.
@@ -36,7 +50,7 @@ struct SchedulingFlags: ParsableArguments, CustomReflectable {
         case .key, .text: Option<String?>(name: name, help: help)
         case .number: Option<Double?>(name: name, help: help)
         case .integer: Option<Int?>(name: name, help: help)
-        case .duration: Option<Seconds?>(name: name, help: help)
+        case .duration: Option<Seconds?>(name: name, help: help, transform: Seconds.init(transforming:))
         case .flag: Flag(wrappedValue: false, name: name, help: ArgumentHelp("\(option.help)"))
         case .taskIDs, .requirements: Option<[String]>(wrappedValue: [], name: name, help: help)
         case .amounts: Option<[Amount]>(wrappedValue: [], name: name, help: help)
@@ -46,7 +60,7 @@ struct SchedulingFlags: ParsableArguments, CustomReflectable {
     private static func value(
         of option: TaskOption, in flags: KeyedDecodingContainer<Key>
     ) throws -> Value? {
-        let key = Key(option)
+        let key = Key(flag: option.flag)
         switch option.kind {
         case .key, .text: return try flags.decode(Option<String?>.self, forKey: key).wrappedValue.map { .text($0) }
         case .number: return try flags.decode(Option<Double?>.self, forKey: key).wrappedValue.map { .number($0) }
@@ -66,9 +80,15 @@ struct SchedulingFlags: ParsableArguments, CustomReflectable {
     }
 
     func validate() throws {
+        for flag in TaskOption.all.flatMap(Self.flags) {
+            guard let number = values[flag]?.number, !(number > 0 && number.isFinite) else { continue }
+            throw ValidationError("--\(flag): expected more than 0, found \(JSONValue.number(number).text)")
+        }
         for option in TaskOption.all {
-            guard let number = values[option.flag]?.number, !(number > 0 && number.isFinite) else { continue }
-            throw ValidationError("--\(option.flag): expected more than 0, found \(JSONValue.number(number).text)")
+            guard let sizeFlag = option.sizeFlag, let size = values[sizeFlag]?.number,
+                let number = values[option.flag]?.number, number != size
+            else { continue }
+            throw ValidationError("--\(sizeFlag) and --\(option.flag) differ: expected one of them")
         }
         for case .amounts(let amounts) in values.values {
             if let problem = Amount.problem(in: amounts) { throw ValidationError(problem) }
@@ -82,13 +102,17 @@ struct SchedulingFlags: ParsableArguments, CustomReflectable {
 
     /// The names of the flags that the user gave.
     var given: [String] {
-        TaskOption.all.filter { values[$0.flag] != nil }.map { "--\($0.flag)" }
+        TaskOption.all.flatMap(Self.flags).filter { values[$0] != nil }.map { "--\($0)" }
+    }
+
+    private static func flags(of option: TaskOption) -> [String] {
+        [option.flag] + (option.sizeFlag.map { [$0] } ?? [])
     }
 
     func add(to body: inout JSONObjectText) {
         var resources = JSONObjectText()
         for option in TaskOption.all {
-            guard let value = values[option.flag], !value.isEmpty else { continue }
+            guard let value = Self.flags(of: option).compactMap({ values[$0] }).first, !value.isEmpty else { continue }
             if case .amounts(let amounts) = value {
                 for amount in amounts { resources.add(amount.name, amount.value) }
             } else if option.isResource {

@@ -1,26 +1,29 @@
 import ArgumentParser
+import Switchyard
 
-/// A duration as an argument: a number of seconds, or a number with a unit (`90`, `1.5`, `500ms`, `5m`, `2h`, `1d`).
+/// A duration as an argument, as ``DurationText`` reads it: `90`, `1.5`, `500ms`, `5m`, `2h`, `1d`.
 struct Seconds: ExpressibleByArgument, Sendable, Equatable {
     var value: Double
 
     init(value: Double) { self.value = value }
 
     init?(argument: String) {
-        let units: [(suffix: String, factor: Double)] = [
-            ("ms", 0.001), ("s", 1), ("m", 60), ("h", 3600), ("d", 86_400),
-        ]
-        let unit = units.first { argument.hasSuffix($0.suffix) }
-        let digits = argument.dropLast(unit?.suffix.count ?? 0)
-        // Double(…) also accepts "nan", "inf" and hexadecimal.
-        guard !digits.isEmpty, digits.utf8.allSatisfy({ (0x30...0x39).contains($0) || $0 == UInt8(ascii: ".") }),
-            let number = Double(digits)
-        else { return nil }
-        value = number * (unit?.factor ?? 1)
+        // ArgumentParser shows the argument and the flag. Seconds(transforming:) says what is wrong with it.
+        try? self.init(transforming: argument)
+    }
+
+    /// For `transform`, which shows the message of the error.
+    /// - Throws: `ValidationError`.
+    init(transforming argument: String) throws {
+        do {
+            value = Double(try DurationText.duration(argument).milliseconds) / 1000
+        } catch let error as TextRefusal {
+            throw ValidationError("expected \(error.expected), found \(Name.shown(argument))")
+        }
     }
 
     var defaultValueDescription: String { JSONValue.number(value).text }
 
     /// The number of seconds as JSON.
-    var json: String { value == value.rounded() && value < 1e15 ? "\(Int(value))" : "\(value)" }
+    var json: String { value == value.rounded() ? "\(Int(value))" : "\(value)" }
 }

@@ -19,9 +19,9 @@ struct ServerOptions: ParsableArguments {
 
     /// As ``connect()``. `isDefault` is true if neither flags, environment nor file name the queue.
     func connectNotingDefault() async throws -> (api: APIClient, queue: String, isDefault: Bool) {
-        var flags: [Setting: Setting.Value] = [:]
-        if let server { flags[.server] = .text(server) }
-        if let queue { flags[.queue] = .text(queue) }
+        var flags: [String: String] = [:]
+        if let server { flags[Setting.server.name] = server }
+        if let queue { flags[Setting.queue.name] = queue }
         let settings = try await EffectiveSettings(flags: flags)
         return (
             try APIClient(server: settings.text(.server)), settings.text(.queue),

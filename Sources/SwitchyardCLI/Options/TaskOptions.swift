@@ -32,13 +32,17 @@ struct TaskOptions: ParsableArguments {
     @Option(help: "How urgent it is; by default the server derives it from the request.")
     var priority: TaskPriority?
 
-    @Option(help: ArgumentHelp("The time limit of one attempt.", valueName: "seconds"))
+    @Option(
+        help: ArgumentHelp("The time limit of one attempt.", valueName: "duration"),
+        transform: Seconds.init(transforming:))
     var timeout: Seconds?
 
     @Option(help: ArgumentHelp("How many retries it has after its first attempt.", valueName: "n"))
     var maxRetries: Int?
 
-    @Option(help: ArgumentHelp("Do not run it before this long from now.", valueName: "seconds"))
+    @Option(
+        help: ArgumentHelp("Do not run it before this long from now.", valueName: "duration"),
+        transform: Seconds.init(transforming:))
     var delay: Seconds?
 
     @Option(help: ArgumentHelp("Do not run it before this time (RFC 3339: 2030-01-31T08:00:00Z).", valueName: "time"))

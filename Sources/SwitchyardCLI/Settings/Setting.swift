@@ -1,130 +1,110 @@
 import Switchyard
 
-/// The settings of the commands. Each has one name: the raw value in the JSON file, `SWITCHYARD_<NAME>` in the
-/// environment, and `--<name>` with dashes as a flag. Durations are in seconds unless the name has another unit.
-enum Setting: String, CaseIterable, Sendable {
-    case redis
-    case partitions
-    case listen
-    case allowedHost = "allowed_host"
-    case data
-    case queue
-    case server
-    case maxQueueLength = "max_queue_length"
-    case defaultTaskTimeout = "default_task_timeout"
-    case defaultMaxRetries = "default_max_retries"
-    case schedulerIntervalMS = "scheduler_interval_ms"
-    case cleanupInterval = "cleanup_interval"
-    case completedTaskRetention = "completed_task_retention"
-    case maxFinished = "max_finished"
-    case lease
-    case heartbeat
-    case assignTimeout = "assign_timeout"
-    case maxDeliveries = "max_deliveries"
-    case retryDelay = "retry_delay"
-    case retryDelayMax = "retry_delay_max"
-    case retryJitterPercent = "retry_jitter_percent"
-    case logMaxEntries = "log_max_entries"
-    case logLevel = "log_level"
-    case logFormat = "log_format"
-    case insecurePublic = "insecure_public"
+/// A setting of the commands. It has one name: as it is in the JSON file, `SWITCHYARD_<NAME>` in the environment, and
+/// `--<name>` with dashes as a flag. ``QueueSetting/all`` declares the settings of a queue.
+struct Setting: Sendable {
+    static let redis = Setting("redis")
+    static let partitions = Setting("partitions", .count, range: 1...Partitions.most)
+    static let listen = Setting("listen", default: .text("127.0.0.1:8080"))
+    static let allowedHost = Setting("allowed_host")
+    static let data = Setting("data", default: .text("./.switchyard"))
+    static let queue = Setting("queue", default: .text("default"))
+    static let server = Setting("server", default: .text("http://127.0.0.1:8080"))
+    static let logLevel = Setting("log_level", default: .text("info"))
+    static let logFormat = Setting("log_format", default: .text("text"))
+    static let insecurePublic = Setting("insecure_public", .flag, default: .flag(false))
+
+    /// The settings of a queue that a replica writes when it starts.
+    static let ofReplicas = QueueSetting.all.filter(\.isOfReplica).map(Setting.init)
+
+    static let all =
+        [redis, partitions, listen, allowedHost, data, queue, server] + ofReplicas
+        + [logLevel, logFormat, insecurePublic]
 
     enum Value: Sendable, Equatable {
         case text(String)
         case count(Int)
-        case seconds(Double)
+        /// Milliseconds.
+        case duration(Int)
         case flag(Bool)
     }
 
-    enum Kind: Sendable { case text, count, seconds, flag }
+    enum Kind: Sendable { case text, count, duration, flag }
 
+    let name: String
+    /// Older names, which mean the same.
+    let aliases: [String]
+    let kind: Kind
     /// The default value; nil: the setting has no value unless one is given.
-    var defaultValue: Value? {
-        let config = SchedulerConfig()
-        return switch self {
-        case .redis, .partitions, .allowedHost: nil
-        case .listen: .text("127.0.0.1:8080")
-        case .data: .text("./.switchyard")
-        case .queue: .text("default")
-        case .server: .text("http://127.0.0.1:8080")
-        case .maxQueueLength: .count(config.maxQueueLength)
-        case .defaultTaskTimeout: .seconds(config.defaultTaskTimeout.seconds)
-        case .defaultMaxRetries: .count(config.defaultMaxRetries)
-        case .schedulerIntervalMS: .count(config.schedulerInterval.milliseconds)
-        case .cleanupInterval: .seconds(config.cleanupInterval.seconds)
-        case .completedTaskRetention: .seconds(config.completedTaskRetention.seconds)
-        case .maxFinished: .count(config.maxFinished)
-        case .lease: .seconds(config.lease.seconds)
-        case .heartbeat: .seconds(config.heartbeat.seconds)
-        case .assignTimeout: .seconds(config.assignTimeout.seconds)
-        case .maxDeliveries: .count(config.maxDeliveries)
-        case .retryDelay: .seconds(config.retryDelay.seconds)
-        case .retryDelayMax: .seconds(config.retryDelayMax.seconds)
-        case .retryJitterPercent: .count(config.retryJitterPercent)
-        case .logMaxEntries: .count(config.logMaxEntries)
-        case .logLevel: .text("info")
-        case .logFormat: .text("text")
-        case .insecurePublic: .flag(false)
+    let defaultValue: Value?
+    /// The range that the queue accepts; milliseconds for a duration. It is checked here too, because a replica would
+    /// only log the error.
+    let range: ClosedRange<Int>?
+    /// The setting of a queue that this is.
+    let ofQueue: QueueSetting?
+
+    private init(
+        _ name: String, _ kind: Kind = .text, default defaultValue: Value? = nil, range: ClosedRange<Int>? = nil
+    ) {
+        self.name = name
+        self.aliases = []
+        self.kind = kind
+        self.defaultValue = defaultValue
+        self.range = range
+        self.ofQueue = nil
+    }
+
+    init(_ setting: QueueSetting) {
+        name = setting.name
+        aliases = setting.aliases
+        range = setting.range
+        ofQueue = setting
+        switch setting.kind {
+        case .count: (kind, defaultValue) = (.count, .count(setting.defaultValue))
+        case .duration: (kind, defaultValue) = (.duration, .duration(setting.defaultValue))
+        case .flag: (kind, defaultValue) = (.flag, .flag(setting.defaultValue == 1))
         }
     }
 
-    var kind: Kind {
-        if self == .partitions { return .count }
-        return switch defaultValue {
-        case nil, .text: .text
-        case .count: .count
-        case .seconds: .seconds
-        case .flag: .flag
-        }
-    }
+    /// The name and the aliases.
+    var names: [String] { [name] + aliases }
+    var flag: String { Self.flag(name) }
+    var variable: String { Self.variable(name) }
 
-    /// The range that the queue accepts (`Functions/api/queue/configure.lua`). It is checked here too, because a
-    /// replica would only log the error.
-    var range: ClosedRange<Double>? {
-        switch self {
-        case .partitions: 1...Double(Partitions.most)
-        case .maxQueueLength: 1...100_000_000
-        case .defaultTaskTimeout: 0.001...2_592_000
-        case .defaultMaxRetries, .retryJitterPercent: 0...100
-        case .schedulerIntervalMS: 10...60_000
-        case .cleanupInterval, .retryDelay, .retryDelayMax: 0...86_400
-        case .completedTaskRetention: 0...31_536_000
-        case .maxFinished: 0...100_000_000
-        case .lease, .assignTimeout: 0.1...3600
-        case .heartbeat: 0.02...3600
-        case .maxDeliveries: 1...1000
-        case .logMaxEntries: 1...1_000_000
-        case .redis, .listen, .allowedHost, .data, .queue, .server, .logLevel, .logFormat, .insecurePublic: nil
-        }
-    }
+    static func flag(_ name: String) -> String { "--" + name.replacing("_", with: "-") }
+    static func variable(_ name: String) -> String { "SWITCHYARD_" + name.uppercased() }
+}
 
-    var flag: String { "--" + rawValue.replacing("_", with: "-") }
-    var variable: String { "SWITCHYARD_" + rawValue.uppercased() }
+extension Setting: Hashable {
+    static func == (left: Setting, right: Setting) -> Bool { left.name == right.name }
+    func hash(into hasher: inout Hasher) { hasher.combine(name) }
 }
 
 extension Setting.Value: CustomStringConvertible {
+    /// As it is given as a flag.
     var description: String {
         switch self {
         case .text(let text): text
         case .count(let number): "\(number)"
-        case .seconds(let seconds): JSONValue.number(seconds).text
+        case .duration(let milliseconds): DurationText.text(.milliseconds(milliseconds))
         case .flag(let isSet): isSet ? "true" : "false"
         }
     }
 
-    var number: Double? {
+    /// The number; milliseconds for a duration.
+    var number: Int? {
         switch self {
-        case .count(let number): Double(number)
-        case .seconds(let seconds): seconds
+        case .count(let number), .duration(let number): number
         case .text, .flag: nil
         }
     }
 
+    /// The value as JSON; seconds for a duration.
     var json: JSONValue {
         switch self {
         case .text(let text): .string(text)
         case .count(let number): .integer(Int64(number))
-        case .seconds(let seconds): .number(seconds)
+        case .duration(let milliseconds): .number(Double(milliseconds) / 1000)
         case .flag(let isSet): .bool(isSet)
         }
     }

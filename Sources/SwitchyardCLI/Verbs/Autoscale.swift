@@ -44,10 +44,14 @@ struct Autoscale: AsyncParsableCommand {
     @Option(help: ArgumentHelp("The slots of a worker of --class, used while none is registered.", valueName: "n"))
     var slots = 1
 
-    @Option(help: ArgumentHelp("How often to ask the server for the demand.", valueName: "seconds"))
+    @Option(
+        help: ArgumentHelp("How often to ask the server for the demand.", valueName: "duration"),
+        transform: Seconds.init(transforming:))
     var interval = Seconds(value: 2)
 
-    @Option(help: ArgumentHelp("How long fewer workers must be wanted before some are drained.", valueName: "seconds"))
+    @Option(
+        help: ArgumentHelp("How long fewer workers must be wanted before some are drained.", valueName: "duration"),
+        transform: Seconds.init(transforming:))
     var coolDown = Seconds(value: 30)
 
     @Argument(parsing: .postTerminator, help: "The command of a worker.")
@@ -65,7 +69,7 @@ struct Autoscale: AsyncParsableCommand {
     }
 
     func run() async throws {
-        let settings = try await options.start(server.map { [.server: .text($0)] } ?? [:])
+        let settings = try await options.start(server.map { [Setting.server.name: $0] } ?? [:])
         let logger = Logger(label: "switchyard.autoscale")
         let pool = AutoscaledPool(
             range: min...max, coolDown: .milliseconds(Int64(coolDown.value * 1000)),

@@ -20,7 +20,7 @@ struct Doctor: AsyncParsableCommand {
     var server: String?
 
     func run() async throws {
-        let settings = try await options.start(redis.flags, server.map { [.server: .text($0)] } ?? [:])
+        let settings = try await options.start(redis.flags, server.map { [Setting.server.name: $0] } ?? [:])
         let queue = try Name.validate(settings.text(.queue), field: "queue")
         let instances = try settings.redisInstances()
         var findings: [Finding] = []

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Foundation
+import Switchyard
 
 struct Queue: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
@@ -44,15 +45,16 @@ struct SetQueue: AsyncParsableCommand {
         commandName: "set",
         abstract: "Change settings of a queue, for every replica and worker at once.",
         discussion: """
-            For example `switchyard queue set max_queue_length=5000 retention_seconds=3600`. Without arguments it \
-            shows the settings by their names here. A setting is effective until it is changed, or until a replica \
-            with another value starts.
+            For example `switchyard queue set max_queue_length=5000 retention=1h`. A duration is a number of seconds, \
+            or has a unit: 500ms, 1.5s, 5m, 1h, 2d. Without arguments it shows the settings by their names in HTTP \
+            (retention_seconds). A setting is effective until it is changed, or until a replica with another value \
+            starts.
             """)
 
     @OptionGroup var server: ServerOptions
     @OptionGroup var output: OutputOptions
 
-    @Argument(help: ArgumentHelp("A setting to change.", valueName: "name=number"))
+    @Argument(help: ArgumentHelp("A setting to change.", valueName: "name=value"))
     var settings: [String] = []
 
     func run() async throws {
@@ -66,15 +68,37 @@ struct SetQueue: AsyncParsableCommand {
         try output.write(table)
     }
 
-    /// Checks only that each value is a number or a duration: the server checks names and ranges.
+    /// Durations may have a unit, and then need none in the name. A name that is not known here is left to the server,
+    /// which may be newer.
     static func body(_ settings: [String]) throws(Failure) -> String {
         var body = JSONObjectText()
-        for setting in settings {
-            let parts = setting.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
-            guard parts.count == 2, !parts[0].isEmpty, let value = Seconds(argument: parts[1]) else {
-                throw Failure(.usage, "expected NAME=NUMBER, found \"\(setting)\"")
+        var given: [String: (name: String, value: Setting.Value)] = [:]
+        for text in settings {
+            let parts = text.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
+            guard parts.count == 2, !parts[0].isEmpty else {
+                throw Failure(.usage, "expected NAME=VALUE, found \(Name.shown(text))")
             }
-            body.add(parts[0], json: value.json)
+            let (name, input) = (parts[0], parts[1])
+            guard let setting = QueueSetting.named(name), setting.scope == .queue else {
+                guard let number = Seconds(argument: input) else {
+                    throw Failure(.usage, "\(Name.shown(name)): expected a number, found \(Name.shown(input))")
+                }
+                body.add(name, json: number.json)
+                continue
+            }
+            let value = try Setting(setting).value(of: .text(input), named: name, label: name)
+            guard let other = given.updateValue((name, value), forKey: setting.name) else {
+                body.add(setting.field, value.json)
+                continue
+            }
+            guard other.value == value else {
+                throw Failure(
+                    .usage,
+                    """
+                    \(other.name) and \(name) are one setting: expected one of them, or the same value, \
+                    found \(other.value) and \(value)
+                    """)
+            }
         }
         return body.text
     }

@@ -39,6 +39,11 @@ struct RunWorker: AsyncParsableCommand {
     @Option(help: ArgumentHelp("Cores that it offers.", valueName: "cores"))
     var cpu: Double?
 
+    @Option(
+        help: ArgumentHelp("Memory that it offers: 512M, 4G.", valueName: "size"),
+        transform: Mebibytes.init(transforming:))
+    var memory: Mebibytes?
+
     @Option(name: .customLong("memory-mb"), help: ArgumentHelp("Memory that it offers, in MiB.", valueName: "mib"))
     var memoryMB: Int?
 
@@ -64,6 +69,10 @@ struct RunWorker: AsyncParsableCommand {
         }
         if let cpu, !(cpu > 0 && cpu.isFinite) { throw ValidationError("--cpu: expected more than 0, found \(cpu)") }
         if let memoryMB, memoryMB <= 0 { throw ValidationError("--memory-mb: expected more than 0, found \(memoryMB)") }
+        if let memory, memory.value == 0 { throw ValidationError("--memory: expected more than 0, found 0") }
+        if let memory, let memoryMB, memory.value != memoryMB {
+            throw ValidationError("--memory and --memory-mb differ: expected one of them")
+        }
         if let label = labels.first(where: { !Self.isLabel($0) }) {
             throw ValidationError("--label: expected label or key=value, found \"\(label)\"")
         }
@@ -85,7 +94,7 @@ struct RunWorker: AsyncParsableCommand {
         workerOptions.labels = labels
         workerOptions.only = only
         workerOptions.cpu = cpu
-        workerOptions.memoryMB = memoryMB
+        workerOptions.memoryMB = memory?.value ?? memoryMB
         workerOptions.resources.custom = Dictionary(uniqueKeysWithValues: resources.map { ($0.name, $0.value) })
         workerOptions.takesGroupsTogether = preferGroups
         workerOptions.host = host

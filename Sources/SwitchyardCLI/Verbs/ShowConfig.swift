@@ -19,7 +19,7 @@ struct ShowConfig: AsyncParsableCommand {
     func run() async throws {
         let settings = try await run.settings([redis.flags, listening.flags, scheduler.flags])
         let instances = try settings.redisInstances()
-        let rows = Setting.allCases.map { setting in
+        let rows = Setting.all.map { setting in
             let entry = settings.values[setting]
             let value: JSONValue? =
                 switch setting {
@@ -30,13 +30,21 @@ struct ShowConfig: AsyncParsableCommand {
             return (setting, value ?? .null, "\(entry?.origin ?? .byDefault)")
         }
         if output.isJSON {
-            let members = rows.map { ($0.0.rawValue, JSONValue.object(["value": $0.1, "origin": .string($0.2)])) }
-            return try Console.out.line(JSONText.encode(Dictionary(uniqueKeysWithValues: members)))
+            var members: [String: JSONValue] = [:]
+            for (setting, value, origin) in rows {
+                for name in setting.names {
+                    // The older names are for scripts that know only these.
+                    let value = name.hasSuffix("_ms") ? value.double.map { .number($0 * 1000) } ?? value : value
+                    members[name] = .object(["value": value, "origin": .string(origin)])
+                }
+            }
+            return try Console.out.line(JSONText.encode(members))
         }
         var table = Table([.text("SETTING"), .text("VALUE"), .text("FROM")])
         table.rows = rows.map { setting, value, origin in
-            [
-                Table.Cell(setting.rawValue), Table.Cell(value == .null ? "(a private redis-server)" : value.text),
+            let absent = setting == .redis ? "(a private redis-server)" : "(none)"
+            return [
+                Table.Cell(setting.name), Table.Cell(value == .null ? absent : value.text),
                 Table.Cell(origin, origin == "default" ? .dim : .green),
             ]
         }

@@ -10,7 +10,8 @@ struct Top: AsyncParsableCommand {
 
     @OptionGroup var server: ServerOptions
 
-    @Option(help: ArgumentHelp("How often to refresh.", valueName: "seconds"))
+    @Option(
+        help: ArgumentHelp("How often to refresh.", valueName: "duration"), transform: Seconds.init(transforming:))
     var interval = Seconds(value: 1)
 
     func run() async throws {

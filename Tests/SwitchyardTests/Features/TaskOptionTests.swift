@@ -9,7 +9,8 @@ import Testing
         let rows = TaskOption.all.map { option in
             let needs = option.needs.flatMap(TaskOption.named).map { "; needs `--\($0.flag)`" } ?? ""
             let help = option.help.replacing("|", with: "\\|")
-            return "| `--\(option.flag)` | `\(option.field)` | \(option.kind.summary)\(needs) | \(help) |"
+            let flags = [option.flag, option.sizeFlag].compactMap(\.self).map { "`--\($0)`" }.joined(separator: ", ")
+            return "| \(flags) | `\(option.field)` | \(option.kind.summary)\(needs) | \(help) |"
         }
         return """
             | flag | HTTP field | type and bounds | meaning |
