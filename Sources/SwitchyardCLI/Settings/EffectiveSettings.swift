@@ -7,8 +7,8 @@ import Switchyard
 /// environment over the JSON file, and the file over the defaults.
 ///
 /// Guarantees that each value has its kind and is in its range, that two names of a setting in one place do not
-/// contradict each other, and that the file has only names of settings. Otherwise `init` throws a ``Failure`` that names
-/// the setting and its origin: a default never replaces an invalid value.
+/// contradict each other, and that the file has only names of settings. Otherwise `init` throws a ``Failure`` that
+/// names the setting and its origin: a default never replaces an invalid value.
 struct EffectiveSettings: Sendable {
     enum Origin: Sendable, Equatable, CustomStringConvertible {
         case flag(String)
