@@ -46,6 +46,9 @@ import Testing
         let world = try await World.shared
         let queue = world.newQueue()
         let shown = try await world.ask(.GET, "/scheduler/queue/\(queue)")
+        // What a queue gives to its tasks, a task may have.
+        #expect(QueueSetting.named("default_timeout")?.range == TaskInput.timeoutMilliseconds)
+        #expect(QueueSetting.named("default_max_retries")?.range == TaskInput.retries)
         for setting in QueueSetting.all {
             guard setting.scope == .queue else {
                 #expect(shown[setting.field] == .null, "\(setting.name)")

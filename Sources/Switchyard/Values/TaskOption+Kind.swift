@@ -31,7 +31,7 @@ extension TaskOption.Kind {
         case .text, .flag: "text"
         case .number: "number"
         case .integer: "n"
-        case .duration: "seconds"
+        case .duration: "duration"
         case .taskIDs: "id"
         case .requirements: "requirement"
         case .amounts: "name=amount"

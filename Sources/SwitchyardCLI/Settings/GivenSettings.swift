@@ -113,6 +113,7 @@ struct GivenSettings {
                     case .flag: try await reader.fetchBool(forKey: key).map { .flag($0) }
                     }
             } catch {
+                // The error of the package does not say what was expected: value(of:named:label:) does.
                 input = .other
             }
         }
