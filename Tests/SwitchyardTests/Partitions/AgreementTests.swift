@@ -9,7 +9,7 @@ struct AgreementTests {
     private func refusal(_ partitions: Partitions, _ queue: String) async throws -> String? {
         let replica = try TaskScheduler(partitions: partitions, queues: [queue], logger: .silent)
         let running = Task { try await replica.run() }
-        let names = (0..<partitions.count).map { Keys(queue: queue, partition: $0).place }
+        let names = (0..<partitions.count).map { Keys(queue: queue, partition: $0).name }
         let end = Task {
             let serves = try await eventually { names.allSatisfy { replica.health.current[$0]?.lastTick != nil } }
             if serves { running.cancel() }
