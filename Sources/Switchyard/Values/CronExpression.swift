@@ -168,26 +168,3 @@ extension TimeZone {
         }.flatMap { $0 > seconds ? $0 : nil }
     }
 }
-
-/// A day of the Gregorian calendar (https://howardhinnant.github.io/date_algorithms.html, civil_from_days).
-private struct CivilDate {
-    let month, day: Int
-
-    init(daysSince1970: Int) {
-        let dayOfEra = (daysSince1970 + 719_468).dividedDown(by: 146_097).rest
-        let yearOfEra = (dayOfEra - dayOfEra / 1460 + dayOfEra / 36_524 - dayOfEra / 146_096) / 365
-        let dayOfYear = dayOfEra - (365 * yearOfEra + yearOfEra / 4 - yearOfEra / 100)
-        // In this algorithm a year begins in March.
-        let monthFromMarch = (5 * dayOfYear + 2) / 153
-        day = dayOfYear - (153 * monthFromMarch + 2) / 5 + 1
-        month = monthFromMarch < 10 ? monthFromMarch + 3 : monthFromMarch - 9
-    }
-}
-
-extension Int {
-    /// Division that rounds down, which is also right for times before 1970.
-    fileprivate func dividedDown(by divisor: Int) -> (quotient: Int, rest: Int) {
-        let (quotient, rest) = quotientAndRemainder(dividingBy: divisor)
-        return rest < 0 ? (quotient - 1, rest + divisor) : (quotient, rest)
-    }
-}
