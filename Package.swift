@@ -1,7 +1,7 @@
 // swift-tools-version: 6.2
 import PackageDescription
 
-// Dependencies point one way: CLI → HTTP, Worker, Jobs → Switchyard (the scheduler) → RedisClient → hiredis.
+// Dependencies point one way: CLI → Bench, HTTP, Worker, Jobs → Switchyard (the scheduler) → RedisClient → hiredis.
 
 let swiftSettings: [SwiftSetting] = [
     .enableUpcomingFeature("ExistentialAny")
@@ -67,10 +67,11 @@ let package = Package(
         // The Lua library: the plugin joins Functions/**.lua into one Swift string at build time.
         .executableTarget(name: "JoinFunctions", swiftSettings: swiftSettings),
         .plugin(name: "EmbedFunctions", capability: .buildTool(), dependencies: ["JoinFunctions"]),
+        .target(name: "JSON", swiftSettings: swiftSettings),
         .target(
             name: "Switchyard",
             dependencies: [
-                "RedisClient",
+                "JSON", "RedisClient",
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
@@ -102,7 +103,7 @@ let package = Package(
         .target(
             name: "SwitchyardHTTP",
             dependencies: [
-                "Switchyard", "RedisClient",
+                "JSON", "Switchyard", "RedisClient",
                 .product(name: "Hummingbird", package: "hummingbird"),
                 .product(name: "HummingbirdCore", package: "hummingbird"),
                 .product(name: "NIOCore", package: "swift-nio"),
@@ -120,17 +121,27 @@ let package = Package(
                 .product(name: "Logging", package: "swift-log"),
             ],
             swiftSettings: swiftSettings),
+        .target(
+            name: "SwitchyardBench",
+            dependencies: [
+                "JSON", "Switchyard", "SwitchyardWorker", "PrivateRedis", "ChildProcess", "RedisClient",
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "Histogram", package: "hdrhistogram-swift"),
+                .product(name: "Logging", package: "swift-log"),
+            ],
+            swiftSettings: swiftSettings),
         .executableTarget(
             name: "SwitchyardCLI",
             dependencies: [
-                "Switchyard", "SwitchyardWorker", "SwitchyardHTTP", "PrivateRedis", "ChildProcess", "RedisClient",
+                "JSON", "Switchyard", "SwitchyardBench", "SwitchyardWorker", "SwitchyardHTTP", "PrivateRedis",
+                "ChildProcess", "RedisClient",
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOHTTP1", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Configuration", package: "swift-configuration"),
                 .product(name: "AsyncHTTPClient", package: "async-http-client"),
-                .product(name: "Histogram", package: "hdrhistogram-swift"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
             ],
@@ -138,6 +149,7 @@ let package = Package(
 
         // Of the sources as text: it needs nothing of them.
         .testTarget(name: "TidyTests", swiftSettings: swiftSettings),
+        .testTarget(name: "JSONTests", dependencies: ["JSON"], swiftSettings: swiftSettings),
         .testTarget(
             name: "RedisClientTests",
             dependencies: [
@@ -180,15 +192,23 @@ let package = Package(
         .testTarget(
             name: "SwitchyardCLITests",
             dependencies: [
-                "SwitchyardCLI", "ChildProcess", "RedisClient", "Switchyard", "SwitchyardTesting",
+                "SwitchyardCLI", "ChildProcess", "JSON", "RedisClient", "Switchyard", "SwitchyardBench",
+                "SwitchyardTesting",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "Logging", package: "swift-log"),
+            ],
+            swiftSettings: swiftSettings),
+        .testTarget(
+            name: "SwitchyardBenchTests",
+            dependencies: [
+                "SwitchyardBench", "SwitchyardTesting", "JSON", "Switchyard", "RedisClient",
                 .product(name: "Logging", package: "swift-log"),
             ],
             swiftSettings: swiftSettings),
         .testTarget(
             name: "SwitchyardHTTPTests",
             dependencies: [
-                "Switchyard", "SwitchyardHTTP", "RedisClient",
+                "JSON", "Switchyard", "SwitchyardHTTP", "RedisClient",
                 .product(name: "AsyncHTTPClient", package: "async-http-client"),
                 .product(name: "NIOHTTP1", package: "swift-nio"),
                 .product(name: "NIOCore", package: "swift-nio"),

@@ -2,6 +2,7 @@ import Foundation
 import PrivateRedis
 import RedisClient
 import Switchyard
+import SwitchyardBench
 
 /// The exit codes of the command. Scripts rely on them; `switchyard --help` lists all but 141.
 enum ExitStatus: Int32, Sendable, CaseIterable {
@@ -86,6 +87,7 @@ struct Failure: Error, Equatable, CustomStringConvertible {
         case let error as RedisError:
             self.init(error.kind == .invalidConfiguration ? .usage : .unavailable, error.description)
         case let error as PrivateRedisError: self.init(.error, error.description)
+        case let error as BenchError: self.init(.error, error.description)
         case is CancellationError: self.init(.interrupted)
         default: return nil
         }

@@ -85,7 +85,7 @@ import Testing
         ]
         for task in tasks {
             _ = try await Tool.eventually("\(task) runs") {
-                try await farm.dev.run(["get", task, "-o", "json"]).json()["state"]?.text == "running" ? true : nil
+                try await farm.dev.run(["get", task, "-o", "json"]).json()["state"]?.plainText == "running" ? true : nil
             }
         }
         #expect(try await farm.dev.run(["cancel", "--queue", "demand"] + wanted).exitCode == 0)
@@ -121,7 +121,7 @@ import Testing
         let pool = try await farm.autoscale(["--max", "1"])
         let task = try await farm.submit(["--", "sleep", "600"])
         _ = try await Tool.eventually("it runs") {
-            try await farm.dev.run(["get", task, "-o", "json"]).json()["state"]?.text == "running" ? true : nil
+            try await farm.dev.run(["get", task, "-o", "json"]).json()["state"]?.plainText == "running" ? true : nil
         }
         let workers = try await farm.workers(1)
         pool.process.signalGroup(SIGINT)

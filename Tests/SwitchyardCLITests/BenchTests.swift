@@ -3,6 +3,7 @@ import RedisClient
 import SwitchyardTesting
 import Testing
 
+@testable import SwitchyardBench
 @testable import SwitchyardCLI
 
 /// A very small benchmark: everything is measured, and nothing is left behind. Its figures mean nothing.
@@ -28,7 +29,7 @@ import Testing
         let report = try output.json()
         func expectPositive(_ path: String...) {
             let value = path.reduce(Optional(report)) { $0?[$1] }
-            #expect(value?.double ?? 0 > 0, "\(path): \(value?.text ?? "missing")")
+            #expect(value?.double ?? 0 > 0, "\(path): \(value?.plainText ?? "missing")")
         }
         for (name, members) in Self.promised {
             for member in members { expectPositive(name, member) }
@@ -52,7 +53,7 @@ import Testing
             expectPositive("options", option.rawValue, "batch")
         }
         #expect(report["bytes_per_task"]?["pending"]?.double ?? 0 > 200)
-        #expect(report["ratios"]?["redis_us_per_task"]?["single"]?["floor"]?.text == "fcall_us")
+        #expect(report["ratios"]?["redis_us_per_task"]?["single"]?["floor"]?.plainText == "fcall_us")
         expectPositive("ratios", "redis_us_per_task", "single", "ratio")
         #expect(report["spread"]?["redis_us_per_task"]?["single"]?.array?.count == 2)
     }
@@ -102,39 +103,47 @@ import Testing
         #expect(try await redis.client.send(RedisCommand("DBSIZE")).int == 0)
         await redis.stop()
     }
+
+    @Test func anInterruptionOfTheFloorLeavesNoLibrary() async throws {
+        let redis = try await TestRedis.start()
+        let mine = "#!lua name=mine\nredis.register_function('mine', function() return 1 end)"
+        _ = try await redis.client.send(RedisCommand("FUNCTION", "FLUSH"))
+        _ = try await redis.client.send(RedisCommand("FUNCTION", "LOAD", .string(mine)))
+        func libraries() async throws -> [String] {
+            let reply = try await redis.client.send(RedisCommand("FUNCTION", "LIST")).array ?? []
+            return reply.compactMap { $0.array?[1].string }.sorted()
+        }
+        // Enough commands for many seconds.
+        let running = try await Tool.start([
+            "bench", "--quick", "--tasks", "1000000", "--redis", redis.url, "--only", "idle",
+        ])
+        _ = try await Tool.eventually("it measures the floor: \(running.stderr)", within: Self.deadline) {
+            try await libraries().contains("switchyard_bench") ? true : nil
+        }
+        running.process.signalGroup(SIGINT)
+        let output = try await running.end(within: Self.deadline)
+        #expect(output.exitCode == ExitStatus.interrupted.rawValue, "\(output.stderr)")
+        #expect(try await libraries() == ["mine"])
+        #expect(try await redis.client.send(RedisCommand("DBSIZE")).int == 0)
+        await redis.stop()
+    }
 }
 
-/// The statistics of a report, and its table.
-@Suite struct BenchReportTests {
-    private let report = BenchReport(
-        circumstances: ["runs": .integer(3)],
-        chapters: [
-            .init(
-                title: "floor", figures: [Figure(["floor", "fcall_us"], "FCALL", .microseconds, [1, 2, 9])]),
-            .init(
-                title: "life",
-                figures: [
-                    Figure(["redis_us", "single"], "life", .microseconds, [30, 50], floor: .call),
-                    Figure(["rate"], "rate", .perSecond, [50_000], floor: .call),
-                    Figure(["other"], nil, .count, [7], floor: .life),
-                ]),
-        ])
-
-    @Test func aFigureIsTheMedianOfItsRuns() {
-        #expect(report.json["floor"]?["fcall_us"]?.double == 2)
-        #expect(report.json["redis_us"]?["single"]?.double == 40)
-        #expect(report.json["spread"]?["redis_us"]?["single"] == .array([.number(30), .number(50)]))
-        #expect(report.json["runs"]?.int == 3)
-    }
-
-    @Test func aFigureStandsBesideItsFloor() {
-        #expect(report.json["ratios"]?["redis_us"]?["single"]?["ratio"]?.double == 20)
-        // The floor is 20 µs a task.
-        #expect(report.json["ratios"]?["rate"]?["ratio"]?.double == 10)
-        #expect(report.json["ratios"]?["other"] == nil)
-    }
-
+@Suite struct BenchTablesTests {
     @Test func theTableShowsWhatPeopleNeed() {
+        let report = BenchReport(
+            circumstances: [:],
+            chapters: [
+                .init(
+                    title: "floor", figures: [Figure(["floor", "fcall_us"], "FCALL", .microseconds, [1, 2, 9])]),
+                .init(
+                    title: "life",
+                    figures: [
+                        Figure(["redis_us", "single"], "life", .microseconds, [30, 50], floor: .call),
+                        Figure(["rate"], "rate", .perSecond, [50_000], floor: .call),
+                        Figure(["other"], nil, .count, [7], floor: .life),
+                    ]),
+            ])
         let text = report.tables(colour: false)
         #expect(text.contains("life   40.0 µs  30.0 – 50.0  20.0 × FCALL"))
         #expect(text.contains("rate  50,000/s"))

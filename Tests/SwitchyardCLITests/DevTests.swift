@@ -1,5 +1,6 @@
 import ChildProcess
 import Foundation
+import JSON
 import Testing
 
 @testable import SwitchyardCLI
@@ -32,7 +33,7 @@ import Testing
         let processes = try await children(of: dev)
         let task = try await dev.run(["submit", "--", "sleep", "600"]).line
         _ = try await Tool.eventually("the task runs") {
-            try await dev.run(["get", task, "-o", "json"]).json()["state"]?.text == "running" ? true : nil
+            try await dev.run(["get", task, "-o", "json"]).json()["state"]?.plainText == "running" ? true : nil
         }
         let start = ContinuousClock.now
         dev.running.process.signalGroup(signal)
@@ -74,7 +75,7 @@ import Testing
         #expect(try await first.stop().exitCode == 0)
 
         let third = try await DevServer.start(["--data", data])
-        #expect(try await third.run(["get", id, "-o", "json"]).json()["state"]?.text == "completed")
+        #expect(try await third.run(["get", id, "-o", "json"]).json()["state"]?.plainText == "completed")
         #expect(try await third.run(["logs", id]).stdout == "kept\n")
         #expect(try await third.stop().exitCode == 0)
     }

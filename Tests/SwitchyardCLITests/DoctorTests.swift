@@ -64,7 +64,7 @@ import Testing
         let both = try await Tool.run(["doctor", "--server", dev.url, "--redis", "unix://\(socket)", "-o", "json"])
         #expect(both.exitCode == 0, "\(both.stdout)\(both.stderr)")
         let findings = try #require(try both.json()["findings"]?.array)
-        let subjects = findings.compactMap { $0["subject"]?.text }
+        let subjects = findings.compactMap { $0["subject"]?.plainText }
         #expect(
             Set(subjects).isSuperset(of: ["server", "redis", "eviction", "persistence", "clock", "library", "workers"]))
         #expect(subjects.count == Set(subjects).count)

@@ -14,7 +14,7 @@ import Testing
         #expect(logs.stdout == "out\n")
         #expect(logs.stderr == "err\n")
         let task = try await dev.run(["get", submitted.line, "-o", "json"]).json()
-        #expect(task["state"]?.text == "completed")
+        #expect(task["state"]?.plainText == "completed")
         #expect(task["result"]?["exit_code"]?.int == 0)
         let table = try await dev.run(["get", submitted.line])
         #expect(table.stdout.contains("sh -c 'echo out; echo err >&2'"))
@@ -36,7 +36,7 @@ import Testing
         #expect(try await dev.run(["cancel", long]).exitCode == 0)
         let cancelled = try await waiting.end()
         #expect(cancelled.exitCode == 4)
-        #expect(try cancelled.json()["state"]?.text == "cancelled")
+        #expect(try cancelled.json()["state"]?.plainText == "cancelled")
 
         let good = try await dev.run(["submit", "--", "true"]).line
         #expect(try await dev.run(["wait", good]).exitCode == 0)
@@ -107,7 +107,7 @@ import Testing
         let interrupted = try await waiting.end()
         #expect(interrupted.exitCode == 130)
         #expect(interrupted.stderr.contains("goes on"))
-        #expect(try await dev.run(["get", interrupted.line, "-o", "json"]).json()["state"]?.text == "running")
+        #expect(try await dev.run(["get", interrupted.line, "-o", "json"]).json()["state"]?.plainText == "running")
     }
 
     @Test func theQueueCanBePausedWatchedAndResumed() async throws {

@@ -1,5 +1,6 @@
 import ChildProcess
 import Foundation
+import JSON
 import SwitchyardTesting
 import Testing
 
@@ -37,7 +38,7 @@ import Testing
             let worker = try await Tool.start(["worker", "--redis", redis.url, "--id", id])
             _ = try await Tool.eventually("worker \(id) is registered: \(worker.stderr)") { () -> Bool? in
                 let workers = try await Tool.run(["workers", "-o", "json"], server: url).json()["workers"]?.array ?? []
-                return workers.contains { $0["worker_id"]?.text == id } ? true : nil
+                return workers.contains { $0["worker_id"]?.plainText == id } ? true : nil
             }
             return worker
         }
@@ -68,7 +69,7 @@ import Testing
         let task = try await Tool.run(["submit", "--", "sleep", "\(seconds)"], server: farm.url).line
         let worker = try await Tool.eventually("\(task) runs") {
             let state = try await farm.task(task)
-            return state["state"]?.text == "running" ? state["worker"]?.text : nil
+            return state["state"]?.plainText == "running" ? state["worker"]?.plainText : nil
         }
         return (task, worker)
     }
@@ -81,14 +82,14 @@ import Testing
             kill(try #require(workers[first]).process.processID, SIGKILL)
             let again = try await Tool.eventually("\(task) runs elsewhere") { () -> JSONValue? in
                 let state = try await farm.task(task)
-                return state["attempt"]?.int == 2 && state["state"]?.text == "running" ? state : nil
+                return state["attempt"]?.int == 2 && state["state"]?.plainText == "running" ? state : nil
             }
-            #expect(again["worker"]?.text != first)
+            #expect(again["worker"]?.plainText != first)
             let started = try Date(
-                try #require(again["started_at"]?.text),
+                try #require(again["started_at"]?.plainText),
                 strategy: .iso8601.year().month().day().time(includingFractionalSeconds: true))
             #expect(started.timeIntervalSince(killed) <= Self.lease + 1)
-            #expect(again["attempts"]?.array?.first?["outcome"]?.text == "lost")
+            #expect(again["attempts"]?.array?.first?["outcome"]?.plainText == "lost")
             #expect(try await Tool.run(["wait", task], server: farm.url).exitCode == 0)
         }
     }
@@ -102,7 +103,7 @@ import Testing
             kill(paused.process.processID, SIGSTOP)
             #expect(try await Tool.run(["wait", task], server: farm.url).exitCode == 0)
             let before = try await farm.task(task)
-            #expect(before["worker"]?.text != first)
+            #expect(before["worker"]?.plainText != first)
             kill(paused.process.processID, SIGCONT)
             _ = try await Tool.eventually("the worker is told: \(paused.stderr)") {
                 paused.stderr.contains("taken for lost") || paused.stderr.contains("refused") ? true : nil

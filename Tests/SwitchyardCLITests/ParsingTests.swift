@@ -1,5 +1,6 @@
 import ArgumentParser
 import Foundation
+import JSON
 import Testing
 
 @testable import SwitchyardCLI
@@ -36,7 +37,7 @@ import Testing
         (["--repo", "r"], "queue", "q"),
     ])
     func aFlagOfSubmitBecomesItsField(arguments: [String], field: String, expected: String) throws {
-        #expect(try body(arguments)[field]?.text == expected)
+        #expect(try body(arguments)[field]?.plainText == expected)
     }
 
     @Test func whatIsNotGivenIsNotSent() throws {
@@ -44,7 +45,7 @@ import Testing
             Issue.record("the body is no object")
             return
         }
-        #expect(members.keys.sorted() == ["command", "id", "queue"])
+        #expect(members.map(\.name).sorted() == ["command", "id", "queue"])
     }
 
     @Test func aPayloadReachesTheServerByteForByte() throws {
@@ -108,7 +109,29 @@ import Testing
         #expect(Seconds(argument: text)?.value == expected)
     }
 
-    @Test(arguments: ["", "s", "-1", "1e3", "nan", "inf", "0x10", "1 s", "1.2.3", "5w"])
+    @Test(arguments: [
+        ("0", Duration.zero), ("1.0015", .milliseconds(1002)), ("500ms", .milliseconds(500)),
+        ("9223372036854775.807", .seconds(3_155_760_000)), ("99999999999999999999d", .seconds(3_155_760_000)),
+    ])
+    func aDurationHasMillisecondsAndAnEnd(text: String, expected: Duration) {
+        #expect(Seconds(argument: text)?.duration == expected)
+    }
+
+    @Test func durationsThatNoClockHoldsAreRefusedOrBounded() throws {
+        let huge = "99999999999999999999"
+        let error = #expect(throws: (any Error).self) {
+            try SwitchyardCommand.parseAsRoot(["bench", "--idle", huge])
+        }
+        let message = error.map { SwitchyardCommand.message(for: $0) } ?? ""
+        #expect(message.contains("--idle: expected 0.1 to 3600 seconds"), "\(message)")
+        let autoscale = try parse(
+            Autoscale.self, ["autoscale", "--max", "1", "--interval", huge, "--cool-down", huge, "--", "true"])
+        #expect(autoscale.interval.duration == autoscale.coolDown.duration)
+    }
+
+    @Test(arguments: [
+        "", "s", "-1", "1e3", "nan", "inf", "0x10", "1 s", "1.2.3", "5w", String(repeating: "9", count: 400),
+    ])
     func whatIsNoDurationIsRefused(text: String) {
         #expect(Seconds(argument: text) == nil)
     }

@@ -1,4 +1,5 @@
 import Foundation
+import JSON
 import Logging
 import Testing
 
@@ -102,6 +103,6 @@ import Testing
 
     @Test func numbersOfJSONStayWholeWhereTheyAre() throws {
         let text = #"{"a":[1,2.5,true,null,"x/y"],"b":9007199254740993}"#
-        #expect(JSONText.encode(try JSONDecoder().decode(JSONValue.self, from: Data(text.utf8))) == text)
+        #expect(try JSONDecoder().decode(JSONValue.self, from: Data(text.utf8)).text == text)
     }
 }

@@ -1,5 +1,6 @@
 import ChildProcess
 import Foundation
+import JSON
 import Testing
 
 @testable import SwitchyardCLI
@@ -21,10 +22,10 @@ import Testing
                 "--", "make", "-j4",
             ])
         #expect(body.text.contains(#""cron":"0 3 * * *""#))
-        #expect(body["zone"]?.text == "Europe/Berlin")
-        #expect(body["missed"]?.text == "once")
+        #expect(body["zone"]?.plainText == "Europe/Berlin")
+        #expect(body["missed"]?.plainText == "once")
         // The task has neither an id nor a queue.
-        #expect(body["task"]?.text == #"{"command":["make","-j4"],"timeout_seconds":60}"#)
+        #expect(body["task"]?.plainText == #"{"command":["make","-j4"],"timeout_seconds":60}"#)
         #expect(try put(["s", "--cron", "@daily", "--repo", "r"]).text == #"{"cron":"@daily","task":{"repo":"r"}}"#)
     }
 
@@ -56,11 +57,11 @@ import Testing
         #expect(shell.stdout.contains("nightly  removed"))
         let done = try await Tool.eventually("the schedule fires") {
             let tasks = try await dev.run(["list", "-o", "json"]).json()["tasks"]?.array ?? []
-            return tasks.first { $0["state"]?.text == "completed" }
+            return tasks.first { $0["state"]?.plainText == "completed" }
         }
-        #expect(done["task_id"]?.text.hasPrefix("pulse.") == true)
+        #expect(done["task_id"]?.plainText.hasPrefix("pulse.") == true)
         let listed = try await dev.run(["schedule", "list", "-o", "json"]).json()["schedules"]?.array
-        #expect(listed?.map { $0["schedule_id"]?.text } == ["pulse"])
+        #expect(listed?.map { $0["schedule_id"]?.plainText } == ["pulse"])
         #expect(try await dev.run(["schedule", "remove", "nightly"]).exitCode == 5)
         #expect(try await dev.run(["schedule", "put", "s", "--cron", "61 * * * *", "--", "true"]).exitCode == 64)
         _ = try await dev.stop()

@@ -1,4 +1,5 @@
 import Foundation
+import JSON
 import Testing
 
 @testable import SwitchyardCLI
@@ -26,7 +27,7 @@ import Testing
         (["--unique-key", "u", "--unique-for", "5m"], "unique_for_seconds", "300"),
     ])
     func aFlagBecomesItsField(arguments: [String], field: String, expected: String) throws {
-        #expect(try body(arguments + ["--", "true"])[field]?.text == expected)
+        #expect(try body(arguments + ["--", "true"])[field]?.plainText == expected)
     }
 
     @Test(arguments: [
@@ -58,7 +59,7 @@ import Testing
 
     @Test func theTargetStandsBeforeTheCommandInTables() throws {
         func what(_ json: String) throws -> String {
-            try JSONValue.decoder.decode(TaskView.self, from: Data(json.utf8)).what
+            try APIClient.decoder.decode(TaskView.self, from: Data(json.utf8)).what
         }
         let command = #""task_id":"t","state":"pending","command":["make","-j4"]"#
         #expect(try what(#"{\#(command),"repo":"core","target":"//a"}"#) == "core //a")
@@ -72,7 +73,7 @@ import Testing
             {"code":"position","message":"3 tasks stand before it in its line","ahead":3},
             {"code":"workers_busy","message":"2 of 2 workers that serve it have all slots taken"}]}
             """#
-        let view = try JSONValue.decoder.decode(ExplanationView.self, from: Data(json.utf8))
+        let view = try APIClient.decoder.decode(ExplanationView.self, from: Data(json.utf8))
         #expect(
             view.text(colour: false) == """
                 t  pending

@@ -10,8 +10,8 @@ import Testing
         #expect(try await dev.run(["queue", "pause"]).exitCode == 0)
         let id = try await dev.run(["submit", "--", "true"]).line
         let json = try await dev.run(["explain", id, "-o", "json"]).json()
-        #expect(json["state"]?.text == "pending")
-        #expect(json["reasons"]?.array?.first?["code"]?.text == "paused")
+        #expect(json["state"]?.plainText == "pending")
+        #expect(json["reasons"]?.array?.first?["code"]?.plainText == "paused")
         let watching = try await Tool.start(["explain", id, "--watch", "--interval", "0.1"], server: dev.url)
         _ = try await Tool.eventually("it is shown") { watching.stdout.contains("paused") ? true : nil }
         #expect(try await dev.run(["queue", "resume"]).exitCode == 0)
@@ -31,8 +31,8 @@ import Testing
         ])
         _ = try await Tool.eventually("it is registered") { try await dev.workers()["w"] }
         let listed = try await dev.run(["workers", "-o", "json"]).json()["workers"]?.array?.first
-        #expect(listed?["labels"]?.array?.map(\.text) == ["gpu", "os=linux"])
-        #expect(listed?["resources"]?.text == #"{"cpu":2.5,"fpga":0.5,"license":3,"memory_mb":512}"#)
+        #expect(listed?["labels"]?.array?.map(\.plainText) == ["gpu", "os=linux"])
+        #expect(listed?["resources"]?.plainText == #"{"cpu":2.5,"fpga":0.5,"license":3,"memory_mb":512}"#)
         let table = try await dev.run(["workers"]).stdout
         #expect(table.contains("fpga=0.5, license=3") && table.contains("512 MB"), "\(table)")
 
@@ -54,7 +54,7 @@ import Testing
         _ = try await Tool.eventually("it is registered") { try await dev.workers()["dev-1"] }
         let listed = try await dev.run(["workers", "-o", "json"]).json()["workers"]?.array?.first
         #expect(listed?["labels"]?.array?.isEmpty ?? true)
-        #expect(listed?["class"]?.text ?? "" == "")
+        #expect(listed?["class"]?.plainText ?? "" == "")
     }
 
     @Test func eachRefusalHasItsExitCode() async throws {

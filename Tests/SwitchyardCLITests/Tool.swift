@@ -1,5 +1,6 @@
 import ChildProcess
 import Foundation
+import JSON
 import Synchronization
 import Testing
 
@@ -124,7 +125,7 @@ struct DevServer: Sendable {
         let workers = try await run(["workers", "-o", "json"]).json()["workers"]?.array ?? []
         return Dictionary(
             workers.compactMap { worker in
-                guard let id = worker["worker_id"]?.text, let pid = worker["pid"]?.int else { return nil }
+                guard let id = worker["worker_id"]?.plainText, let pid = worker["pid"]?.int else { return nil }
                 return (id, Int32(pid))
             }, uniquingKeysWith: { _, new in new })
     }

@@ -1,4 +1,5 @@
 import Foundation
+import JSON
 import Testing
 
 @testable import SwitchyardCLI
@@ -6,7 +7,7 @@ import Testing
 @Suite(.serialized) struct TopTests {
     private func view() throws -> TopView {
         func decode<Value: Decodable>(_ type: Value.Type, _ json: String) throws -> Value {
-            try JSONValue.decoder.decode(type, from: Data(json.utf8))
+            try APIClient.decoder.decode(type, from: Data(json.utf8))
         }
         let workers =
             #"{"workers":[{"worker_id":"w1","slots":2,"busy_slots":0},{"worker_id":"w2","slots":2,"busy_slots":1}]}"#
@@ -55,7 +56,7 @@ import Testing
 
     @Test func statsTellTheClassesOfWorkersWhereThereAreSeveral() throws {
         func stats(_ json: String) throws -> StatsView {
-            try JSONValue.decoder.decode(StatsView.self, from: Data(json.utf8))
+            try APIClient.decoder.decode(StatsView.self, from: Data(json.utf8))
         }
         let plain = try stats(
             #"{"classes":[{"class":"","workers":2,"slots":2,"busy":1,"ready":0,"desired_workers":1}]}"#)

@@ -1,4 +1,5 @@
 import Foundation
+import JSON
 import NIOCore
 import RedisClient
 
@@ -11,7 +12,7 @@ extension QueuedTask {
             if let text { arguments.add(name, .string(text)) }
         }
         func add(_ name: String, _ texts: [String]) {
-            if !texts.isEmpty { arguments.add(name, .string(JSONText.list(texts))) }
+            if !texts.isEmpty { arguments.add(name, .string(JSONValue(texts).text)) }
         }
         add("task", id)
         if let priority, priority != .normal { add("priority", priority.rawValue) }
@@ -29,7 +30,7 @@ extension QueuedTask {
         add("mr", request.mr)
         add("labels", request.labels)
         add("command", request.command)
-        if !request.environment.isEmpty { add("env", JSONText.object(request.environment)) }
+        if !request.environment.isEmpty { add("env", JSONValue(sorted: request.environment).text) }
         add("cwd", request.cwd)
         if let payload = request.payload { arguments.add("payload", .buffer(payload)) }
         add("traceparent", request.traceparent)

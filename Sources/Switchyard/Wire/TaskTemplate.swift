@@ -1,3 +1,4 @@
+import JSON
 import RedisClient
 
 extension QueuedTask {
@@ -19,6 +20,6 @@ extension QueuedTask {
                 texts.append(text)
             }
         }
-        return JSONText.list(texts)
+        return JSONValue(texts).text
     }
 }

@@ -1,4 +1,5 @@
 import Foundation
+import JSON
 
 /// Checks a server and its queue, over HTTP.
 struct ServerChecks: Sendable {

@@ -1,4 +1,5 @@
 import Foundation
+import JSON
 import Logging
 
 /// The format of log lines, which are written to stderr.
@@ -62,7 +63,7 @@ struct StderrLogHandler: LogHandler {
         members["level"] = .string(level.rawValue)
         members["logger"] = .string(label)
         members["message"] = .string(message)
-        return JSONText.encode(JSONValue.object(members))
+        return JSONValue(sorted: members).text
     }
 
     private static func time(_ date: Date) -> String {
@@ -72,6 +73,6 @@ struct StderrLogHandler: LogHandler {
     /// Quotes a value that is empty or has spaces, quotes, "=" or control characters, so that the line can be parsed.
     private static func quoted(_ value: String) -> String {
         let needsNoQuotes = !value.isEmpty && !value.contains { $0 == " " || $0 == "\"" || $0 == "=" || $0.isNewline }
-        return needsNoQuotes && Console.error.printable(value) == value ? value : JSONText.encode(value)
+        return needsNoQuotes && Console.error.printable(value) == value ? value : JSONValue.string(value).text
     }
 }

@@ -42,7 +42,7 @@ struct WatchOptions: ParsableArguments {
     /// As above. `isLast` ends the watch: nothing will change any more.
     func run(isJSON: Bool, _ body: () async throws -> (String, isLast: Bool)) async throws {
         guard watch else { return try Console.out.write(try await body().0) }
-        try await Self.show(every: .milliseconds(Int64(max(interval.value, 0.1) * 1000)), isJSON: isJSON, body)
+        try await Self.show(every: max(interval.duration, .milliseconds(100)), isJSON: isJSON, body)
     }
 
     /// Shows the text of `body` every `interval` until it is the last one; in place on a terminal.

@@ -1,4 +1,5 @@
 import ArgumentParser
+import JSON
 import Switchyard
 
 /// The scheduling options of a submission as flags. ``TaskOption/all`` declares them.
@@ -82,7 +83,7 @@ struct SchedulingFlags: ParsableArguments, CustomReflectable {
     func validate() throws {
         for flag in TaskOption.all.flatMap(Self.flags) {
             guard let number = values[flag]?.number, !(number > 0 && number.isFinite) else { continue }
-            throw ValidationError("--\(flag): expected more than 0, found \(JSONValue.number(number).text)")
+            throw ValidationError("--\(flag): expected more than 0, found \(JSONValue(number).text)")
         }
         for option in TaskOption.all {
             guard let sizeFlag = option.sizeFlag, let size = values[sizeFlag]?.number,
@@ -109,19 +110,19 @@ struct SchedulingFlags: ParsableArguments, CustomReflectable {
         [option.flag] + (option.sizeFlag.map { [$0] } ?? [])
     }
 
-    func add(to body: inout JSONObjectText) {
-        var resources = JSONObjectText()
+    func add(to body: inout JSONValue) {
+        var resources: JSONValue = [:]
         for option in TaskOption.all {
             guard let value = Self.flags(of: option).compactMap({ values[$0] }).first, !value.isEmpty else { continue }
             if case .amounts(let amounts) = value {
-                for amount in amounts { resources.add(amount.name, amount.value) }
+                for amount in amounts { resources.add(amount.name, JSONValue(amount.value)) }
             } else if option.isResource {
-                resources.add(option.name, json: value.json)
+                resources.add(option.name, value.json)
             } else {
-                body.add(option.name, json: value.json)
+                body.add(option.name, value.json)
             }
         }
-        body.add("resources", json: resources.members.isEmpty ? nil : resources.text)
+        body.add("resources", resources == [:] ? nil : resources)
     }
 }
 
@@ -150,14 +151,14 @@ extension SchedulingFlags {
         }
 
         /// The value as JSON; nil for amounts, which are members of an object.
-        var json: String? {
+        var json: JSONValue? {
             switch self {
-            case .text(let text): JSONText.encode(text)
-            case .number(let value): JSONText.encode(value)
-            case .integer(let value): JSONText.encode(value)
+            case .text(let text): .string(text)
+            case .number(let value): JSONValue(value)
+            case .integer(let value): JSONValue(value)
             case .seconds(let seconds): seconds.json
-            case .isOn: "true"
-            case .texts(let texts): JSONText.encode(texts)
+            case .isOn: true
+            case .texts(let texts): JSONValue(texts)
             case .amounts: nil
             }
         }

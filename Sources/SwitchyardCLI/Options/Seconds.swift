@@ -1,4 +1,5 @@
 import ArgumentParser
+import JSON
 import Switchyard
 
 /// A duration as an argument, as ``DurationText`` reads it: `90`, `1.5`, `500ms`, `5m`, `2h`, `1d`.
@@ -22,8 +23,16 @@ struct Seconds: ExpressibleByArgument, Sendable, Equatable {
         }
     }
 
-    var defaultValueDescription: String { JSONValue.number(value).text }
+    var defaultValueDescription: String { JSONValue(value).text }
 
     /// The number of seconds as JSON.
-    var json: String { value == value.rounded() ? "\(Int(value))" : "\(value)" }
+    var json: JSONValue { JSONValue(value) }
+
+    /// A century: longer than any process runs, and within the range of every clock and timer.
+    private static let longest = 100 * 365.25 * 86_400
+
+    /// The duration, to the millisecond and at most a century.
+    var duration: Duration {
+        .milliseconds(Int64((min(Self.longest, max(0, value)) * 1000).rounded()))
+    }
 }

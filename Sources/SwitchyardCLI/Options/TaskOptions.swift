@@ -1,5 +1,6 @@
 import ArgumentParser
 import Foundation
+import JSON
 import Switchyard
 
 /// The flags that describe one task, and the JSON that submits it. The JSON has only what was given: the server's
@@ -80,27 +81,29 @@ struct TaskOptions: ParsableArguments {
     /// - Parameter queue: nil for the task of a schedule, which has neither queue nor id.
     /// - Throws: ``Failure`` if `--payload` is not JSON, `--env` is not NAME=VALUE, or a file cannot be read.
     func body(command: [String], queue: String?, rejectIfNoWorkers: Bool) throws -> String {
-        var body = JSONObjectText()
+        var body: JSONValue = [:]
+        func add(_ name: String, _ text: String?) { body.add(name, text.map { .string($0) }) }
+        func add(_ name: String, _ texts: [String]) { body.add(name, texts.isEmpty ? nil : JSONValue(texts)) }
         // A random id is shorter than the one that the server derives from an Idempotency-Key.
-        if queue != nil { body.add("id", id ?? QueuedTask.randomID()) }
-        body.add("queue", queue)
-        body.add("priority", priority)
-        body.add("kind", kind)
-        body.add("repo", repo)
-        body.add("target", target)
-        body.add("args", args.isEmpty ? nil : args)
-        body.add("mr", mr)
-        body.add("labels", labels.isEmpty ? nil : labels)
-        body.add("command", command.isEmpty ? nil : command)
-        body.add("env", environment.isEmpty ? nil : try variables())
-        body.add("cwd", cwd)
-        body.add("payload", json: try payload.map { try JSONArgument.text($0, flag: "--payload") })
-        body.add("timeout_seconds", json: timeout?.json)
-        body.add("max_retries", maxRetries)
-        body.add("delay_seconds", json: delay?.json)
-        body.add("run_at", runAt)
+        if queue != nil { add("id", id ?? QueuedTask.randomID()) }
+        add("queue", queue)
+        add("priority", priority?.rawValue)
+        add("kind", kind)
+        add("repo", repo)
+        add("target", target)
+        add("args", args)
+        add("mr", mr)
+        add("labels", labels)
+        add("command", command)
+        body.add("env", environment.isEmpty ? nil : JSONValue(sorted: try variables()))
+        add("cwd", cwd)
+        body.add("payload", try payload.map { .raw(try JSONArgument.text($0, flag: "--payload")) })
+        body.add("timeout_seconds", timeout?.json)
+        body.add("max_retries", maxRetries.map { JSONValue($0) })
+        body.add("delay_seconds", delay?.json)
+        add("run_at", runAt)
         scheduling.add(to: &body)
-        body.add("if_no_workers", rejectIfNoWorkers ? "reject" : nil)
+        add("if_no_workers", rejectIfNoWorkers ? "reject" : nil)
         return body.text
     }
 
@@ -124,7 +127,7 @@ enum JSONArgument {
             text = String(decoding: try InputFile.read(String(argument.dropFirst())), as: UTF8.self)
         }
         text = text.trimmingCharacters(in: .whitespacesAndNewlines)
-        guard JSONText.isValid(text) else {
+        guard JSONReader.isValid(text) else {
             throw Failure(.usage, "\(flag): expected JSON, found \(Name.shown(text)); text needs quotes: '\"text\"'")
         }
         return text

@@ -1,4 +1,5 @@
 import Foundation
+import JSON
 import Switchyard
 
 /// Tables of tasks: one line for each task, or one task in detail.
@@ -92,7 +93,7 @@ enum TaskTables {
     /// Formats resources as `cpu=2, gpu=1`; nil if there are none.
     static func resources(_ amounts: [String: JSONValue]) -> String? {
         amounts.isEmpty
-            ? nil : amounts.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value.text)" }.joined(separator: ", ")
+            ? nil : amounts.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value.plainText)" }.joined(separator: ", ")
     }
 
     /// Formats the keys as `affinity a, fairness b (weight 2)`; nil if there are none.
@@ -119,5 +120,5 @@ enum TaskTables {
 
 extension JSONValue {
     /// The text to show; nil for JSON's null.
-    var shownText: String? { self == .null ? nil : text }
+    var shownText: String? { self == .null ? nil : plainText }
 }

@@ -118,9 +118,16 @@ struct APIClient: Sendable {
         try Self.decode(type, try await send(method, path, query: query))
     }
 
+    /// A decoder for the server's responses: `task_id` becomes `taskId`.
+    static var decoder: JSONDecoder {
+        let decoder = JSONDecoder()
+        decoder.keyDecodingStrategy = .convertFromSnakeCase
+        return decoder
+    }
+
     static func decode<Value: Decodable>(_ type: Value.Type, _ data: Data) throws(Failure) -> Value {
         do {
-            return try JSONValue.decoder.decode(type, from: data)
+            return try decoder.decode(type, from: data)
         } catch {
             throw Failure(
                 .error, "the server sent a response that this version does not understand: \(error)")

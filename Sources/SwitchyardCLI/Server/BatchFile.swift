@@ -1,4 +1,5 @@
 import Foundation
+import JSON
 import NIOCore
 
 /// The tasks of `submit --file`, one JSON object per line. The server receives each object's text unchanged.
@@ -26,13 +27,13 @@ struct BatchFile: Sendable {
             return APIClient.Body(bytes: ByteBuffer(bytes: data), type: "application/x-ndjson")
         }
         // Each line is checked by itself: two invalid lines can form valid array elements when joined.
-        for (index, line) in lines.enumerated() where !JSONText.isValid(line) {
+        for (index, line) in lines.enumerated() where !JSONReader.isValid(line) {
             throw Failure(.usage, "task \(index + 1) of the file: expected a JSON object on one line")
         }
-        var body = JSONObjectText()
-        body.add("batch_id", batchID)
-        body.add("on_complete", json: onComplete)
-        body.add("tasks", json: "[" + lines.joined(separator: ",") + "]")
+        var body: JSONValue = [:]
+        body.add("batch_id", batchID.map { .string($0) })
+        body.add("on_complete", onComplete.map { .raw($0) })
+        body.add("tasks", .array(lines.map { .raw($0) }))
         return .json(body.text)
     }
 }

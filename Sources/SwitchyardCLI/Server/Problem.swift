@@ -1,4 +1,5 @@
 import Foundation
+import JSON
 
 /// An error response of the server (`application/problem+json`), which becomes one line for people and an exit code.
 struct Problem: Decodable, Sendable, Equatable {
@@ -18,7 +19,7 @@ struct Problem: Decodable, Sendable, Equatable {
     ///   - status: the HTTP status.
     ///   - body: the response's body, which need not be a problem document.
     static func failure(status: UInt, reason: String, body: Data) -> Failure {
-        guard let problem = try? JSONValue.decoder.decode(Problem.self, from: body),
+        guard let problem = try? APIClient.decoder.decode(Problem.self, from: body),
             problem.code ?? problem.title != nil
         else {
             return Failure(ExitStatus(httpStatus: status), "the server replied \(status) \(reason)")
@@ -31,7 +32,7 @@ struct Problem: Decodable, Sendable, Equatable {
 
     /// Converts an `error` event of a stream: its HTTP status was already sent as 200.
     static func failure(event data: String) -> Failure {
-        guard let problem = try? JSONValue.decoder.decode(Problem.self, from: Data(data.utf8)) else {
+        guard let problem = try? APIClient.decoder.decode(Problem.self, from: Data(data.utf8)) else {
             return Failure(.error, "the server ended the stream: \(data)")
         }
         return Failure(ExitStatus(code: problem.code ?? "", isAway: false), problem.line)
@@ -41,9 +42,9 @@ struct Problem: Decodable, Sendable, Equatable {
         var line = code ?? title ?? "Error"
         if let text = message ?? detail ?? (code == nil ? nil : title) { line += ": \(text)" }
         var hints: [String] = []
-        if let limit { hints.append("limit \(JSONValue.number(limit).text)") }
+        if let limit { hints.append("limit \(JSONValue(limit).text)") }
         if let retryAfter { hints.append("try again in \(HumanTime.duration(retryAfter))") }
-        if let errors { hints += errors.map { ($0["message"] ?? $0["detail"] ?? $0).text } }
+        if let errors { hints += errors.map { ($0["message"] ?? $0["detail"] ?? $0).plainText } }
         return hints.isEmpty ? line : "\(line) (\(hints.joined(separator: "; ")))"
     }
 }

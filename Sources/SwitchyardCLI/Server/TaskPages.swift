@@ -1,4 +1,5 @@
 import Foundation
+import JSON
 
 /// Reads a list of tasks page by page. A page may be short or empty although another page follows.
 enum TaskPages {

@@ -1,4 +1,5 @@
 import Foundation
+import JSON
 import Switchyard
 
 // The server's responses, reduced to the fields that tables show; `-o json` passes on the server's own text. The

@@ -1,3 +1,4 @@
+import JSON
 import Switchyard
 
 /// A setting of the commands. It has one name: as it is in the JSON file, `SWITCHYARD_<NAME>` in the environment, and
@@ -103,8 +104,8 @@ extension Setting.Value: CustomStringConvertible {
     var json: JSONValue {
         switch self {
         case .text(let text): .string(text)
-        case .count(let number): .integer(Int64(number))
-        case .duration(let milliseconds): .number(Double(milliseconds) / 1000)
+        case .count(let number): JSONValue(number)
+        case .duration(let milliseconds): JSONValue(Double(milliseconds) / 1000)
         case .flag(let isSet): .bool(isSet)
         }
     }

@@ -1,3 +1,4 @@
+import JSON
 import Switchyard
 
 /// The value of a setting as a person gave it: as text, or in the JSON file also as a number or as true or false.
@@ -13,7 +14,7 @@ enum SettingInput: Sendable {
         switch self {
         case .text(let text): Name.shown(text)
         case .whole(let number): "\(number)"
-        case .number(let number): JSONValue.number(number).text
+        case .number(let number): JSONValue(number).text
         case .flag(let isSet): "\(isSet)"
         case .other: nil
         }

@@ -40,6 +40,6 @@ struct TopSource: Sendable {
     private func tasks(_ state: String) async throws -> [TaskView] {
         let (tasks, _) = try await TaskPages.fetch(
             api, queue: queue, limit: Self.shownTasks, filter: [("state", state)])
-        return try tasks.map { try APIClient.decode(TaskView.self, Data(JSONText.encode($0).utf8)) }
+        return try tasks.map { try APIClient.decode(TaskView.self, Data($0.bytes)) }
     }
 }

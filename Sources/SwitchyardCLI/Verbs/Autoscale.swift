@@ -1,5 +1,6 @@
 import ArgumentParser
 import Foundation
+import JSON
 import Logging
 import ServiceLifecycle
 
@@ -63,7 +64,7 @@ struct Autoscale: AsyncParsableCommand {
         guard (0...max).contains(min) else { throw ValidationError("--min: expected 0 to \(max), found \(min)") }
         guard (1...1000).contains(slots) else { throw ValidationError("--slots: expected 1 to 1000, found \(slots)") }
         guard interval.value >= 0.1 else {
-            throw ValidationError("--interval: expected 0.1 or more, found \(JSONValue.number(interval.value).text)")
+            throw ValidationError("--interval: expected 0.1 or more, found \(JSONValue(interval.value).text)")
         }
         if command.isEmpty { throw ValidationError("nothing to start: expected -- COMMAND") }
     }
@@ -72,8 +73,8 @@ struct Autoscale: AsyncParsableCommand {
         let settings = try await options.start(server.map { [Setting.server.name: $0] } ?? [:])
         let logger = Logger(label: "switchyard.autoscale")
         let pool = AutoscaledPool(
-            range: min...max, coolDown: .milliseconds(Int64(coolDown.value * 1000)),
-            interval: .milliseconds(Int64(interval.value * 1000)), command: command,
+            range: min...max, coolDown: coolDown.duration,
+            interval: interval.duration, command: command,
             demand: DemandSource(
                 api: try APIClient(server: settings.text(.server)), queue: settings.text(.queue),
                 workerClass: workerClass, slots: slots),

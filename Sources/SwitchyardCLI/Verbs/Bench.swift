@@ -1,6 +1,7 @@
 import ArgumentParser
 import Foundation
 import Logging
+import SwitchyardBench
 
 struct Bench: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
@@ -70,7 +71,7 @@ struct Bench: AsyncParsableCommand {
         plan.slots = slots ?? plan.slots
         plan.starts = starts ?? plan.starts
         if !depth.isEmpty { plan.depths = depth }
-        plan.idle = idle.map { .milliseconds(Int64($0.value * 1000)) } ?? plan.idle
+        plan.idle = idle?.duration ?? plan.idle
         plan.boundTasks = boundTasks ?? plan.boundTasks
         return plan
     }
@@ -100,7 +101,7 @@ struct Bench: AsyncParsableCommand {
     func run() async throws {
         LogFormat.bootstrap(.text, level: .warning)
         let suite = BenchSuite(
-            given: redis.redis, plan: plan, logger: Logger(label: "switchyard.bench")
+            given: redis.redis, plan: plan, program: ProgramPath.current, logger: Logger(label: "switchyard.bench")
         ) { line in
             // This is only progress: the benchmark continues if stderr is closed.
             try? Console.error.line("bench: \(line)")
@@ -110,9 +111,11 @@ struct Bench: AsyncParsableCommand {
         }
         let report = try await Interruption.cancelling { try await suite.run() }
         if output.isJSON {
-            try Console.out.line(JSONText.encode(report.json))
+            try Console.out.line(report.json.text)
         } else {
             try Console.out.write(report.tables(colour: Console.out.hasColour))
         }
     }
 }
+
+extension BenchSection: ExpressibleByArgument {}

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Foundation
+import JSON
 
 struct Get: AsyncParsableCommand {
     static let configuration = CommandConfiguration(abstract: "Show everything known about a task.")

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Foundation
+import JSON
 import Switchyard
 
 struct List: AsyncParsableCommand {
@@ -45,9 +46,9 @@ struct List: AsyncParsableCommand {
                     ("worker", worker),
                     ("batch_id", batch),
                 ])
-            if output.isJSON { return JSONText.encode(["tasks": tasks]) + "\n" }
+            if output.isJSON { return JSONValue.object([.init(name: "tasks", value: .array(tasks))]).text + "\n" }
             if tasks.isEmpty { return watching.watch ? "no tasks\n" : try Self.nothing() }
-            let views = try tasks.map { try APIClient.decode(TaskView.self, Data(JSONText.encode($0).utf8)) }
+            let views = try tasks.map { try APIClient.decode(TaskView.self, Data($0.bytes)) }
             let more = hasMore ? "…and more; raise --limit\n" : ""
             return TaskTables.list(views).render(colour: Console.out.hasColour) + more
         }

@@ -1,4 +1,5 @@
 import ArgumentParser
+import JSON
 import Switchyard
 
 struct PrioritizeTask: AsyncParsableCommand {
@@ -17,8 +18,7 @@ struct PrioritizeTask: AsyncParsableCommand {
 
     func run() async throws {
         let (api, queue) = try await server.connect()
-        var body = JSONObjectText()
-        body.add("priority", priority)
+        let body: JSONValue = ["priority": .string(priority.rawValue)]
         let data = try await api.send(
             .PATCH, ["scheduler", "task", id], query: [("queue", queue)], body: .json(body.text))
         if output.isJSON { return try output.writeJSON(data) }

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Foundation
+import JSON
 import Switchyard
 
 struct Queue: AsyncParsableCommand {
@@ -64,14 +65,14 @@ struct SetQueue: AsyncParsableCommand {
         if output.isJSON { return try output.writeJSON(data) }
         let effective = try APIClient.decode([String: JSONValue].self, data)
         var table = Table([.text("SETTING"), .number("VALUE")])
-        table.rows = effective.sorted { $0.key < $1.key }.map { [Table.Cell($0.key), Table.Cell($0.value.text)] }
+        table.rows = effective.sorted { $0.key < $1.key }.map { [Table.Cell($0.key), Table.Cell($0.value.plainText)] }
         try output.write(table)
     }
 
     /// Durations may have a unit, and then need none in the name. A name that is not known here is left to the server,
     /// which may be newer.
     static func body(_ settings: [String]) throws(Failure) -> String {
-        var body = JSONObjectText()
+        var body: JSONValue = [:]
         var given: [String: (name: String, value: Setting.Value)] = [:]
         for text in settings {
             let parts = text.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
@@ -83,7 +84,7 @@ struct SetQueue: AsyncParsableCommand {
                 guard let number = Seconds(argument: input) else {
                     throw Failure(.usage, "\(Name.shown(name)): expected a number, found \(Name.shown(input))")
                 }
-                body.add(name, json: number.json)
+                body.add(name, number.json)
                 continue
             }
             let value = try Setting(setting).value(of: .text(input), named: name, label: name)

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Foundation
+import JSON
 import Switchyard
 
 struct Schedule: AsyncParsableCommand {
@@ -62,11 +63,10 @@ struct PutSchedule: AsyncParsableCommand {
     }
 
     func body() throws -> String {
-        var body = JSONObjectText()
-        body.add("cron", cron)
-        body.add("zone", zone)
-        body.add("missed", missed?.rawValue)
-        body.add("task", json: try task.body(command: command, queue: nil, rejectIfNoWorkers: false))
+        var body: JSONValue = ["cron": .string(cron)]
+        body.add("zone", zone.map { .string($0) })
+        body.add("missed", missed.map { .string($0.rawValue) })
+        body.add("task", .raw(try task.body(command: command, queue: nil, rejectIfNoWorkers: false)))
         return body.text
     }
 }

@@ -1,4 +1,5 @@
 import ArgumentParser
+import JSON
 import RedisClient
 
 struct ShowConfig: AsyncParsableCommand {
@@ -24,7 +25,7 @@ struct ShowConfig: AsyncParsableCommand {
             let value: JSONValue? =
                 switch setting {
                 case .redis: instances.isEmpty ? nil : .string(instances.map(\.description).joined(separator: ","))
-                case .partitions: entry?.value.json ?? .integer(Int64(max(instances.count, 1)))
+                case .partitions: entry?.value.json ?? JSONValue(max(instances.count, 1))
                 default: entry?.value.json
                 }
             return (setting, value ?? .null, "\(entry?.origin ?? .byDefault)")
@@ -34,17 +35,17 @@ struct ShowConfig: AsyncParsableCommand {
             for (setting, value, origin) in rows {
                 for name in setting.names {
                     // The older names are for scripts that know only these.
-                    let value = name.hasSuffix("_ms") ? value.double.map { .number($0 * 1000) } ?? value : value
-                    members[name] = .object(["value": value, "origin": .string(origin)])
+                    let value = name.hasSuffix("_ms") ? value.double.map { JSONValue($0 * 1000) } ?? value : value
+                    members[name] = ["origin": .string(origin), "value": value]
                 }
             }
-            return try Console.out.line(JSONText.encode(members))
+            return try Console.out.line(JSONValue(sorted: members).text)
         }
         var table = Table([.text("SETTING"), .text("VALUE"), .text("FROM")])
         table.rows = rows.map { setting, value, origin in
             let absent = setting == .redis ? "(a private redis-server)" : "(none)"
             return [
-                Table.Cell(setting.name), Table.Cell(value == .null ? absent : value.text),
+                Table.Cell(setting.name), Table.Cell(value == .null ? absent : value.plainText),
                 Table.Cell(origin, origin == "default" ? .dim : .green),
             ]
         }

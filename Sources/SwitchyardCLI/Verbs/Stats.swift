@@ -1,5 +1,6 @@
 import ArgumentParser
 import Foundation
+import JSON
 
 struct Stats: AsyncParsableCommand {
     static let configuration = CommandConfiguration(

@@ -153,7 +153,7 @@ struct Submit: AsyncParsableCommand {
             guard let count, count > 0, room > 0 else { continue }
             let (tasks, _) = try await TaskPages.fetch(
                 api, queue: queue, limit: min(count, room), filter: [("batch_id", batch.batchId), ("state", state)])
-            views += try tasks.map { try APIClient.decode(TaskView.self, Data(JSONText.encode($0).utf8)) }
+            views += try tasks.map { try APIClient.decode(TaskView.self, Data($0.bytes)) }
         }
         guard !views.isEmpty else { return }
         var table = Table([.text("ID"), .text("STATE"), .text("ERROR"), .text("TASK")])

@@ -16,7 +16,7 @@ struct Top: AsyncParsableCommand {
 
     func run() async throws {
         let (api, queue) = try await server.connect()
-        let pause = Duration.milliseconds(Int64(max(interval.value, 0.1) * 1000))
+        let pause = max(interval.duration, .milliseconds(100))
         var source = TopSource(api: api, queue: queue)
         guard Console.out.isTerminal else {
             return try await WatchOptions.show(every: pause, isJSON: false) {

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Foundation
+import JSON
 
 struct Workers: AsyncParsableCommand {
     static let configuration = CommandConfiguration(

@@ -1,4 +1,5 @@
 import Foundation
+import JSON
 import Switchyard
 
 /// Reads the members of a JSON object that a client sent, each as the type that its reader expects. An error names the

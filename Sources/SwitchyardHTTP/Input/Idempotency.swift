@@ -1,6 +1,7 @@
 import Foundation
 import HTTPTypes
 import Hummingbird
+import JSON
 import Switchyard
 
 /// The effect of an `Idempotency-Key` header on a submission. The task ids are derived from the key, so that a repeated

@@ -1,3 +1,4 @@
+import JSON
 import Switchyard
 
 /// The body of `PUT /scheduler/schedule/{id}`.

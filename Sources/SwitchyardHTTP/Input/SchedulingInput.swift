@@ -1,3 +1,4 @@
+import JSON
 import Switchyard
 
 // The options of a task that decide when, where and in which order it runs.

@@ -1,3 +1,4 @@
+import JSON
 import Switchyard
 
 /// A queue's settings as clients read and change them. ``QueueSetting/all`` declares them; durations are in seconds

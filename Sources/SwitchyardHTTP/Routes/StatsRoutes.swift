@@ -1,4 +1,5 @@
 import Hummingbird
+import JSON
 import Switchyard
 
 // Statistics of the queues, and the number of workers that an autoscaler should run.

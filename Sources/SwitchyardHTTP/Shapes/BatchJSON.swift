@@ -1,3 +1,4 @@
+import JSON
 import Switchyard
 
 /// A batch's counts by state. `running` includes the assigned tasks: a worker has them.

@@ -1,3 +1,4 @@
+import JSON
 import Switchyard
 
 /// The demand of a queue's tasks for each class of its workers.

@@ -1,4 +1,5 @@
 import Foundation
+import JSON
 import Switchyard
 
 /// The reasons why a task does not run.

@@ -1,3 +1,4 @@
+import JSON
 import Switchyard
 
 /// An entry of a task's log.

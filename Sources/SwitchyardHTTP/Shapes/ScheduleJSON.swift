@@ -1,3 +1,4 @@
+import JSON
 import Switchyard
 
 /// A recurring schedule. Its `task` has the field names of a submission.

@@ -1,3 +1,4 @@
+import JSON
 import Switchyard
 
 /// A task's scheduling options under their names in a submission; options that were not given are left out.
@@ -12,7 +13,7 @@ enum SchedulingJSON {
     private static func value(_ option: TaskOption, of options: SchedulingOptions) -> JSONValue? {
         switch option.kind {
         case .key(let property), .text(let property, _): JSONValue(options[keyPath: property])
-        case .number(let property, _): options[keyPath: property].map(number)
+        case .number(let property, _): options[keyPath: property].map { JSONValue($0) }
         case .integer(let property, _): JSONValue(options[keyPath: property])
         case .duration(let property, _, _): JSONValue(options[keyPath: property])
         case .flag(let property): .bool(options[keyPath: property])
@@ -23,15 +24,9 @@ enum SchedulingJSON {
 
     static func resources(_ resources: Resources) -> JSONValue {
         var json: JSONValue = [:]
-        json.add("cpu", resources.cpu.map(number))
+        json.add("cpu", resources.cpu.map { JSONValue($0) })
         json.add("memory_mb", resources.memoryMB.map { JSONValue($0) })
-        for (name, amount) in resources.custom.sorted(by: { $0.key < $1.key }) { json.add(name, number(amount)) }
+        for (name, amount) in resources.custom.sorted(by: { $0.key < $1.key }) { json.add(name, JSONValue(amount)) }
         return json
-    }
-
-    /// A whole number is written without a fraction; infinity and NaN become null.
-    static func number(_ value: Double) -> JSONValue {
-        if let whole = Int(exactly: value) { return JSONValue(whole) }
-        return value.isFinite ? .number("\(value)") : .null
     }
 }

@@ -1,3 +1,4 @@
+import JSON
 import Switchyard
 
 /// Statistics: the sums over all queues, and each queue by its name under `queues`.

@@ -1,3 +1,4 @@
+import JSON
 import Switchyard
 
 /// The response to a submission, for one task.

@@ -1,4 +1,5 @@
 import Foundation
+import JSON
 import NIOCore
 import Switchyard
 
@@ -38,10 +39,7 @@ enum TaskJSON {
         json.add("mr", request.mr.map { .string($0) })
         json.add("labels", request.labels.isEmpty ? nil : JSONValue(request.labels))
         json.add("command", request.command.isEmpty ? nil : JSONValue(request.command))
-        if !request.environment.isEmpty {
-            let members = request.environment.sorted { $0.key < $1.key }
-            json.add("env", .object(members.map { JSONValue.Member(name: $0.key, value: .string($0.value)) }))
-        }
+        json.add("env", request.environment.isEmpty ? nil : JSONValue(sorted: request.environment))
         json.add("cwd", request.cwd.map { .string($0) })
         if request.payload != nil { add("payload", request.payload, to: &json) }
         json.add("traceparent", request.traceparent.map { .string($0) })

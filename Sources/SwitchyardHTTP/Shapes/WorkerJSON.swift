@@ -1,4 +1,5 @@
 import Foundation
+import JSON
 import Switchyard
 
 /// A registered worker.
@@ -16,7 +17,7 @@ enum WorkerJSON {
         json.add("last_assigned_at", JSONValue(assigned.map { Date(timeIntervalSince1970: $0) }))
         for name in ["host", "version"] { json.add(name, worker.details[name].map { .string($0) }) }
         json.add("pid", worker.details["pid"].flatMap { Int($0) }.map { JSONValue($0) })
-        json.add("cpu", worker.resources.cpu.map(SchedulingJSON.number))
+        json.add("cpu", worker.resources.cpu.map { JSONValue($0) })
         json.add("memory_mb", worker.resources.memoryMB.map { JSONValue($0) })
         return json
     }

@@ -1,5 +1,6 @@
 import AsyncHTTPClient
 import Foundation
+import JSON
 import Logging
 import NIOCore
 import NIOHTTP1
@@ -148,13 +149,5 @@ extension JSONValue {
 
     var count: Int {
         if case .array(let values) = self { values.count } else { -1 }
-    }
-
-    var string: String? {
-        if case .string(let text) = self { text } else { nil }
-    }
-
-    var int: Int? {
-        if case .number(let text) = self { Int(text) } else { nil }
     }
 }
