@@ -21,7 +21,7 @@ package struct JSONReader {
 
     /// Whether the text is a JSON value.
     package static func isValid(_ text: String) -> Bool {
-        // The failure is the reply.
+        // A failure means no.
         (try? read(Array(text.utf8))) != nil
     }
 
