@@ -29,20 +29,17 @@ struct BenchRedis: Sendable {
                     // core, not the measured one.
                     extraArguments: ["--auto-aof-rewrite-percentage", "0"] + arguments))
         }
-        var client: RedisClient?
         do {
             let url = given ?? server?.url ?? ""
             var configuration = try RedisConfiguration(url: url)
             // A command may take long on a busy machine; a timeout would end the measurement.
             configuration.commandTimeout = max(configuration.commandTimeout, .seconds(60))
-            let opened = RedisClient(configuration)
-            client = opened
-            let library = FunctionLibrary(client: opened, logger: logger)
+            let client = RedisClient(configuration)
+            let library = FunctionLibrary(client: client, logger: logger)
             let hadLibrary = try await library.loadedVersion() != nil
             try await library.ensureLoaded()
-            return BenchRedis(client: opened, url: url, server: server, hadLibrary: hadLibrary)
+            return BenchRedis(client: client, url: url, server: server, hadLibrary: hadLibrary)
         } catch {
-            await client?.shutdown()
             await server?.stop()
             throw error
         }
