@@ -1,4 +1,5 @@
 import Foundation
+import JSON
 import Switchyard
 import Testing
 
@@ -21,7 +22,7 @@ import Testing
                 flags: [:], environment: Dictionary(uniqueKeysWithValues: variables))
         case .file:
             let members = given.map { name, text in
-                "\"\(name)\":" + (JSONText.isValid(text) ? text : JSONText.encode(text))
+                "\"\(name)\":" + (JSONReader.isValid(text) ? text : JSONValue.string(text).text)
             }
             return try await withFile("{\(members.joined(separator: ","))}") {
                 try await EffectiveSettings(flags: [:], file: $0, environment: [:])

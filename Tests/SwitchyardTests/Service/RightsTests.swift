@@ -34,12 +34,14 @@ struct RightsTests {
         let channels = try await missing("~* +@all")
         #expect(channels.contains("PUBLISH switchyard:{default}:events"))
         #expect(channels.allSatisfy { $0.hasPrefix("PUBLISH") || $0.hasPrefix("SUBSCRIBE") })
-        #expect(try await missing("~* &* +@all -xadd -blpop") == [
-            "BLPOP switchyard:{default}:wake", "XADD switchyard:{default}:log",
-        ])
-        #expect(try await missing("~switchyard:{default}:* &* +@all") == [
-            "SADD switchyard:queues", "SMEMBERS switchyard:queues",
-        ])
+        #expect(
+            try await missing("~* &* +@all -xadd -blpop") == [
+                "BLPOP switchyard:{default}:wake", "XADD switchyard:{default}:log",
+            ])
+        #expect(
+            try await missing("~switchyard:{default}:* &* +@all") == [
+                "SADD switchyard:queues", "SMEMBERS switchyard:queues",
+            ])
     }
 
     /// Redis grants no channel to a new user.
@@ -90,8 +92,9 @@ struct RightsTests {
         let source = FunctionLibrary.source
         let sent = Set(source.matches(of: #/(?:call|pcall_redis)\(\s*'([A-Z]+)'/#).map { String($0.1) })
         #expect(sent.count > 30)
-        let known = Set(try await missing("~* &* -@all +fcall +time +hget +hgetall").map { $0.prefix { $0 != " " } }
-            .map(String.init))
+        let known = Set(
+            try await missing("~* &* -@all +fcall +time +hget +hgetall").map { $0.prefix { $0 != " " } }
+                .map(String.init))
         // The function itself needs HGET and HGETALL.
         let others: Set = ["TIME", "SCAN", "HGET", "HGETALL"]
         #expect(sent.subtracting(known).subtracting(others) == [])
