@@ -12,16 +12,47 @@ public struct LogEntry: Sendable, Equatable {
     public var stream: String
     /// The output.
     public var data: ByteBuffer
+    /// How many bytes of the task's output are missing before this entry: the log is full, or its worker lost them.
+    public var missingBytes = 0
 
     /// When Redis received the entry.
     public var writtenAt: Date? {
         id.split(separator: "-").first.flatMap { Double($0) }.map { Date(timeIntervalSince1970: $0 / 1000) }
     }
+
+    /// The text that stands for the missing bytes where the log is shown as text; nil if none are missing.
+    public var mark: String? { Self.mark(missingBytes: missingBytes) }
+
+    /// The text that stands for `missingBytes` bytes; nil for 0.
+    public static func mark(missingBytes: Int) -> String? {
+        missingBytes > 0 ? "\n[switchyard: \(missingBytes) bytes of output are missing here]\n" : nil
+    }
+
+    /// How many bytes of output precede the entry: the second part of its id. Entries of an earlier library have
+    /// smaller numbers, which show no gap.
+    private var offset: Int { Self.offset(in: id) }
+
+    fileprivate static func offset(in id: String) -> Int {
+        id.split(separator: "-").dropFirst().first.flatMap { Int($0) } ?? 0
+    }
+
+    /// The offset after the entry.
+    fileprivate var end: Int { offset + data.readableBytes }
+
+    /// Sets `missingBytes` of each entry. `end`: the offset after the entry before the first; nil: not known.
+    fileprivate static func markGaps(_ entries: inout [LogEntry], after end: Int?) {
+        var end = end
+        for index in entries.indices {
+            if let end { entries[index].missingBytes = max(0, entries[index].offset - end) }
+            end = entries[index].end
+        }
+    }
 }
 
 extension SchedulerHandle {
-    /// Returns the output of a task after the entry `after`, oldest first. A log is capped, so the oldest entries may
-    /// be gone. The log of an unknown task is empty.
+    /// Returns the output of a task after the entry `after`, oldest first. A log is capped: the beginning and the end
+    /// of a long output are kept, and ``LogEntry/missingBytes`` says what is missing between them. The log of an
+    /// unknown task is empty.
     /// - Parameters:
     ///   - after: an entry's id; "0" reads from the oldest entry.
     ///   - limit: the maximum number of entries.
@@ -31,9 +62,11 @@ extension SchedulerHandle {
         let functions = try await functions(of: try Name.validate(id, field: "task_id"))
         let key = functions.keys.log(id)
         return try await redis {
+            // The entry `after` itself is read too: a gap begins at its end.
             let command = RedisCommand(
-                "XRANGE", [.string(key), .string("(\(after)"), "+", "COUNT", .integer(Int64(limit))])
-            return Self.entries(try await functions.client.send(command))
+                "XRANGE", [.string(key), .string(after), "+", "COUNT", .integer(Int64(limit) + 1)])
+            let found = Self.entries(try await functions.client.send(command))
+            return Array(Self.following(after, found).prefix(limit))
         }
     }
 
@@ -50,8 +83,24 @@ extension SchedulerHandle {
                     .string(after),
                 ])
             let reply = try await functions.client.sendBlocking(command, timeout: timeout)
-            return Self.entries(reply.array?.first?.array?.last ?? .null)
+            let found = Self.entries(reply.array?.first?.array?.last ?? .null)
+            if found.isEmpty || after == "0" { return Self.following(after, found) }
+            let previous = RedisCommand("XRANGE", [.string(key), .string(after), .string(after)])
+            return Self.following(after, Self.entries(try await functions.client.send(previous)) + found)
         }
+    }
+
+    /// Returns the entries without the entry `after`, with the gaps between them. If that entry was deleted since it
+    /// was read, the gap begins where it began.
+    private static func following(_ after: String, _ entries: [LogEntry]) -> [LogEntry] {
+        var entries = entries
+        if entries.first?.id == (after.contains("-") ? after : after + "-0") {
+            LogEntry.markGaps(&entries, after: nil)
+            return Array(entries.dropFirst())
+        }
+        let offset = LogEntry.offset(in: after)
+        LogEntry.markGaps(&entries, after: after == "0" || offset > 0 ? offset : nil)
+        return entries
     }
 
     private func redis<Value>(_ body: () async throws -> Value) async throws -> Value {

@@ -229,14 +229,39 @@ package struct WorkerClient: Sendable {
     }
 
     /// Appends output to the task's log. `stream` is stdout or stderr. A piece has at most 65,536 bytes.
-    /// - Throws: `invalidStateTransition` if the attempt has no lease any more.
+    /// - Parameters:
+    ///   - missingBytes: how much output was lost before the first piece.
+    ///   - grace: how long an attempt may take to end, at most an hour. So long, and a lease, after the end of the
+    ///     task's latest attempt its output is still accepted.
+    /// - Throws: `invalidStateTransition` if the attempt has ended longer ago, or is not the task's latest one.
     package func log(
-        taskID: String, attempt: Int, _ pieces: [(stream: String, data: ByteBuffer)]
+        taskID: String, attempt: Int, missingBytes: Int = 0, grace: Duration = .seconds(10),
+        _ pieces: [(stream: String, data: ByteBuffer)]
     ) async throws {
         var arguments: [RedisArgument] =
-            identity + ["task", .string(taskID), "attempt", .integer(Int64(attempt))]
+            identity + [
+                "grace_ms", .integer(Int64(min(grace, .seconds(3600)).milliseconds)),
+                "missing_bytes", .integer(Int64(missingBytes)), "task", .string(taskID),
+                "attempt", .integer(Int64(attempt)),
+            ]
         for piece in pieces { arguments += [.string(piece.stream), .buffer(piece.data)] }
         _ = try await functions.call("log", arguments)
+    }
+
+    /// Returns an attempt to the queue that this host cannot run. No retry of the task is used up, but the return
+    /// counts as a delivery.
+    /// - Parameter reason: why, for people.
+    /// - Returns: the state of the task: `pending`, or `failed` after too many deliveries.
+    public func handBack(taskID: String, attempt: Int, reason: String) async throws -> TaskState {
+        let reply = try await functions.call(
+            "release",
+            identity + [
+                "reason", .string(reason), "task", .string(taskID), "attempt", .integer(Int64(attempt)),
+            ])
+        guard let state = reply.array?.first else {
+            throw SchedulerError.internal(message: "switchyard_release returned \(reply)", redisAway: false)
+        }
+        return try Self.state(state).get()
     }
 
     /// Waits for a wake-up, at most for `timeout`.

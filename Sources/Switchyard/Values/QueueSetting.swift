@@ -54,8 +54,8 @@ extension QueueSetting {
             help: "A task that is too big for the free capacity reserves a worker once it has been first in its lane "
                 + "for this long."),
         QueueSetting(
-            "log_max_entries", count: \.logMaxEntries, default: 1000, 1...1_000_000,
-            help: "How many pieces of output a task's log keeps; our worker's pieces have at most 8 KiB."),
+            "log_max_entries", count: \.logMaxEntries, default: 50_000, 1...1_000_000,
+            help: "Limit on the pieces of output in a task's log, besides its 4 MiB."),
         QueueSetting(
             "scheduler_interval", duration: \.schedulerInterval, default: 500, 10...60_000, scope: .replica,
             aliases: ["scheduler_interval_ms"], help: "The maximum time between two ticks of a replica."),

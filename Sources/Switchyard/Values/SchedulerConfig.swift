@@ -31,7 +31,7 @@ public struct SchedulerConfig: Sendable, Equatable {
     public var retryJitterPercent = 0
     /// A task that is too big for the free capacity reserves a worker once it has been first in its lane for this long.
     public var reserveAfter: Duration = .zero
-    /// How many pieces of output a task's log keeps.
+    /// Limit on the pieces of output that a task's log keeps, in addition to its limit in bytes.
     public var logMaxEntries = 0
 
     /// The defaults.

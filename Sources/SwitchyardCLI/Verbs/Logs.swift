@@ -1,5 +1,6 @@
 import ArgumentParser
 import Foundation
+import Switchyard
 
 /// Prints a task's log, or follows it over server-sent events. A stream that stops without its `end` event was
 /// interrupted: it is resumed after the last entry, so that no entry is printed twice or missed.
@@ -7,8 +8,9 @@ struct Logs: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Print what a task wrote.",
         discussion: """
-            The task's stdout goes to stdout and its stderr to stderr, byte for byte. A log is capped: a long log \
-            lacks its beginning. With -o json each entry is one line.
+            The task's stdout goes to stdout and its stderr to stderr, byte for byte. A log is capped: of a long \
+            output the beginning and the end are kept, and a line on stderr says how much is missing between them. \
+            With -o json each entry is one line.
             """)
 
     @OptionGroup var server: ServerOptions
@@ -73,6 +75,7 @@ struct Logs: AsyncParsableCommand {
     private func write(_ entry: LogEntryView) throws {
         if let attempt, entry.attempt != attempt { return }
         if output.isJSON { return try Console.out.line(JSONText.encode(entry)) }
+        if let mark = LogEntry.mark(missingBytes: entry.missingBytes ?? 0) { try Console.error.write(mark) }
         try (entry.stream == "stderr" ? Console.error : Console.out).write(bytes: entry.bytes)
     }
 }
@@ -91,6 +94,8 @@ struct LogEntryView: Codable, Sendable {
     /// The output if it is text; else `dataBase64` has it.
     var data: String?
     var dataBase64: String?
+    /// How many bytes are missing before this chunk.
+    var missingBytes: Int?
 
     var bytes: [UInt8] {
         if let dataBase64, let decoded = Data(base64Encoded: dataBase64) { return Array(decoded) }

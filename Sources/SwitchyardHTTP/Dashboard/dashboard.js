@@ -206,6 +206,12 @@ function showDetails(task) {
   }));
 }
 
+// Returns an entry's output, after a mark if output before it is missing.
+function logText(entry) {
+  const mark = entry.missing_bytes ? `\n[switchyard: ${entry.missing_bytes} bytes of output are missing here]\n` : "";
+  return mark + entry.data;
+}
+
 async function loadLog(open) {
   const path = address(`/scheduler/task/${encodeURIComponent(open.id)}/log`,
     { queue: open.queue, format: "json", limit: 1000, after: open.cursor });
@@ -214,7 +220,7 @@ async function loadLog(open) {
   open.cursor = page.entries[page.entries.length - 1].id;
   const pre = byID("details-log");
   const isAtEnd = pre.scrollTop + pre.clientHeight >= pre.scrollHeight - 8;
-  open.log = (open.log + page.entries.map((entry) => entry.data).join("")).slice(-MAX_LOG_CHARACTERS);
+  open.log = (open.log + page.entries.map(logText).join("")).slice(-MAX_LOG_CHARACTERS);
   pre.textContent = open.log;
   if (isAtEnd) pre.scrollTop = pre.scrollHeight;
 }

@@ -60,14 +60,18 @@ extension API {
         ])
     }
 
-    /// Returns the output of all attempts byte for byte, stdout and stderr in the order of arrival.
+    /// Returns the output of all attempts byte for byte, stdout and stderr in the order of arrival. A line in brackets
+    /// stands for output that is missing.
     private func logText(_ id: String, _ handle: SchedulerHandle, after: String) async throws -> Response {
         // The first page is read before the response begins, so that an error still gets its own status.
         let first = try await handle.readLog(id, after: after, limit: Self.logPage)
         let body = ResponseBody { writer in
             var page = first
             while !page.isEmpty {
-                try await writer.write(contentsOf: page.map(\.data))
+                try await writer.write(
+                    contentsOf: page.flatMap { entry in
+                        entry.mark.map { [ByteBuffer(string: $0), entry.data] } ?? [entry.data]
+                    })
                 guard page.count == Self.logPage, let last = page.last else { break }
                 page = try await handle.readLog(id, after: last.id, limit: Self.logPage)
             }

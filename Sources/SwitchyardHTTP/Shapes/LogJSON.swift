@@ -21,5 +21,6 @@ enum LogJSON {
         json.add("attempt", JSONValue(entry.attempt))
         json.add("stream", .string(entry.stream))
         TaskJSON.addText("data", entry.data, to: &json)
+        if entry.missingBytes > 0 { json.add("missing_bytes", JSONValue(entry.missingBytes)) }
     }
 }

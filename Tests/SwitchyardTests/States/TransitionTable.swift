@@ -29,7 +29,7 @@ enum TransitionTable {
         workerLost              =          =          =          =          pending    again      failed
         deregister              =          =          =          =          pending    again      failed
         release                 !none      !lost      !lost      !lost      pending    !state     !state
-        log                     !none      !lost      !lost      !lost      =          =          =
+        log                     !none      !lost      !lost      =          =          =          =
         due                     =          =          pending    pending    =          =          =
         cancel                  !none      cancelled  cancelled  cancelled  cancelled  cancelled  cancelled
         retry                   !none      !state     !state     !state     !state     !state     !state
@@ -54,7 +54,7 @@ enum TransitionTable {
         workerLost              =          =          =          =
         deregister              =          =          =          =
         release                 !lost      !lost      !lost      !lost
-        log                     !lost      !lost      !lost      !lost
+        log                     =          =          =          =
         due                     =          =          =          =
         cancel                  !state     !state     !state     !state
         retry                   !state     pending    pending    pending

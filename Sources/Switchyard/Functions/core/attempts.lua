@@ -90,6 +90,30 @@ function sw.return_assignment(c, task, counted)
         { name, record, 'deliveries', tostring(deliveries) }, { clear = sw.latest_fields(task) })
 end
 
+-- The host of a worker that hands tasks back, and not the task, needs time: the backoff is at least this long.
+local LEAST_HAND_BACK_MS = 1000
+
+-- Returns a live attempt to the queue because the worker's host cannot run it (no descriptors, no disk). It uses up no
+-- retry, but it counts as a delivery, and the task fails at `max_deliveries`. The backoff leaves the task to other
+-- workers. Returns the new state.
+function sw.hand_back(c, task, reason)
+    local q = c.q
+    local deliveries = task.deliveries + 1
+    if deliveries >= q.max_deliveries then
+        sw.move(c, task, 'failed', {
+            'finished_at', q.now_text, 'outcome', 'failed', 'deliveries', tostring(deliveries),
+            'error_code', 'CannotStart', 'error_message', string.sub('delivered ' .. deliveries
+                .. ' times, and no worker could run it; the last was ' .. task.worker .. ': ' .. reason, 1,
+                MESSAGE_BYTES) })
+        return 'failed'
+    end
+    local name, record = sw.record(q, task, 'returned', 'CannotStart', reason)
+    local delay = math.max(LEAST_HAND_BACK_MS, backoff(q, task, deliveries))
+    sw.move(c, task, 'pending', { name, record, 'deliveries', tostring(deliveries) },
+        { clear = sw.latest_fields(task), held_by = 'retry', due_at = sw.digits(q.now + delay) })
+    return 'pending'
+end
+
 -- Ends a live attempt whose worker vanished or whose lease expired. An assignment that was not started returns to its
 -- line. A running attempt uses up a retry, the first time without a backoff, because one lost worker says nothing
 -- about the task. Both count as deliveries: after `max_deliveries` of them the task fails even with retries left,

@@ -1,11 +1,79 @@
--- switchyard_log: appends output of a running attempt to the task's log, a capped stream whose entries have the
--- fields attempt, stream (stdout|stderr) and data.
+-- switchyard_log: appends output of an attempt to the task's log, a stream whose entries have the fields attempt,
+-- stream (stdout|stderr) and data. The second part of an entry's id is its offset: how many bytes of output precede it.
+-- The first HEAD_BYTES and the last TAIL_BYTES of a log are kept. Entries between them are deleted, and also if there
+-- are more than `log_max_entries`; the offsets show how much is missing.
+--
+-- The attempt is running, or it is the task's latest one and ended on this worker at most a lease and `grace_ms` ago.
 --
 -- Keys        1: the queue's prefix, 2: its config
--- Arguments   worker (id), nonce (of its process), task (id), attempt, then any number of pairs (stdout or stderr,
---             bytes: at most 65536 each)
+-- Arguments   worker (id), nonce (of its process), grace_ms (how long an attempt may take to end, 0 to 3600000; default
+--             10000), missing_bytes (output that was lost before the first of these entries; default 0), task (id),
+--             attempt, then any number of pairs (stdout or stderr, bytes: 1 to 65536 each; an empty one is dropped)
 -- Reply       how many entries were appended
 -- Errors      BADREQUEST, WORKERNOTFOUND by the nonce, TASKNOTFOUND, LEASELOST
+
+-- 4 MiB in all. The head has a sixteenth of the bytes, and at most a sixteenth of the entries.
+local HEAD_BYTES, TAIL_BYTES, HEAD_SHARE = 262144, 3932160, 16
+
+-- Limit on the entries that one call deletes. An entry has at most 64 KiB, and a call may append many, so this is a
+-- bound for the case that small entries precede large ones; the next call continues.
+local MAX_DELETED = 1000
+
+-- Whether the task's latest attempt is this one, and ended on `worker` a short time ago.
+local function ended_lately(q, task, worker, attempt, grace_ms)
+    if task.attempt ~= attempt or sw.LIVE[task.state] then return false end
+    local v = call('HMGET', q.task_prefix .. task.id, 'finished_at', 'attempt:' .. attempt)
+    local by, at = task.worker, tonumber(v[1] or nil)
+    if not sw.TERMINAL[task.state] then
+        local is_json, record = pcall(cjson.decode, v[2] or '')
+        if not is_json or type(record) ~= 'table' then return false end
+        by, at = record.worker, tonumber(record.finished_at)
+    end
+    return by == worker and at ~= nil and q.now - at <= q.lease_ms + grace_ms
+end
+
+-- Returns the milliseconds in the id of an entry, and the offsets of its first byte and of the byte after its last.
+-- Entries of an earlier library have no data in few cases, and offsets that are too small.
+local function span_of(entry)
+    local ms, offset = string.match(entry[1], '^(%d+)-(%d+)$')
+    local size = 1
+    for i = 1, #entry[2], 2 do
+        if entry[2][i] == 'data' then size = math.max(1, #entry[2][i + 1]) end
+    end
+    return tonumber(ms), tonumber(offset), tonumber(offset) + size
+end
+
+local function append(q, id, attempt, entries, missing)
+    local key, task_key = q.prefix .. 'log:' .. id, q.task_prefix .. id
+    local last = call('XREVRANGE', key, '+', '-', 'COUNT', '1')[1]
+    local ms, total, last_id = q.now, 0, '0-0'
+    if last then
+        local last_ms, _, last_end = span_of(last)
+        -- Redis's clock may have been set back.
+        ms, total, last_id = math.max(ms, last_ms), last_end, last[1]
+    end
+    total = total + missing
+    local count, head = call('XLEN', key), call('HGET', task_key, 'log_head')
+    for _, entry in ipairs(entries) do
+        if not head and (total + #entry[2] > HEAD_BYTES or count >= math.floor(q.log_max_entries / HEAD_SHARE)) then
+            head = last_id
+            call('HSET', task_key, 'log_head', head)
+        end
+        last_id = sw.digits(ms) .. '-' .. sw.digits(total)
+        call('XADD', key, last_id, 'attempt', tostring(attempt), 'stream', entry[1], 'data', entry[2])
+        total, count = total + #entry[2], count + 1
+    end
+    if not head then return end
+    for _ = 1, MAX_DELETED do
+        local oldest = call('XRANGE', key, '(' .. head, '+', 'COUNT', '1')[1]
+        if not oldest then return end
+        local _, _, oldest_end = span_of(oldest)
+        if count <= q.log_max_entries and total - oldest_end < TAIL_BYTES then return end
+        call('XDEL', key, oldest[1])
+        count = count - 1
+    end
+end
+
 local function log(keys, args)
     local q, failure = sw.enter(keys)
     if not q then return failure end
@@ -15,12 +83,18 @@ local function log(keys, args)
     bad = bad or sw.check_attempts(tasks) or sw.check_nonce(q, worker, head.nonce)
     if bad then return bad end
     if #tasks > 1 then return sw.bad('task: one in a call, found ' .. #tasks) end
+    local grace, missing = head.grace_ms or '10000', head.missing_bytes or '0'
+    local problem = sw.check_integer('grace_ms', grace, 0, 3600000)
+        or sw.check_integer('missing_bytes', missing, 0, 1e12)
+    if problem then return sw.bad(problem) end
     local t = tasks[1]
     local held = call('HGET', q.prefix .. 'attempts:' .. worker, t.task)
     if not held or string.match(held, '^%d+') ~= tostring(t.attempt) then
         local task = sw.read(q, t.task)
         if not task then return sw.not_found(t.task) end
-        return sw.lease_lost(t.task, worker, t.attempt, task)
+        if not ended_lately(q, task, worker, t.attempt, tonumber(grace)) then
+            return sw.lease_lost(t.task, worker, t.attempt, task)
+        end
     end
     local entries = {}
     for i = 1, #args, 2 do
@@ -28,13 +102,10 @@ local function log(keys, args)
             if #args[i + 1] > 65536 then
                 return sw.bad(args[i] .. ': at most 65536 bytes in an entry, found ' .. #args[i + 1])
             end
-            entries[#entries + 1] = { args[i], args[i + 1] }
+            if #args[i + 1] > 0 then entries[#entries + 1] = { args[i], args[i + 1] } end
         end
     end
-    for _, entry in ipairs(entries) do
-        call('XADD', q.prefix .. 'log:' .. t.task, 'MAXLEN', '~', sw.digits(q.log_max_entries), '*',
-            'attempt', tostring(t.attempt), 'stream', entry[1], 'data', entry[2])
-    end
+    if #entries > 0 then append(q, t.task, t.attempt, entries, tonumber(missing)) end
     return #entries
 end
 
