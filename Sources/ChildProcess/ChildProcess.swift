@@ -4,8 +4,9 @@ import Glibc
 /// A running program that can be ended reliably, with its descendants.
 ///
 /// The program leads its own process group. The group is killed when its leader ends for any reason, when this handle
-/// is released and, by a guardian process, when our own process dies for any reason. Only a process that leaves the
-/// group (`setsid`, a daemon) escapes.
+/// is released and, by a guardian process, when our own process dies for any reason. A process that leaves the group
+/// (`setsid`, a daemon) escapes, unless our process adopts orphans and the command has ``Command/marks``; it always
+/// escapes if our process is killed.
 ///
 /// The output must be read or discarded: unread output is buffered up to a limit, and then the child blocks on its
 /// pipe. Starting a program can throw a ``ChildProcessError``; no other operation fails.
@@ -48,6 +49,19 @@ public final class ChildProcess: Sendable {
         throw ChildProcessError(failure, command: command)
     }
 
+    /// Makes our process the parent of every descendant that loses its parent, and reaps all of them. For a program whose
+    /// children are all started by this module: it would take the status of others.
+    /// - Throws: ``ChildProcessError`` if the kernel refuses.
+    public static func adoptOrphans() throws(ChildProcessError) {
+        let reactor = try Reactor.shared(program: "orphans")
+        let code = sw_become_subreaper()
+        guard code == 0 else {
+            throw ChildProcessError(program: "orphans", reason: .system(what: "PR_SET_CHILD_SUBREAPER"), code: code)
+        }
+        reactor.orphans.adopt()
+        reactor.send(.adopt)
+    }
+
     /// The process ID of the program, the leader of its group.
     public var processID: Int32 { record.processID }
 
@@ -74,7 +88,7 @@ public final class ChildProcess: Sendable {
     }
 
     /// Sends SIGTERM to the group and, if the leader still runs after `grace`, SIGKILL. Returns when the leader has
-    /// ended; the other members are killed at once then. Cancelling the calling task does not shorten `grace`.
+    /// ended; the other members are killed then, or after ``Command/linger``. Cancelling the calling task does not shorten `grace`.
     public func terminate(grace: Duration) async {
         record.signalGroup(SIGTERM)
         reactor.send(.kill(id: id, at: .now + grace))

@@ -14,6 +14,7 @@ final class ChildRecord: Sendable {
 
     private struct Life {
         var status: ChildProcess.ExitStatus?
+        var endedAt: ContinuousClock.Instant?
         var waiters: [CheckedContinuation<ChildProcess.ExitStatus, Never>] = []
     }
 
@@ -41,6 +42,13 @@ final class ChildRecord: Sendable {
         }
     }
 
+    /// Notes that the leader has ended now; it is reaped later.
+    func noteEnd() {
+        life.withLock { life in
+            if life.endedAt == nil { life.endedAt = .now }
+        }
+    }
+
     /// Kills the rest of the group, then reaps the leader. Called once, when the leader has ended or cannot be watched.
     func reap(guardian: Guardian) {
         let (status, waiters) = life.withLock { life in
@@ -50,7 +58,7 @@ final class ChildRecord: Sendable {
             _ = kill(processID, SIGKILL)
             _ = kill(-processID, SIGKILL)
             guardian.forget(processID)
-            let status = collect()
+            let status = collect(endedAt: life.endedAt ?? .now)
             life.status = status
             defer { life.waiters = [] }
             return (status, life.waiters)
@@ -58,14 +66,14 @@ final class ChildRecord: Sendable {
         for waiter in waiters { waiter.resume(returning: status) }
     }
 
-    private func collect() -> ChildProcess.ExitStatus {
+    private func collect(endedAt: ContinuousClock.Instant) -> ChildProcess.ExitStatus {
         var ended = sw_exit()
         let error = sw_reap(processID, &ended)
         let known = error == 0
         return ChildProcess.ExitStatus(
             exitCode: known && ended.signal == 0 ? ended.exit_code : nil,
             signal: known && ended.signal != 0 ? ended.signal : nil,
-            duration: ContinuousClock.now - startedAt,
+            duration: endedAt - startedAt,
             userTime: Double(ended.user_us) / 1_000_000,
             systemTime: Double(ended.system_us) / 1_000_000,
             maxResidentBytes: ended.max_resident_bytes)

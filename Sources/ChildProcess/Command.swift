@@ -11,6 +11,13 @@ extension ChildProcess {
         public var standardInput: StandardInput
         /// Descriptors of our process that stay open in the child, under the same numbers (such as a shared lock).
         public var inheritedDescriptors: [Int32]
+        /// How long the rest of the group may go on when its leader has ended, as long as a process holds the output
+        /// open. Zero: it is killed at once.
+        public var linger: Duration = .zero
+        /// Names of variables of `environment` whose values, together, no other child has. If this process adopts
+        /// orphans (``ChildProcess/adoptOrphans()``), a process that left the group and still has these variables is
+        /// killed when the group is.
+        public var marks: [String] = []
 
         /// What the child reads from stdin.
         public enum StandardInput: Sendable {
@@ -33,6 +40,12 @@ extension ChildProcess {
         }
 
         var program: String { arguments.first ?? "" }
+
+        /// The marks as they stand in an environment; empty if one of the variables is not set.
+        var markEntries: [String] {
+            let entries = marks.compactMap { name in environment[name].map { "\(name)=\($0)" } }
+            return entries.count == marks.count ? entries : []
+        }
     }
 
     /// The stream that a child wrote to.
@@ -64,7 +77,7 @@ extension ChildProcess {
         public let exitCode: Int32?
         /// The signal that ended the child.
         public let signal: Int32?
-        /// The time from fork until the child was reaped.
+        /// The time from fork until the end of the child.
         public let duration: Duration
         /// User time in seconds, of the child and of its descendants that were waited for.
         public let userTime: Double

@@ -60,6 +60,12 @@ final class Guardian: Sendable {
         }
     }
 
+    /// Calls `body` with the processes that are ours to reap one by one: the leaders of the groups, and the guardian.
+    /// No child is forked during the call.
+    func withOwnChildren(_ body: (Set<pid_t>) -> Void) {
+        state.withLock { body($0.groups.union([$0.processID])) }
+    }
+
     /// Called by the reactor when `socket` hangs up.
     func hungUp(_ socket: Int32) {
         state.withLock { state in

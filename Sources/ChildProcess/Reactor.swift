@@ -16,6 +16,8 @@ final class Reactor: Sendable {
         case kill(id: UInt64, at: ContinuousClock.Instant)
         /// Nothing will read the output: read and drop it.
         case discardOutput(id: UInt64)
+        /// From now on orphans are reaped.
+        case adopt
     }
 
     /// A forked child and our ends of its pipes, which the loop now owns.
@@ -28,6 +30,8 @@ final class Reactor: Sendable {
         let errors: Int32
         let input: Int32
         let inputBytes: [UInt8]
+        let linger: Duration
+        let marks: [String]
     }
 
     // Epoll tokens of the reactor itself; those of children have a low byte of 2 or more.
@@ -36,6 +40,7 @@ final class Reactor: Sendable {
 
     let epoll: Int32
     let guardian: Guardian
+    let orphans = Orphans()
     private let wakeup: Int32
     private let inbox = Mutex<[Request]>([])
     private let lastID = Atomic<UInt64>(0)

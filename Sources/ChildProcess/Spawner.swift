@@ -41,7 +41,8 @@ enum Spawner {
             if case .bytes(let given) = command.standardInput { bytes = given }
             return Reactor.Spawned(
                 id: reactor.nextID(), record: record, pidfd: pidfd, statusPipe: statusPipe, output: output.read,
-                errors: errors.read, input: ourInput, inputBytes: bytes)
+                errors: errors.read, input: ourInput, inputBytes: bytes, linger: command.linger,
+                marks: command.markEntries)
         } catch {
             throw ChildProcessError(
                 program: command.program, reason: error.isLimit ? .tooMany : .system(what: error.what),

@@ -3,7 +3,8 @@ import Glibc
 
 /// The reactor's side of one child: our ends of its pipes, its pidfd and its status pipe.
 ///
-/// The states of a child: starting (the status pipe is open) → running → ended (reaped) → done (no pipe is open).
+/// The states of a child: starting (the status pipe is open) → running → lingering (the leader has ended, and others
+/// hold its output open) → ended (reaped) → done (no pipe is open).
 struct WatchedChild {
     /// The low byte of an epoll token; 0 and 1 are tokens of the reactor itself.
     enum Source: UInt8 {
@@ -26,6 +27,12 @@ struct WatchedChild {
     private var output: Reader
     private var errors: Reader
     private var paused = false
+    private let linger: Duration
+    /// When the group is killed, if it was told to end.
+    private var killAt: ContinuousClock.Instant?
+    private(set) var isLingering = false
+    /// See ``ChildProcess/Command/marks``.
+    let marks: [String]
 
     private struct Reader {
         var fd: Int32
@@ -51,6 +58,8 @@ struct WatchedChild {
         inputBytes = spawned.inputBytes
         output = Reader(fd: spawned.output)
         errors = Reader(fd: spawned.errors)
+        linger = spawned.linger
+        marks = spawned.marks
     }
 
     /// Adds the descriptors to the epoll set. Called once, when the child is in the loop's table. A child that cannot
@@ -76,7 +85,7 @@ struct WatchedChild {
         record.output.finish()
     }
 
-    var isDone: Bool { pidfd < 0 && statusPipe < 0 && input < 0 && output.fd < 0 && errors.fd < 0 }
+    var isDone: Bool { !isLingering && pidfd < 0 && statusPipe < 0 && input < 0 && output.fd < 0 && errors.fd < 0 }
 
     /// Reads the status pipe: a report if the child failed, or end of file if its exec succeeded.
     mutating func readStatus() {
@@ -90,14 +99,34 @@ struct WatchedChild {
         started = nil
     }
 
-    /// Called when the leader has ended.
-    mutating func reap(guardian: Guardian) {
-        guard pidfd >= 0 else { return }
+    /// Called when the leader has ended. Returns when to reap it, and to kill the rest of its group, at the latest.
+    ///
+    /// The leader stays a zombie until then, so its group's ID still means this group. A group that was told to end
+    /// lingers until it would have been killed.
+    mutating func leaderEnded() -> ContinuousClock.Instant? {
+        guard pidfd >= 0 else { return nil }
         // A child that failed before exec has ended too; its report is in the pipe already.
         readStatus()
-        record.reap(guardian: guardian)
+        record.noteEnd()
         shut(epoll, &pidfd)
         shut(epoll, &input)
+        isLingering = true
+        guard linger > .zero else { return .now }
+        return max(.now + linger, killAt ?? .now)
+    }
+
+    /// The leader has ended, and nobody writes any more.
+    var mayBeReaped: Bool { isLingering && output.fd < 0 && errors.fd < 0 }
+
+    mutating func reap(guardian: Guardian) {
+        guard isLingering else { return }
+        isLingering = false
+        record.reap(guardian: guardian)
+    }
+
+    /// The group was told to end, and is killed then.
+    mutating func noteKill(at: ContinuousClock.Instant) {
+        killAt = min(killAt ?? at, at)
     }
 
     mutating func writeInput() {

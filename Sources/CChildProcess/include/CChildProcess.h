@@ -76,6 +76,13 @@ struct sw_exit {
 /// Waits for the end of `pid` and reaps it, and no other child.
 int sw_reap(pid_t pid, struct sw_exit *_Nonnull result);
 
+// --- Orphans.
+
+/// Makes our process the parent of every descendant that loses its parent, as init is.
+int sw_become_subreaper(void);
+/// Reaps `pid` if it is a child of ours that has ended. Does nothing otherwise.
+void sw_reap_if_ended(pid_t pid);
+
 // --- The guardian.
 
 /// Limit on the groups of one guardian: its table is static, because it may not allocate.
