@@ -95,6 +95,7 @@ struct JobHandler: TaskHandler {
         switch outcome {
         case .completed: name = "completed"
         case .failed: name = Task.isCancelled ? "cancelled" : "failed"
+        case .handedBack: name = "handed_back"
         }
         let dimensions = [("queue", queue), ("kind", kind), ("outcome", name)]
         Counter(label: "switchyard_job_attempts_total", dimensions: dimensions).increment()

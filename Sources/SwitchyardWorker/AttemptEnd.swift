@@ -5,7 +5,8 @@ struct AttemptEnd {
     let attempt: Attempt
     let outcome: AttemptOutcome
 
-    /// Returns the report to send, or nil if the attempt was stopped because this worker no longer has its lease.
+    /// Returns the report to send, or nil if the attempt was stopped because this worker no longer has its lease, or was
+    /// handed back.
     /// An attempt that its time limit stopped is reported as timed out, whatever its handler returned.
     func report(stopped: AttemptTable.StopReason?) -> WorkerClient.Report? {
         var report = WorkerClient.Report(taskID: attempt.id, attempt: attempt.number, outcome: .completed)
@@ -23,6 +24,8 @@ struct AttemptEnd {
             case .completed(let result, let exitCode):
                 report.result = result
                 report.exitCode = exitCode
+            case .handedBack:
+                return nil
             case .failed(let failure, let result, let exitCode, let isRetryable, let retryAfter):
                 report.outcome = .failed
                 report.failure = failure

@@ -223,6 +223,15 @@ final class AttemptTable: Sendable {
     }
 
     var isDraining: Bool { state.withLock { $0.attempts.isDraining } }
+    var isClosed: Bool { state.withLock { $0.attempts.isClosed } }
+
+    /// From now on no tasks are pulled, or they are again.
+    func setAside(_ isSetAside: Bool) {
+        change { attempts in
+            attempts.isSetAside = isSetAside
+            if !isSetAside { attempts.mayHaveWork = true }
+        }
+    }
 
     /// Sets the Swift task to cancel when the attempt is stopped. Cancels it at once if the attempt was stopped before.
     func attach(_ work: Task<Void, Never>, to taskID: String, attempt: Int, deadline: ContinuousClock.Instant) {

@@ -8,8 +8,8 @@ import Switchyard
 ///
 /// The command is an argument vector; no shell is involved unless it names one. The process leads its own process
 /// group, starts with a clean environment, reads the task's payload from its standard input, and its output streams to
-/// the task's log. Stopping an attempt sends SIGTERM to the whole group and, after ``grace``, SIGKILL, so that no
-/// process of the group survives.
+/// the task's log until nobody can write any more. Stopping an attempt sends SIGTERM to the whole group and, after
+/// ``grace``, SIGKILL, so that no process of the group survives.
 public struct CommandHandler: TaskHandler {
     /// The command for tasks that have none.
     ///
@@ -18,8 +18,19 @@ public struct CommandHandler: TaskHandler {
     public var template: [String]
     /// The time between SIGTERM and SIGKILL.
     public var grace: Duration
-    /// The variables that a process inherits from the worker's own environment; it inherits no others.
-    public var inheritedVariables: [String] = ["PATH", "HOME", "USER", "LANG", "TMPDIR"]
+    /// How long processes of the group may go on after the command itself has ended, as long as they hold its output
+    /// open.
+    public var linger: Duration = .seconds(2)
+    /// The variables that a process inherits from the worker's own environment; it inherits no others. A name that ends
+    /// with `*` stands for all variables that begin with the rest.
+    public var inheritedVariables: [String] = Self.defaultVariables
+    /// Variables of every process, which replace inherited ones. A task's own environment replaces them.
+    public var variables: [String: String] = [:]
+    /// The directory in which each attempt gets a directory of its own, as its working directory and for temporary
+    /// files. Nil: the processes run in the worker's directory.
+    public var workspace: String?
+    /// Whether the directory of an attempt that did not succeed is kept.
+    public var keepsFailed = false
 
     /// Creates a handler.
     public init(template: [String] = [], grace: Duration = .seconds(5)) {
@@ -27,14 +38,16 @@ public struct CommandHandler: TaskHandler {
         self.grace = grace
     }
 
+    /// The grace, and the time to read the rest of the output.
+    public var timeToEnd: Duration { grace + linger + .seconds(5) }
+
     /// Runs the command of one attempt and returns how it ended.
     ///
     /// Exit code 0 completes the attempt. Its failure code is otherwise `ExitCode`, `Signal`, `CannotStart`, or
-    /// `NoCommand`, which is not retried.
+    /// `NoCommand`, which is not retried. An attempt that only this host cannot run is handed back.
     public func run(_ attempt: Attempt) async -> AttemptOutcome {
         let task = attempt.task
-        let request = task.request
-        let arguments = request.command.isEmpty ? filledTemplate(task) : request.command
+        let arguments = task.request.command.isEmpty ? filledTemplate(task) : task.request.command
         guard !arguments.isEmpty else {
             return .failed(
                 TaskFailure(
@@ -44,29 +57,64 @@ public struct CommandHandler: TaskHandler {
                 ),
                 isRetryable: false)
         }
-        var command = ChildProcess.Command(arguments: arguments, environment: environment(for: attempt, request))
-        command.workingDirectory = request.cwd
-        if let payload = request.payload { command.standardInput = .bytes(Array(buffer: payload)) }
-        let child: ChildProcess
+        guard let workspace else { return await run(arguments, task, attempt, in: nil) }
+        let directory: AttemptDirectory
         do {
-            child = try await ChildProcess.start(command)
+            directory = try AttemptDirectory(in: workspace, taskID: attempt.id, attempt: attempt.number)
         } catch {
-            return .failed(TaskFailure(code: "CannotStart", message: "\(error)"))
+            return .handedBack(reason: error.description)
         }
-        return await follow(child, attempt)
+        let outcome = await run(arguments, task, attempt, in: directory)
+        await leave(directory, after: outcome, of: attempt)
+        return outcome
+    }
+
+    private func run(
+        _ arguments: [String], _ task: QueuedTask, _ attempt: Attempt, in directory: AttemptDirectory?
+    ) async -> AttemptOutcome {
+        var command = ChildProcess.Command(
+            arguments: arguments, environment: environment(for: attempt, task.request, in: directory))
+        do {
+            command.workingDirectory =
+                try directory.map { try $0.workingDirectory(task.request.cwd) } ?? task.request.cwd
+        } catch let error as AttemptDirectory.Failure {
+            if error.isOfTask {
+                return .failed(TaskFailure(code: "CannotStart", message: error.description), isRetryable: false)
+            }
+            return .handedBack(reason: error.description)
+        } catch {
+            return .handedBack(reason: "\(error)")
+        }
+        if let payload = task.request.payload { command.standardInput = .bytes(Array(buffer: payload)) }
+        command.linger = linger
+        command.marks = ["SWITCHYARD_TASK_ID", "SWITCHYARD_ATTEMPT", "SWITCHYARD_WORKER_ID"]
+        do {
+            return await follow(try await ChildProcess.start(command), attempt)
+        } catch {
+            let isPathOfTask = task.request.environment["PATH"] != nil
+            if error.isFaultOfHost(path: isPathOfTask ? nil : command.environment["PATH"]) {
+                return .handedBack(reason: error.description)
+            }
+            return .failed(TaskFailure(code: "CannotStart", message: error.description))
+        }
     }
 
     private func follow(_ child: ChildProcess, _ attempt: Attempt) async -> AttemptOutcome {
-        await withTaskCancellationHandler {
+        // Not a child of this Swift task: what a program writes when it is told to end is read too.
+        let reading = Task {
             var tail = OutputTail()
             for await chunk in child.output {
                 tail.append(chunk)
                 await attempt.log.write(chunk.stream.rawValue, chunk.bytes)
             }
+            return tail
+        }
+        return await withTaskCancellationHandler {
+            let tail = await reading.value
             let status = await child.waitForExit()
             return Self.outcome(status, lastWords: tail.lastLine)
         } onCancel: {
-            // The whole group ends, even if it ignores SIGTERM. `waitForExit` returns when the leader has ended.
+            // The whole group ends, even if it ignores SIGTERM. `waitForExit` returns when nobody can write any more.
             Task { await child.terminate(grace: grace) }
         }
     }
@@ -78,6 +126,22 @@ public struct CommandHandler: TaskHandler {
         let message = "the command ended with \(status)" + (lastWords.map { ": \($0)" } ?? "")
         let code = status.signal == nil ? "ExitCode" : "Signal"
         return .failed(TaskFailure(code: code, message: message), result: result, exitCode: exitCode)
+    }
+
+    private func leave(_ directory: AttemptDirectory, after outcome: AttemptOutcome, of attempt: Attempt) async {
+        let isKept =
+            switch outcome {
+            // Its time limit was over, or it was cancelled, whatever its exit code.
+            case .completed: Task.isCancelled
+            case .failed: true
+            case .handedBack: false
+            }
+        if keepsFailed, isKept { return }
+        if let problem = await directory.remove() {
+            attempt.logger.warning(
+                "cannot remove the directory of an attempt",
+                metadata: ["task_id": "\(attempt.id)", "path": "\(directory.path)", "error": "\(problem)"])
+        }
     }
 
     private func filledTemplate(_ task: QueuedTask) -> [String] {
@@ -107,34 +171,5 @@ public struct CommandHandler: TaskHandler {
             }
         }
         return filled + rest
-    }
-
-    /// Linux does not start a process that has a variable of 128 KiB or more.
-    private static let maxVariableBytes = 120_000
-
-    /// Returns nil if the results are too long for a variable: the command can then read them from the server by task
-    /// id.
-    private func dependencyResults(for attempt: Attempt) -> String? {
-        guard let results = attempt.dependencyResults, results.readableBytes <= Self.maxVariableBytes else {
-            return nil
-        }
-        return String(buffer: results)
-    }
-
-    private func environment(for attempt: Attempt, _ request: BuildRequest) -> [String: String] {
-        let own = ProcessInfo.processInfo.environment
-        var environment: [String: String] = [:]
-        for name in inheritedVariables { environment[name] = own[name] }
-        environment.merge(request.environment) { _, task in task }
-        environment["SWITCHYARD_TASK_ID"] = attempt.id
-        environment["SWITCHYARD_ATTEMPT"] = String(attempt.number)
-        environment["SWITCHYARD_WORKER_ID"] = attempt.workerID
-        environment["SWITCHYARD_QUEUE"] = attempt.queue
-        environment["SWITCHYARD_REPO"] = request.repo
-        environment["SWITCHYARD_TARGET"] = request.target
-        environment["SWITCHYARD_MR"] = request.mr
-        environment["TRACEPARENT"] = request.traceparent
-        environment["SWITCHYARD_DEPENDENCY_RESULTS"] = dependencyResults(for: attempt)
-        return environment
     }
 }

@@ -51,14 +51,26 @@ struct OutputTail {
         ends[chunk.stream] = Array(((ends[chunk.stream] ?? []) + chunk.bytes).suffix(Self.bytes))
     }
 
-    /// The last line that is not blank.
+    /// The last line that is not blank, as a terminal shows it: a carriage return begins a line anew, and escape
+    /// sequences and control characters are not shown.
     var lastLine: String? {
         for stream in [ChildProcess.OutputStream.stderr, .stdout] {
-            let lines = (ends[stream] ?? []).split(separator: UInt8(ascii: "\n"))
-            if let line = lines.last(where: { $0.contains { $0 > 0x20 } }) {
-                return String(decoding: line, as: UTF8.self)
-            }
+            // The end may begin within a character.
+            let end = (ends[stream] ?? []).drop { 0x80...0xbf ~= $0 }
+            let lines = end.split { $0 == UInt8(ascii: "\n") || $0 == UInt8(ascii: "\r") }
+            let shown = lines.lazy.reversed().map { Self.shown(String(decoding: $0, as: UTF8.self)) }
+            if let line = shown.first(where: { !$0.isEmpty }) { return line }
         }
         return nil
+    }
+
+    private static func shown(_ line: String) -> String {
+        // CSI (colours, cursor movements), OSC (titles, links), and other escapes of two characters.
+        let plain = line.replacing(
+            /\u{1B}(?:\[[0-?]*[ -\/]*[@-~]|\][^\u{07}\u{1B}]*(?:\u{07}|\u{1B}\\)|[ -Z\\^-~])/, with: "")
+        return String(
+            String.UnicodeScalarView(
+                plain.unicodeScalars.filter { $0 == "\t" || !($0.value < 0x20 || 0x7f...0x9f ~= $0.value) })
+        ).trimmingCharacters(in: .whitespaces)
     }
 }

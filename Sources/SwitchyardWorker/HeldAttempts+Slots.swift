@@ -18,7 +18,7 @@ extension HeldAttempts {
 
     /// How many more slots the partition could fill with its next call.
     private var wanted: Int {
-        guard !isDraining, !isClosed, !isAway, mayHaveWork || isBusy else { return 0 }
+        guard !isDraining, !isSetAside, !isClosed, !isAway, mayHaveWork || isBusy else { return 0 }
         switch callsUnderWay {
         case 0: return tasksPerCall
         case 1 where isBusy && !mustReconcile: return tasksPerCall

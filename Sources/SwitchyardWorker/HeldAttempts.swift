@@ -64,6 +64,8 @@ struct HeldAttempts {
     /// free, and after a failure.
     var mayHaveWork = true
     var isDraining = false
+    /// No tasks are pulled for a while (``HostHealth``).
+    var isSetAside = false
     /// No further exchanges.
     var isClosed = false
 
@@ -106,7 +108,8 @@ struct HeldAttempts {
         }
         let reported = min(reports.count, tasksPerCall)
         let unsent = reports.count - reported
-        let want = isDraining ? 0 : max(0, min(slots - runningCount - unsent - wantUnderWay, tasksPerCall))
+        let free = slots - runningCount - unsent - wantUnderWay
+        let want = isDraining || isSetAside ? 0 : max(0, min(free, tasksPerCall))
         // A pull of 0 tasks: it passes a wake-up on to another worker, or finds out whether Redis replies again.
         let asksForNone = isSpread && !isDraining && want == 0 && (wasWoken || isAway)
         switch callsUnderWay {
@@ -145,9 +148,9 @@ struct HeldAttempts {
     /// if the worker takes no more tasks. Attempts may run during the sleep.
     mutating func nextSleep() -> AttemptTable.Sleep? {
         let want = min(slots - runningCount, tasksPerCall)
-        guard !isDraining, !isClosed, callsUnderWay == 0, want > 0, !mayHaveWork, !isBusy, !mustReconcile else {
-            return nil
-        }
+        guard !isDraining, !isSetAside, !isClosed, callsUnderWay == 0, want > 0, !mayHaveWork, !isBusy,
+            !mustReconcile
+        else { return nil }
         isSleeping = true
         return AttemptTable.Sleep(want: want, holding: runningCount + reports.count)
     }

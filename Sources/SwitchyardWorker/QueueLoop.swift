@@ -23,6 +23,7 @@ final class QueueLoop: Sendable {
     private let handler: any TaskHandler
     private let holder: AttemptHolder
     private let limits: TimeLimits
+    let host: HostHealth
 
     /// Redis can run one call while the reply to the other is on its way; a third call would only wait.
     private static let pollerCount = 2
@@ -39,7 +40,8 @@ final class QueueLoop: Sendable {
     ///   - onDrain: called when the scheduler asks the worker to drain.
     init(
         link: WorkerClient, partitions: Partitions, grant: SlotGrant?, registration: WorkerClient.Registration,
-        takesTogether: Bool, handler: any TaskHandler, logger: Logger, onDrain: @escaping @Sendable () -> Void
+        takesTogether: Bool, handler: any TaskHandler, host: HostHealth, logger: Logger,
+        onDrain: @escaping @Sendable () -> Void
     ) {
         self.link = link
         self.partitions = partitions
@@ -50,8 +52,10 @@ final class QueueLoop: Sendable {
         self.logger = logger
         isSpread = grant != nil
         table = AttemptTable(slots: registration.slots, grant: grant)
-        holder = AttemptHolder(link: link, table: table, logger: logger)
+        holder = AttemptHolder(link: link, table: table, logger: logger, timeToEnd: handler.timeToEnd)
         limits = TimeLimits(table: table)
+        self.host = host
+        host.listen { [weak self] in self?.setAside($0) }
     }
 
     /// Runs until drained. If cancelled, it stops its attempts and deregisters.
@@ -190,6 +194,10 @@ final class QueueLoop: Sendable {
         for assignment in assignments {
             let attempt = Attempt(assignment, holder: holder)
             if let outcome = handler.runAtOnce(attempt) {
+                if case .handedBack = outcome {
+                    Task { await end(attempt, outcome) }
+                    continue
+                }
                 ends.append(AttemptEnd(attempt: attempt, outcome: outcome))
             } else {
                 start(attempt)
@@ -200,11 +208,18 @@ final class QueueLoop: Sendable {
 
     private func start(_ attempt: Attempt) {
         let deadline = ContinuousClock.now + attempt.timeout
-        let work = Task { [handler, table] in
+        let work = Task { [self] in
             let outcome = await handler.run(attempt)
-            table.end(AttemptEnd(attempt: attempt, outcome: outcome))
+            await end(attempt, outcome)
         }
         table.attach(work, to: attempt.id, attempt: attempt.number, deadline: deadline)
         limits.watch(deadline)
+    }
+
+    /// Ends an attempt once its output is in the log.
+    private func end(_ attempt: Attempt, _ outcome: AttemptOutcome) async {
+        await attempt.log.finish()
+        await noteHost(attempt, outcome)
+        table.end(AttemptEnd(attempt: attempt, outcome: outcome))
     }
 }

@@ -16,11 +16,17 @@ public protocol TaskHandler: Sendable {
     /// Return an outcome only for an attempt that takes a few microseconds and does not wait: the loop that calls Redis
     /// runs it, and continues only when it has ended. Such an attempt cannot be cancelled and has no time limit.
     func runAtOnce(_ attempt: Attempt) -> AttemptOutcome?
+
+    /// How long an attempt may take to end after it was cancelled or its time limit was over, 10 s by default. Its
+    /// output is written to the log until then.
+    var timeToEnd: Duration { get }
 }
 
 extension TaskHandler {
     /// Returns nil: the worker calls `run`.
     public func runAtOnce(_ attempt: Attempt) -> AttemptOutcome? { nil }
+    /// Returns 10 s.
+    public var timeToEnd: Duration { .seconds(10) }
 }
 
 /// One attempt at a task, as passed to its handler.
@@ -48,6 +54,8 @@ public struct Attempt: Sendable {
     public var workerID: String { holder.link.worker }
     /// The queue's name.
     public var queue: String { holder.link.functions.keys.queue }
+    /// The worker's logger.
+    var logger: Logger { holder.logger }
     /// The results of the tasks that this task depends on: a JSON object of texts by task id. Nil for a task without
     /// dependencies.
     ///
@@ -68,11 +76,13 @@ final class AttemptHolder: Sendable {
     let link: WorkerClient
     let table: AttemptTable
     let logger: Logger
+    let timeToEnd: Duration
 
-    init(link: WorkerClient, table: AttemptTable, logger: Logger) {
+    init(link: WorkerClient, table: AttemptTable, logger: Logger, timeToEnd: Duration = .seconds(10)) {
         self.link = link
         self.table = table
         self.logger = logger
+        self.timeToEnd = timeToEnd
     }
 }
 
@@ -85,6 +95,9 @@ public enum AttemptOutcome: Sendable, Equatable {
     case failed(
         TaskFailure, result: ByteBuffer? = nil, exitCode: Int? = nil, isRetryable: Bool = true,
         retryAfter: Duration? = nil)
+    /// The host cannot run the attempt now, which is not the task's fault. The task returns to the queue for another
+    /// worker and uses up no retry. A worker that returns five attempts in a row takes no tasks for a while.
+    case handedBack(reason: String)
 }
 
 /// Completes every attempt at once, for benchmarks.

@@ -48,6 +48,7 @@ public final class Worker: Service {
         let budget =
             partitions.count > 1 ? SlotBudget(slots: options.slots, partitions: partitions.count) : nil
         let drain = DrainOrder()
+        let host = HostHealth(firstPause: options.setAsidePause)
         var loops: [QueueLoop] = []
         let nonce = QueuedTask.randomID()
         for functions in partitions.functions(queue: try Name.validate(queue, field: "queue"), logger: logger) {
@@ -56,7 +57,7 @@ public final class Worker: Service {
                 QueueLoop(
                     link: try WorkerClient(worker: id, nonce: nonce, functions: functions), partitions: partitions,
                     grant: budget.map { SlotGrant(budget: $0, partition: partition) }, registration: registration,
-                    takesTogether: options.takesGroupsTogether, handler: handler, logger: logger,
+                    takesTogether: options.takesGroupsTogether, handler: handler, host: host, logger: logger,
                     onDrain: { drain.send() }))
         }
         drain.setLoops(loops)

@@ -13,6 +13,8 @@ public struct WorkerOptions: Sendable {
     public var resources = Resources()
     /// Whether a pull prefers tasks of the same `group_key`.
     public var takesGroupsTogether = false
+    /// How long the worker takes no tasks when its host could not run five attempts in a row. Doubles while that lasts.
+    public var setAsidePause: Duration = .seconds(60)
     /// The name of the host, for display.
     public var host: String?
     /// The worker's process id, for display.

@@ -1,4 +1,5 @@
 import ArgumentParser
+import ChildProcess
 import Foundation
 import Logging
 import RedisClient
@@ -55,6 +56,8 @@ struct RunWorker: AsyncParsableCommand {
     @Flag(help: "With several slots, prefer to pull tasks with the same --group-key together.")
     var preferGroups = false
 
+    @OptionGroup(title: "Commands") var commands: CommandOptions
+
     @Flag(
         name: .customLong("no-op"),
         help: "Complete every task at once, without a command or a log, to measure the queue.")
@@ -100,7 +103,12 @@ struct RunWorker: AsyncParsableCommand {
         workerOptions.host = host
         workerOptions.processID = Int(processID)
 
-        let handler: any TaskHandler = isNoOp ? NoOpHandler() : CommandHandler(template: command)
+        let handler: any TaskHandler = isNoOp ? NoOpHandler() : try commands.handler(template: command)
+        do {
+            try ChildProcess.adoptOrphans()
+        } catch {
+            logger.warning("processes that leave the group of their task will not end with it: \(error)")
+        }
         let worker = try Worker(
             id: id ?? Self.defaultID(host: host, processID: processID), queue: settings.text(.queue),
             partitions: try settings.partitions(on: clients), options: workerOptions, handler: handler, logger: logger)
