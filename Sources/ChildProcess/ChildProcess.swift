@@ -49,8 +49,8 @@ public final class ChildProcess: Sendable {
         throw ChildProcessError(failure, command: command)
     }
 
-    /// Makes our process the parent of every descendant that loses its parent, and reaps all of them. For a program whose
-    /// children are all started by this module: it would take the status of others.
+    /// Makes our process the parent of every descendant that loses its parent, and reaps all of them. For a program
+    /// whose children are all started by this module: it would take the status of others.
     /// - Throws: ``ChildProcessError`` if the kernel refuses.
     public static func adoptOrphans() throws(ChildProcessError) {
         let reactor = try Reactor.shared(program: "orphans")
@@ -87,8 +87,9 @@ public final class ChildProcess: Sendable {
         record.signalGroup(signal)
     }
 
-    /// Sends SIGTERM to the group and, if the leader still runs after `grace`, SIGKILL. Returns when the leader has
-    /// ended; the other members are killed then, or after ``Command/linger``. Cancelling the calling task does not shorten `grace`.
+    /// Sends SIGTERM to the group and, if a member still runs after `grace`, SIGKILL. Returns when the leader has ended
+    /// and the other members are killed: at once or, if the command has a ``Command/linger``, when they hold the output
+    /// open no more, at the latest after `grace`. Cancelling the calling task does not shorten `grace`.
     public func terminate(grace: Duration) async {
         record.signalGroup(SIGTERM)
         reactor.send(.kill(id: id, at: .now + grace))

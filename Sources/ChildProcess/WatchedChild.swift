@@ -4,7 +4,7 @@ import Glibc
 /// The reactor's side of one child: our ends of its pipes, its pidfd and its status pipe.
 ///
 /// The states of a child: starting (the status pipe is open) → running → lingering (the leader has ended, and others
-/// hold its output open) → ended (reaped) → done (no pipe is open).
+/// may hold its output open) → ended (reaped) → done (no pipe is open).
 struct WatchedChild {
     /// The low byte of an epoll token; 0 and 1 are tokens of the reactor itself.
     enum Source: UInt8 {

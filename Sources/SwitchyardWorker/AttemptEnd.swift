@@ -5,8 +5,8 @@ struct AttemptEnd {
     let attempt: Attempt
     let outcome: AttemptOutcome
 
-    /// Returns the report to send, or nil if the attempt was stopped because this worker no longer has its lease, or was
-    /// handed back.
+    /// Returns the report to send, or nil if the attempt was handed back, or stopped because this worker no longer has
+    /// its lease.
     /// An attempt that its time limit stopped is reported as timed out, whatever its handler returned.
     func report(stopped: AttemptTable.StopReason?) -> WorkerClient.Report? {
         var report = WorkerClient.Report(taskID: attempt.id, attempt: attempt.number, outcome: .completed)

@@ -3,7 +3,8 @@ import Glibc
 
 extension ChildProcessError {
     /// Whether the host, and not the task, is why the program did not start: another host may run it.
-    /// - Parameter path: the PATH in which the program was looked for, if it is the worker's own; nil: it is the task's.
+    /// - Parameter path: the PATH in which the program was looked for if it is the worker's own; nil if it is the
+    ///   task's.
     func isFaultOfHost(path: String?) -> Bool {
         switch reason {
         case .system, .tooMany: return true

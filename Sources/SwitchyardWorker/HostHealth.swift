@@ -9,6 +9,7 @@ final class HostHealth: Sendable {
         var faultsInRow = 0
         var pause: Duration
         var isSetAside = false
+        var note: String?
         var listeners: [@Sendable (Bool) -> Void] = []
     }
 
@@ -36,12 +37,17 @@ final class HostHealth: Sendable {
         }
     }
 
+    /// What the worker registers for people: why it takes no tasks, or an empty text afterwards. Nil if it was never
+    /// set aside.
+    var note: String? { state.withLock { $0.note } }
+
     /// Records that the host could not run an attempt. Returns how long the worker is set aside, if that begins now.
-    func noteFault() -> Duration? {
+    func noteFault(_ reason: String) -> Duration? {
         let pause = state.withLock { state -> Duration? in
             state.faultsInRow += 1
             guard state.faultsInRow >= Self.maxFaults, !state.isSetAside else { return nil }
             state.isSetAside = true
+            state.note = "set aside for \(Int(state.pause.seconds)) s: \(reason)".prefix(maxBytes: 300)
             defer { state.pause = min(state.pause * 2, Self.longestPause) }
             return state.pause
         }
@@ -50,7 +56,10 @@ final class HostHealth: Sendable {
             Task {
                 // Nobody cancels this.
                 try? await Task.sleep(for: pause)
-                state.withLock { $0.isSetAside = false }
+                state.withLock { state in
+                    state.isSetAside = false
+                    state.note = ""
+                }
                 tell(false)
             }
         }
@@ -69,7 +78,7 @@ extension QueueLoop {
         logger.warning(
             "this host cannot run an attempt, which goes back to the queue",
             metadata: ["task_id": "\(attempt.id)", "attempt": "\(attempt.number)", "reason": "\(reason)"])
-        if let pause = host.noteFault() {
+        if let pause = host.noteFault(reason) {
             logger.error(
                 "this host could not run several attempts in a row: the worker takes no tasks for a while",
                 metadata: ["pause": "\(pause)", "reason": "\(reason)"])
@@ -99,7 +108,12 @@ extension QueueLoop {
     /// Takes tasks no more, or again.
     func setAside(_ isSetAside: Bool) {
         table.setAside(isSetAside)
-        if isSetAside, table.isSleeping { Task { await endSleep() } }
         if !isSetAside { logger.notice("the worker takes tasks again") }
+        Task {
+            if isSetAside, table.isSleeping { await endSleep() }
+            // Its note shows in the list of workers. For the queue, a worker that registers is awake: it pulls.
+            await register()
+            table.noteWork()
+        }
     }
 }

@@ -108,6 +108,8 @@ final class QueueLoop: Sendable {
         while !Task.isCancelled, !table.isDraining {
             do {
                 try await partitions.join(link.functions, mayChange: false)
+                var registration = registration
+                registration.note = host.note
                 return try await link.register(registration)
             } catch let error as SchedulerError where error.field == "partitions" {
                 refuse(error)

@@ -69,6 +69,10 @@ import Testing
                 return count
             }
             #expect(try await eventually { try await attempts() >= 5 })
+            func note() async throws -> String {
+                try await queue.handle.getWorkers().first?.details["note"] ?? ""
+            }
+            #expect(try await eventually { try await note().contains("No such file or directory") })
             let start = ContinuousClock.now
             // After the pauses of 0.5, 1 and 2 s one more attempt each.
             #expect(try await eventually(within: .seconds(20)) { try await attempts() >= 8 })

@@ -80,7 +80,7 @@ extension QueueFunctions {
         try (await call("workers", []).array ?? []).map { reply in
             let fields = try ReplyFields(reply)
             var details: [String: String] = [:]
-            for name in ["host", "pid", "version", "last_assigned"] {
+            for name in ["host", "pid", "version", "note", "last_assigned"] {
                 details[name] = fields.string(name)
             }
             return WorkerInfo(

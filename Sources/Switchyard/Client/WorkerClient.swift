@@ -57,6 +57,8 @@ package struct WorkerClient: Sendable {
         package var processID: Int?
         /// Its version, for people.
         package var version: String?
+        /// Why it takes no tasks for now, for people; empty: it takes tasks again. Nil leaves it as it is.
+        package var note: String?
 
         /// A worker without labels and capacity.
         package init(slots: Int) { self.slots = slots }
@@ -95,7 +97,7 @@ package struct WorkerClient: Sendable {
         for (name, value) in registration.resources.arguments { arguments += [.string(name), .string(value)] }
         let optional: [(String, String?)] = [
             ("host", registration.host), ("pid", registration.processID.map { "\($0)" }),
-            ("version", registration.version),
+            ("version", registration.version), ("note", registration.note),
         ]
         for case (let name, let value?) in optional { arguments += [.string(name), .string(value)] }
         var fields = try ReplyFields(await functions.call("register", arguments))
@@ -252,7 +254,7 @@ package struct WorkerClient: Sendable {
     /// counts as a delivery.
     /// - Parameter reason: why, for people.
     /// - Returns: the state of the task: `pending`, or `failed` after too many deliveries.
-    public func handBack(taskID: String, attempt: Int, reason: String) async throws -> TaskState {
+    package func handBack(taskID: String, attempt: Int, reason: String) async throws -> TaskState {
         let reply = try await functions.call(
             "release",
             identity + [

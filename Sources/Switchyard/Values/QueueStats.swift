@@ -75,7 +75,8 @@ public struct WorkerInfo: Sendable, Equatable {
     public var registeredAt: Date?
     /// When its registration ends unless it sends a heartbeat. It is then lost.
     public var expiresAt: Date?
-    /// What else it registered (host, pid, version), and `last_assigned`: when it last got work, in µs since 1970.
+    /// What else it registered (host, pid, version, note), and `last_assigned`: when it last got work, in µs since
+    /// 1970.
     public var details: [String: String]
 }
 

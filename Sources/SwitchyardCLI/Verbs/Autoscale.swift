@@ -72,6 +72,7 @@ struct Autoscale: AsyncParsableCommand {
     func run() async throws {
         let settings = try await options.start(server.map { [Setting.server.name: $0] } ?? [:])
         let logger = Logger(label: "switchyard.autoscale")
+        Orphans.adopt(logger: logger)
         let pool = AutoscaledPool(
             range: min...max, coolDown: coolDown.duration,
             interval: interval.duration, command: command,

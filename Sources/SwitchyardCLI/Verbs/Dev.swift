@@ -51,6 +51,7 @@ struct Dev: AsyncParsableCommand {
 
     private func serve(_ settings: EffectiveSettings, _ address: ListenAddress, _ redis: RedisForServing) async throws {
         let logger = Logger(label: "switchyard.dev")
+        Orphans.adopt(logger: logger)
         let banner = Banner(
             queue: settings.text(.queue), redis: redis, workers: workers, slots: slots, isEphemeral: ephemeral)
         let replica = try Replica(settings, address: address, partitions: redis.partitions) { port in

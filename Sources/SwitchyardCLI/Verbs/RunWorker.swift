@@ -1,5 +1,4 @@
 import ArgumentParser
-import ChildProcess
 import Foundation
 import Logging
 import RedisClient
@@ -104,11 +103,7 @@ struct RunWorker: AsyncParsableCommand {
         workerOptions.processID = Int(processID)
 
         let handler: any TaskHandler = isNoOp ? NoOpHandler() : try commands.handler(template: command)
-        do {
-            try ChildProcess.adoptOrphans()
-        } catch {
-            logger.warning("processes that leave the group of their task will not end with it: \(error)")
-        }
+        Orphans.adopt(logger: logger)
         let worker = try Worker(
             id: id ?? Self.defaultID(host: host, processID: processID), queue: settings.text(.queue),
             partitions: try settings.partitions(on: clients), options: workerOptions, handler: handler, logger: logger)

@@ -34,8 +34,7 @@ struct ListWorkers: AsyncParsableCommand {
         table.rows = workers.map { worker in
             [
                 Table.Cell(worker.workerId),
-                worker.draining == true
-                    ? Table.Cell("draining", .yellow) : Table.Cell((worker.busySlots ?? 0) > 0 ? "busy" : "idle"),
+                state(of: worker),
                 Table.Cell(worker.busySlots.map(String.init)), Table.Cell(worker.slots.map(String.init)),
                 Table.Cell(worker.cpu?.shownText), Table.Cell(worker.memoryMb?.shownText.map { "\($0) MB" }),
                 Table.Cell(worker.otherResources.flatMap(TaskTables.resources)),
@@ -44,6 +43,13 @@ struct ListWorkers: AsyncParsableCommand {
             ]
         }
         return table
+    }
+
+    /// The note of a worker that takes no tasks for now says until when, and why.
+    private static func state(of worker: WorkersView.Worker) -> Table.Cell {
+        if worker.draining == true { return Table.Cell("draining", .yellow) }
+        if let note = worker.note { return Table.Cell(note, .yellow) }
+        return Table.Cell((worker.busySlots ?? 0) > 0 ? "busy" : "idle")
     }
 }
 
@@ -57,6 +63,7 @@ struct WorkersView: Decodable, Sendable {
         var cpu, memoryMb: JSONValue?
         var resources: [String: JSONValue]?
         var host: String?
+        var note: String?
         var registeredAt: String?
 
         /// The resources that have no column of their own.

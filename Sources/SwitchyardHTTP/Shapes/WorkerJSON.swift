@@ -16,6 +16,7 @@ enum WorkerJSON {
         let assigned = worker.details["last_assigned"].flatMap { Double($0) }.flatMap { $0 > 0 ? $0 / 1e6 : nil }
         json.add("last_assigned_at", JSONValue(assigned.map { Date(timeIntervalSince1970: $0) }))
         for name in ["host", "version"] { json.add(name, worker.details[name].map { .string($0) }) }
+        if let note = worker.details["note"], !note.isEmpty { json.add("note", .string(note)) }
         json.add("pid", worker.details["pid"].flatMap { Int($0) }.map { JSONValue($0) })
         json.add("cpu", worker.resources.cpu.map { JSONValue($0) })
         json.add("memory_mb", worker.resources.memoryMB.map { JSONValue($0) })

@@ -7,12 +7,13 @@
 -- Arguments   worker (id), nonce (1 to 200 characters of A-Z a-z 0-9 . _ : -, of its process), slots (1 to 1000,
 --             default 1), protocol (1); what it offers: labels (label or label=value, separated by commas), cpu
 --             (cores), memory_mb, resources (name=amount, …); only (labels of it, separated by commas: it takes only
---             tasks that require one of these); and for people: host, pid, version
+--             tasks that require one of these); and for people: host, pid, version, note (why it
+--             takes no tasks for now; empty: it takes tasks)
 -- Reply       pairs: protocol, heartbeat_ms, lease_ms, instance, queue, partitions (how many the queue has), again
 --             ("1": the former process had more attempts than one call ends, and the worker is not registered yet:
 --             call again)
 -- Errors      BADREQUEST
-local SHOWN = { 'labels', 'cpu', 'memory_mb', 'resources', 'only', 'host', 'pid', 'version' }
+local SHOWN = { 'labels', 'cpu', 'memory_mb', 'resources', 'only', 'host', 'pid', 'version', 'note' }
 
 local function reply(q, again)
     return { 'protocol', '1', 'heartbeat_ms', sw.digits(q.heartbeat_ms), 'lease_ms', sw.digits(q.lease_ms),
