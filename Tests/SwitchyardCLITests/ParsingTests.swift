@@ -110,23 +110,19 @@ import Testing
     }
 
     @Test(arguments: [
-        ("0", Duration.zero), ("1.0015", .milliseconds(1002)), ("500ms", .milliseconds(500)),
-        ("9223372036854775.807", .seconds(3_155_760_000)), ("99999999999999999999d", .seconds(3_155_760_000)),
+        ("0", Duration.zero), ("1.002", .milliseconds(1002)), ("500ms", .milliseconds(500)),
+        ("36500d", .seconds(3_153_600_000)), ("1.0015", nil), ("9223372036854775.807", nil),
+        ("99999999999999999999d", nil),
     ])
-    func aDurationHasMillisecondsAndAnEnd(text: String, expected: Duration) {
+    func aDurationHasMillisecondsAndAnEnd(text: String, expected: Duration?) {
         #expect(Seconds(argument: text)?.duration == expected)
     }
 
-    @Test func durationsThatNoClockHoldsAreRefusedOrBounded() throws {
-        let huge = "99999999999999999999"
-        let error = #expect(throws: (any Error).self) {
-            try SwitchyardCommand.parseAsRoot(["bench", "--idle", huge])
+    @Test(arguments: [["bench", "--idle"], ["autoscale", "--max", "1", "--interval"], ["top", "--interval"]])
+    func durationsThatNoClockHoldsAreRefused(arguments: [String]) {
+        #expect(throws: (any Error).self) {
+            try SwitchyardCommand.parseAsRoot(arguments + ["99999999999999999999"])
         }
-        let message = error.map { SwitchyardCommand.message(for: $0) } ?? ""
-        #expect(message.contains("--idle: expected 0.1 to 3600 seconds"), "\(message)")
-        let autoscale = try parse(
-            Autoscale.self, ["autoscale", "--max", "1", "--interval", huge, "--cool-down", huge, "--", "true"])
-        #expect(autoscale.interval.duration == autoscale.coolDown.duration)
     }
 
     @Test(arguments: [

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Foundation
+import JSON
 import SwitchyardWorker
 
 /// How a worker runs the commands of its tasks.
@@ -38,7 +39,7 @@ struct CommandOptions: ParsableArguments {
 
     func validate() throws {
         for (name, time) in [("--grace", grace), ("--linger", linger)] where !(0...3600 ~= time.value) {
-            throw ValidationError("\(name): expected 0 to 3600 s, found \(JSONValue.number(time.value).text)")
+            throw ValidationError("\(name): expected 0 to 3600 s, found \(JSONValue(time.value).text)")
         }
         if let name = passEnv.first(where: { $0.isEmpty || $0.contains("=") || $0.dropLast().contains("*") }) {
             throw ValidationError("--pass-env: expected the name of a variable, or NAME*, found \"\(name)\"")
