@@ -10,7 +10,7 @@ struct AttemptEnd {
     func report(stopped: AttemptTable.StopReason?) -> WorkerClient.Report? {
         var report = WorkerClient.Report(taskID: attempt.id, attempt: attempt.number, outcome: .completed)
         switch stopped {
-        case .notOurs:
+        case .notOurs, .leaseOver:
             return nil
         case .timeLimit:
             report.outcome = .timeout

@@ -19,13 +19,13 @@ extension QueueLoop {
         while let sleep = await table.nextSleep() {
             do {
                 let awakening = try await link.sleepAndPull(
-                    timeout: Self.wakeTimeout, max: sleep.want, holding: sleep.holding, together: takesTogether)
+                    timeout: Self.wakeTimeout, max: sleep.want, together: takesTogether)
                 start(table.wakeUp(sleep, awakening.assignments))
                 // A poller's call gets the same refusal, and handles it.
                 if awakening.refusal != nil { table.noteWork() }
             } catch {
                 // The wake-up, or the reply to the pull, may have been lost with the connection: a poller calls.
-                table.breakSleep()
+                table.breakSleep(sleep)
                 if Task.isCancelled { return }
                 logger.debug("cannot wait for wake-ups", metadata: ["error": "\(error)"])
                 try? await Task.sleep(for: Self.pauseAfterFailure)
@@ -72,7 +72,7 @@ extension QueueLoop {
         var interval = interval
         while (try? await Task.sleep(for: interval)) != nil {
             do {
-                let orders = try await link.heartbeat(table.leased)
+                let orders = try await link.heartbeat(table.leased.map { ($0.id.taskID, $0.id.number, $0.progress) })
                 interval = orders.terms.heartbeat
                 if orders.drain { drain() }
                 if let found = orders.partitions, let error = partitions.mismatch(found, link.functions) {
@@ -80,11 +80,11 @@ extension QueueLoop {
                 }
                 for stop in orders.stop { self.stop(stop.taskID, attempt: stop.attempt) }
             } catch let error as SchedulerError where error.isReplacement {
-                for attempt in table.leased { stop(attempt.taskID, attempt: attempt.attempt) }
+                for attempt in table.leased { stop(attempt.id.taskID, attempt: attempt.id.number) }
                 stopForReplacement(error)
             } catch SchedulerError.workerNotFound {
                 logger.warning("the queue counted this worker as lost; it registers again")
-                for attempt in table.leased { stop(attempt.taskID, attempt: attempt.attempt) }
+                for attempt in table.leased { stop(attempt.id.taskID, attempt: attempt.id.number) }
                 await register()
                 table.noteWork()
             } catch {

@@ -259,16 +259,16 @@ public struct WorkerClient: Sendable {
 
     /// Sleeps as ``waitForWakeUp(timeout:)`` does, and pulls in the same round trip. Redis keeps the pull behind the
     /// blocking pop and runs it when the sleep ends, so a task is started before the worker learns of it.
+    ///
+    /// The pull has no `holding`: the number may change during the sleep, and the queue would then send attempts again
+    /// that the worker knows of. So if the reply is lost, a ``pull(max:holding:together:)`` must follow.
     /// - Parameters:
     ///   - max: the most tasks to pull: the slots that are free when the sleep begins.
-    ///   - holding: how many attempts the worker knows of when the sleep begins.
     ///   - together: true to prefer tasks of one group.
-    public func sleepAndPull(
-        timeout: Duration, max: Int, holding: Int, together: Bool = false
-    ) async throws -> Awakening {
+    public func sleepAndPull(timeout: Duration, max: Int, together: Bool = false) async throws -> Awakening {
         var arguments: [RedisArgument] =
             ["switchyard_pull"] + functions.keys.declared + identity + [
-                "max", .integer(Int64(max)), "start", "1", "holding", .integer(Int64(holding)),
+                "max", .integer(Int64(max)), "start", "1",
             ]
         if together { arguments.add("together", "1") }
         let seconds = String(format: "%.3f", timeout.seconds)
