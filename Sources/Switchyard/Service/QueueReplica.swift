@@ -30,9 +30,11 @@ struct QueueReplica: Sendable {
         }
     }
 
-    /// During an outage of Redis longer than this, leases expire although their workers are live. After it, the workers
-    /// get the same time to renew them before the first tick.
+    /// During an outage of Redis longer than this, leases expire although their workers are live.
     private static let outageToForgive: Duration = .seconds(5)
+    /// After such an outage, the workers get so long, and the time between two heartbeats, to renew their leases before
+    /// the first tick. They repeat a failed heartbeat after a second, but may have to connect first.
+    private static let margin: Duration = .seconds(5)
 
     private func tick() async throws {
         var awaySince: ContinuousClock.Instant?
@@ -94,8 +96,13 @@ struct QueueReplica: Sendable {
     /// for a heartbeat. Throws while Redis is away.
     private func letWorkersComeBack(_ awaySince: ContinuousClock.Instant) async throws {
         guard ContinuousClock.now - awaySince > Self.outageToForgive else { return }
-        _ = try await functions.client.send(RedisCommand("PING"))
-        try await Task.sleep(for: Self.outageToForgive)
+        let setting = try await functions.client.send(
+            RedisCommand("HGET", .string(functions.keys.config), "heartbeat_ms"))
+        let heartbeat: Duration = setting.int.map { .milliseconds($0) } ?? SchedulerConfig().heartbeat
+        logger.notice(
+            "Redis was away: leases are not ended before their workers have had time for a heartbeat",
+            metadata: ["queue": "\(functions.keys.place)", "pause": "\(heartbeat + Self.margin)"])
+        try await Task.sleep(for: heartbeat + Self.margin)
     }
 
     /// Returns the time until something is due, at most the interval.
@@ -142,15 +149,23 @@ struct QueueReplica: Sendable {
     }
 
     private func applyReports() async {
-        do {
-            for await event in try await functions.client.subscribe(to: [functions.keys.reports]) {
-                guard case .message(_, let payload) = event else { continue }
-                await apply(String(buffer: payload))
+        var backoff = Backoff(first: .milliseconds(200), limit: .seconds(5))
+        while !Task.isCancelled {
+            do {
+                let events = try await functions.client.subscribe(to: [functions.keys.reports])
+                backoff = Backoff(first: .milliseconds(200), limit: .seconds(5))
+                for await event in events {
+                    guard case .message(_, let payload) = event else { continue }
+                    await apply(String(buffer: payload))
+                }
+            } catch {
+                if Task.isCancelled { return }
+                logger.error(
+                    "cannot subscribe to reports; retrying",
+                    metadata: ["queue": "\(functions.keys.place)", "error": "\(error)"])
             }
-        } catch {
-            if Task.isCancelled { return }
-            logger.error(
-                "cannot subscribe to reports", metadata: ["queue": "\(functions.keys.place)", "error": "\(error)"])
+            // The sleep fails only when the task is cancelled, which ends the loop.
+            try? await Task.sleep(for: backoff.nextDelay())
         }
     }
 
