@@ -34,7 +34,7 @@ struct QueueReplica: Sendable {
     private static let outageToForgive: Duration = .seconds(5)
     /// After such an outage, the workers get so long, and the time between two heartbeats, to renew their leases before
     /// the first tick. They repeat a failed heartbeat after a second, but may have to connect first.
-    private static let margin: Duration = .seconds(5)
+    private static let margin: Duration = .seconds(3)
 
     private func tick() async throws {
         var awaySince: ContinuousClock.Instant?
