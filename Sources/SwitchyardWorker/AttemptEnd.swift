@@ -6,7 +6,8 @@ struct AttemptEnd {
     let outcome: AttemptOutcome
 
     /// Returns the report to send, or nil if the attempt was stopped because this worker no longer has its lease.
-    /// An attempt that its time limit stopped is reported as timed out, whatever its handler returned.
+    /// An attempt that its time limit stopped is reported as timed out, whatever its handler returned. A result that
+    /// the queue does not accept becomes a failure.
     func report(stopped: AttemptTable.StopReason?) -> WorkerClient.Report? {
         var report = WorkerClient.Report(taskID: attempt.id, attempt: attempt.number, outcome: .completed)
         switch stopped {
@@ -32,6 +33,6 @@ struct AttemptEnd {
                 report.retryAfter = retryAfter
             }
         }
-        return report
+        return report.checked()
     }
 }

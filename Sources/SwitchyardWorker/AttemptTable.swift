@@ -147,7 +147,7 @@ final class AttemptTable: Sendable {
         let (new, outdated) = state.withLock { state in
             let now = ContinuousClock.now
             let (new, outdated) = state.attempts.add(assignments, now: now)
-            state.attempts.settle(exchange, assigned: assignments.count, isCertain: isCertain, now: now)
+            state.attempts.settle(exchange, assigned: new.count, isCertain: isCertain, now: now)
             return (grant.map { state.attempts.startable(new, $0) } ?? new, outdated)
         }
         for work in outdated { work.cancel() }
@@ -161,6 +161,11 @@ final class AttemptTable: Sendable {
             return grant.flatMap { state.attempts.settle(with: $0) }
         }
         grant?.budget.notify(next)
+    }
+
+    /// See ``HeldAttempts/settleOneByOne(_:unsent:refused:)``.
+    func settleOneByOne(_ exchange: Exchange, unsent: [WorkerClient.Report], refused: [WorkerClient.Report]) {
+        change { $0.settleOneByOne(exchange, unsent: unsent, refused: refused) }
     }
 
     /// Records the ends of attempts without resuming a loop. The caller's next call, ``nextExchange()`` or
@@ -193,7 +198,7 @@ final class AttemptTable: Sendable {
     func wakeUp(_ sleep: Sleep, _ assignments: [WorkerClient.Assignment]) -> [WorkerClient.Assignment] {
         let (new, outdated, dispatched) = state.withLock { state in
             let (new, outdated) = state.attempts.add(assignments, now: .now)
-            state.attempts.wakeUp(sleep, assigned: assignments.count)
+            state.attempts.wakeUp(sleep, assigned: new.count)
             return (new, outdated, state.dispatch(grant))
         }
         carryOut(dispatched)

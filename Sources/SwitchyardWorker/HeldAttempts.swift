@@ -212,7 +212,7 @@ struct HeldAttempts {
         return Array(reports.prefix(count))
     }
 
-    /// Records the reply to a call, with `assigned` assignments. These must have been added before: while this call
+    /// Records the reply to a call, with `assigned` new assignments. These must have been added before: while this call
     /// counts as under way, attempts that its reply may bring again are remembered.
     mutating func settle(
         _ exchange: AttemptTable.Exchange, assigned: Int, isCertain: Bool, now: ContinuousClock.Instant
@@ -236,6 +236,19 @@ struct HeldAttempts {
         end(exchange)
         reports = exchange.reports + reports
         partition?.server = .away
+        noteUnknown()
+    }
+
+    /// Records that the queue has refused a call as a whole, and has replied to its reports one by one. `unsent` come
+    /// first in the next call; `refused` are dropped.
+    mutating func settleOneByOne(
+        _ exchange: AttemptTable.Exchange, unsent: [WorkerClient.Report], refused: [WorkerClient.Report]
+    ) {
+        end(exchange)
+        let left = Set((unsent + refused).map(\.taskID))
+        settle(exchange.reports.filter { !left.contains($0.taskID) })
+        for report in refused { drop(AttemptID(taskID: report.taskID, number: report.attempt)) }
+        reports = unsent + reports
         noteUnknown()
     }
 

@@ -16,11 +16,17 @@ public protocol TaskHandler: Sendable {
     /// Return an outcome only for an attempt that takes a few microseconds and does not wait: the loop that calls Redis
     /// runs it, and continues only when it has ended. Such an attempt cannot be cancelled and has no time limit.
     func runAtOnce(_ attempt: Attempt) -> AttemptOutcome?
+
+    /// How long an attempt may need to end after its Swift task was cancelled: 1 s by default. A worker that is cut off
+    /// from Redis cancels attempts so long before their leases end.
+    var grace: Duration { get }
 }
 
 extension TaskHandler {
     /// Returns nil: the worker calls `run`.
     public func runAtOnce(_ attempt: Attempt) -> AttemptOutcome? { nil }
+    /// One second.
+    public var grace: Duration { .seconds(1) }
 }
 
 /// One attempt at a task, as passed to its handler.

@@ -40,7 +40,7 @@ struct DelayedReplyTests {
         var sleeps = 0
         var commands = 0
         var requests = 0
-        /// One of so many replies is lost with its connection; 0: none.
+        /// One of so many requests and replies is lost with its connection; 0: none.
         var loses = 0
         /// All connections are closed now and then.
         var reconnects = false
@@ -53,7 +53,7 @@ struct DelayedReplyTests {
         var rule: RedisProxy.Rule {
             { [self] purpose, direction in
                 if purpose == .subscription { return .deliver(after: .zero) }
-                if direction == .reply, loses > 0, Int.random(in: 0..<loses) == 0 { return .lose }
+                if loses > 0, Int.random(in: 0..<loses) == 0 { return .lose }
                 let most = direction == .request ? requests : purpose == .sleeps ? sleeps : commands
                 return .deliver(after: most == 0 ? .zero : .microseconds(Int.random(in: 0...most * 1000)))
             }
@@ -81,7 +81,8 @@ struct DelayedReplyTests {
             Case(slots: 16, longest: 5, sleeps: 100, commands: 100, requests: 20, loses: 60, reconnects: true),
             Case(slots: 4, longest: 5, partitions: 3, sleeps: 100, commands: 20),
             Case(
-                slots: 16, longest: 5, workers: 2, partitions: 2, sleeps: 50, commands: 50, loses: 40, reconnects: true),
+                slots: 16, longest: 5, workers: 2, partitions: 2, sleeps: 50, commands: 50, loses: 40,
+                reconnects: true),
         ]
 
     @Test(arguments: cases) func neverStartAnAttemptTwice(_ scene: Case) async throws {

@@ -147,6 +147,25 @@ import Testing
         #expect(attempts.add(tasks).isEmpty)
     }
 
+    @Test func leasesAreRenewedUntilTheQueueHasRepliedToTheReport() throws {
+        let attempts = AttemptsBox(slots: 4)
+        let first = try #require(attempts.nextExchange())
+        let tasks = try assignments(0..<4)
+        attempts.add(tasks)
+        attempts.settle(first, assigned: 4, isCertain: true)
+        try attempts.end(Array(tasks[0..<1]))
+        let underWay = try #require(attempts.nextExchange())
+        try attempts.end(Array(tasks[1..<2]))
+        #expect(attempts.stop("t2", attempt: 1, .leaseOver))
+        // t0: its report is under way; t1: it waits; t3 runs.
+        #expect(attempts.leased == ["t0", "t1", "t3"])
+        attempts.giveBack(underWay)
+        #expect(attempts.leased == ["t0", "t1", "t3"])
+        let again = try #require(attempts.nextExchange())
+        attempts.settle(again, assigned: 0, isCertain: true)
+        #expect(attempts.leased == ["t3"])
+    }
+
     @Test func aLaterAttemptReplacesAnEarlierOne() throws {
         let attempts = AttemptsBox(slots: 1)
         let exchange = try #require(attempts.nextExchange())
@@ -272,6 +291,8 @@ private final class AttemptsBox {
     var reports: [WorkerClient.Report] { attempts.reports }
     var isOver: Bool { attempts.isOver }
     var entryCount: Int { attempts.entries.count }
+    /// The task ids whose leases are renewed.
+    var leased: [String] { attempts.leased.map(\.id.taskID).sorted() }
 
     func noteWork() { attempts.noteWork() }
     func drain() { attempts.drain() }
