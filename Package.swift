@@ -118,6 +118,7 @@ let package = Package(
             dependencies: [
                 "Switchyard", "PrivateRedis", "RedisClient",
                 .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
                 .product(name: "Logging", package: "swift-log"),
             ],
             swiftSettings: swiftSettings),

@@ -2,16 +2,17 @@ import NIOCore
 
 /// Delays that double up to a limit. Each has jitter (50–100 % of its nominal length), so that the clients of a server
 /// that restarts do not all reconnect at the same moment.
-struct Backoff {
+package struct Backoff {
     private var next: Duration
     private let limit: Duration
 
-    init(first: Duration, limit: Duration) {
+    package init(first: Duration, limit: Duration) {
         next = first
         self.limit = limit
     }
 
-    mutating func nextDelay() -> Duration {
+    /// Returns the next delay.
+    package mutating func nextDelay() -> Duration {
         defer { next = min(next * 2, limit) }
         return next * Double.random(in: 0.5...1)
     }

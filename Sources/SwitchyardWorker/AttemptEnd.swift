@@ -6,12 +6,12 @@ struct AttemptEnd {
     let outcome: AttemptOutcome
 
     /// Returns the report to send, or nil if the attempt was handed back, or stopped because this worker no longer has
-    /// its lease.
-    /// An attempt that its time limit stopped is reported as timed out, whatever its handler returned.
+    /// its lease. An attempt that its time limit stopped is reported as timed out, whatever its handler returned. A
+    /// result that the queue does not accept becomes a failure.
     func report(stopped: AttemptTable.StopReason?) -> WorkerClient.Report? {
         var report = WorkerClient.Report(taskID: attempt.id, attempt: attempt.number, outcome: .completed)
         switch stopped {
-        case .notOurs:
+        case .notOurs, .leaseOver:
             return nil
         case .timeLimit:
             report.outcome = .timeout
@@ -35,6 +35,6 @@ struct AttemptEnd {
                 report.retryAfter = retryAfter
             }
         }
-        return report
+        return report.checked()
     }
 }

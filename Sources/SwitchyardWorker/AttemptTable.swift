@@ -15,31 +15,39 @@ import Synchronization
 final class AttemptTable: Sendable {
     /// One call of a poller.
     struct Exchange {
+        /// The number of the call.
+        var call: CallsUnderWay.Number = -1
         /// The reports to send.
-        var reports: [WorkerClient.Report]
+        var reports: [WorkerClient.Report] = []
         /// How many tasks to pull.
-        var want: Int
+        var want = 0
         /// How many attempts the worker knows of, without those reported here, plus those that another call under way
         /// may bring.
-        var holding: Int
+        var holding = 0
         /// `holding` is exact, so the reply brings every attempt that the worker does not know of.
-        var reconciles: Bool
+        var reconciles = false
         /// If not empty, the poller makes no call: it starts these assignments, which waited for slots.
         var starts: [WorkerClient.Assignment] = []
     }
 
-    /// The arguments of the pull that follows a sleep.
+    /// The pull that follows a sleep.
+    ///
+    /// It does not tell how many attempts the worker knows of, because that may change during the sleep: the queue
+    /// would send again what the worker has by then.
     struct Sleep {
+        /// The number of the call.
+        var call: CallsUnderWay.Number
         /// How many slots are free.
         var want: Int
-        /// How many attempts the worker knows of.
-        var holding: Int
     }
 
     /// Why an attempt was stopped.
     enum StopReason: Sendable {
         /// This worker no longer has the lease, or gives it up: the attempt is not reported.
         case notOurs
+        /// The lease ends by the worker's own clock, because heartbeats have no reply: the attempt is not reported. The
+        /// queue may still have its lease.
+        case leaseOver
         /// The time limit is over: the attempt is reported as timed out.
         case timeLimit
     }
@@ -60,7 +68,7 @@ final class AttemptTable: Sendable {
             if pollers.isEmpty, let grant { dispatched.next = grant.budget.stopWaiting(grant.partition) }
             while let poller = pollers.last {
                 if let grant { dispatched.next = attempts.settle(with: grant) }
-                let exchange = attempts.nextExchange()
+                let exchange = attempts.nextExchange(now: .now)
                 guard exchange != nil || attempts.isOver else { break }
                 pollers.removeLast()
                 dispatched.exchanges.append((poller, exchange))
@@ -90,7 +98,7 @@ final class AttemptTable: Sendable {
     /// - Parameter grant: this table's share of the slots, if the worker serves several partitions; otherwise nil.
     init(slots: Int, grant: SlotGrant? = nil) {
         self.grant = grant
-        state = Mutex(State(attempts: HeldAttempts(slots: slots, isSpread: grant != nil)))
+        state = Mutex(State(attempts: HeldAttempts(slots: slots, isSpread: grant != nil, now: .now)))
         grant?.budget.listen(grant?.partition ?? 0) { [weak self] in self?.change { _ in } }
     }
 
@@ -123,7 +131,7 @@ final class AttemptTable: Sendable {
                 carryOut(dispatched)
             }
         } onCancel: {
-            change { $0.isClosed = true }
+            change { $0.close() }
         }
     }
 
@@ -137,8 +145,9 @@ final class AttemptTable: Sendable {
         _ exchange: Exchange, _ assignments: [WorkerClient.Assignment], isCertain: Bool
     ) -> [WorkerClient.Assignment] {
         let (new, outdated) = state.withLock { state in
-            state.attempts.settle(exchange, assigned: assignments.count, isCertain: isCertain)
-            let (new, outdated) = state.attempts.add(assignments)
+            let now = ContinuousClock.now
+            let (new, outdated) = state.attempts.add(assignments, now: now)
+            state.attempts.settle(exchange, assigned: new.count, isCertain: isCertain, now: now)
             return (grant.map { state.attempts.startable(new, $0) } ?? new, outdated)
         }
         for work in outdated { work.cancel() }
@@ -154,6 +163,11 @@ final class AttemptTable: Sendable {
         grant?.budget.notify(next)
     }
 
+    /// See ``HeldAttempts/settleOneByOne(_:unsent:refused:)``.
+    func settleOneByOne(_ exchange: Exchange, unsent: [WorkerClient.Report], refused: [WorkerClient.Report]) {
+        change { $0.settleOneByOne(exchange, unsent: unsent, refused: refused) }
+    }
+
     /// Records the ends of attempts without resuming a loop. The caller's next call, ``nextExchange()`` or
     /// ``nextSleep()``, does that.
     func endAtOnce(_ ends: [AttemptEnd]) {
@@ -165,7 +179,7 @@ final class AttemptTable: Sendable {
     // MARK: Sleep
 
     /// Waits until there is nothing to do but wait for a wake-up. The worker then counts as sleeping until
-    /// ``wakeUp(_:_:)`` or ``breakSleep()``. Returns nil if the worker takes no more tasks. Only one caller may wait.
+    /// ``wakeUp(_:_:)`` or ``breakSleep(_:)``. Returns nil if the worker takes no more tasks. Only one caller may wait.
     func nextSleep() async -> Sleep? {
         await withTaskCancellationHandler {
             await withUnsafeContinuation { sleeper in
@@ -176,15 +190,15 @@ final class AttemptTable: Sendable {
                 carryOut(dispatched)
             }
         } onCancel: {
-            change { $0.isClosed = true }
+            change { $0.close() }
         }
     }
 
     /// Records that the sleep is over and brought these assignments. Returns those that are new.
     func wakeUp(_ sleep: Sleep, _ assignments: [WorkerClient.Assignment]) -> [WorkerClient.Assignment] {
         let (new, outdated, dispatched) = state.withLock { state in
-            let (new, outdated) = state.attempts.add(assignments)
-            state.attempts.wakeUp(mayHaveMore: assignments.count >= sleep.want)
+            let (new, outdated) = state.attempts.add(assignments, now: .now)
+            state.attempts.wakeUp(sleep, assigned: new.count)
             return (new, outdated, state.dispatch(grant))
         }
         carryOut(dispatched)
@@ -193,8 +207,8 @@ final class AttemptTable: Sendable {
     }
 
     /// Records that the sleep failed. The reply to the pull that follows it may be lost.
-    func breakSleep() {
-        change { $0.breakSleep() }
+    func breakSleep(_ sleep: Sleep) {
+        change { $0.breakSleep(sleep) }
     }
 
     var isSleeping: Bool { state.withLock { $0.attempts.isSleeping } }
@@ -203,7 +217,7 @@ final class AttemptTable: Sendable {
 
     /// Records that there may be work.
     func noteWork() {
-        change { $0.mayHaveWork = true }
+        change { $0.noteWork() }
     }
 
     /// Records a wake-up. Until now the queue listed this worker as idle.
@@ -214,12 +228,12 @@ final class AttemptTable: Sendable {
     /// Gives other partitions the slots that a call has asked for, if its reply does not arrive for long.
     func recall() {
         guard let grant else { return }
-        grant.budget.notify(state.withLock { $0.attempts.recall(grant) })
+        grant.budget.notify(state.withLock { $0.attempts.recall(grant, now: .now) })
     }
 
     /// From now on no tasks are pulled.
     func drain() {
-        change { $0.isDraining = true }
+        change { $0.drain() }
     }
 
     var isDraining: Bool { state.withLock { $0.attempts.isDraining } }
@@ -229,7 +243,7 @@ final class AttemptTable: Sendable {
     func setAside(_ isSetAside: Bool) {
         change { attempts in
             attempts.isSetAside = isSetAside
-            if !isSetAside { attempts.mayHaveWork = true }
+            if !isSetAside { attempts.noteWork() }
         }
     }
 
@@ -256,24 +270,31 @@ final class AttemptTable: Sendable {
 
     /// Stops all attempts; none of them is reported.
     func stopAll() {
-        for attempt in state.withLock({ $0.attempts.running }) {
-            stop(attempt.taskID, attempt: attempt.attempt, .notOurs)
+        for attempt in leased where attempt.isRunning { stop(attempt.id.taskID, attempt: attempt.id.number, .notOurs) }
+    }
+
+    /// Stops the attempts that the worker has learned of before this time; none of them is reported.
+    /// - Returns: how many.
+    func stopUnrenewed(from before: ContinuousClock.Instant) -> Int {
+        leased.count { attempt in
+            attempt.isRunning && attempt.since <= before
+                && stop(attempt.id.taskID, attempt: attempt.id.number, .leaseOver)
         }
     }
 
     /// Stops all attempts, and closes the table: there are no further exchanges.
     func abandon() {
         stopAll()
-        change { $0.isClosed = true }
+        change { $0.close() }
     }
 
     /// Stops the attempts whose deadline has passed. Returns the earliest deadline of the others.
     func stopOverdue(now: ContinuousClock.Instant) -> ContinuousClock.Instant? {
         var next: ContinuousClock.Instant?
-        for attempt in state.withLock({ $0.attempts.running }) {
+        for attempt in leased {
             guard let deadline = attempt.deadline else { continue }
             if deadline <= now {
-                stop(attempt.taskID, attempt: attempt.attempt, .timeLimit)
+                stop(attempt.id.taskID, attempt: attempt.id.number, .timeLimit)
             } else {
                 next = min(next ?? deadline, deadline)
             }
@@ -285,11 +306,9 @@ final class AttemptTable: Sendable {
         state.withLock { $0.attempts.setProgress(taskID, attempt: attempt, progress) }
     }
 
-    /// The attempts whose leases the heartbeat renews: those that run, and those whose report waits to be sent.
-    var leased: [(taskID: String, attempt: Int, progress: ByteBuffer?)] {
-        state.withLock { state in
-            state.attempts.running.map { ($0.taskID, $0.attempt, $0.progress) }
-                + state.attempts.reports.map { ($0.taskID, $0.attempt, nil) }
-        }
-    }
+    /// How many attempts have not ended yet.
+    var runningCount: Int { state.withLock { $0.attempts.runningCount } }
+
+    /// The attempts whose leases the heartbeat renews.
+    var leased: [HeldAttempts.Leased] { state.withLock { $0.attempts.leased } }
 }

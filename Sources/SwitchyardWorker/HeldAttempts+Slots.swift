@@ -16,12 +16,23 @@ extension HeldAttempts {
     /// After this time without a reply the Redis instance counts as unreachable.
     private static let patience: Duration = .seconds(1)
 
+    /// The partition's Redis instance does not reply.
+    var isAway: Bool { if case .away? = partition?.server { true } else { false } }
+
+    /// Only a pull of 0 tasks is useful: it passes a wake-up on to another worker, or finds out whether Redis replies
+    /// again.
+    var mustAskForNone: Bool { !isDraining && (partition?.isWoken == true || isAway) }
+
+    mutating func noteContact(_ now: ContinuousClock.Instant) {
+        if case .replies? = partition?.server { partition?.server = .replies(last: now) }
+    }
+
     /// How many more slots the partition could fill with its next call.
     private var wanted: Int {
-        guard !isDraining, !isSetAside, !isClosed, !isAway, mayHaveWork || isBusy else { return 0 }
-        switch callsUnderWay {
+        guard !isDraining, !isSetAside, !isClosed, !isAway, mayPull.anything else { return 0 }
+        switch exchangeCount {
         case 0: return tasksPerCall
-        case 1 where isBusy && !mustReconcile: return tasksPerCall
+        case 1 where mayPull.plenty: return tasksPerCall
         default: return 0
         }
     }
@@ -54,14 +65,16 @@ extension HeldAttempts {
 
     /// See ``AttemptTable/noteWakeUp()``.
     mutating func noteWakeUp() {
-        mayHaveWork = true
-        wasWoken = isSpread
+        noteWork()
+        partition?.isWoken = true
     }
 
     /// See ``AttemptTable/recall()``. Returns another partition to notify, because there are free slots for it.
-    mutating func recall(_ grant: SlotGrant) -> Int? {
-        guard callsUnderWay > 0, !isAway, .now - lastProgress > Self.patience else { return nil }
-        isAway = true
+    mutating func recall(_ grant: SlotGrant, now: ContinuousClock.Instant) -> Int? {
+        guard exchangeCount > 0, case .replies(let last)? = partition?.server, now - last > Self.patience else {
+            return nil
+        }
+        partition?.server = .away
         return settle(with: grant)
     }
 }

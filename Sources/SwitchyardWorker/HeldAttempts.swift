@@ -2,33 +2,75 @@ import NIOCore
 import Switchyard
 
 /// The pure core of an ``AttemptTable``: the worker's attempts, the reports of those that ended, and the calls under
-/// way.
+/// way. It reads no clock: the time comes in as an argument.
 struct HeldAttempts {
+    /// What the loops may do.
     private enum Phase {
-        /// The attempt runs, or waits in `overflow`. Can transition to: `stopped`; `reported` when it ends.
-        case running
-        /// The attempt was told to end. When it ends, can transition to: `reported` if its time limit stopped it;
-        /// otherwise the entry is removed.
-        case stopped(AttemptTable.StopReason)
-        /// The report waits or is under way. The entry is removed when the queue has replied to it.
-        case reported
+        /// Can transition to: sleeping, if there is nothing to send; draining; closed.
+        case working
+        /// A loop waits for a wake-up. The pull that follows it is already queued in Redis. Can transition to: working,
+        /// when that pull has ended; draining; closed.
+        case sleeping
+        /// No more tasks are pulled. `isSleeping`: the pull of a sleep has not ended yet, and may bring some. Can
+        /// transition to: closed.
+        case draining(isSleeping: Bool)
+        /// No further exchanges.
+        case closed
     }
 
-    /// One attempt. In any phase it is replaced when a later attempt at the same task is assigned.
-    private struct Entry {
-        let attempt: Int
-        var phase = Phase.running
-        var work: Task<Void, Never>?
-        var deadline: ContinuousClock.Instant?
-        var progress: ByteBuffer?
+    /// Whether there may be work to pull. `news`: something has happened since the last pull was made: a wake-up, a
+    /// wait that ended without one, a slot that became free, or a failure.
+    private enum Supply {
+        /// The last pull brought less than it asked for. Can transition to: possible, by news.
+        case exhausted
+        /// Nothing is known. Can transition to: exhausted, when a pull is made; its reply then tells.
+        case possible
+        /// The last pull brought as many tasks as it asked for, so there are probably more. Can transition to:
+        /// exhausted or possible, when a pull brings less.
+        case plenty(news: Bool)
 
-        var isRunning: Bool {
-            if case .reported = phase { false } else { true }
+        var hasNews: Bool {
+            switch self {
+            case .exhausted: false
+            case .possible: true
+            case .plenty(let news): news
+            }
         }
 
-        var stopReason: AttemptTable.StopReason? {
-            if case .stopped(let reason) = phase { reason } else { nil }
+        var isPlenty: Bool { if case .plenty = self { true } else { false } }
+        var mayBring: Bool { if case .exhausted = self { false } else { true } }
+
+        mutating func noteNews() { self = isPlenty ? .plenty(news: true) : .possible }
+        mutating func noteAsking() { self = isPlenty ? .plenty(news: false) : .exhausted }
+
+        mutating func noteReply(broughtAll: Bool) {
+            self = broughtAll ? .plenty(news: hasNews) : hasNews ? .possible : .exhausted
         }
+    }
+
+    /// Whether the queue may have leases of this worker that the worker does not know of.
+    private enum Leases {
+        /// Can transition to: unknown, if a reply may have been lost.
+        case known
+        /// A call that is made alone finds them, because its `holding` is exact; while another is under way, `holding`
+        /// is only an estimate. `since`: the call must begin after this mark. Can transition to: known.
+        case unknown(since: CallsUnderWay.Number)
+    }
+
+    /// What a worker of several partitions knows of this one.
+    struct Partition {
+        enum Server {
+            /// `last`: when a call last ended, or was made while no other was under way. Can transition to: away, if a
+            /// call fails or has no reply for long.
+            case replies(last: ContinuousClock.Instant)
+            /// No tasks are pulled, and other partitions have the slots. Can transition to: replies.
+            case away
+        }
+
+        var server: Server
+        /// A wake-up arrived, and no pull has followed it yet. If there is no free slot, a pull of 0 tasks tells the
+        /// queue to wake another worker.
+        var isWoken = false
     }
 
     /// How many slots may be filled: all of the worker's, or those granted to this partition.
@@ -38,98 +80,130 @@ struct HeldAttempts {
     /// Half the slots, so that two calls under way keep all slots busy; but 16 to 100. The functions accept a pull of
     /// at most 100 tasks, which takes Redis about 2 ms. Below 16, the cost of a call exceeds what a second call gains.
     private let maxTasksPerCall: Int
+    /// The functions accept no higher number.
+    private static let maxHolding = 1000
+
+    private var phase = Phase.working
+    private var supply = Supply.possible
+    private var leases = Leases.known
+    /// Nil for a worker of one partition.
+    var partition: Partition?
+
     /// The last assignments included tasks that cost Redis more, because their end concerns other tasks, or because of
     /// a limit or a unique key. Fifty of them take Redis as long as a hundred others.
-    private var hasCostlyTasks = false
-    /// By task id.
-    private var entries: [String: Entry] = [:]
+    var hasCostlyTasks = false
+    /// By task id; see ``HeldAttempts/Entry``.
+    var entries: [String: Entry] = [:]
     /// How many entries are running or stopped.
-    private(set) var runningCount = 0
+    var runningCount = 0
     /// The reports that wait to be sent, oldest first. Those of a call under way are not among them.
-    private(set) var reports: [WorkerClient.Report] = []
-
-    private(set) var callsUnderWay = 0
-    /// How many tasks the calls under way may bring.
-    private(set) var wantUnderWay = 0
-    /// The last call brought as many tasks as it asked for, so there are probably more.
-    private(set) var isBusy = false
-    /// A reply may have been lost, so this worker may have leases that it does not know of. A call that is made alone
-    /// finds them, because its `holding` is exact. While another call is under way, `holding` is only an estimate.
-    private(set) var mustReconcile = false
-
-    /// The worker waits for a wake-up. The pull that follows is already queued in Redis.
-    private(set) var isSleeping = false
-
-    /// There may be work to pull: at the start, after a wake-up or a wait that ended without one, when a slot became
-    /// free, and after a failure.
-    var mayHaveWork = true
-    var isDraining = false
+    var reports: [WorkerClient.Report] = []
     /// No tasks are pulled for a while (``HostHealth``).
     var isSetAside = false
-    /// No further exchanges.
-    var isClosed = false
-
-    // For a worker of several partitions only; see ``HeldAttempts/settle(with:)``.
-
-    /// The worker serves several partitions.
-    let isSpread: Bool
-    /// A wake-up arrived, and no pull has followed it yet. If there is no free slot, a pull of 0 tasks tells the queue
-    /// to wake another worker.
-    var wasWoken = false
-    /// The partition's Redis instance does not reply. Until it does, no tasks are pulled from it, and other partitions
-    /// have its slots.
-    var isAway = false
-    /// When a call last ended, or was made while no other was under way.
-    private(set) var lastProgress = ContinuousClock.now
     /// Assignments beyond the free slots: sent again after an outage, during which other partitions had the slots. They
     /// start as slots become free.
     var overflow: [WorkerClient.Assignment] = []
+    /// Attempts that ended without a report while the queue may still have their leases, oldest first.
+    var dropped: [AttemptID] = []
+
+    var calls = CallsUnderWay()
+    private(set) var exchangeCount = 0
+    /// How many tasks the exchanges under way may bring.
+    private(set) var wantUnderWay = 0
 
     /// - Parameter isSpread: the worker serves several partitions: there are no slots until some are granted.
-    init(slots: Int, isSpread: Bool = false) {
+    init(slots: Int, isSpread: Bool = false, now: ContinuousClock.Instant) {
         self.slots = isSpread ? 0 : slots
-        self.isSpread = isSpread
+        partition = isSpread ? Partition(server: .replies(last: now)) : nil
         maxTasksPerCall = max(16, min((slots + 1) / 2, 100))
     }
 
-    // MARK: Calls
+    // MARK: Phases
+
+    var isClosed: Bool { if case .closed = phase { true } else { false } }
+    var isDraining: Bool { if case .draining = phase { true } else { false } }
+
+    /// The worker waits for a wake-up.
+    var isSleeping: Bool {
+        switch phase {
+        case .sleeping, .draining(isSleeping: true): true
+        case .working, .draining, .closed: false
+        }
+    }
+
+    /// The table is closed, or the worker has drained.
+    var isOver: Bool {
+        switch phase {
+        case .closed: true
+        case .draining(let isSleeping): !isSleeping && exchangeCount == 0 && runningCount == 0 && reports.isEmpty
+        case .working, .sleeping: false
+        }
+    }
+
+    /// From now on no tasks are pulled.
+    mutating func drain() {
+        switch phase {
+        case .working: phase = .draining(isSleeping: false)
+        case .sleeping: phase = .draining(isSleeping: true)
+        case .draining, .closed: break
+        }
+    }
+
+    /// From now on there are no exchanges.
+    mutating func close() { phase = .closed }
+
+    /// Records that there may be work.
+    mutating func noteWork() { supply.noteNews() }
+
+    /// Records that the queue may have leases that the worker does not know of.
+    private mutating func noteUnknown() {
+        leases = .unknown(since: calls.mark())
+        supply.noteNews()
+    }
+
+    private var mustReconcile: Bool { if case .unknown = leases { true } else { false } }
+
+    /// Whether pulls may bring tasks, and whether the last one brought all that it asked for.
+    var mayPull: (anything: Bool, plenty: Bool) { (supply.mayBring, supply.isPlenty && !mustReconcile) }
+
+    // MARK: Exchanges
 
     /// Returns the next exchange and counts it as under way, or returns nil if there is nothing to send now.
     ///
     /// With no call under way, a single report or a free slot is enough. With one under way, a second is made only if
     /// it has as many reports as one call may carry, or asks for as many tasks. There is never a third.
-    mutating func nextExchange() -> AttemptTable.Exchange? {
+    mutating func nextExchange(now: ContinuousClock.Instant) -> AttemptTable.Exchange? {
         if isClosed { return nil }
-        if !overflow.isEmpty {
-            let starts = takeStartable()
-            if !starts.isEmpty {
-                return AttemptTable.Exchange(reports: [], want: 0, holding: 0, reconciles: false, starts: starts)
-            }
-        }
+        if let exchange = nextStarts() { return exchange }
         let reported = min(reports.count, tasksPerCall)
         let unsent = reports.count - reported
         let free = slots - runningCount - unsent - wantUnderWay
         let want = isDraining || isSetAside ? 0 : max(0, min(free, tasksPerCall))
-        // A pull of 0 tasks: it passes a wake-up on to another worker, or finds out whether Redis replies again.
-        let asksForNone = isSpread && !isDraining && want == 0 && (wasWoken || isAway)
-        switch callsUnderWay {
+        switch exchangeCount {
         case 0:
-            guard reported > 0 || (want > 0 && (mayHaveWork || isBusy)) || asksForNone else { return nil }
-            if isSpread { lastProgress = .now }
+            guard reported > 0 || (want > 0 && supply.mayBring) || (want == 0 && mustAskForNone) else { return nil }
+            noteContact(now)
         case 1 where !mustReconcile:
-            guard reported == tasksPerCall || (isBusy && want == tasksPerCall) else { return nil }
+            guard reported == tasksPerCall || (supply.isPlenty && want == tasksPerCall) else { return nil }
         default:
             return nil
         }
+        let holding = min(runningCount + unsent + wantUnderWay, Self.maxHolding)
         let exchange = AttemptTable.Exchange(
-            reports: takeReports(reported), want: want, holding: runningCount + unsent + wantUnderWay,
+            call: calls.begin(), reports: takeReports(reported), want: want, holding: holding,
             reconciles: mustReconcile && want > 0)
-        if want > 0 { mayHaveWork = false }
+        if want > 0 { supply.noteAsking() }
         // A call with reports that pulls nothing does not pass the wake-up on.
-        if want > 0 || reported == 0 { wasWoken = false }
-        callsUnderWay += 1
+        if want > 0 || reported == 0 { partition?.isWoken = false }
+        exchangeCount += 1
         wantUnderWay += want
         return exchange
+    }
+
+    private mutating func nextStarts() -> AttemptTable.Exchange? {
+        guard !overflow.isEmpty else { return nil }
+        let starts = takeStartable()
+        return starts.isEmpty ? nil : AttemptTable.Exchange(starts: starts)
     }
 
     private mutating func takeReports(_ count: Int) -> [WorkerClient.Report] {
@@ -141,43 +215,22 @@ struct HeldAttempts {
         return Array(reports.prefix(count))
     }
 
-    /// The table is closed, or the worker has drained.
-    var isOver: Bool { isClosed || (isDraining && entries.isEmpty && callsUnderWay == 0 && !isSleeping) }
-
-    /// Begins a sleep and returns its arguments. Returns nil if there may be something to send, if no slot is free, or
-    /// if the worker takes no more tasks. Attempts may run during the sleep.
-    mutating func nextSleep() -> AttemptTable.Sleep? {
-        let want = min(slots - runningCount, tasksPerCall)
-        guard !isDraining, !isSetAside, !isClosed, callsUnderWay == 0, want > 0, !mayHaveWork, !isBusy,
-            !mustReconcile
-        else { return nil }
-        isSleeping = true
-        return AttemptTable.Sleep(want: want, holding: runningCount + reports.count)
-    }
-
-    /// Ends the sleep.
-    mutating func wakeUp(mayHaveMore: Bool) {
-        isSleeping = false
-        isBusy = mayHaveMore
-    }
-
-    /// Ends a sleep that failed. The reply to its pull may be lost.
-    mutating func breakSleep() {
-        isSleeping = false
-        noteUnknown()
-    }
-
-    /// Records the reply to a call, with `assigned` assignments.
-    mutating func settle(_ exchange: AttemptTable.Exchange, assigned: Int, isCertain: Bool) {
+    /// Records the reply to a call, with `assigned` new assignments. These must have been added before: while this call
+    /// counts as under way, attempts that its reply may bring again are remembered.
+    mutating func settle(
+        _ exchange: AttemptTable.Exchange, assigned: Int, isCertain: Bool, now: ContinuousClock.Instant
+    ) {
         end(exchange)
-        for report in exchange.reports { remove(report.taskID, attempt: report.attempt) }
-        if exchange.want > 0 { isBusy = assigned >= exchange.want }
-        if isAway { mayHaveWork = true }
-        isAway = false
+        settle(exchange.reports)
+        if exchange.want > 0 { supply.noteReply(broughtAll: assigned >= exchange.want) }
+        if isAway { supply.noteNews() }
+        partition?.server = .replies(last: now)
         if !isCertain {
             noteUnknown()
-        } else if exchange.reconciles {
-            mustReconcile = false
+        } else if exchange.reconciles, case .unknown(let since) = leases,
+            CallsUnderWay.began(exchange.call, after: since)
+        {
+            leases = .known
         }
     }
 
@@ -185,120 +238,59 @@ struct HeldAttempts {
     mutating func giveBack(_ exchange: AttemptTable.Exchange) {
         end(exchange)
         reports = exchange.reports + reports
-        isAway = isSpread
+        partition?.server = .away
+        noteUnknown()
+    }
+
+    /// Records that the queue has refused a call as a whole, and has replied to its reports one by one. `unsent` come
+    /// first in the next call; `refused` are dropped.
+    mutating func settleOneByOne(
+        _ exchange: AttemptTable.Exchange, unsent: [WorkerClient.Report], refused: [WorkerClient.Report]
+    ) {
+        end(exchange)
+        let left = Set((unsent + refused).map(\.taskID))
+        settle(exchange.reports.filter { !left.contains($0.taskID) })
+        for report in refused { drop(AttemptID(taskID: report.taskID, number: report.attempt)) }
+        reports = unsent + reports
         noteUnknown()
     }
 
     private mutating func end(_ exchange: AttemptTable.Exchange) {
-        callsUnderWay -= 1
+        exchangeCount -= 1
         wantUnderWay -= exchange.want
-        if isSpread { lastProgress = .now }
+        forget(calls.end(exchange.call))
     }
 
-    /// Records that there may be assignments of this worker that it does not know of.
-    private mutating func noteUnknown() {
-        mustReconcile = true
-        mayHaveWork = true
+    // MARK: Sleeps
+
+    /// Begins a sleep and returns its arguments. Returns nil if there may be something to send, if no slot is free, or
+    /// if the worker takes no more tasks. Attempts may run during the sleep.
+    mutating func nextSleep() -> AttemptTable.Sleep? {
+        let want = min(slots - runningCount, tasksPerCall)
+        guard case .working = phase, !isSetAside, exchangeCount == 0, want > 0, !supply.mayBring, !mustReconcile
+        else { return nil }
+        phase = .sleeping
+        return AttemptTable.Sleep(call: calls.begin(), want: want)
     }
 
-    // MARK: Attempts
+    /// Ends the sleep. Its assignments must have been added before, as in ``settle(_:assigned:isCertain:now:)``.
+    mutating func wakeUp(_ sleep: AttemptTable.Sleep, assigned: Int) {
+        endSleep(sleep)
+        supply.noteReply(broughtAll: assigned >= sleep.want)
+    }
 
-    /// Adds assignments. Returns those that are new, and the Swift tasks of earlier attempts at the same tasks, which
-    /// the caller cancels.
-    mutating func add(
-        _ assignments: [WorkerClient.Assignment]
-    ) -> (new: [WorkerClient.Assignment], outdated: [Task<Void, Never>]) {
-        if !assignments.isEmpty { hasCostlyTasks = assignments.contains(where: \.concernsOthers) }
-        var new: [WorkerClient.Assignment] = []
-        new.reserveCapacity(assignments.count)
-        var outdated: [Task<Void, Never>] = []
-        for assignment in assignments {
-            if let known = entries.updateValue(Entry(attempt: assignment.attempt), forKey: assignment.id) {
-                if known.attempt >= assignment.attempt {
-                    entries[assignment.id] = known
-                    continue
-                }
-                if known.isRunning { runningCount -= 1 }
-                overflow.removeAll { $0.id == assignment.id }
-                if let work = known.work { outdated.append(work) }
-            }
-            runningCount += 1
-            new.append(assignment)
+    /// Ends a sleep that failed. The reply to its pull may be lost.
+    mutating func breakSleep(_ sleep: AttemptTable.Sleep) {
+        endSleep(sleep)
+        noteUnknown()
+    }
+
+    private mutating func endSleep(_ sleep: AttemptTable.Sleep) {
+        switch phase {
+        case .sleeping: phase = .working
+        case .draining: phase = .draining(isSleeping: false)
+        case .working, .closed: break
         }
-        return (new, outdated)
-    }
-
-    /// Sets the Swift task and the deadline of an attempt. Returns whether the Swift task must be cancelled: the
-    /// attempt was stopped before, or is not known any more.
-    mutating func attach(
-        _ work: Task<Void, Never>, to taskID: String, attempt: Int, deadline: ContinuousClock.Instant
-    ) -> Bool {
-        update(taskID, attempt) { entry in
-            guard entry.isRunning else { return false }
-            entry.work = work
-            entry.deadline = deadline
-            return entry.stopReason != nil
-        } ?? true
-    }
-
-    /// Stops an attempt. Returns whether it was running and not yet stopped, and the Swift task to cancel.
-    mutating func stop(
-        _ taskID: String, attempt: Int, _ reason: AttemptTable.StopReason
-    ) -> (isStopped: Bool, work: Task<Void, Never>?) {
-        update(taskID, attempt) { entry in
-            guard case .running = entry.phase else { return (false, nil) }
-            entry.phase = .stopped(reason)
-            return (true, entry.work)
-        } ?? (false, nil)
-    }
-
-    mutating func setProgress(_ taskID: String, attempt: Int, _ progress: ByteBuffer) {
-        _ = update(taskID, attempt) { $0.progress = progress }
-    }
-
-    /// Records that an attempt has ended, and adds its report if it has one. Does nothing for an attempt that is not
-    /// known or was replaced by a later one.
-    mutating func end(_ end: AttemptEnd) {
-        guard let index = entries.index(forKey: end.attempt.id), entries.values[index].attempt == end.attempt.number,
-            entries.values[index].isRunning
-        else { return }
-        runningCount -= 1
-        mayHaveWork = true
-        if let report = end.report(stopped: entries.values[index].stopReason) {
-            entries.values[index] = Entry(attempt: end.attempt.number, phase: .reported)
-            reports.append(report)
-        } else {
-            entries.remove(at: index)
-        }
-    }
-
-    private mutating func remove(_ taskID: String, attempt: Int) {
-        if let index = entries.index(forKey: taskID), entries.values[index].attempt == attempt {
-            entries.remove(at: index)
-        }
-    }
-
-    /// Changes the entry of an attempt. Returns nil if it is not known.
-    private mutating func update<Result>(
-        _ taskID: String, _ attempt: Int, _ change: (inout Entry) -> Result
-    ) -> Result? {
-        guard let index = entries.index(forKey: taskID), entries.values[index].attempt == attempt else { return nil }
-        return change(&entries.values[index])
-    }
-
-    struct Running {
-        let taskID: String
-        let attempt: Int
-        let deadline: ContinuousClock.Instant?
-        let progress: ByteBuffer?
-    }
-
-    /// The attempts that run, including those that were told to end and have not ended yet.
-    var running: [Running] {
-        entries.compactMap { taskID, entry in
-            guard entry.isRunning else { return nil }
-            return Running(
-                taskID: taskID, attempt: entry.attempt, deadline: entry.deadline, progress: entry.progress)
-        }
+        forget(calls.end(sleep.call))
     }
 }

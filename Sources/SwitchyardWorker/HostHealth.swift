@@ -88,6 +88,7 @@ extension QueueLoop {
     }
 
     private func handBack(_ attempt: Attempt, _ reason: String) async {
+        var backoff = Self.backoff()
         while !table.isClosed {
             do {
                 _ = try await link.handBack(
@@ -95,7 +96,7 @@ extension QueueLoop {
                 return
             } catch SchedulerError.internal(_, redisAway: true) {
                 // The attempt counts as running, so its lease is renewed. Nobody cancels this task.
-                try? await Task.sleep(for: Self.pauseAfterFailure)
+                try? await Task.sleep(for: backoff.nextDelay())
             } catch {
                 logger.warning(
                     "an attempt was not taken back; its lease will expire",

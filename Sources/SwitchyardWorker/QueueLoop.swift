@@ -20,6 +20,7 @@ final class QueueLoop: Sendable {
     private let registration: WorkerClient.Registration
     let takesTogether: Bool
     let isSpread: Bool
+    let leaseWatch: LeaseWatch
     private let handler: any TaskHandler
     private let holder: AttemptHolder
     private let limits: TimeLimits
@@ -27,8 +28,8 @@ final class QueueLoop: Sendable {
 
     /// Redis can run one call while the reply to the other is on its way; a third call would only wait.
     private static let pollerCount = 2
-    /// The pause between two tries while Redis is unreachable. Each try includes the retries of ``QueueFunctions``.
-    static let pauseAfterFailure: Duration = .milliseconds(500)
+    /// The pauses between tries of one loop while Redis is unreachable.
+    static func backoff() -> Backoff { Backoff(first: .milliseconds(200), limit: .seconds(2)) }
 
     /// Why the worker cannot serve the queue at all; `run` throws it.
     private let refusal = Mutex<SchedulerError?>(nil)
@@ -55,23 +56,27 @@ final class QueueLoop: Sendable {
         holder = AttemptHolder(link: link, table: table, logger: logger, timeToEnd: handler.timeToEnd)
         limits = TimeLimits(table: table)
         self.host = host
+        leaseWatch = LeaseWatch(table: table, grace: handler.grace, logger: logger)
         host.listen { [weak self] in self?.setAside($0) }
     }
 
     /// Runs until drained. If cancelled, it stops its attempts and deregisters.
-    /// - Throws: `invalidInput` if the queue has other partitions than this worker was given; `workerNotFound` if
-    ///   another process has registered with the worker's id.
+    /// - Throws: `invalidInput` if the queue has other partitions than this worker was given, or refuses to register
+    ///   it; `workerNotFound` if another process has registered with the worker's id.
     func run() async throws {
-        let terms = await cancelWhenGracefulShutdown { await self.register() }
+        let terms = await cancelWhenGracefulShutdown { await self.register(isFirst: true) }
         if let refusal = refusal.withLock({ $0 }) { throw refusal }
         guard let terms else { return }
         logger.info(
             "worker registered",
             metadata: ["queue": "\(link.functions.keys.name)", "slots": "\(registration.slots)"])
+        // Before the first pull, so that a process that replaces this one sees it.
+        let orders = await subscribeToControlChannel()
         await withTaskGroup(of: Void.self) { group in
             group.addTask { await self.listenForWakeUps() }
-            group.addTask { await self.sendHeartbeats(every: terms.heartbeat) }
-            group.addTask { await self.obeyControlChannel() }
+            group.addTask { await self.sendHeartbeats(terms) }
+            group.addTask { await self.leaseWatch.watch() }
+            group.addTask { await self.obeyControlChannel(orders) }
             await withGracefulShutdownHandler {
                 await withTaskGroup(of: Void.self) { pollers in
                     for _ in 0..<Self.pollerCount { pollers.addTask { await self.poll() } }
@@ -79,11 +84,13 @@ final class QueueLoop: Sendable {
             } onGracefulShutdown: {
                 self.drain()
             }
+            // A drained worker has no attempts left. Those of a cancelled or replaced one are stopped here, and end
+            // before the queue hears that the worker leaves.
+            self.table.stopAll()
+            await self.waitForAttempts()
             group.cancelAll()
         }
-        // A drained worker has no attempts left; those of a cancelled one are stopped here.
         limits.end()
-        table.stopAll()
         await leave()
         if let refusal = refusal.withLock({ $0 }) { throw refusal }
     }
@@ -102,38 +109,58 @@ final class QueueLoop: Sendable {
     }
 
     /// Registers the worker, and retries until it succeeds. Returns nil if the loop was cancelled or drained before
-    /// that, or if the queue has other partitions than this worker was given; then the worker drains.
+    /// that, or if the queue refuses the worker or has other partitions; then the worker drains.
+    /// - Parameter isFirst: another live process with the worker's id is to leave first.
     @discardableResult
-    func register() async -> WorkerClient.Terms? {
+    func register(isFirst: Bool = false) async -> WorkerClient.Terms? {
+        var backoff = Self.backoff()
         while !Task.isCancelled, !table.isDraining {
             do {
                 try await partitions.join(link.functions, mayChange: false)
+                if isFirst { try await replaceFormerProcess() }
                 var registration = registration
                 registration.note = host.note
-                return try await link.register(registration)
-            } catch let error as SchedulerError where error.field == "partitions" {
+                let sent = ContinuousClock.now
+                let terms = try await link.register(registration)
+                leaseWatch.renew(sent: sent, terms)
+                return terms
+            } catch let error as SchedulerError where error.isInvalidInput {
                 refuse(error)
                 return nil
             } catch {
+                if Task.isCancelled { return nil }
                 logger.error("cannot register; retrying", metadata: ["error": "\(error)"])
-                try? await Task.sleep(for: Self.pauseAfterFailure)
+                // The sleep fails only when the task is cancelled, which ends the loop.
+                try? await Task.sleep(for: backoff.nextDelay())
             }
         }
         return nil
     }
 
-    /// Stops all attempts and drains the worker, because another process has registered with its id, which ends this
-    /// process's leases. `run` throws `error`.
-    func stopForReplacement(_ error: SchedulerError) {
-        refuse(error)
-        table.abandon()
+    /// Drains the worker, because it cannot serve the queue. `run` throws `error`. Returns false if the worker drains
+    /// for such a reason already.
+    @discardableResult
+    func refuse(_ error: SchedulerError) -> Bool {
+        let isFirst = refusal.withLock { refusal in
+            defer { refusal = refusal ?? error }
+            return refusal == nil
+        }
+        if isFirst { logger.error("this worker cannot serve the queue", metadata: ["error": "\(error)"]) }
+        onDrain()
+        return isFirst
     }
 
-    /// Drains the worker, because it cannot serve the queue. `run` throws `error`.
-    func refuse(_ error: SchedulerError) {
-        logger.error("this worker cannot serve the queue", metadata: ["error": "\(error)"])
-        refusal.withLock { $0 = error }
-        onDrain()
+    /// Waits until the attempts that were told to end have ended.
+    private func waitForAttempts() async {
+        let limit = ContinuousClock.now + handler.grace + .seconds(1)
+        // A cancelled Swift task cannot sleep, an unstructured one can: this sleep never fails.
+        await Task { [table] in
+            while table.runningCount > 0, ContinuousClock.now < limit { try? await Task.sleep(for: .milliseconds(5)) }
+        }.value
+        if table.runningCount > 0 {
+            logger.warning(
+                "attempts go on although they were told to end", metadata: ["count": "\(table.runningCount)"])
+        }
     }
 
     private func leave() async {
@@ -154,23 +181,32 @@ final class QueueLoop: Sendable {
     // MARK: Pollers
 
     private func poll() async {
-        while let exchange = await table.nextExchange() { await perform(exchange) }
+        var backoff = Self.backoff()
+        while let exchange = await table.nextExchange() {
+            if await perform(exchange) {
+                backoff = Self.backoff()
+            } else {
+                // The sleep fails only when the task is cancelled: there are then no more exchanges.
+                try? await Task.sleep(for: backoff.nextDelay())
+            }
+        }
     }
 
-    private func perform(_ exchange: AttemptTable.Exchange) async {
-        if !exchange.starts.isEmpty { return start(exchange.starts) }
+    /// Makes a call. Returns false if the queue cannot be reached.
+    private func perform(_ exchange: AttemptTable.Exchange) async -> Bool {
+        if !exchange.starts.isEmpty {
+            start(exchange.starts)
+            return true
+        }
         do {
             let reply = try await link.finish(
                 exchange.reports, pull: exchange.want, holding: exchange.holding, together: takesTogether)
             for case (let report, .failure(let refusal)) in zip(exchange.reports, reply.states) {
-                logger.warning(
-                    "a report was refused; the attempt's result is dropped",
-                    metadata: ["task_id": "\(report.taskID)", "error": "\(refusal)"])
+                noteRefusal(of: report, refusal)
             }
             start(table.settle(exchange, reply.assignments, isCertain: !reply.isRepetition))
             if let refused = reply.pullRefusal {
-                if refused.isReplacement { return stopForReplacement(refused) }
-                await register()
+                if refused.isReplacement { stopForReplacement(refused) } else { await register() }
                 table.noteWork()
             }
         } catch let error as SchedulerError where error.isReplacement {
@@ -180,12 +216,54 @@ final class QueueLoop: Sendable {
             // The queue counted the worker as lost. The next heartbeat's reply says which leases it has lost.
             table.giveBack(exchange)
             await register()
+        } catch let error as SchedulerError where error.isInvalidInput && !exchange.reports.isEmpty {
+            return await reportOneByOne(exchange)
         } catch {
             table.giveBack(exchange)
-            if Task.isCancelled { return }
-            logger.error("cannot reach the queue; retrying", metadata: ["error": "\(error)"])
-            try? await Task.sleep(for: Self.pauseAfterFailure)
+            if !Task.isCancelled {
+                logger.error("cannot reach the queue; retrying", metadata: ["error": "\(error)"])
+            }
+            return false
         }
+        return true
+    }
+
+    private func noteRefusal(of report: WorkerClient.Report, _ refusal: any Error) {
+        logger.warning(
+            "a report was refused; the attempt's result is dropped",
+            metadata: ["task_id": "\(report.taskID)", "attempt": "\(report.attempt)", "error": "\(refusal)"])
+    }
+
+    /// Sends the reports of a call that the queue has refused as a whole, each in a call of its own. A report that is
+    /// refused again is replaced by a failure that says why. Returns false if the queue cannot be reached.
+    private func reportOneByOne(_ exchange: AttemptTable.Exchange) async -> Bool {
+        var refused: [WorkerClient.Report] = []
+        for (index, report) in exchange.reports.enumerated() {
+            do {
+                do {
+                    try await send(report)
+                } catch let error as SchedulerError where error.isInvalidInput {
+                    noteRefusal(of: report, error)
+                    try await send(
+                        report.refused(code: "ReportRefused", "the queue refused the report: \(error.message)"))
+                }
+            } catch let error as SchedulerError where error.isInvalidInput {
+                // The lease of the attempt is not renewed any more.
+                noteRefusal(of: report, error)
+                refused.append(report)
+            } catch {
+                table.settleOneByOne(exchange, unsent: Array(exchange.reports[index...]), refused: refused)
+                if let error = error as? SchedulerError, error.isReplacement { stopForReplacement(error) }
+                return false
+            }
+        }
+        table.settleOneByOne(exchange, unsent: [], refused: refused)
+        return true
+    }
+
+    private func send(_ report: WorkerClient.Report) async throws {
+        let reply = try await link.finish([report], pull: 0, holding: 0)
+        if case .failure(let refusal)? = reply.states.first { noteRefusal(of: report, refusal) }
     }
 
     // MARK: Attempts

@@ -20,6 +20,9 @@ public protocol TaskHandler: Sendable {
     /// How long an attempt may take to end after it was cancelled or its time limit was over, 10 s by default. Its
     /// output is written to the log until then.
     var timeToEnd: Duration { get }
+    /// How long an attempt may need to end after its Swift task was cancelled: 1 s by default. A worker that is cut off
+    /// from Redis cancels attempts so long before their leases end.
+    var grace: Duration { get }
 }
 
 extension TaskHandler {
@@ -27,6 +30,8 @@ extension TaskHandler {
     public func runAtOnce(_ attempt: Attempt) -> AttemptOutcome? { nil }
     /// Returns 10 s.
     public var timeToEnd: Duration { .seconds(10) }
+    /// One second.
+    public var grace: Duration { .seconds(1) }
 }
 
 /// One attempt at a task, as passed to its handler.

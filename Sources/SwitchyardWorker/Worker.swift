@@ -16,8 +16,8 @@ public final class Worker: Service {
     private static let recallInterval: Duration = .milliseconds(500)
 
     /// Creates a worker of a queue that has one partition.
-    /// - Throws: ``SchedulerError/invalidInput(field:message:)`` if an id, queue, number of slots or resource is not
-    ///   valid.
+    /// - Throws: ``SchedulerError/invalidInput(field:message:)`` if an id, queue, number of slots, label or
+    ///   resource is not valid.
     public convenience init(
         id: String, queue: String, client: RedisClient, options: WorkerOptions, handler: any TaskHandler,
         logger: Logger = Logger(label: "switchyard.worker")
@@ -27,8 +27,8 @@ public final class Worker: Service {
     }
 
     /// Creates a worker of a queue that may be spread over several partitions.
-    /// - Throws: ``SchedulerError/invalidInput(field:message:)`` if an id, queue, number of slots or resource is not
-    ///   valid.
+    /// - Throws: ``SchedulerError/invalidInput(field:message:)`` if an id, queue, number of slots, label or
+    ///   resource is not valid.
     public init(
         id: String, queue: String, partitions: Partitions, options: WorkerOptions, handler: any TaskHandler,
         logger: Logger = Logger(label: "switchyard.worker")
@@ -37,6 +37,7 @@ public final class Worker: Service {
             throw .invalidInput(field: "slots", message: "slots: expected 1 to 1000, found \(options.slots)")
         }
         try options.resources.check(path: "resources.")
+        try options.checkLabels()
         var logger = logger
         logger[metadataKey: "worker_id"] = "\(id)"
         var registration = WorkerClient.Registration(slots: options.slots)
@@ -67,7 +68,8 @@ public final class Worker: Service {
     /// Runs until the worker has drained: after a graceful shutdown, after ``drain()``, or when the scheduler asks it
     /// to. If cancelled, it stops its attempts and deregisters.
     /// - Throws: ``SchedulerError/invalidInput(field:message:)`` if the queue has other partitions than this worker was
-    ///   given; ``SchedulerError/workerNotFound(message:)`` if another process has registered with the worker's id.
+    ///   given, or refuses to register it; ``SchedulerError/workerNotFound(message:)`` if another process has
+    ///   registered with the worker's id.
     public func run() async throws {
         guard loops.count > 1 else { return try await loops[0].run() }
         try await withThrowingTaskGroup(of: Void.self) { group in

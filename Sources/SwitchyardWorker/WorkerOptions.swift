@@ -36,4 +36,36 @@ public struct WorkerOptions: Sendable {
         get { resources.memoryMB }
         set { resources.memoryMB = newValue }
     }
+
+    /// Checks ``labels`` and ``only`` before a registration, which the queue would refuse.
+    func checkLabels() throws(SchedulerError) {
+        for label in labels {
+            let parts = label.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+            guard parts.allSatisfy({ Self.isWord($0) }) else {
+                throw .invalidInput(
+                    field: "labels",
+                    message: "labels: expected label or label=value, of A-Z a-z 0-9 . _ : -, found \(Name.shown(label))"
+                )
+            }
+        }
+        let names = Set(labels.map { $0.prefix { $0 != "=" } })
+        if let label = only.first(where: { !names.contains($0[...]) }) {
+            throw .invalidInput(
+                field: "only",
+                message:
+                    "only: expected names of labels of the worker, found \(Name.shown(label)), which it does not have")
+        }
+        let bytes = labels.joined(separator: ",").utf8.count
+        guard bytes <= Self.maxLabelBytes else {
+            throw .invalidInput(
+                field: "labels", message: "labels: expected at most \(Self.maxLabelBytes) bytes in all, found \(bytes)")
+        }
+    }
+
+    /// The queue accepts no longer list.
+    private static let maxLabelBytes = 1000
+
+    private static func isWord(_ text: Substring) -> Bool {
+        !text.isEmpty && text.utf8.allSatisfy { Name.isAllowed($0) }
+    }
 }

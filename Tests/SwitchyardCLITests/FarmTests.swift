@@ -106,7 +106,7 @@ import Testing
             #expect(before["worker"]?.plainText != first)
             kill(paused.process.processID, SIGCONT)
             _ = try await Tool.eventually("the worker is told: \(paused.stderr)") {
-                paused.stderr.contains("taken for lost") || paused.stderr.contains("refused") ? true : nil
+                paused.stderr.contains("counted this worker as lost") ? true : nil
             }
             #expect(try await farm.task(task) == before)
             // The worker registers again and continues.

@@ -27,7 +27,7 @@ import Testing
         #expect(!attempts.hasExchange)
         attempts.settle(exchange, assigned: 0, isCertain: true)
         #expect(!attempts.hasExchange)
-        attempts.mayHaveWork = true
+        attempts.noteWork()
         #expect(attempts.nextExchange()?.want == 100)
     }
 
@@ -90,7 +90,7 @@ import Testing
         attempts.settle(one, assigned: 50, isCertain: true)
         #expect(attempts.add(try assignments(100..<150)).count == 50)
         attempts.settle(two, assigned: 0, isCertain: true)
-        attempts.mayHaveWork = true
+        attempts.noteWork()
         #expect(attempts.nextExchange()?.want == 100)
     }
 
@@ -105,7 +105,7 @@ import Testing
         #expect(!attempts.hasExchange)
         attempts.settle(second, assigned: 75, isCertain: true)
         #expect(attempts.add(try assignments(75..<150)).count == 75)
-        attempts.mayHaveWork = true
+        attempts.noteWork()
         #expect(!attempts.hasExchange)
     }
 
@@ -147,6 +147,25 @@ import Testing
         #expect(attempts.add(tasks).isEmpty)
     }
 
+    @Test func leasesAreRenewedUntilTheQueueHasRepliedToTheReport() throws {
+        let attempts = AttemptsBox(slots: 4)
+        let first = try #require(attempts.nextExchange())
+        let tasks = try assignments(0..<4)
+        attempts.add(tasks)
+        attempts.settle(first, assigned: 4, isCertain: true)
+        try attempts.end(Array(tasks[0..<1]))
+        let underWay = try #require(attempts.nextExchange())
+        try attempts.end(Array(tasks[1..<2]))
+        #expect(attempts.stop("t2", attempt: 1, .leaseOver))
+        // t0: its report is under way; t1: it waits; t3 runs.
+        #expect(attempts.leased == ["t0", "t1", "t3"])
+        attempts.giveBack(underWay)
+        #expect(attempts.leased == ["t0", "t1", "t3"])
+        let again = try #require(attempts.nextExchange())
+        attempts.settle(again, assigned: 0, isCertain: true)
+        #expect(attempts.leased == ["t3"])
+    }
+
     @Test func aLaterAttemptReplacesAnEarlierOne() throws {
         let attempts = AttemptsBox(slots: 1)
         let exchange = try #require(attempts.nextExchange())
@@ -164,10 +183,66 @@ import Testing
         #expect(attempts.reports.map(\.attempt) == [2])
     }
 
+    /// The reply to the pull after a sleep is late: meanwhile a poller's call brings the same attempt, and it ends.
+    @Test(arguments: [1, 2, 5])
+    func anAttemptThatEndedIsNotStartedAgainByALateReply(count: Int) throws {
+        let attempts = AttemptsBox(slots: 16)
+        let first = try #require(attempts.nextExchange())
+        attempts.settle(first, assigned: 0, isCertain: true)
+        let sleep = try #require(attempts.nextSleep())
+        attempts.noteWork()
+        let second = try #require(attempts.nextExchange())
+        let tasks = try assignments(0..<count)
+        #expect(attempts.add(tasks).count == count)
+        attempts.settle(second, assigned: count, isCertain: true)
+        try attempts.end(tasks)
+        let report = try #require(attempts.nextExchange())
+        attempts.settle(report, assigned: 0, isCertain: true)
+        #expect(attempts.add(tasks).isEmpty)
+        // A later attempt at a task is new.
+        #expect(attempts.add(try assignments(0..<1, attempt: 2)) == ["t0"])
+        attempts.wakeUp(sleep, assigned: count)
+        // No reply can bring it any more, so it is forgotten.
+        #expect(attempts.entryCount == 1)
+    }
+
+    @Test func aCallThatBeganBeforeASleepFailedDoesNotReconcileIt() throws {
+        let attempts = AttemptsBox(slots: 4)
+        let first = try #require(attempts.nextExchange())
+        attempts.settle(first, assigned: 0, isCertain: true)
+        let sleep = try #require(attempts.nextSleep())
+        attempts.noteWork()
+        let early = try #require(attempts.nextExchange())
+        attempts.giveBack(early)
+        let reconciling = try #require(attempts.nextExchange())
+        #expect(reconciling.reconciles)
+        attempts.breakSleep(sleep)
+        attempts.settle(reconciling, assigned: 0, isCertain: true)
+        let next = try #require(attempts.nextExchange())
+        #expect(next.reconciles)
+        attempts.settle(next, assigned: 0, isCertain: true)
+        #expect(!attempts.hasExchange)
+    }
+
+    @Test func whatEndsBecauseItsLeaseIsOverIsNotReportedAndNotStartedAgain() throws {
+        let attempts = AttemptsBox(slots: 4)
+        let exchange = try #require(attempts.nextExchange())
+        let tasks = try assignments(0..<2)
+        attempts.add(tasks)
+        attempts.settle(exchange, assigned: 2, isCertain: true)
+        #expect(attempts.stop("t0", attempt: 1, .leaseOver))
+        try attempts.end(tasks)
+        #expect(attempts.reports.map(\.taskID) == ["t1"])
+        let report = try #require(attempts.nextExchange())
+        attempts.settle(report, assigned: 1, isCertain: true)
+        #expect(attempts.add(try assignments(0..<1)).isEmpty)
+        #expect(attempts.add(try assignments(0..<1, attempt: 2)) == ["t0"])
+    }
+
     @Test func aDrainingWorkerReportsAsksForNothingAndIsThenOver() throws {
         let attempts = AttemptsBox(slots: 4)
         let exchange = try #require(attempts.nextExchange())
-        attempts.isDraining = true
+        attempts.drain()
         #expect(!attempts.isOver)
         // The last pull still brings a task.
         attempts.settle(exchange, assigned: 1, isCertain: true)
@@ -211,30 +286,32 @@ private final class AttemptsBox {
             table: AttemptTable(slots: 1), logger: .init(label: "test"))
     }
 
-    init(slots: Int) { attempts = HeldAttempts(slots: slots) }
+    init(slots: Int) { attempts = HeldAttempts(slots: slots, now: .now) }
 
     var reports: [WorkerClient.Report] { attempts.reports }
     var isOver: Bool { attempts.isOver }
-    var mayHaveWork: Bool {
-        get { attempts.mayHaveWork }
-        set { attempts.mayHaveWork = newValue }
-    }
-    var isDraining: Bool {
-        get { attempts.isDraining }
-        set { attempts.isDraining = newValue }
-    }
+    var entryCount: Int { attempts.entries.count }
+    /// The task ids whose leases are renewed.
+    var leased: [String] { attempts.leased.map(\.id.taskID).sorted() }
 
-    func nextExchange() -> AttemptTable.Exchange? { attempts.nextExchange() }
+    func noteWork() { attempts.noteWork() }
+    func drain() { attempts.drain() }
+    func nextSleep() -> AttemptTable.Sleep? { attempts.nextSleep() }
+    func wakeUp(_ sleep: AttemptTable.Sleep, assigned: Int) { attempts.wakeUp(sleep, assigned: assigned) }
+    func breakSleep(_ sleep: AttemptTable.Sleep) { attempts.breakSleep(sleep) }
+    func nextExchange() -> AttemptTable.Exchange? { attempts.nextExchange(now: .now) }
     /// Whether there is a next exchange; if so, this begins and drops it. Only for tests that expect none.
     var hasExchange: Bool { nextExchange() != nil }
     func giveBack(_ exchange: AttemptTable.Exchange) { attempts.giveBack(exchange) }
     func settle(_ exchange: AttemptTable.Exchange, assigned: Int, isCertain: Bool) {
-        attempts.settle(exchange, assigned: assigned, isCertain: isCertain)
+        attempts.settle(exchange, assigned: assigned, isCertain: isCertain, now: .now)
     }
 
     /// Returns the task ids of the new ones.
     @discardableResult
-    func add(_ assignments: [WorkerClient.Assignment]) -> [String] { attempts.add(assignments).new.map(\.id) }
+    func add(_ assignments: [WorkerClient.Assignment]) -> [String] {
+        attempts.add(assignments, now: .now).new.map(\.id)
+    }
 
     func end(_ assignments: [WorkerClient.Assignment]) throws {
         for assignment in assignments {

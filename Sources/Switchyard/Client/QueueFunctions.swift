@@ -26,14 +26,18 @@ package struct QueueFunctions: Sendable {
     static let patience: Duration = .seconds(8)
 
     /// Calls `switchyard_<function>` with arguments in pairs of name and value.
+    /// - Parameter deadline: the time limit of a single try, without a repetition; nil: the client's time limit for
+    ///   each try, and repetitions for a while.
     /// - Throws: ``SchedulerError``, or `CancellationError`.
-    package func call(_ function: String, _ arguments: [RedisArgument]) async throws -> RESPValue {
-        try await callNotingRepeats(function, arguments).reply
+    package func call(
+        _ function: String, _ arguments: [RedisArgument], onceWithin deadline: Duration? = nil
+    ) async throws -> RESPValue {
+        try await callNotingRepeats(function, arguments, onceWithin: deadline).reply
     }
 
     /// Like ``call(_:_:)``. `repeated` is true if an earlier try may have been carried out and its reply was lost.
     func callNotingRepeats(
-        _ function: String, _ arguments: [RedisArgument]
+        _ function: String, _ arguments: [RedisArgument], onceWithin deadline: Duration? = nil
     ) async throws -> (reply: RESPValue, repeated: Bool) {
         let command = RedisCommand(
             "FCALL", [.string("switchyard_\(function)")] + keys.declared, arguments)
@@ -43,7 +47,7 @@ package struct QueueFunctions: Sendable {
         var pause = Duration.milliseconds(20)
         while true {
             do {
-                return (try await client.send(command), repeated)
+                return (try await client.send(command, deadline: deadline), repeated)
             } catch let error as RedisError {
                 let isMissing = FunctionLibrary.isMissing(error)
                 if isMissing {
@@ -54,7 +58,9 @@ package struct QueueFunctions: Sendable {
                         continue
                     }
                 }
-                guard isMissing || Self.mayPass(error), ContinuousClock.now - start + pause < Self.patience else {
+                guard deadline == nil, isMissing || Self.mayPass(error),
+                    ContinuousClock.now - start + pause < Self.patience
+                else {
                     throw SchedulerError(error)
                 }
                 repeated = repeated || error.mayHaveBeenApplied

@@ -120,35 +120,6 @@ package struct WorkerClient: Sendable {
         try await finish([], pull: max, holding: holding, together: together).assignments
     }
 
-    /// The report of how an attempt ended.
-    package struct Report: Sendable, Equatable {
-        /// How an attempt ended, as its worker reports it.
-        package enum Outcome: String, Sendable { case completed, failed, timeout }
-        /// The task's id.
-        package var taskID: String
-        /// The attempt's number.
-        package var attempt: Int
-        /// How the attempt ended.
-        package var outcome: Outcome
-        /// Opaque bytes.
-        package var result: ByteBuffer?
-        /// Why the attempt ended without success.
-        package var failure: TaskFailure?
-        /// The exit code of the command.
-        package var exitCode: Int?
-        /// False: the task is not retried, even if retries are left.
-        package var isRetryable = true
-        /// The backoff before the retry, at most 30 days; nil: the queue's backoff.
-        package var retryAfter: Duration?
-
-        /// A report without a result.
-        package init(taskID: String, attempt: Int, outcome: Outcome) {
-            self.taskID = taskID
-            self.attempt = attempt
-            self.outcome = outcome
-        }
-    }
-
     /// The reply to reports.
     package struct Answer: Sendable {
         /// For each report, the state of its task now, or why the report was refused.
@@ -208,17 +179,33 @@ package struct WorkerClient: Sendable {
         package var stop: [Stop]
     }
 
+    /// Limit on the tasks of one call.
+    private static let maxTasksPerCall = 1000
+
     /// Sends a heartbeat, which renews the worker's registration and the leases of `attempts` (task id, attempt,
-    /// progress or nil).
+    /// progress or nil). For more than 1000 attempts it makes several calls.
+    /// - Parameter deadline: the time limit of a single try, without a repetition; nil: as for any other call.
     package func heartbeat(
-        _ attempts: [(taskID: String, attempt: Int, progress: ByteBuffer?)]
+        _ attempts: [(taskID: String, attempt: Int, progress: ByteBuffer?)], deadline: Duration? = nil
+    ) async throws -> Orders {
+        var orders = try await heartbeatOnce(attempts.prefix(Self.maxTasksPerCall), deadline)
+        var rest = attempts.dropFirst(Self.maxTasksPerCall)
+        while !rest.isEmpty {
+            orders.stop += try await heartbeatOnce(rest.prefix(Self.maxTasksPerCall), deadline).stop
+            rest = rest.dropFirst(Self.maxTasksPerCall)
+        }
+        return orders
+    }
+
+    private func heartbeatOnce(
+        _ attempts: ArraySlice<(taskID: String, attempt: Int, progress: ByteBuffer?)>, _ deadline: Duration?
     ) async throws -> Orders {
         var arguments = identity
         for attempt in attempts {
             arguments += ["task", .string(attempt.taskID), "attempt", .integer(Int64(attempt.attempt))]
             if let progress = attempt.progress { arguments += ["progress", .buffer(progress)] }
         }
-        let fields = try ReplyFields(await functions.call("heartbeat", arguments))
+        let fields = try ReplyFields(await functions.call("heartbeat", arguments, onceWithin: deadline))
         let stop = fields["stop"]?.array ?? []
         return Orders(
             terms: Terms(heartbeat: fields.duration("heartbeat_ms"), lease: fields.duration("lease_ms")),
@@ -286,16 +273,16 @@ package struct WorkerClient: Sendable {
 
     /// Sleeps as ``waitForWakeUp(timeout:)`` does, and pulls in the same round trip. Redis keeps the pull behind the
     /// blocking pop and runs it when the sleep ends, so a task is started before the worker learns of it.
+    ///
+    /// The pull has no `holding`: the number may change during the sleep, and the queue would then send attempts again
+    /// that the worker knows of. So if the reply is lost, a ``pull(max:holding:together:)`` must follow.
     /// - Parameters:
     ///   - max: the most tasks to pull: the slots that are free when the sleep begins.
-    ///   - holding: how many attempts the worker knows of when the sleep begins.
     ///   - together: true to prefer tasks of one group.
-    package func sleepAndPull(
-        timeout: Duration, max: Int, holding: Int, together: Bool = false
-    ) async throws -> Awakening {
+    package func sleepAndPull(timeout: Duration, max: Int, together: Bool = false) async throws -> Awakening {
         var arguments: [RedisArgument] =
             ["switchyard_pull"] + functions.keys.declared + identity + [
-                "max", .integer(Int64(max)), "start", "1", "holding", .integer(Int64(holding)),
+                "max", .integer(Int64(max)), "start", "1",
             ]
         if together { arguments.add("together", "1") }
         let seconds = String(format: "%.3f", timeout.seconds)
@@ -322,26 +309,6 @@ package struct WorkerClient: Sendable {
 
     private static func assignments(_ reply: RESPValue) throws -> [Assignment] {
         try (reply.array ?? []).map { try Assignment($0) }
-    }
-}
-
-extension WorkerClient.Report {
-    fileprivate func write(to arguments: inout [RedisArgument]) {
-        arguments.add("task", .string(taskID))
-        arguments.add("attempt", .integer(Int64(attempt)))
-        arguments.add("outcome", .string(outcome.rawValue))
-        if let result { arguments.add("result", .buffer(result)) }
-        if let exitCode { arguments.add("exit_code", .integer(Int64(exitCode))) }
-        if let failure {
-            arguments.add("error_code", .string(failure.code))
-            arguments.add("error_message", .string(failure.message))
-        }
-        if !isRetryable { arguments.add("retryable", "0") }
-        if let retryAfter {
-            // The function refuses what is out of range, and with it the other reports of the call.
-            let bounded = min(max(retryAfter, .zero), .seconds(2_592_000))
-            arguments.add("retry_after_ms", .integer(Int64(bounded.milliseconds)))
-        }
     }
 }
 

@@ -139,15 +139,23 @@ struct QueueReplica: Sendable {
     }
 
     private func applyReports() async {
-        do {
-            for await event in try await functions.client.subscribe(to: [functions.keys.reports]) {
-                guard case .message(_, let payload) = event else { continue }
-                await apply(String(buffer: payload))
+        var backoff = Backoff(first: .milliseconds(200), limit: .seconds(5))
+        while !Task.isCancelled {
+            do {
+                let events = try await functions.client.subscribe(to: [functions.keys.reports])
+                backoff = Backoff(first: .milliseconds(200), limit: .seconds(5))
+                for await event in events {
+                    guard case .message(_, let payload) = event else { continue }
+                    await apply(String(buffer: payload))
+                }
+            } catch {
+                if Task.isCancelled { return }
+                logger.error(
+                    "cannot subscribe to reports; retrying",
+                    metadata: ["queue": "\(functions.keys.name)", "error": "\(error)"])
             }
-        } catch {
-            if Task.isCancelled { return }
-            logger.error(
-                "cannot subscribe to reports", metadata: ["queue": "\(functions.keys.name)", "error": "\(error)"])
+            // The sleep fails only when the task is cancelled, which ends the loop.
+            try? await Task.sleep(for: backoff.nextDelay())
         }
     }
 

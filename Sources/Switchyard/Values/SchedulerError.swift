@@ -50,6 +50,9 @@ public enum SchedulerError: Error, Sendable, Equatable {
         if case .workerNotFound(let message) = self { message.contains(" is another process now") } else { false }
     }
 
+    /// True if the input is invalid: the same call fails again.
+    public var isInvalidInput: Bool { if case .invalidInput = self { true } else { false } }
+
     /// The part of the input that is at fault; nil for other errors, and if it is not a single part.
     public var field: String? {
         if case .invalidInput(let field, _) = self { field } else { nil }

@@ -135,7 +135,7 @@ struct CrashTests {
             let away = try await eventually(within: .seconds(20)) { replica.health.current[queue.name]?.failure != nil }
             #expect(away)
             try await redis.restart()
-            let back = try await eventually { replica.health.current[queue.name]?.failure == nil }
+            let back = try await eventually(within: .seconds(20)) { replica.health.current[queue.name]?.failure == nil }
             #expect(back)
             running.cancel()
             _ = await running.result

@@ -1,0 +1,77 @@
+import Logging
+import RedisClient
+import Switchyard
+
+// How a worker waits for work: it sleeps on its wake-up list in Redis.
+
+extension QueueLoop {
+    /// How long the worker waits for a wake-up before it pulls without one. After a broken connection it pulls at once.
+    private static let wakeTimeout: Duration = .seconds(30)
+
+    /// Waits for wake-ups until the worker drains or the task is cancelled.
+    func listenForWakeUps() async {
+        if isSpread { await listen() } else { await sleepAndWake() }
+    }
+
+    /// Sleeps whenever there is nothing else to do. The sleep and the pull that follows it are one round trip.
+    private func sleepAndWake() async {
+        var backoff = Self.backoff()
+        while let sleep = await table.nextSleep() {
+            do {
+                let awakening = try await link.sleepAndPull(
+                    timeout: Self.wakeTimeout, max: sleep.want, together: takesTogether)
+                start(table.wakeUp(sleep, awakening.assignments))
+                // A poller's call gets the same refusal, and handles it.
+                if awakening.refusal != nil { table.noteWork() }
+                backoff = Self.backoff()
+            } catch {
+                // The wake-up, or the reply to the pull, may have been lost with the connection: a poller calls.
+                table.breakSleep(sleep)
+                if Task.isCancelled { return }
+                logger.debug("cannot wait for wake-ups", metadata: ["error": "\(error)"])
+                // The sleep fails only when the task is cancelled: `nextSleep` then returns nil.
+                try? await Task.sleep(for: backoff.nextDelay())
+            }
+        }
+    }
+
+    /// Ends the sleep of a worker that drains. Tasks that the sleep still brings are run.
+    func endSleep() async {
+        var backoff = Self.backoff()
+        while table.isSleeping {
+            do {
+                let list = link.functions.keys.wake(link.worker)
+                _ = try await link.functions.client.send(RedisCommand("LPUSH", .string(list), "1"))
+                return
+            } catch {
+                if Task.isCancelled { return }
+                logger.debug("cannot end the sleep", metadata: ["error": "\(error)"])
+                // The sleep fails only when the task is cancelled: the next call then fails too.
+                try? await Task.sleep(for: backoff.nextDelay())
+            }
+        }
+    }
+
+    /// Waits for wake-ups without pulling. Several partitions share the slots, so before a sleep none of them knows how
+    /// many slots are free after it.
+    private func listen() async {
+        var backoff = Self.backoff()
+        while !Task.isCancelled, !table.isDraining {
+            do {
+                let isWoken = try await link.waitForWakeUp(timeout: Self.wakeTimeout)
+                backoff = Self.backoff()
+                if isWoken {
+                    table.noteWakeUp()
+                    continue
+                }
+            } catch {
+                if Task.isCancelled { return }
+                logger.debug("cannot wait for wake-ups", metadata: ["error": "\(error)"])
+                // The sleep fails only when the task is cancelled, which ends the loop.
+                try? await Task.sleep(for: backoff.nextDelay())
+            }
+            // Also after a failure, because the wake-up may have been lost with the connection.
+            table.noteWork()
+        }
+    }
+}

@@ -1,0 +1,224 @@
+import NIOCore
+import RedisClient
+import Switchyard
+import SwitchyardTesting
+import SwitchyardWorker
+import Synchronization
+import Testing
+
+extension TestQueue {
+    /// When the registration of a worker expires, in ms since 1970.
+    fileprivate func expiry(_ worker: String) async throws -> Int64 {
+        try await raw("ZSCORE", "{}workers", worker).int ?? 0
+    }
+}
+
+/// Workers and replicas while Redis, or a part of the traffic with it, is away.
+@Suite(.serialized) struct OutageTests {
+    /// Runs each attempt until it is cancelled, and counts the cancellations.
+    private final class WaitingHandler: TaskHandler {
+        private let counts = Mutex((running: 0, cancelled: 0))
+
+        func run(_ attempt: Attempt) async -> AttemptOutcome {
+            counts.withLock { $0.running += 1 }
+            // The sleep ends early only when the attempt is cancelled.
+            try? await Task.sleep(for: .seconds(600))
+            counts.withLock { counts in
+                counts.running -= 1
+                counts.cancelled += 1
+            }
+            return .completed()
+        }
+
+        var running: Int { counts.withLock { $0.running } }
+        var cancelled: Int { counts.withLock { $0.cancelled } }
+    }
+
+    @Test func aFailedHeartbeatIsRepeatedAfterASecond() async throws {
+        try await TestQueue.run(settings: ["lease_ms": 60_000, "heartbeat_ms": 6000]) { queue in
+            let proxy = try await RedisProxy.start(to: queue.redis)
+            let client = try proxy.makeClient()
+            try await queue.withWorker(client: client, handler: NoOpHandler()) { _ in
+                try await failAHeartbeat(queue, proxy)
+            }
+            await client.shutdown()
+            await proxy.stop()
+        }
+    }
+
+    private func failAHeartbeat(_ queue: TestQueue, _ proxy: RedisProxy) async throws {
+        while try await queue.expiry("w1") == 0 { try await Task.sleep(for: .milliseconds(5)) }
+        let registered = try await queue.expiry("w1")
+        // The first heartbeat, after 6 s, fails.
+        proxy.refuse()
+        try await Task.sleep(for: .seconds(8))
+        #expect(try await queue.expiry("w1") == registered)
+        proxy.resume()
+        let isRenewed = try await eventually(within: .seconds(3)) { try await queue.expiry("w1") > registered }
+        #expect(isRenewed)
+    }
+
+    /// A replica that was cut off gives workers a heartbeat and a margin before it counts them as lost.
+    @Test func afterAnOutageWorkersHaveTimeForAHeartbeat() async throws {
+        try await TestRedis.run { redis in
+            try await TestQueue.run(on: redis, settings: ["lease_ms": 14_000, "heartbeat_ms": 7000]) { queue in
+                let proxy = try await RedisProxy.start(to: redis)
+                let client = try proxy.makeClient()
+                let scheduler = try TaskScheduler(client: client, queues: [queue.name], logger: TestRedis.quiet)
+                let replica = Task { try await scheduler.run() }
+                let workers = try await [queue.worker("a", slots: 2), queue.worker("b")]
+                for id in ["t0", "t1"] { try await queue.submit(id) }
+                let held = try await workers[0].pull(max: 2, holding: 0)
+                #expect(held.count == 2)
+                #expect(try await eventually { scheduler.health.current[queue.name]?.lastTick != nil })
+                proxy.refuse()
+                let isNoticed = try await eventually(within: .seconds(20)) {
+                    scheduler.health.current[queue.name]?.failure != nil
+                }
+                #expect(isNoticed)
+                // The registrations and the leases have expired when Redis is back.
+                try await queue.raw("ZADD", "{}workers", "1", "a", "1", "b")
+                try await queue.raw("ZADD", "{}leases", "XX", "1", "t0", "1", "t1")
+                proxy.resume()
+                try await Task.sleep(for: .seconds(7))
+                for worker in workers {
+                    let leased = worker.worker == "a" ? held.map { ($0.id, $0.attempt, nil as ByteBuffer?) } : []
+                    let orders = try await worker.heartbeat(leased)
+                    #expect(orders.stop.isEmpty)
+                }
+                let ticksAgain = try await eventually(within: .seconds(20)) {
+                    scheduler.health.current[queue.name]?.failure == nil
+                }
+                #expect(ticksAgain)
+                let stats = try await queue.handle.getStats()
+                #expect(stats.lost == 0 && stats.running == 2)
+                #expect(try await queue.handle.getWorkers().count == 2)
+                replica.cancel()
+                _ = await replica.result
+                await client.shutdown()
+                await proxy.stop()
+            }
+        }
+    }
+
+    /// Redis refuses reports for three times as long as a lease lasts, and accepts everything else.
+    @Test(arguments: [1, 4, 16])
+    func finishedWorkKeepsItsLeaseWhileReportsFail(count: Int) async throws {
+        let entry = "local function finish(keys, args)\n    local q, failure = sw.enter(keys)\n"
+        let library = FunctionLibrary.source
+            .replacing(
+                entry,
+                with: entry + "    if q and redis.call('EXISTS', q.prefix .. 'blocked') == 1 then "
+                    + "return redis.error_reply('BUSY blocked by the test') end\n"
+            )
+            .replacing(/local VERSION = \d+/, with: "local VERSION = 1000000", maxReplacements: 1)
+        #expect(library.contains("blocked by the test"))
+        try await TestRedis.run { redis in
+            _ = try await redis.client.send(RedisCommand("FUNCTION", "LOAD", "REPLACE", .string(library)))
+            try await TestQueue.run(on: redis, settings: ["lease_ms": 2500, "heartbeat_ms": 200]) { queue in
+                try await queue.raw("SET", "{}blocked", "1")
+                for index in 0..<count { try await queue.submit("t\(index)") }
+                try await queue.withWorker(slots: count, handler: NoOpHandler()) { _ in
+                    #expect(try await eventually { try await queue.handle.getStats().running == count })
+                    try await Task.sleep(for: .milliseconds(7500))
+                    try await queue.raw("DEL", "{}blocked")
+                    #expect(try await eventually { try await queue.handle.getStats().completed == count })
+                }
+                let stats = try await queue.handle.getStats()
+                #expect(stats.lost == 0 && stats.retries == 0)
+            }
+        }
+    }
+
+    @Test func attemptsAreStoppedOnceWhenHeartbeatsHaveNoReplyAndGoOnAfterwards() async throws {
+        try await TestQueue.run(settings: ["lease_ms": 3000, "heartbeat_ms": 200, "retry_delay_ms": 0]) { queue in
+            let proxy = try await RedisProxy.start(to: queue.redis)
+            let client = try proxy.makeClient(commandTimeout: .seconds(1))
+            let handler = WaitingHandler()
+            try await queue.withWorker(slots: 3, client: client, handler: handler) { worker in
+                for id in ["a", "b", "c"] { try await queue.submit(id, maxRetries: 5) }
+                #expect(try await eventually { handler.running == 3 })
+                // A shorter interruption stops nothing.
+                proxy.stall()
+                try await Task.sleep(for: .milliseconds(900))
+                proxy.resume()
+                try await Task.sleep(for: .milliseconds(1500))
+                #expect(handler.cancelled == 0)
+                proxy.stall()
+                #expect(try await eventually(within: .milliseconds(2900)) { handler.cancelled == 3 })
+                #expect(handler.running == 0)
+                proxy.resume()
+                // The queue has counted them as lost; the worker runs the next attempts.
+                #expect(try await eventually(within: .seconds(20)) { handler.running == 3 })
+                #expect(try await queue.handle.getStats().lost == 3)
+                for id in ["a", "b", "c"] { try await queue.handle.cancelTask(id) }
+                #expect(try await eventually { handler.running == 0 })
+                worker.drain()
+            }
+            await client.shutdown()
+            await proxy.stop()
+        }
+    }
+
+    /// Nothing ends the leases of a worker that was cut off until long after it is back.
+    @Test func aWorkerGetsItsTaskAgainSoonAfterALeaseThatItLeftHasEnded() async throws {
+        try await TestQueue.run(settings: ["lease_ms": 3000, "heartbeat_ms": 200, "retry_delay_ms": 0]) { queue in
+            let proxy = try await RedisProxy.start(to: queue.redis)
+            let client = try proxy.makeClient(commandTimeout: .seconds(1))
+            let handler = WaitingHandler()
+            let worker = try Worker(
+                id: "w1", queue: queue.name, client: client, options: WorkerOptions(), handler: handler,
+                logger: TestRedis.quiet)
+            let serving = Task { try await worker.run() }
+            try await queue.submit("t", maxRetries: 5)
+            #expect(try await eventually { handler.running == 1 })
+            proxy.stall()
+            #expect(try await eventually { handler.cancelled == 1 })
+            proxy.resume()
+            // The proxy has held back a heartbeat, which renews the lease once more now.
+            try await Task.sleep(for: .seconds(2))
+            #expect(handler.running == 0)
+            #expect(try await queue.handle.getTask("t").state == .running)
+            let isLost = try await eventually {
+                try await queue.tick()
+                return try await queue.handle.getStats().lost == 1
+            }
+            #expect(isLost)
+            #expect(try await eventually(within: .seconds(2)) { handler.running == 1 })
+            #expect(try await queue.handle.getTask("t").attempts.map(\.attempt) == [1, 2])
+            try await queue.handle.cancelTask("t")
+            #expect(try await eventually { handler.running == 0 })
+            worker.drain()
+            try await serving.value
+            await client.shutdown()
+            await proxy.stop()
+        }
+    }
+
+    @Test func aSubscriptionThatFailsIsTriedAgain() async throws {
+        try await TestQueue.run(settings: ["lease_ms": 120_000, "heartbeat_ms": 60_000]) { queue in
+            let losses = Mutex(3)
+            let proxy = try await RedisProxy.start(to: queue.redis) { purpose, direction in
+                guard purpose == .subscription, direction == .reply else { return .deliver(after: .zero) }
+                return losses.withLock { losses in
+                    losses -= 1
+                    return losses >= 0 ? .lose : .deliver(after: .zero)
+                }
+            }
+            let client = try proxy.makeClient(commandTimeout: .seconds(1))
+            let handler = WaitingHandler()
+            try await queue.withWorker(client: client, handler: handler) { _ in
+                try await queue.submit("t")
+                #expect(try await eventually { handler.running == 1 })
+                let isSubscribed = try await eventually {
+                    try await queue.raw("PUBSUB", "NUMSUB", "{}control:w1").array?.last?.int == 1
+                }
+                #expect(isSubscribed)
+                try await queue.handle.cancelTask("t")
+                #expect(try await eventually(within: .seconds(3)) { handler.cancelled == 1 })
+            }
+            await client.shutdown()
+            await proxy.stop()
+        }
+    }
+}
