@@ -26,14 +26,17 @@ public struct QueueFunctions: Sendable {
     static let patience: Duration = .seconds(8)
 
     /// Calls `switchyard_<function>` with arguments in pairs of name and value.
+    /// - Parameter isBulk: whether the reply may be large; see `RedisClient`.
     /// - Throws: ``SchedulerError``, or `CancellationError`.
-    public func call(_ function: String, _ arguments: [RedisArgument]) async throws -> RESPValue {
-        try await callNotingRepeats(function, arguments).reply
+    public func call(
+        _ function: String, _ arguments: [RedisArgument], isBulk: Bool = false
+    ) async throws -> RESPValue {
+        try await callNotingRepeats(function, arguments, isBulk: isBulk).reply
     }
 
     /// Like ``call(_:_:)``. `repeated` is true if an earlier try may have been carried out and its reply was lost.
     func callNotingRepeats(
-        _ function: String, _ arguments: [RedisArgument]
+        _ function: String, _ arguments: [RedisArgument], isBulk: Bool = false
     ) async throws -> (reply: RESPValue, repeated: Bool) {
         let command = RedisCommand(
             "FCALL", [.string("switchyard_\(function)")] + keys.declared, arguments)
@@ -43,7 +46,7 @@ public struct QueueFunctions: Sendable {
         var pause = Duration.milliseconds(20)
         while true {
             do {
-                return (try await client.send(command), repeated)
+                return (try await client.send(command, isBulk: isBulk), repeated)
             } catch let error as RedisError {
                 let isMissing = FunctionLibrary.isMissing(error)
                 if isMissing {

@@ -33,7 +33,7 @@ extension SchedulerHandle {
         return try await redis {
             let command = RedisCommand(
                 "XRANGE", [.string(key), .string("(\(after)"), "+", "COUNT", .integer(Int64(limit))])
-            return Self.entries(try await functions.client.send(command))
+            return Self.entries(try await functions.client.send(command, isBulk: true))
         }
     }
 
