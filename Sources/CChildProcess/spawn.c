@@ -64,6 +64,11 @@ _Noreturn static void become(const struct sw_spawn_request *request, int status_
     for (size_t i = 0; i < request->inherited_count; i++) {
         if (fcntl(request->inherited[i], F_SETFD, 0) != 0) fail(status_fd, SW_STAGE_STDIO, errno);
     }
+    struct rlimit files;
+    if (request->open_files > 0 && getrlimit(RLIMIT_NOFILE, &files) == 0 && request->open_files < files.rlim_max) {
+        files.rlim_cur = request->open_files;
+        setrlimit(RLIMIT_NOFILE, &files);  // it is below the hard limit, so it cannot fail
+    }
     if (request->directory != NULL && chdir(request->directory) != 0) fail(status_fd, SW_STAGE_DIRECTORY, errno);
 
     // As execvp does: after EACCES the search continues, and EACCES is the error if no candidate can be executed.

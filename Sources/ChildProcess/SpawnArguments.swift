@@ -50,7 +50,8 @@ struct SpawnArguments: ~Copyable {
                     candidates: candidates, argv: argv.pointers, envp: envp.pointers,
                     directory: UnsafePointer(directory.pointers.pointee),
                     stdin_fd: input, stdout_fd: output, stderr_fd: errors, guardian_fd: guardian,
-                    inherited: inherited.baseAddress, inherited_count: inherited.count)
+                    inherited: inherited.baseAddress, inherited_count: inherited.count,
+                    open_files: OpenFiles.limitOfChildren)
                 return body(&request)
             }
         }

@@ -5,8 +5,9 @@ import Synchronization
 
 /// A client of one Redis server.
 ///
-/// Any number of tasks may use it at once: their commands share one connection and are pipelined. Blocking commands and
-/// subscriptions have their own connections. The client connects when a call needs it, and reconnects after a loss.
+/// Any number of tasks may use it at once: their commands share one connection and are pipelined. Commands with large
+/// replies share a second one. Blocking commands and subscriptions have their own connections. The client connects
+/// when a call needs it, and reconnects after a loss.
 ///
 /// Every call ends by its deadline, with a reply or a ``RedisError``. The client never repeats a command that may have
 /// been carried out: ``RedisError/mayHaveBeenApplied`` tells the caller, who knows whether repeating it is safe. The
@@ -17,6 +18,8 @@ public final class RedisClient: Sendable {
     public let configuration: RedisConfiguration
     private let connector: RedisConnector
     private let shared: SharedConnection
+    /// For large replies, which would hold up the others.
+    private let bulk: SharedConnection
     private let blocking: BlockingConnections
     private let logger: Logger
 
@@ -33,6 +36,7 @@ public final class RedisClient: Sendable {
         self.logger = logger
         connector = RedisConnector(configuration, group: eventLoopGroup, logger: logger)
         shared = SharedConnection(connector)
+        bulk = SharedConnection(connector)
         blocking = BlockingConnections(connector)
     }
 
@@ -45,10 +49,15 @@ public final class RedisClient: Sendable {
     /// Cancelling the task throws `CancellationError` at once; the command may still be carried out.
     /// - Parameter deadline: for the whole call, including connecting; the configuration's `commandTimeout` if nil.
     ///   A late reply closes the shared connection, which fails all commands that wait on it.
-    public func send(_ command: RedisCommand, deadline: Duration? = nil) async throws -> RESPValue {
+    /// - Parameter isBulk: whether the reply may be large: such commands share a second connection, so that others do
+    ///   not wait for their replies.
+    public func send(
+        _ command: RedisCommand, deadline: Duration? = nil, isBulk: Bool = false
+    ) async throws -> RESPValue {
         let deadline = NIODeadline.after(deadline ?? configuration.commandTimeout)
         return try await repeating(until: deadline) {
-            let reply = try await shared.connection(until: deadline).execute(command, deadline: deadline)
+            let reply = try await (isBulk ? bulk : shared).connection(until: deadline).execute(
+                command, deadline: deadline)
             if let error = reply.error { throw error }
             return reply
         }
@@ -124,6 +133,7 @@ public final class RedisClient: Sendable {
             feed.stop()
         }
         shared.shutDown()
+        bulk.shutDown()
         blocking.shutDown()
     }
 

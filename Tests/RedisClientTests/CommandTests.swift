@@ -28,6 +28,17 @@ import Testing
         }
     }
 
+    @Test func bulkCommandsShareAConnectionOfTheirOwn() async throws {
+        try await TestRedis.run { _, redis in
+            let id = RedisCommand("CLIENT", "ID")
+            let small = try await redis.send(id)
+            let bulk = try await redis.send(id, isBulk: true)
+            #expect(small != bulk)
+            #expect(try await redis.send(id) == small)
+            #expect(try await redis.send(id, isBulk: true) == bulk)
+        }
+    }
+
     @Test func argumentListsAreJoined() async throws {
         try await TestRedis.run { _, redis in
             let fields: [RedisArgument] = ["a", 1, "b", 2]

@@ -34,16 +34,20 @@ enum Tool {
         return try await run.end()
     }
 
+    /// - Parameter limits: what `ulimit` is given before the command starts, such as `-n 256`.
     static func start(
-        _ arguments: [String], server: String? = nil, input: String? = nil, environment: [String: String] = [:]
+        _ arguments: [String], server: String? = nil, input: String? = nil, environment: [String: String] = [:],
+        limits: [String] = []
     ) async throws -> Running {
         var variables = ["PATH": ProcessInfo.processInfo.environment["PATH"] ?? "/usr/bin:/bin", "HOME": "/tmp"]
         variables["SWITCHYARD_SERVER"] = server
         variables.merge(environment) { _, new in new }
+        let shell = limits.map { "ulimit \($0) && " }.joined() + "exec \"$0\" \"$@\""
         return Running(
             try await ChildProcess.start(
                 .init(
-                    arguments: [path] + arguments, environment: variables,
+                    arguments: (limits.isEmpty ? [] : ["/bin/sh", "-c", shell]) + [path] + arguments,
+                    environment: variables,
                     standardInput: input.map { .bytes(Array($0.utf8)) } ?? .null)))
     }
 
@@ -105,8 +109,10 @@ struct DevServer: Sendable {
     let running: Running
     let url: String
 
-    static func start(_ arguments: [String] = ["--ephemeral"]) async throws -> DevServer {
-        let running = try await Tool.start(["dev", "--listen", "127.0.0.1:0"] + arguments)
+    static func start(
+        _ arguments: [String] = ["--ephemeral"], listen: String = "127.0.0.1:0", limits: [String] = []
+    ) async throws -> DevServer {
+        let running = try await Tool.start(["dev", "--listen", listen] + arguments, limits: limits)
         let url = try await Tool.eventually("dev prints its URL: \(running.stderr)") { () -> String? in
             if let status = running.process.exitStatus {
                 throw Failure(.error, "dev ended with \(status): \(running.stderr)")

@@ -57,6 +57,7 @@ struct sw_spawn_request {
     int guardian_fd;
     const int *_Nullable inherited;  // descriptors that stay open, under the same numbers
     size_t inherited_count;
+    uint64_t open_files;  // the child's soft limit on open files; 0: ours
 };
 
 /// Forks a child that leads its own group, registers with the guardian, and then executes the first of the candidates

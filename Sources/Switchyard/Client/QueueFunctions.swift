@@ -26,18 +26,20 @@ package struct QueueFunctions: Sendable {
     static let patience: Duration = .seconds(8)
 
     /// Calls `switchyard_<function>` with arguments in pairs of name and value.
-    /// - Parameter deadline: the time limit of a single try, without a repetition; nil: the client's time limit for
-    ///   each try, and repetitions for a while.
+    /// - Parameters:
+    ///   - deadline: the time limit of a single try, without a repetition; nil: the client's time limit for each try,
+    ///     and repetitions for a while.
+    ///   - isBulk: whether the reply may be large; see `RedisClient`.
     /// - Throws: ``SchedulerError``, or `CancellationError`.
     package func call(
-        _ function: String, _ arguments: [RedisArgument], onceWithin deadline: Duration? = nil
+        _ function: String, _ arguments: [RedisArgument], onceWithin deadline: Duration? = nil, isBulk: Bool = false
     ) async throws -> RESPValue {
-        try await callNotingRepeats(function, arguments, onceWithin: deadline).reply
+        try await callNotingRepeats(function, arguments, onceWithin: deadline, isBulk: isBulk).reply
     }
 
     /// Like ``call(_:_:)``. `repeated` is true if an earlier try may have been carried out and its reply was lost.
     func callNotingRepeats(
-        _ function: String, _ arguments: [RedisArgument], onceWithin deadline: Duration? = nil
+        _ function: String, _ arguments: [RedisArgument], onceWithin deadline: Duration? = nil, isBulk: Bool = false
     ) async throws -> (reply: RESPValue, repeated: Bool) {
         let command = RedisCommand(
             "FCALL", [.string("switchyard_\(function)")] + keys.declared, arguments)
@@ -47,7 +49,7 @@ package struct QueueFunctions: Sendable {
         var pause = Duration.milliseconds(20)
         while true {
             do {
-                return (try await client.send(command, deadline: deadline), repeated)
+                return (try await client.send(command, deadline: deadline, isBulk: isBulk), repeated)
             } catch let error as RedisError {
                 let isMissing = FunctionLibrary.isMissing(error)
                 if isMissing {

@@ -65,12 +65,8 @@ extension SchedulerHandle {
                 (partitions.home(of: ids[$0]) + distance) % partitions.count
             }
             for (partition, asked) in groups {
-                var arguments: [RedisArgument] = []
-                for index in asked { arguments += ["task", .string(ids[index])] }
-                let reply = try await functions[partition].call("get", arguments)
-                for (index, value) in zip(asked, reply.array ?? []) where !value.isNull {
-                    found[index] = (try QueuedTask(ReplyFields(value)), partition)
-                }
+                let tasks = try await functions[partition].tasks(asked.map { ids[$0] })
+                for case (let index, let task?) in zip(asked, tasks) { found[index] = (task, partition) }
             }
             missing.removeAll { found[$0] != nil }
         }
@@ -88,6 +84,22 @@ extension SchedulerHandle {
 }
 
 extension QueueFunctions {
+    /// Returns the tasks of this partition in the order of `ids`, nil for an unknown id. Large ones take several calls.
+    func tasks(_ ids: [String]) async throws -> [QueuedTask?] {
+        var tasks: [QueuedTask?] = []
+        while tasks.count < ids.count {
+            let rest = ids[tasks.count...]
+            let reply = try await call("get", rest.flatMap { ["task", .string($0)] as [RedisArgument] }, isBulk: true)
+            let values = (reply.array ?? []).prefix { $0.error?.code != "TOOLARGE" }
+            guard !values.isEmpty else {
+                throw SchedulerError.internal(
+                    message: "switchyard_get returned none of \(rest.count) tasks", redisAway: false)
+            }
+            tasks += try values.map { try $0.isNull ? nil : QueuedTask(ReplyFields($0)) }
+        }
+        return tasks
+    }
+
     /// Whether any of these keys exists.
     func exists(_ keys: [String], deadline: Duration? = nil) async throws -> Bool {
         do {

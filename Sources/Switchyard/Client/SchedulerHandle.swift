@@ -38,7 +38,7 @@ public struct SchedulerHandle: Sendable {
         self.queue = try Name.validate(queue, field: "queue")
         self.partitions = partitions
         self.functions = partitions.functions(queue: queue, logger: logger)
-        self.feeds = functions.map { ChangeFeed(keys: $0.keys, client: $0.client, logger: logger) }
+        self.feeds = functions.map { ChangeFeed(functions: $0, logger: logger) }
         self.policy = policy
         self.load = QueueLoad()
     }

@@ -13,17 +13,18 @@ extension SchedulerHandle {
     /// - Parameters:
     ///   - limit: 1 to 500.
     ///   - cursor: the cursor that the previous page returned; nil for the first page.
+    ///   - longest: a payload or result of more bytes is left out, and named in ``QueuedTask/omitted``.
     /// - Returns: the tasks; the cursor of the next page, or nil; and `scannedUntil`: when the last task that was read
     ///   was submitted or ended (nil at the end, and for a queue with several partitions).
     public func listTasks(
-        _ filter: Filter = Filter(), limit: Int = 50, cursor: String? = nil
+        _ filter: Filter = Filter(), limit: Int = 50, cursor: String? = nil, longest: Int? = nil
     ) async throws -> (tasks: [QueuedTask], cursor: String?, scannedUntil: Date?) {
         guard partitions.count > 1 else {
-            let page = try await functions[0].list(filter, limit: limit, cursor: cursor)
+            let page = try await functions[0].list(filter, limit: limit, cursor: cursor, longest: longest)
             return (page.tasks, page.cursor, page.scannedUntil)
         }
         var cursors = try PageCursors(cursor, partitions: partitions.count)
-        let pages = try await pages(of: cursors, filter) { _ in limit }
+        let pages = try await pages(of: cursors, filter, longest) { _ in limit }
         let taken = MergedPage(pages, limit: limit).taken
         for index in pages.indices where taken[index] == pages[index].tasks.count {
             cursors.advance(index, pages[index])
@@ -32,7 +33,7 @@ extension SchedulerHandle {
         let cut = pages.indices.filter { 0 < taken[$0] && taken[$0] < pages[$0].tasks.count }
         var shown = pages.indices.map { cut.contains($0) || taken[$0] == 0 ? TaskPage() : pages[$0] }
         if !cut.isEmpty {
-            let again = try await self.pages(of: cursors, filter) { cut.contains($0) ? taken[$0] : 0 }
+            let again = try await self.pages(of: cursors, filter, longest) { cut.contains($0) ? taken[$0] : 0 }
             for index in cut {
                 shown[index] = again[index]
                 cursors.advance(index, again[index])
@@ -44,13 +45,15 @@ extension SchedulerHandle {
 
     /// Returns a page of each partition that has a next page and a limit above 0; an empty page for the others.
     private func pages(
-        of cursors: PageCursors, _ filter: Filter, limit: (Int) -> Int
+        of cursors: PageCursors, _ filter: Filter, _ longest: Int?, limit: (Int) -> Int
     ) async throws -> [TaskPage] {
         try await withThrowingTaskGroup(of: (Int, TaskPage).self) { group in
             for (index, functions) in functions.enumerated() {
                 let limit = limit(index)
                 guard limit > 0, case .at(let cursor) = cursors.positions[index] else { continue }
-                group.addTask { (index, try await functions.list(filter, limit: limit, cursor: cursor)) }
+                group.addTask {
+                    (index, try await functions.list(filter, limit: limit, cursor: cursor, longest: longest))
+                }
             }
             var pages = Array(repeating: TaskPage(), count: functions.count)
             for try await (index, page) in group { pages[index] = page }
@@ -153,15 +156,18 @@ extension QueuedTask {
 }
 
 extension QueueFunctions {
-    fileprivate func list(_ filter: SchedulerHandle.Filter, limit: Int, cursor: String?) async throws -> TaskPage {
+    fileprivate func list(
+        _ filter: SchedulerHandle.Filter, limit: Int, cursor: String?, longest: Int?
+    ) async throws -> TaskPage {
         var arguments: [RedisArgument] = ["limit", .integer(Int64(limit))]
         let filters = [
             ("state", filter.state?.rawValue), ("priority", filter.priority?.rawValue), ("kind", filter.kind),
             ("repo", filter.repo),
             ("worker", filter.worker), ("batch", filter.batch), ("cursor", cursor),
+            ("longest", longest.map { "\($0)" }),
         ]
         for case (let name, let value?) in filters { arguments += [.string(name), .string(value)] }
-        let page = try await call("list", arguments).array ?? []
+        let page = try await call("list", arguments, isBulk: true).array ?? []
         guard page.count == 3, let next = page[0].string, let tasks = page[1].array else {
             throw SchedulerError.internal(
                 message: "switchyard_list returned something other than a page", redisAway: false)

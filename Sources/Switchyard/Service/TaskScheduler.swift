@@ -17,6 +17,8 @@ public final class TaskScheduler: Service {
     private let policy: PriorityPolicy
     private let logger: Logger
     private let handles = Mutex<[String: SchedulerHandle]>([:])
+    /// Handles on queues that it does not serve, which may not exist: all who wait for a task share the handle's feed.
+    private let visited = Mutex<[String: SchedulerHandle]>([:])
     private let discovered: AsyncStream<String>
     private let discover: AsyncStream<String>.Continuation
     /// The queues that it was given. If one of them has other partitions, the replica stops with an error.
@@ -61,8 +63,13 @@ public final class TaskScheduler: Service {
     /// Returns a handle on a queue. Reading a queue does not create it.
     /// - Throws: ``SchedulerError/invalidInput(field:message:)`` for a bad queue name.
     public func handle(queue: String) throws(SchedulerError) -> SchedulerHandle {
-        if let handle = handles.withLock({ $0[queue] }) { return handle }
-        return try SchedulerHandle(queue: queue, partitions: partitions, policy: policy, logger: logger)
+        if let handle = handles.withLock({ $0[queue] }) ?? visited.withLock({ $0[queue] }) { return handle }
+        let handle = try SchedulerHandle(queue: queue, partitions: partitions, policy: policy, logger: logger)
+        return visited.withLock { visited in
+            if visited.count >= Self.maxQueues { visited.removeAll() }
+            if visited[queue] == nil { visited[queue] = handle }
+            return visited[queue] ?? handle
+        }
     }
 
     /// Registers a queue, so that every replica serves it from now on, and returns a handle on it.

@@ -55,6 +55,8 @@ public struct QueuedTask: Sendable, Equatable {
     public var progress: ByteBuffer?
     /// The result that the worker reported.
     public var result: ByteBuffer?
+    /// Which of `payload` and `result` were left out of a list, because they are long.
+    public var omitted: [String] = []
     /// The exit code that the worker reported.
     public var exitCode: Int?
     /// Why the latest attempt ended without success.

@@ -91,6 +91,7 @@ extension QueuedTask {
         leaseExpiresAt = fields.date("lease_expires_at")
         progress = fields.bytes("progress")
         result = fields.bytes("result")
+        omitted = fields.string("omitted")?.split(separator: " ").map(String.init) ?? []
         exitCode = fields.optionalInt("exit_code")
         failure = fields.string("error_message").map {
             TaskFailure(code: fields.string("error_code") ?? "Failed", message: $0)

@@ -1,4 +1,5 @@
 import ArgumentParser
+import ChildProcess
 import Foundation
 import Logging
 import Switchyard
@@ -25,8 +26,10 @@ struct RunOptions: ParsableArguments {
         return flags
     }
 
-    /// Returns the effective settings and sets up logging accordingly. Call it once in a process.
+    /// Returns the effective settings, sets up logging accordingly, and raises the limit on open files. Call it once in
+    /// a process.
     func start(_ more: [String: String]...) async throws -> EffectiveSettings {
+        OpenFiles.raiseLimit()
         let settings = try await settings(more)
         LogFormat.bootstrap(settings.logFormat, level: settings.logLevel)
         return settings

@@ -22,7 +22,7 @@ struct APIClient: Sendable {
         self.server = text
     }
 
-    /// Shared by the process, and never shut down. A refused connection fails at once instead of being retried.
+    /// Shared by the process, and never shut down. It does not retry by itself: ``Patience`` does.
     private static let http: HTTPClient = {
         var configuration = HTTPClient.Configuration()
         configuration.timeout.connect = .seconds(5)
@@ -61,25 +61,20 @@ struct APIClient: Sendable {
     /// Sends a submission.
     ///
     /// If the connection closes before the response, the server may or may not have accepted the submission. With an
-    /// idempotency key the request is repeated up to three times under the same key, and the server accepts it once.
+    /// idempotency key the request is repeated (``Patience``) under the same key, and the server accepts it once.
     /// Without a key it is not repeated.
     func submit(_ path: [String], query: [(String, String?)] = [], body: Body, idempotencyKey: String?) async throws
         -> Data
     {
-        var left = idempotencyKey == nil ? 0 : Self.repetitions
-        while true {
+        let once: () async throws -> Data = {
             do {
                 return try await sendOnce(.POST, path, query, body, key: idempotencyKey, .zero)
-            } catch let error as HTTPClientError where error == .remoteConnectionClosed && left > 0 {
-                left -= 1
             } catch {
                 throw translated(error)
             }
-            try await Task.sleep(for: .milliseconds(500))
         }
+        return try await idempotencyKey == nil ? once() : Patience.retrying(once)
     }
-
-    private static let repetitions = 3
 
     private func sendOnce(
         _ method: HTTPMethod, _ path: [String], _ query: [(String, String?)], _ body: Body?, key: String?,

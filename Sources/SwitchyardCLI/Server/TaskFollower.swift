@@ -3,16 +3,14 @@ import NIOCore
 
 /// Follows tasks and batches until they have ended, and writes a line to stderr for each change.
 ///
-/// Tasks are long-polled; batches are polled. If the server becomes unreachable, requests are retried for 30 s: the
-/// tasks do not depend on this server.
+/// Tasks are long-polled; batches are polled. If the server becomes unreachable, requests are retried (``Patience``):
+/// the tasks do not depend on this server.
 struct TaskFollower: Sendable {
     let api: APIClient
     let queue: String
 
     /// The wait of one long poll.
     private static let pollSeconds = 30
-    /// How long the server may be unreachable before the follower gives up.
-    private static let patience: Duration = .seconds(30)
     /// Pause after an unchanged response that came at once, in case the server does not hold the long poll.
     private static let pause: Duration = .milliseconds(250)
 
@@ -31,7 +29,7 @@ struct TaskFollower: Sendable {
         while true {
             let asked = ContinuousClock.now
             let seconds = wait
-            let data = try await patiently {
+            let data = try await Patience.retrying {
                 try await api.send(
                     .GET, ["scheduler", "task", id],
                     query: [("queue", queue), ("wait", seconds.map(String.init))],
@@ -55,7 +53,7 @@ struct TaskFollower: Sendable {
         var last: BatchView?
         var pause = Duration.milliseconds(100)
         while true {
-            let data = try await patiently {
+            let data = try await Patience.retrying {
                 try await api.send(.GET, ["scheduler", "batch", id], query: [("queue", queue)])
             }
             let batch = try APIClient.decode(BatchView.self, data)
@@ -65,21 +63,6 @@ struct TaskFollower: Sendable {
             pause = batch == last ? min(pause * 2, .seconds(2)) : pause
             last = batch
             try await Task.sleep(for: pause)
-        }
-    }
-
-    private func patiently<Value>(_ body: () async throws -> Value) async throws -> Value {
-        let start = ContinuousClock.now
-        var hasSaidSo = false
-        while true {
-            do {
-                return try await body()
-            } catch let failure as Failure where failure.status == .unavailable {
-                guard ContinuousClock.now - start < Self.patience else { throw failure }
-                if !hasSaidSo { try Console.error.line("the server is unreachable, retrying: \(failure.firstLine)") }
-                hasSaidSo = true
-            }
-            try await Task.sleep(for: .seconds(1))
         }
     }
 

@@ -40,18 +40,23 @@ struct Logs: AsyncParsableCommand {
         } while after != nil
     }
 
+    /// A stream that holds for this long shows that the server is there, even if the task writes nothing. Longer than
+    /// an attempt to connect.
+    private static let goodStream: Duration = .seconds(10)
+
     /// Follows the log, and resumes it after the last entry when the connection breaks.
-    /// - Throws: ``Failure`` if the server is unreachable eleven times in succession without an event in between.
-    private func following(_ api: APIClient, _ queue: String) async throws {
+    /// - Throws: ``Failure`` if the server is unreachable, or ends each stream at once, until the patience ends.
+    func following(_ api: APIClient, _ queue: String, patience: Patience = Patience()) async throws {
+        var patience = patience
         var last: String?
-        var failures = 0
         while true {
             var hasEnded = false
+            let start = ContinuousClock.now
+            var failure = Failure(.unavailable, "the server at \(api.server) ended the stream before the task ended")
             do {
                 try await api.events(
                     ["scheduler", "task", id, "log"], query: [("queue", queue), ("follow", "1")], lastID: last
                 ) { event in
-                    failures = 0
                     if event.name == "end" {
                         hasEnded = true
                         return
@@ -59,16 +64,18 @@ struct Logs: AsyncParsableCommand {
                     if event.name == "error" { throw Problem.failure(event: event.data) }
                     var entry = try APIClient.decode(LogEntryView.self, Data(event.data.utf8))
                     entry.id = entry.id ?? event.id
-                    last = entry.id ?? last
+                    if let id = entry.id, id != last {
+                        patience.succeeded()
+                        last = id
+                    }
                     try write(entry)
                 }
-            } catch let failure as Failure where failure.status == .unavailable && failures < 10 {
-                failures += 1
-                if failures == 1 { try Console.error.line("the server is unreachable, retrying: \(failure.firstLine)") }
+            } catch let error as Failure {
+                failure = error
             }
             if hasEnded { return }
-            // Without an `end` event the stream was interrupted.
-            try await Task.sleep(for: .seconds(1))
+            if ContinuousClock.now - start >= Self.goodStream { patience.succeeded() }
+            try await patience.wait(after: failure)
         }
     }
 

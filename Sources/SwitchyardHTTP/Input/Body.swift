@@ -42,6 +42,8 @@ extension API {
                 "body: expected all of it within \(Int(options.bodyTimeout.seconds)) seconds", field: "body")
         } catch is NIOTooManyBytesError {
             throw Self.tooLarge("found more", limit: limit)
+        } catch let error where !(error is CancellationError) {
+            throw Problem.badRequest("body", "it cannot be read: \(error)")
         }
     }
 

@@ -66,7 +66,7 @@ struct Query {
 
 extension API {
     /// Returns a name in the path, such as `:id` of `/scheduler/task/:id`, percent-decoded and validated.
-    func name(_ context: BasicRequestContext, _ parameter: String, field: String) throws -> String {
+    func name(_ context: ClientContext, _ parameter: String, field: String) throws -> String {
         let text = try PercentEncoding.decoded(context.parameters[parameter[...]] ?? "", field: field)
         return try Name.validate(text, field: field)
     }

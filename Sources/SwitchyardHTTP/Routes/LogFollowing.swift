@@ -43,17 +43,17 @@ struct LogFollowing: Sendable {
     let taskID: String
     let after: String
     let limit: FollowerLimit
+    let client: Client
 
-    /// While the task writes nothing, its state is read this often, to see whether it has ended.
-    private static let pause: Duration = .seconds(1)
-    /// A comment is sent after this long without an event: only a write shows that the client has gone.
+    /// A comment is sent after this long without an event: only a write shows that the network to a client is gone.
     private static let heartbeat: Duration = .seconds(10)
 
     /// The result of reading the log once.
     private enum Step: Sendable {
         case entries([LogEntry])
         case ended(String)
-        case shuttingDown
+        /// The client has left, or the server is shutting down.
+        case stopped
     }
 
     func write(to writer: inout any ResponseBodyWriter) async throws {
@@ -63,52 +63,48 @@ struct LogFollowing: Sendable {
             return try await writer.finish(nil)
         }
         defer { limit.leave() }
+        let end = TaskEnd(of: taskID, handle)
+        defer { end.stopWaiting() }
         try await writer.write(ByteBuffer(string: "retry: 1000\n\n"))
         var cursor = after
-        var lastWrite = ContinuousClock.now
         while true {
-            switch try await step(after: cursor) {
+            switch try await step(after: cursor, end) {
             case .entries(let entries):
                 for entry in entries {
                     try await writer.write(
                         ByteBuffer(string: "id: \(entry.id)\ndata: \(LogJSON.event(entry).text)\n\n"))
                     cursor = entry.id
                 }
-                if !entries.isEmpty {
-                    lastWrite = .now
-                } else if ContinuousClock.now - lastWrite >= Self.heartbeat {
-                    try await writer.write(ByteBuffer(string: ": waiting\n\n"))
-                    lastWrite = .now
-                }
+                if entries.isEmpty { try await writer.write(ByteBuffer(string: ": waiting\n\n")) }
             case .ended(let state):
                 let end: JSONValue = ["task_id": .string(taskID), "state": .string(state)]
                 try await writer.write(Self.event("end", end.text))
                 return try await writer.finish(nil)
-            case .shuttingDown:
+            case .stopped:
                 return try await writer.finish(nil)
             }
         }
     }
 
-    /// Waits up to `pause` for entries. If the task has ended, reads the rest of its log.
-    private func step(after cursor: String) async throws -> Step {
+    /// Waits up to `heartbeat` for entries. If the task has ended, reads the rest of its log.
+    private func step(after cursor: String, _ end: TaskEnd) async throws -> Step {
         do {
-            return try await cancelWhenGracefulShutdown {
-                let state = try await state()
-                guard let state, !state.isTerminal else {
+            return try await client.whilePresent {
+                try await cancelWhenGracefulShutdown {
+                    // Many clients that came at once do not read at once.
+                    let time = Self.heartbeat * Double.random(in: 0.7...1)
+                    if let entries = try await end.orValue(
+                        of: { try await handle.followLog(taskID, after: cursor, timeout: time) })
+                    {
+                        return .entries(entries)
+                    }
                     let rest = try await handle.readLog(taskID, after: cursor, limit: API.logPage)
-                    return rest.isEmpty ? .ended(state?.rawValue ?? "deleted") : .entries(rest)
+                    return rest.isEmpty ? .ended(try end.state()) : .entries(rest)
                 }
-                return .entries(try await handle.followLog(taskID, after: cursor, timeout: Self.pause))
             }
         } catch is CancellationError where !Task.isCancelled {
-            return .shuttingDown
+            return .stopped
         }
-    }
-
-    /// Returns nil if the task has been deleted.
-    private func state() async throws -> TaskState? {
-        try await handle.getTasks([taskID]).first??.state
     }
 
     private static func event(_ name: String, _ data: String) -> ByteBuffer {
@@ -117,9 +113,12 @@ struct LogFollowing: Sendable {
 }
 
 extension API {
-    func follow(_ id: String, _ handle: SchedulerHandle, after: String) throws -> Response {
+    func follow(
+        _ id: String, _ handle: SchedulerHandle, after: String, _ context: ClientContext
+    ) throws -> Response {
         if followers.isFull { throw followers.problem }
-        let following = LogFollowing(handle: handle, taskID: id, after: after, limit: followers)
+        guard let client = connections.client(of: context.channel) else { throw CancellationError() }
+        let following = LogFollowing(handle: handle, taskID: id, after: after, limit: followers, client: client)
         return Response(
             status: .ok,
             headers: [

@@ -20,7 +20,7 @@ extension API {
             let limit = try query.integer("limit", in: 1...1000) ?? 100
             let after = try cursor(request, query)
             _ = try await handle.getTask(id)
-            if isFollowing { return try follow(id, handle, after: after) }
+            if isFollowing { return try follow(id, handle, after: after, context) }
             if wantsJSON { return try await logEntries(id, handle, after: after, limit: limit) }
             return try await logText(id, handle, after: after)
         }

@@ -38,7 +38,7 @@ extension API {
     }
 
     private func configure(
-        _ request: Request, _ context: BasicRequestContext,
+        _ request: Request, _ context: ClientContext,
         _ changes: (Request) async throws -> [(name: String, value: Int)]
     ) async throws -> Response {
         _ = try Query(request)

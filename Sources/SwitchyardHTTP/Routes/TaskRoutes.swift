@@ -13,7 +13,7 @@ extension API {
             let handle = try handle(query)
             let id = try name(context, "id", field: "task_id")
             let wait = try query.seconds("wait", most: options.maxWait) ?? .zero
-            return .json(TaskJSON.json(try await task(id, handle, wait: wait), queue: handle.queue))
+            return .json(TaskJSON.json(try await task(id, handle, wait: wait, context), queue: handle.queue))
         }
         routes.on(.delete, "/scheduler/task/:id") { request, context in
             let query = try Query(request, ["queue", "reason"])
@@ -43,20 +43,27 @@ extension API {
     }
 
     /// Returns the task. With `wait`, first waits for its state, attempt or progress to change, at most that long. Does
-    /// not wait if the task has ended, and stops waiting when the server shuts down.
-    private func task(_ id: String, _ handle: SchedulerHandle, wait: Duration) async throws -> QueuedTask {
-        let now = try await handle.getTask(id)
-        guard wait > .zero, !now.state.isTerminal else { return now }
+    /// not wait if the task has ended, and stops waiting when the client leaves or the server shuts down.
+    private func task(
+        _ id: String, _ handle: SchedulerHandle, wait: Duration, _ context: ClientContext
+    ) async throws -> QueuedTask {
+        guard wait > .zero else { return try await handle.getTask(id) }
         do {
-            return try await cancelWhenGracefulShutdown {
-                try await handle.waitForTask(id, timeout: wait) { task in
-                    task.state != now.state || task.attempt != now.attempt || task.progress != now.progress
+            return try await whilePresent(context) {
+                try await cancelWhenGracefulShutdown {
+                    try await handle.waitForChange(of: id, timeout: wait) { first, now in
+                        first.state.isTerminal || first.state != now.state || first.attempt != now.attempt
+                            || first.progress != now.progress
+                    }
                 }
             }
         } catch is CancellationError where !Task.isCancelled {
-            return now
+            return try await handle.getTask(id)
         }
     }
+
+    /// In a list, a longer payload or result is left out: a page of 500 tasks would have a gigabyte.
+    private static let longestInList = 1024
 
     private func listTasks(_ request: Request) async throws -> Response {
         let query = try Query(
@@ -70,7 +77,8 @@ extension API {
         filter.worker = try query["worker"].map { try Name.validate($0, field: "worker") }
         filter.batch = try query["batch_id"].map { try Name.validate($0, field: "batch_id") }
         let page = try await handle.listTasks(
-            filter, limit: try query.integer("limit", in: 1...500) ?? 50, cursor: query["cursor"])
+            filter, limit: try query.integer("limit", in: 1...500) ?? 50, cursor: query["cursor"],
+            longest: Self.longestInList)
         return .json([
             "tasks": .array(page.tasks.map { TaskJSON.json($0, queue: handle.queue) }),
             "cursor": JSONValue(page.cursor),

@@ -10,6 +10,7 @@ struct API: Sendable {
     let settings: SettingsCache
     let bodies: BodyTimer
     let followers: FollowerLimit
+    let connections: Connections
 
     init(scheduler: TaskScheduler, options: HTTPServerOptions, logger: Logger) {
         self.scheduler = scheduler
@@ -17,7 +18,9 @@ struct API: Sendable {
         self.logger = logger
         self.settings = SettingsCache()
         self.bodies = BodyTimer(timeout: options.bodyTimeout)
-        self.followers = FollowerLimit(options.maxLogFollowers)
+        self.connections = Connections(
+            .init(most: options.maxConnections, openFiles: Connections.openFileLimit))
+        self.followers = FollowerLimit(min(options.maxLogFollowers, connections.limits.followers))
     }
 
     var routes: Routes {

@@ -36,21 +36,30 @@ public struct HTTPServer: Service {
     /// Limit on one header field, and on all of them. NIO's limits are larger than any client needs.
     private static let maxHeaderBytes = 32 << 10
 
+    /// Connections that the system keeps for us until we accept them.
+    private static let backlog = 1024
+
     private var application: some ApplicationProtocol {
         let options = api.options
         let onListening = onListening
+        let connections = api.connections
+        let firstHeadTimeout = TimeAmount.milliseconds(Int64(options.headTimeout.milliseconds))
         return Application(
             router: api.routes.router(
                 HostMiddleware(listeningHost: options.host, allowed: options.allowedHosts)),
             server: .http1(
                 configuration: .init(
+                    additionalChannelHandlers: [
+                        ConnectionHandler(connections: connections, firstHeadTimeout: firstHeadTimeout)
+                    ],
                     idleTimeout: .milliseconds(Int64(options.idleTimeout.milliseconds)),
                     httpDecoderConfiguration: .init(
                         maxHeaderFieldSize: Self.maxHeaderBytes, maxHeaderListSize: Self.maxHeaderBytes,
                         maxHeaderFieldCount: 100))),
             configuration: .init(
                 address: .hostname(options.host, port: options.port), serverName: "switchyard",
-                availableConnectionsDelegate: MaximumAvailableConnections(options.maxConnections)),
+                backlog: Self.backlog,
+                availableConnectionsDelegate: MaximumAvailableConnections(connections.limits.accepted)),
             onServerRunning: { channel in await onListening?(channel.localAddress?.port ?? options.port) },
             logger: logger)
     }

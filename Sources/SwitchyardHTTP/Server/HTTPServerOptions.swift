@@ -15,15 +15,19 @@ public struct HTTPServerOptions: Sendable {
     public var maxBatchBytes = 64 << 20
     /// The queue of a request that names none.
     public var defaultQueue = "default"
-    /// Limit on open connections; further ones wait until one closes.
+    /// Limit on open connections; further ones get 503, except for `/livez` and `/readyz`. They also do when less than
+    /// a quarter of the files that the process may open is free, at most 512.
     public var maxConnections = 4096
     /// A connection is closed after this long without a request, or without progress of a request's body.
     public var idleTimeout: Duration = .seconds(60)
+    /// Time limit for the head of the first request on a connection.
+    public var headTimeout: Duration = .seconds(10)
     /// Time limit for the arrival of a request's whole body.
     public var bodyTimeout: Duration = .seconds(30)
     /// Upper limit of `?wait=`.
     public var maxWait: Duration = .seconds(60)
-    /// Limit on clients that follow logs at once: each needs a connection to Redis.
+    /// Limit on clients that follow logs at once: each needs a connection to Redis. They are also limited to a
+    /// sixteenth of the files that the process may open.
     public var maxLogFollowers = 100
 
     /// Creates options with the default values.

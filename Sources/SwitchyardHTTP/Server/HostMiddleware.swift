@@ -7,7 +7,7 @@ import Switchyard
 /// A page of another site may give its own name the address 127.0.0.1 after it was loaded (DNS rebinding). The browser
 /// then takes this server for that site, and no check of `Origin` helps. An address in `Host` cannot be such a name.
 struct HostMiddleware: RouterMiddleware {
-    typealias Context = BasicRequestContext
+    typealias Context = ClientContext
 
     /// Names in lower case; "*" allows any.
     private let allowed: Set<String>

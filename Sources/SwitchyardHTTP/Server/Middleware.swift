@@ -5,7 +5,7 @@ import Switchyard
 
 /// Turns every error of a route into problem+json, and logs each request and its status at debug level.
 struct ProblemMiddleware: RouterMiddleware {
-    typealias Context = BasicRequestContext
+    typealias Context = ClientContext
 
     func handle(
         _ request: Request, context: Context, next: (Request, Context) async throws -> Response
@@ -54,7 +54,7 @@ struct ProblemMiddleware: RouterMiddleware {
 /// Refuses changes that a page of another site requests through a user's browser: such a page can reach a server on
 /// loopback. Requests without an `Origin` header pass, and so do GET and HEAD.
 struct OriginMiddleware: RouterMiddleware {
-    typealias Context = BasicRequestContext
+    typealias Context = ClientContext
 
     func handle(
         _ request: Request, context: Context, next: (Request, Context) async throws -> Response

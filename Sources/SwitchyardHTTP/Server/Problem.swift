@@ -72,7 +72,17 @@ struct Problem: Error {
         }
     }
 
-    var response: Response {
+    /// For a client that is one too many.
+    static func tooManyConnections(limit: Int) -> Problem {
+        var problem = Problem(
+            .serviceUnavailable, code: "Internal",
+            "too many connections are open: the limit is \(limit), or less if files run out; close idle ones, or retry")
+        problem.retryAfter = retryAfter
+        problem.limit = limit
+        return problem
+    }
+
+    var body: JSONValue {
         var body: JSONValue = [
             "type": .string("urn:switchyard:problem:\(code)"), "title": .string(title),
             "status": JSONValue(status.code),
@@ -81,6 +91,10 @@ struct Problem: Error {
         body.add("field", field.map { .string($0) })
         body.add("limit", limit.map { JSONValue($0) })
         body.add("retry_after", retryAfter.map { JSONValue($0) })
+        return body
+    }
+
+    var response: Response {
         var response = Response.json(body, status: status, headers: headers)
         response.headers[.contentType] = "application/problem+json"
         if let retryAfter { response.headers[.retryAfter] = "\(retryAfter)" }

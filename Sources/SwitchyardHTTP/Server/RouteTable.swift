@@ -3,7 +3,7 @@ import Hummingbird
 
 /// Collects the routes by path, so that a known path replies to an unsupported method with 405 and `Allow`.
 struct Routes {
-    typealias Handler = @Sendable (Request, BasicRequestContext) async throws -> Response
+    typealias Handler = @Sendable (Request, ClientContext) async throws -> Response
 
     private static let methods: [HTTPRequest.Method] = [.get, .head, .post, .put, .patch, .delete, .options]
     private var handlers: [(path: String, methods: [(method: HTTPRequest.Method, handler: Handler)])] = []
@@ -21,8 +21,8 @@ struct Routes {
         handlers.flatMap { path, methods in methods.map { "\($0.method.rawValue) \(path)" } }
     }
 
-    func router(_ hosts: HostMiddleware) -> Router<BasicRequestContext> {
-        let router = Router(context: BasicRequestContext.self, options: .autoGenerateHeadEndpoints)
+    func router(_ hosts: HostMiddleware) -> Router<ClientContext> {
+        let router = Router(context: ClientContext.self, options: .autoGenerateHeadEndpoints)
         router.add(middleware: ProblemMiddleware())
         router.add(middleware: hosts)
         router.add(middleware: OriginMiddleware())

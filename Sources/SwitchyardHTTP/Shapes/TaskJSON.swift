@@ -24,7 +24,8 @@ enum TaskJSON {
         addRequest(task.request, to: &json)
         SchedulingJSON.add(task.scheduling, to: &json)
         add("progress", task.progress, to: &json)
-        add("result", task.result, to: &json)
+        if !task.omitted.contains("result") { add("result", task.result, to: &json) }
+        if !task.omitted.isEmpty { json.add("omitted", JSONValue(task.omitted)) }
         json.add("exit_code", task.exitCode.map { JSONValue($0) })
         json.add("error", error(task.failure))
         json.add("attempts", .array(task.attempts.map(attempt)))

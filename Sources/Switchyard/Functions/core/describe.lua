@@ -27,10 +27,37 @@ function sw.put_back(q, id)
     end
 end
 
+-- Returns the pairs of the task's hash, without a payload or result of more than `longest` bytes. The pair `omitted`
+-- names those.
+local function short_fields(key, longest)
+    local omitted = {}
+    for _, name in ipairs({ 'payload', 'result' }) do
+        if call('HSTRLEN', key, name) > longest then omitted[#omitted + 1] = name end
+    end
+    if #omitted == 0 then return call('HGETALL', key) end
+    local names, fields = {}, {}
+    for _, name in ipairs(call('HKEYS', key)) do
+        if name ~= omitted[1] and name ~= omitted[2] then names[#names + 1] = name end
+    end
+    -- A hash may have more names than `unpack` can return.
+    for from = 1, #names, MOST_FIELDS do
+        local to = math.min(from + MOST_FIELDS - 1, #names)
+        local values = call('HMGET', key, unpack(names, from, to))
+        for i = from, to do
+            fields[#fields + 1] = names[i]
+            fields[#fields + 1] = values[i - from + 1]
+        end
+    end
+    fields[#fields + 1] = 'omitted'
+    fields[#fields + 1] = table.concat(omitted, ' ')
+    return fields
+end
+
 -- Returns the pairs of the task's hash and of its position in the indexes, or nil. A task that no index contains is
--- put back, unless the caller only reads.
-function sw.describe(q, id, only_reads)
-    local fields = call('HGETALL', q.task_prefix .. id)
+-- put back, unless the caller only reads. With `longest`, a payload or result of more bytes is left out.
+function sw.describe(q, id, only_reads, longest)
+    local key = q.task_prefix .. id
+    local fields = longest and short_fields(key, longest) or call('HGETALL', key)
     if #fields == 0 then return nil end
     sw.join_payload(fields)
     local state, held_by, lane, timeout, retries

@@ -3,7 +3,8 @@
 --
 -- Keys        1: the queue's prefix, 2: its config
 -- Arguments   state, priority, kind, repo, worker, batch (filters), limit (1 to 500, default 50), cursor (of an
---             earlier reply)
+--             earlier reply), longest (bytes: leaves out a payload or result that is longer, and names it in the pair
+--             `omitted`)
 -- Reply       three values: the cursor of the next page ("" at the end), a list of tasks as in switchyard_get, and
 --             scanned_until: when the last task examined was submitted or ended (ms since 1970; "" at the end). A
 --             call examines at most 200 tasks and carries 1 MiB, so a page may be short or empty and still have a
@@ -59,7 +60,7 @@ local function matches(q, id, filters, names)
 end
 
 -- Makes an empty page. add(id) returns whether the page is full.
-local function new_page(q, filters, limit)
+local function new_page(q, filters, limit, longest)
     local names = {}
     for name in pairs(filters) do names[#names + 1] = name end
     local page = { tasks = {}, looked = 0, bytes = 0, last = nil }
@@ -67,7 +68,7 @@ local function new_page(q, filters, limit)
         page.looked = page.looked + 1
         page.last = id
         if matches(q, id, filters, names) then
-            local fields = sw.describe(q, id, true)
+            local fields = sw.describe(q, id, true, longest)
             if fields then
                 page.tasks[#page.tasks + 1] = fields
                 page.bytes = page.bytes + sw.bytes_of(fields)
@@ -138,6 +139,7 @@ local function list(keys, args)
     local given, tasks = sw.parse(args)
     if not given then return tasks end
     local problem = given.limit and sw.check_integer('limit', given.limit, 1, 500)
+        or given.longest and sw.check_integer('longest', given.longest, 0, sw.MAX_VALUE_BYTES)
     if problem then return sw.bad(problem) end
     if given.state and (given.state == 'none' or not sw.MAY[given.state]) then
         return sw.bad('state: expected pending, assigned, running, completed, failed, timeout or cancelled, found '
@@ -156,10 +158,9 @@ local function list(keys, args)
     end
     local filters = {}
     for _, name in ipairs(FILTERS) do filters[name] = given[name] end
-    local page = new_page(q, filters, tonumber(given.limit or 50))
+    if given.batch then filters.batch = nil end
+    local page = new_page(q, filters, tonumber(given.limit or 50), tonumber(given.longest))
     if given.batch then
-        filters.batch = nil
-        page = new_page(q, filters, tonumber(given.limit or 50))
         return list_batch(q, page, given.batch, first == 'members' and tonumber(score) or 0)
     end
 

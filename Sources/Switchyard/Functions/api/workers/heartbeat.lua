@@ -46,7 +46,12 @@ local function heartbeat(keys, args)
     if #renewed > 0 then call('ZCARD', q.index_keys.workers) end
     if #renewed > 0 then call('ZADD', q.leases_key, 'XX', unpack(renewed)) end
     call('ZADD', q.index_keys.workers, sw.digits(q.now + q.lease_ms), worker)
-    for _, set in ipairs(progress) do pcall_redis('HSET', unpack(set)) end
+    local changes = {}
+    for i, set in ipairs(progress) do
+        pcall_redis('HSET', unpack(set))
+        changes[i] = string.sub(set[1], #q.task_prefix + 1) .. ' running 1'
+    end
+    if #changes > 0 then call('PUBLISH', q.events_key, table.concat(changes, '\n')) end
     return { 'lease_ms', sw.digits(q.lease_ms), 'heartbeat_ms', sw.digits(q.heartbeat_ms),
         'drain', tostring(state.draining), 'partitions', sw.digits(q.partitions), 'stop', stop }
 end
