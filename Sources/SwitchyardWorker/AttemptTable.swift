@@ -268,6 +268,11 @@ final class AttemptTable: Sendable {
         return isStopped
     }
 
+    /// Whether the attempt was stopped because this worker was cut off from Redis until the lease ended.
+    func isCutOff(_ attempt: Attempt) -> Bool {
+        state.withLock { $0.attempts.isCutOff(attempt.id, attempt: attempt.number) }
+    }
+
     /// Stops all attempts; none of them is reported.
     func stopAll() {
         for attempt in leased where attempt.isRunning { stop(attempt.id.taskID, attempt: attempt.id.number, .notOurs) }

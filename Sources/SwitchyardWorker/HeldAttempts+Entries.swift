@@ -104,6 +104,13 @@ extension HeldAttempts {
         _ = update(taskID, attempt) { $0.progress = progress }
     }
 
+    func isCutOff(_ taskID: String, attempt: Int) -> Bool {
+        guard let entry = entries[taskID], entry.attempt == attempt, case .stopped(.leaseOver) = entry.phase else {
+            return false
+        }
+        return true
+    }
+
     /// Records that an attempt has ended, and adds its report if it has one. Does nothing for an attempt that is not
     /// known or was replaced by a later one.
     mutating func end(_ end: AttemptEnd) {

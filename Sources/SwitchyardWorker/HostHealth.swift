@@ -87,7 +87,7 @@ extension QueueLoop {
         await Task { await handBack(attempt, reason) }.value
     }
 
-    private func handBack(_ attempt: Attempt, _ reason: String) async {
+    func handBack(_ attempt: Attempt, _ reason: String) async {
         var backoff = Self.backoff()
         while !table.isClosed {
             do {
@@ -99,7 +99,7 @@ extension QueueLoop {
                 try? await Task.sleep(for: backoff.nextDelay())
             } catch {
                 logger.warning(
-                    "an attempt was not taken back; its lease will expire",
+                    "an attempt was not taken back; its lease has ended, or will expire",
                     metadata: ["task_id": "\(attempt.id)", "error": "\(error)"])
                 return
             }

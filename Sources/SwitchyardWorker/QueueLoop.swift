@@ -300,6 +300,11 @@ final class QueueLoop: Sendable {
     private func end(_ attempt: Attempt, _ outcome: AttemptOutcome) async {
         await attempt.log.finish()
         await noteHost(attempt, outcome)
+        let isCutOff = table.isCutOff(attempt)
         table.end(AttemptEnd(attempt: attempt, outcome: outcome))
+        // If only Redis stood still, the queue still has the lease. Handed back, the attempt uses no retry.
+        if isCutOff {
+            Task { await handBack(attempt, "the worker was cut off from Redis until the lease ended") }
+        }
     }
 }
