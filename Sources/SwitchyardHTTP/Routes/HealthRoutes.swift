@@ -3,10 +3,10 @@ import JSON
 import RedisClient
 import Switchyard
 
-// Whether tasks are being run. Unhealthy (503): no Redis server replies, or tasks wait and no worker takes them: none is
-// registered, or all drain.
-// Degraded: tasks are served, but something needs attention. `/livez` and `/readyz` are for what restarts this process
-// and routes requests to it: the first always succeeds, the second while at least one Redis server replies.
+// Whether tasks are being run. Unhealthy (503): no Redis server replies, or tasks wait and no worker takes them (all
+// drain, or none is registered). Degraded: tasks are served, but something needs attention. `/livez` and `/readyz`
+// are for what restarts this process and routes requests to it: the first always succeeds, the second while at least
+// one Redis server replies.
 
 extension API {
     /// From this share of its limit on, a queue is reported as backing up.
