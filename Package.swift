@@ -196,7 +196,7 @@ let package = Package(
             name: "SwitchyardCLITests",
             dependencies: [
                 "SwitchyardCLI", "ChildProcess", "JSON", "RedisClient", "Switchyard", "SwitchyardBench",
-                "SwitchyardTesting",
+                "SwitchyardTesting", "SwitchyardWorker",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ],

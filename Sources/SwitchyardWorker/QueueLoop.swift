@@ -99,6 +99,18 @@ final class QueueLoop: Sendable {
     func beginToDrain() {
         table.drain()
         if table.isSleeping { Task { await endSleep() } }
+        if !table.leased.isEmpty { Task { await tellThatItDrains() } }
+    }
+
+    /// Makes the drain known while attempts still run, so that the worker is not counted as idle. A worker without
+    /// attempts deregisters at once.
+    private func tellThatItDrains() async {
+        do {
+            try await link.drain()
+        } catch {
+            // Only what people are shown depends on it: the worker pulls nothing in any case.
+            logger.debug("cannot say that this worker drains", metadata: ["error": "\(error)"])
+        }
     }
 
     /// Drains the whole worker.

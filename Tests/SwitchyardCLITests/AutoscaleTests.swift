@@ -144,4 +144,35 @@ import Testing
         pool.process.signalGroup(SIGINT)
         #expect(try await pool.end(within: .seconds(20)).exitCode == 0)
     }
+
+    /// Another start of the same command would fail in the same way. Numbers above 1 are well: they drain.
+    @Test(arguments: [1, 3]) func aUsageErrorOfAWorkerEndsThePool(count: Int) async throws {
+        let pool = try await Tool.start(
+            [
+                "autoscale", "--min", "\(count)", "--max", "\(count)", "--interval", "0.1", "--", "sh", "-c",
+                "trap 'echo drained; exit 0' TERM; test {n} != 1 || exec \(Tool.path) worker --slots 0 --nonsense; "
+                    + "while :; do sleep 0.1; done",
+            ],
+            server: "http://127.0.0.1:1")
+        let end = try await pool.end(within: .seconds(30))
+        #expect(end.exitCode == 64, "\(end.stderr)")
+        #expect(end.stderr.contains("switchyard: worker auto-1 exited with 64"), "\(end.stderr)")
+        #expect(end.stderr.ranges(of: "--nonsense").count > 0, "the worker's own message is shown")
+        #expect(!end.stderr.contains("is started again"), "\(end.stderr)")
+    }
+
+    /// Only 64 is a usage error: another code may be gone at the next start.
+    @Test(arguments: [1, 63, 65]) func anyOtherExitCodeIsTriedAgain(code: Int) async throws {
+        let pool = try await Tool.start(
+            [
+                "autoscale", "--min", "1", "--max", "1", "--interval", "0.1", "--", "sh", "-c",
+                "echo here; exit \(code)",
+            ],
+            server: "http://127.0.0.1:1")
+        _ = try await Tool.eventually("it is started three times: \(pool.stderr)") {
+            pool.stderr.ranges(of: "auto-1 | here").count >= 3 ? true : nil
+        }
+        pool.process.signalGroup(SIGINT)
+        #expect(try await pool.end(within: .seconds(20)).exitCode == 0)
+    }
 }

@@ -112,4 +112,22 @@ import Testing
             #expect(throws: Never.self) { try JSONDecoder().decode(JSONValue.self, from: Data(line.utf8)) }
         }
     }
+
+    /// A fresh `dev` runs tasks that require something of the machine. Its workers share the machine.
+    @Test(arguments: [1, 2]) func tasksThatNeedSomethingOfTheMachineRun(workers: Int) async throws {
+        let dev = try await DevServer.start(["--ephemeral", "--workers", "\(workers)"])
+        let share = HostDetection.current().share(of: workers)
+        let os = try #require(share.labels.first)
+        let task = try await dev.run([
+            "submit", "--wait", "--cpu", "\(min(1, share.cpu))", "--memory", "1M", "--requires", os, "--", "true",
+        ])
+        #expect(task.exitCode == 0, "\(task.stderr)")
+        let whole = try await dev.run([
+            "submit", "--wait", "--cpu", "\(share.cpu)", "--memory-mb", "\(share.memoryMB)", "--", "true",
+        ])
+        #expect(whole.exitCode == 0, "\(whole.stderr)")
+        let more = try await dev.run(["submit", "--if-no-workers", "reject", "--cpu", "\(share.cpu + 1)", "--", "true"])
+        #expect(more.exitCode == 7, "\(more.stderr)")
+        #expect(try await dev.run(["submit", "--wait", "--", "true"]).exitCode == 0)
+    }
 }

@@ -25,7 +25,8 @@ import Testing
         let dev = try await DevServer.start(["--ephemeral", "--workers", "0"])
         let socket = try #require(dev.running.stdout.firstMatch(of: #/-s (\S+redis\.sock)/#)?.1)
         let worker = try await Tool.start([
-            "worker", "--redis", "unix://\(socket)", "--id", "w", "--label", "gpu", "--label", "os=linux", "--cpu",
+            "worker", "--redis", "unix://\(socket)", "--id", "w", "--no-detect", "--label", "gpu", "--label",
+            "os=linux", "--cpu",
             "2.5",
             "--memory-mb", "512", "--resource", "license=3", "--resource", "fpga=0.5",
         ])
@@ -49,8 +50,8 @@ import Testing
         #expect(try await worker.end().exitCode == 0)
     }
 
-    @Test func aWorkerHasNoLabelsThatItWasNotGiven() async throws {
-        let dev = try await DevServer.start(["--ephemeral", "--workers", "1"])
+    @Test func aWorkerThatDetectsNothingHasNoLabelsThatItWasNotGiven() async throws {
+        let dev = try await DevServer.start(["--ephemeral", "--workers", "1", "--no-detect"])
         _ = try await Tool.eventually("it is registered") { try await dev.workers()["dev-1"] }
         let listed = try await dev.run(["workers", "-o", "json"]).json()["workers"]?.array?.first
         #expect(listed?["labels"]?.array?.isEmpty ?? true)

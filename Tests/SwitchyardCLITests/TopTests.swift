@@ -43,6 +43,20 @@ import Testing
         #expect(order == ["w2", "w1"], "the busy stand first")
     }
 
+    @Test(arguments: [0, 1, 3]) func itSaysHowManyWorkersDrain(count: Int) throws {
+        func decode<Value: Decodable>(_ type: Value.Type, _ json: String) throws -> Value {
+            try APIClient.decoder.decode(type, from: Data(json.utf8))
+        }
+        let workers = (0..<3).map { #"{"worker_id":"w\#($0)","slots":2,"draining":\#($0 < count)}"# }
+        var view = try view()
+        view.workers = try decode(WorkersView.self, #"{"workers":[\#(workers.joined(separator: ","))]}"#).workers
+        let text = view.text(colour: false)
+        #expect(text.contains("of 6 slots busy, \(count) draining") == (count > 0), "\(text)")
+        let stats = try decode(StatsView.self, #"{"total_workers":3,"idle_workers":0,"draining_workers":\#(count)}"#)
+        let table = stats.table(queue: "q").render(colour: false)
+        #expect(table.contains("0 idle, \(count) draining") == (count > 0), "\(table)")
+    }
+
     @Test(arguments: 8...40) func itFitsTheTerminal(rows: Int) throws {
         let lines = try view().text(rows: rows, colour: false).split(separator: "\n", omittingEmptySubsequences: false)
         #expect(lines.count - 1 <= max(rows, 9))

@@ -40,6 +40,36 @@ import Testing
         await world.stop()
     }
 
+    @Test func drainingWorkersAreCountedAndServeNoTasks() async throws {
+        let shared = try await World.shared
+        let queues = [shared.newQueue(), shared.newQueue()]
+        let world = try await World.start(redis: shared.redis, queues: queues)
+        _ = try await world.worker(queues[0], id: "a")
+        _ = try await world.worker(queues[0], id: "b")
+        _ = try await world.worker(queues[1], id: "c")
+        func drain(_ id: String, _ queue: String) async throws {
+            #expect(try await world.ask(.POST, "/scheduler/worker/\(id)/drain?queue=\(queue)").status == 200)
+        }
+        for (draining, (id, queue)) in [("a", queues[0]), ("c", queues[1])].enumerated() {
+            let health = try await world.ask(.GET, "/v2/health")
+            #expect(health["status"].string == "healthy" && health["workers"]["total"].int == 3)
+            #expect(health["workers"]["draining"].int == draining)
+            #expect(try await world.ask(.GET, "/scheduler/stats")["draining_workers"].int == draining)
+            try await drain(id, queue)
+        }
+        try await drain("b", queues[0])
+        let idle = try await world.ask(.GET, "/v2/health")
+        #expect(idle.status == 200 && codes(idle) == ["workers_draining"])
+        #expect(idle["workers"]["draining"].int == 3 && idle["workers"]["idle"].int == 0)
+        _ = try await world.submit("{}", queue: queues[1])
+        let stuck = try await world.ask(.GET, "/v2/health")
+        #expect(stuck.status == 503 && stuck["status"].string == "unhealthy")
+        #expect(stuck["reasons"][0]["message"].string == "all 3 registered workers are draining; 1 task in line")
+        let stats = try await world.ask(.GET, "/scheduler/stats?queue=\(queues[0])")
+        #expect(stats["draining_workers"].int == 2 && stats["total_workers"].int == 2)
+        await world.stop()
+    }
+
     @Test func aQueueWithoutWorkersBesideOneThatHasThemIsUnroutable() async throws {
         let shared = try await World.shared
         let queues = [shared.newQueue(), shared.newQueue()]

@@ -66,6 +66,39 @@ import Testing
         }
     }
 
+    private func isDraining(_ queue: TestQueue) async throws -> Bool {
+        try await queue.handle.getWorkers().map(\.isDraining) == [true]
+    }
+
+    private func idles(_ queue: TestQueue) async throws -> Bool {
+        try await eventually { try await queue.handle.getStats().idleWorkers == 1 }
+    }
+
+    /// Draining by itself, as on SIGTERM, and not by an order of the scheduler. With a free slot it would sleep, and be
+    /// counted as idle.
+    @Test(arguments: [1, 2, 5]) func aWorkerThatDrainsIsSeenToDrainAndIsNotIdle(slots: Int) async throws {
+        try await TestQueue.run(settings: quickSettings) { queue in
+            let task = try await queue.submit(command: ["sleep", "600"])
+            try await queue.withWorker(slots: slots) { worker in
+                _ = try await queue.running(task)
+                if slots > 1 { #expect(try await idles(queue)) }
+                worker.drain()
+                #expect(try await eventually { try await isDraining(queue) })
+                #expect(try await queue.handle.getStats().idleWorkers == 0)
+                let demand = try await queue.handle.demand()
+                #expect(demand.drainingWorkers == 1 && demand.classes.map(\.workers) == [1])
+                try await queue.handle.cancelTask(task)
+            }
+            #expect(try await queue.handle.getWorkers().isEmpty)
+            // The id drains no longer once it belongs to another process.
+            try await queue.withWorker(slots: slots) { _ in
+                #expect(try await idles(queue))
+                let demand = try await queue.handle.demand()
+                #expect(demand.drainingWorkers == 0)
+            }
+        }
+    }
+
     /// Completes every attempt. A class, so that a test sees when it is released.
     private final class ShortHandler: TaskHandler {
         func run(_ attempt: Attempt) async -> AttemptOutcome { .completed() }

@@ -112,6 +112,11 @@ package struct WorkerClient: Sendable {
         _ = try await functions.call("deregister", identity)
     }
 
+    /// Makes it known that the worker drains.
+    package func drain() async throws {
+        _ = try await functions.call("drain", identity)
+    }
+
     /// Pulls up to `max` tasks, and starts them.
     /// - Parameters:
     ///   - holding: how many attempts the worker knows of. If it has more leases, their assignments are sent again.

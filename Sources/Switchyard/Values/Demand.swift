@@ -37,6 +37,9 @@ public struct Demand: Sendable, Equatable {
         classes.isEmpty ? unserved : classes.reduce(0) { $0 + $1.desiredWorkers }
     }
 
+    /// The registered workers that drain: they take no more tasks.
+    public var drainingWorkers: Int { classes.reduce(0) { $0 + $1.draining } }
+
     /// The desired workers of one class; 0 for a class that is not in ``classes``.
     public func desiredWorkers(of name: String) -> Int {
         classes.first { $0.name == name }?.desiredWorkers ?? 0

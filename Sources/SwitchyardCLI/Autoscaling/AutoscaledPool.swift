@@ -6,7 +6,8 @@ import ServiceLifecycle
 ///
 /// Surplus workers are drained, never killed: a draining worker counts against the maximum until its last task has
 /// ended. While the server is unreachable the size does not change. A graceful shutdown drains all workers and waits
-/// for them; cancellation kills them.
+/// for them; cancellation kills them. The same happens once a worker has exited with a usage error, which ends the pool
+/// with that error.
 struct AutoscaledPool: Service {
     var range: ClosedRange<Int>
     var coolDown: Duration
@@ -33,6 +34,11 @@ struct AutoscaledPool: Service {
         }
 
         func remove(_ number: Int) { workers[number] = nil }
+
+        /// Why the command of the workers is wrong.
+        private(set) var failure: Failure?
+
+        func fail(_ failure: Failure) { self.failure = failure }
     }
 
     func run() async throws {
@@ -41,7 +47,7 @@ struct AutoscaledPool: Service {
         var isFirst = true
         var wanted: Int?
         await withDiscardingTaskGroup { group in
-            while !Task.isCancelled, !Task.isShuttingDownGracefully {
+            while !Task.isCancelled, !Task.isShuttingDownGracefully, await roster.failure == nil {
                 wanted = await ask(wouldBeFirst: isFirst || wanted != nil)
                 isFirst = false
                 if let wanted { size.note(wanted: wanted, now: .now) }
@@ -50,12 +56,14 @@ struct AutoscaledPool: Service {
             }
             let left = await roster.workers
             if !left.isEmpty, !Task.isCancelled {
-                logger.notice("all workers are drained: shutdown was requested", metadata: list(left.keys))
+                let reason = await roster.failure == nil ? "shutdown was requested" : "their command is wrong"
+                logger.notice("all workers are drained: \(reason)", metadata: list(left.keys))
             }
             for worker in left.values { worker.drain() }
         }
         logger.notice("no worker is left")
         try Task.checkCancellation()
+        if let failure = await roster.failure { throw failure }
     }
 
     /// Asks the server for the demand. Returns nil, and logs the error, if that fails.
@@ -90,7 +98,11 @@ struct AutoscaledPool: Service {
                 let (number, worker) = await roster.add(make)
                 started.append(number)
                 group.addTask {
-                    await worker.run()
+                    do throws(Failure) {
+                        try await worker.run()
+                    } catch {
+                        await roster.fail(error)
+                    }
                     await roster.remove(number)
                 }
             }

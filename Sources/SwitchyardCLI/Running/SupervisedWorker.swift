@@ -53,15 +53,22 @@ final class SupervisedWorker: Sendable {
     }
 
     /// Returns when the worker has been drained. Cancellation kills the process.
-    func run() async {
+    /// - Throws: ``Failure`` if the process exits with 64: the next one would too.
+    func run() async throws(Failure) {
         var pause = Self.firstPause
         while !isOver {
             let start = ContinuousClock.now
             let end = await runOnce()
             if isOver { return }
+            if end.isUsageError {
+                throw Failure(
+                    .usage,
+                    "worker \(label) exited with 64, a usage error that another start would repeat: correct its command"
+                )
+            }
             if ContinuousClock.now - start > Self.goodLife { pause = Self.firstPause }
             logger.warning(
-                "a worker ended and is started again", metadata: ["end": "\(end)", "pause": "\(pause)"])
+                "a worker ended and is started again", metadata: ["end": "\(end.description)", "pause": "\(pause)"])
             await sleep(pause)
             pause = min(pause * 2, Self.longestPause)
         }
@@ -88,15 +95,20 @@ final class SupervisedWorker: Sendable {
         Task { await child.terminate(grace: grace) }
     }
 
+    /// How a process ended, or why it did not start.
+    private struct End {
+        var description: String
+        var isUsageError = false
+    }
+
     /// Starts the process and waits for its end.
-    /// - Returns: how it ended, or why it did not start.
-    private func runOnce() async -> String {
+    private func runOnce() async -> End {
         let child: ChildProcess
         do {
             child = try await ChildProcess.start(
                 .init(arguments: arguments, environment: ProcessInfo.processInfo.environment))
         } catch {
-            return error.description
+            return End(description: error.description)
         }
         logger.debug("worker started", metadata: ["pid": "\(child.processID)"])
         // drain() may have been called while there was no process.
@@ -113,7 +125,7 @@ final class SupervisedWorker: Sendable {
         }
         await forwarding.value
         state.withLock { $0.child = nil }
-        return "\(status)"
+        return End(description: "\(status)", isUsageError: status.exitCode == ExitStatus.usage.rawValue)
     }
 
     /// Copies the worker's output to stderr, each line in one write with the worker's label as a prefix.

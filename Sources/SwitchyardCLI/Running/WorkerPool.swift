@@ -15,13 +15,13 @@ struct WorkerPool: Service {
         let workers = ids.map {
             SupervisedWorker(label: $0, arguments: arguments + ["--id", $0], grace: Self.grace, logger: logger)
         }
-        await withTaskGroup(of: Void.self) { group in
-            for worker in workers { group.addTask { await worker.run() } }
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            for worker in workers { group.addTask { try await worker.run() } }
             // Keeps a pool without workers running: a service that returns would end its group. gracefulShutdown()
             // throws only when cancelled.
             group.addTask { try? await gracefulShutdown() }
-            await withGracefulShutdownHandler {
-                await group.waitForAll()
+            try await withGracefulShutdownHandler {
+                try await group.waitForAll()
             } onGracefulShutdown: {
                 for worker in workers { worker.drain() }
             }

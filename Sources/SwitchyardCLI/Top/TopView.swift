@@ -38,6 +38,7 @@ struct TopView: Sendable {
         }
         let slots = workers.reduce(0) { $0 + ($1.slots ?? 0) }
         let busy = workers.reduce(0) { $0 + ($1.busySlots ?? 0) }
+        let draining = workers.count { $0.draining == true }
         var waiting = words([(stats.pendingTasks, "pending", nil)])
         if !priorities.isEmpty { waiting += " (\(priorities.joined(separator: ", ")))" }
         if let oldest = stats.oldestPendingSeconds, oldest > 0 { waiting += ", oldest \(HumanTime.duration(oldest))" }
@@ -48,6 +49,7 @@ struct TopView: Sendable {
             waiting,
             words([(stats.runningTasks, "running", nil), (stats.assignedTasks, "assigned", nil)]) + ", " + words(ended),
             "\(workers.count) workers, \(busy) of \(slots) slots busy"
+                + (draining > 0 ? ", " + Colour.yellow.paint("\(draining) draining", if: colour) : "")
                 + (stats.desiredWorkers.map { ", \($0) workers wanted" } ?? ""),
         ]
         if let unroutable = stats.unroutableTasks, unroutable > 0 {

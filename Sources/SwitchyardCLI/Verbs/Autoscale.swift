@@ -15,7 +15,11 @@ struct Autoscale: AsyncParsableCommand {
             COMMAND is a worker's argument vector; {n} in it is the worker's number, from 1. Workers are started as \
             soon as the server wants more; workers are drained (SIGTERM) once it has wanted fewer for the cool-down. A \
             worker that runs a task is never killed. If COMMAND is a script, it must exec the worker, so that the \
-            worker gets the signal.
+            worker gets the signal. A worker that exits with 64 (bad usage) is not started again: the pool drains and \
+            ends with this error.
+
+            A worker offers what the whole machine has, unless its flags say otherwise: give each a share (--cpu 2 \
+            --memory 4G). With --class, start the workers with --no-detect, so that their class has no other labels.
 
             The pool is sized for the whole demand, regardless of workers outside the pool: with several pools, divide \
             the demand by --class, --queue or --max.

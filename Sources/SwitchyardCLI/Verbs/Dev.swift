@@ -14,7 +14,7 @@ struct Dev: AsyncParsableCommand {
         abstract: "Run everything on this machine: Redis, a replica, workers and the dashboard.",
         discussion: """
             Everything is one process tree, which Ctrl-C ends. The data stays in --data for the next start, unless \
-            --ephemeral is given.
+            --ephemeral is given. The workers share the cores and the memory of this machine equally.
             """)
 
     @OptionGroup var options: RunOptions
@@ -29,6 +29,9 @@ struct Dev: AsyncParsableCommand {
 
     @Option(help: ArgumentHelp("The number of tasks that each worker runs at once.", valueName: "n"))
     var slots = 1
+
+    @Flag(help: "The workers offer no cores, memory and labels.")
+    var noDetect = false
 
     @OptionGroup(title: "Scheduler Settings") var scheduler: SchedulerOptions
 
@@ -64,7 +67,8 @@ struct Dev: AsyncParsableCommand {
                 ProgramPath.current, "worker", "--queue", settings.text(.queue),
                 "--slots", "\(slots)", "--log-level", settings.text(.logLevel), "--log-format",
                 settings.text(.logFormat),
-            ] + RedisOptions.arguments(redis.urls, redis.partitions),
+            ] + (noDetect ? ["--no-detect"] : HostDetection.current().share(of: workers).arguments)
+                + RedisOptions.arguments(redis.urls, redis.partitions),
             logger: logger)
         try await replica.run(with: [pool], logger: logger)
     }

@@ -15,6 +15,9 @@ struct RunWorker: AsyncParsableCommand {
             which {target} and {args} are replaced by the task's. SIGTERM or SIGINT drains the worker: \
             it pulls no more tasks and exits when its last task has ended. With --no-op it completes every task \
             without running anything, to measure the queue.
+
+            Without --no-detect it also offers the cores and the memory that this machine, or its container, has, and \
+            the labels os=, arch= and host=. What the flags say comes first.
             """)
 
     @OptionGroup var options: RunOptions
@@ -52,6 +55,9 @@ struct RunWorker: AsyncParsableCommand {
         help: ArgumentHelp("Another resource that it offers, such as gpu=2; repeatable.", valueName: "name=amount"))
     var resources: [Amount] = []
 
+    @Flag(help: "Offer only what the flags say, not what this machine has.")
+    var noDetect = false
+
     @Flag(help: "With several slots, prefer to pull tasks with the same --group-key together.")
     var preferGroups = false
 
@@ -78,7 +84,8 @@ struct RunWorker: AsyncParsableCommand {
         if let label = labels.first(where: { !Self.isLabel($0) }) {
             throw ValidationError("--label: expected label or key=value, found \"\(label)\"")
         }
-        if let label = only.first(where: { only in !labels.contains { $0.prefix { $0 != "=" } == only } }) {
+        let names = labels.map { String($0.prefix { $0 != "=" }) } + (detects ? HostDetection.labelNames : [])
+        if let label = only.first(where: { !names.contains($0) }) {
             throw ValidationError("--only: expected the name of a --label of this worker, found \"\(label)\"")
         }
         if let problem = Amount.problem(in: resources) { throw ValidationError(problem) }
@@ -99,6 +106,7 @@ struct RunWorker: AsyncParsableCommand {
         workerOptions.memoryMB = memory?.value ?? memoryMB
         workerOptions.resources.custom = Dictionary(uniqueKeysWithValues: resources.map { ($0.name, $0.value) })
         workerOptions.takesGroupsTogether = preferGroups
+        if detects { HostDetection.current().complete(&workerOptions) }
         workerOptions.host = host
         workerOptions.processID = Int(processID)
 
@@ -125,6 +133,9 @@ struct RunWorker: AsyncParsableCommand {
         for client in clients { await client.shutdown() }
         try result.get()
     }
+
+    /// A worker that runs nothing needs nothing of the machine, and takes plain tasks at the least cost.
+    private var detects: Bool { !noDetect && !isNoOp }
 
     /// Whether the text is `label` or `key=value`, where each part is a valid ``Name``. If Redis refused a label, the
     /// worker would retry its registration forever.

@@ -26,7 +26,7 @@ struct Stats: AsyncParsableCommand {
 struct StatsView: Decodable, Sendable {
     var pendingTasks, assignedTasks, runningTasks: Int?
     var completedTasks, failedTasks, timeoutTasks, cancelledTasks: Int?
-    var totalWorkers, idleWorkers, busyWorkers: Int?
+    var totalWorkers, idleWorkers, drainingWorkers, busyWorkers: Int?
     var queueFullErrors, unroutableTasks, desiredWorkers: Int?
     var heldTasks, waitingTasks, blockedTasks: Int?
     var classes: [WorkerClass]?
@@ -64,7 +64,8 @@ struct StatsView: Decodable, Sendable {
         add("cancelled", cancelledTasks)
         let idle = idleWorkers.map { "\($0) idle" }
         let wanted = desiredWorkers.map { "\($0) wanted" }
-        add("workers", totalWorkers, [idle, wanted].compactMap { $0 }.joined(separator: ", "))
+        let draining = drainingWorkers.flatMap { $0 > 0 ? "\($0) draining" : nil }
+        add("workers", totalWorkers, [idle, draining, wanted].compactMap { $0 }.joined(separator: ", "))
         add(
             "unroutable", unroutableTasks, (unroutableTasks ?? 0) > 0 ? "no worker could take them" : "", alarm: .yellow
         )

@@ -109,6 +109,7 @@ function showNumbers(stats) {
     ["cancelled", stats.cancelled_tasks, ended(stats.cancelled_tasks, "warn")],
     ["oldest waits", duration(stats.oldest_pending_seconds), ""],
     ["workers idle", `${stats.idle_workers}/${stats.total_workers}`, stats.total_workers === 0 ? "warn" : ""],
+    ...(stats.draining_workers > 0 ? [["workers draining", stats.draining_workers, "warn"]] : []),
     ["refused: full", stats.queue_full_errors, ended(stats.queue_full_errors, "warn")],
   ];
   byID("numbers").replaceChildren(...numbers.map(([name, value, kind]) => {

@@ -1,10 +1,12 @@
 import Hummingbird
+import JSON
 import RedisClient
 import Switchyard
 
-// Whether tasks are being run. Unhealthy (503): no Redis server replies, or tasks wait and no worker is registered.
-// Degraded: tasks are served, but something needs attention. `/livez` and `/readyz` are for what restarts this process
-// and routes requests to it: the first always succeeds, the second while at least one Redis server replies.
+// Whether tasks are being run. Unhealthy (503): no Redis server replies, or tasks wait and no worker takes them (all
+// drain, or none is registered). Degraded: tasks are served, but something needs attention. `/livez` and `/readyz`
+// are for what restarts this process and routes requests to it: the first always succeeds, the second while at least
+// one Redis server replies.
 
 extension API {
     /// From this share of its limit on, a queue is reported as backing up.
@@ -35,6 +37,17 @@ extension API {
         var isUnhealthy = false
     }
 
+    /// The registered workers of all queues.
+    private struct WorkerCounts {
+        var total = 0
+        var idle = 0
+        var draining = 0
+
+        var json: JSONValue {
+            ["total": JSONValue(total), "idle": JSONValue(idle), "draining": JSONValue(draining)]
+        }
+    }
+
     private func health() async throws -> Response {
         let instances = scheduler.partitions.instances
         let problems = await redisProblems()
@@ -42,9 +55,10 @@ extension API {
         var reasons = problems.map {
             Reason(code: "redis_away", message: $0.message, isUnhealthy: problems.count == instances.count)
         }
+        var workers: WorkerCounts?
         if reasons.isEmpty {
             do {
-                reasons = try await queueReasons()
+                (reasons, workers) = try await queueReasons()
             } catch let error as SchedulerError {
                 reasons.append(Reason(code: "redis_away", message: error.message, isUnhealthy: true))
             }
@@ -68,29 +82,46 @@ extension API {
         }
         let isUnhealthy = reasons.contains(where: \.isUnhealthy)
         let status = isUnhealthy ? "unhealthy" : reasons.isEmpty ? "healthy" : "degraded"
+        var json: JSONValue = [
+            "status": .string(status),
+            "reasons": .array(reasons.map { ["code": .string($0.code), "message": .string($0.message)] }),
+        ]
+        if let workers { json.add("workers", workers.json) }
         return .json(
-            [
-                "status": .string(status),
-                "reasons": .array(reasons.map { ["code": .string($0.code), "message": .string($0.message)] }),
-            ],
+            json,
             status: isUnhealthy ? .serviceUnavailable : .ok)
     }
 
-    private func queueReasons() async throws -> [Reason] {
+    private func queueReasons() async throws -> ([Reason], WorkerCounts) {
         let cache = settings
         let queues = try await forEach(try scheduler.queues.map { try scheduler.handle(queue: $0) }) { handle in
-            (stats: try await handle.getStats(), limit: try await cache.settings(of: handle)["max_queue_length"] ?? 0)
+            (
+                stats: try await handle.getStats(), demand: try await handle.demand(),
+                limit: try await cache.settings(of: handle)["max_queue_length"] ?? 0
+            )
         }
         var reasons: [Reason] = []
         let waiting = queues.reduce(0) { $0 + $1.stats.ready }
-        let hasWorkers = queues.contains { $0.stats.totalWorkers > 0 }
+        var workers = WorkerCounts()
+        for queue in queues {
+            workers.total += queue.stats.totalWorkers
+            workers.idle += queue.stats.idleWorkers
+            workers.draining += queue.demand.drainingWorkers
+        }
+        let hasWorkers = workers.total > 0
         if !hasWorkers {
             reasons.append(
                 Reason(
                     code: "no_workers", message: "no worker is registered; \(Self.tasks(waiting)) in line",
                     isUnhealthy: waiting > 0))
+        } else if workers.draining >= workers.total {
+            reasons.append(
+                Reason(
+                    code: "workers_draining",
+                    message: "all \(workers.total) registered workers are draining; \(Self.tasks(waiting)) in line",
+                    isUnhealthy: waiting > 0))
         }
-        for (stats, limit) in queues {
+        for (stats, _, limit) in queues {
             if limit > 0, Double(stats.pending) >= Self.backingUp * Double(limit) {
                 reasons.append(
                     Reason(
@@ -106,7 +137,7 @@ extension API {
                 )
             }
         }
-        return reasons
+        return (reasons, workers)
     }
 
     private static func tasks(_ count: Int) -> String { count == 1 ? "1 task" : "\(count) tasks" }

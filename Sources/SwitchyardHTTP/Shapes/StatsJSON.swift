@@ -31,6 +31,7 @@ enum StatsJSON {
             "assigned_tasks": sum(\.assigned), "running_tasks": sum(\.running), "completed_tasks": sum(\.completed),
             "failed_tasks": sum(\.failed), "timeout_tasks": sum(\.timeout), "cancelled_tasks": sum(\.cancelled),
             "total_workers": sum(\.totalWorkers), "idle_workers": sum(\.idleWorkers),
+            "draining_workers": JSONValue(queues.reduce(0) { $0 + $1.demand.drainingWorkers }),
             "busy_workers": sum(\.busyWorkers), "slots": sum(\.slots), "queue_full_errors": sum(\.queueFullErrors),
             "retries": sum(\.retries), "lost_attempts": sum(\.lost), "repaired": sum(\.repaired),
             "oldest_pending_seconds": JSONValue(all.map(\.oldestPending).max() ?? .zero),

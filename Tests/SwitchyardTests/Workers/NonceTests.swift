@@ -43,7 +43,7 @@ struct NonceTests {
         }
     }
 
-    @Test(arguments: ["pull", "finish", "heartbeat", "start", "release", "log", "deregister"])
+    @Test(arguments: ["pull", "finish", "heartbeat", "start", "release", "log", "deregister", "drain"])
     func theFormerProcessIsRefused(function: String) async throws {
         try await TestQueue.run(settings: ["default_max_retries": 9]) { queue in
             try await register(queue, nonce: "old")
@@ -58,7 +58,7 @@ struct NonceTests {
             for attempt in ["1", "2"] {
                 try await expectRefusal("WORKERNOTFOUND") {
                     var arguments: [RedisArgument] = ["worker", "w", "nonce", "old"]
-                    if function != "pull", function != "deregister" {
+                    if !["pull", "deregister", "drain"].contains(function) {
                         arguments += ["task", "a", "attempt", .string(attempt)]
                     }
                     if function == "finish" { arguments += ["outcome", "completed", "result", "of the former"] }
@@ -67,6 +67,7 @@ struct NonceTests {
                 }
             }
             #expect(try await queue.call("get", "task", "a", "task", "b") == before)
+            #expect(try await queue.handle.getWorkers().map(\.isDraining) == [false])
             // Calls of the new process succeed, with or without its nonce.
             try await queue.call("heartbeat", "worker", "w", "nonce", "new.1", "task", "a", "attempt", "2")
             try await queue.call("heartbeat", "worker", "w", "task", "b", "attempt", "2")

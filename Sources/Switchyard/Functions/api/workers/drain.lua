@@ -2,9 +2,9 @@
 -- heartbeat tells it again.
 --
 -- Keys        1: the queue's prefix, 2: its config
--- Arguments   worker (id)
+-- Arguments   worker (id), nonce (of its process, if the worker itself says that it drains)
 -- Reply       how many leased attempts it still has
--- Errors      BADREQUEST, WORKERNOTFOUND
+-- Errors      BADREQUEST, WORKERNOTFOUND (also: another process has registered with the id)
 local function drain(keys, args)
     local q, failure = sw.enter_checked(keys)
     if not q then return failure end
@@ -13,6 +13,8 @@ local function drain(keys, args)
     local worker, bad = sw.worker_of(head)
     if not worker then return bad end
     if call('EXISTS', q.prefix .. 'worker:' .. worker) == 0 then return sw.worker_not_found(worker) end
+    local refused = sw.check_nonce(q, worker, head.nonce)
+    if refused then return refused end
     local held = sw.busy_slots(q, worker)
     sw.drain_worker(q, worker)
     call('PUBLISH', q.prefix .. 'control:' .. worker, 'drain')
