@@ -48,7 +48,7 @@ local function heartbeat(keys, args)
     call('ZADD', q.index_keys.workers, sw.digits(q.now + q.lease_ms), worker)
     for _, set in ipairs(progress) do pcall_redis('HSET', unpack(set)) end
     return { 'lease_ms', sw.digits(q.lease_ms), 'heartbeat_ms', sw.digits(q.heartbeat_ms),
-        'drain', tostring(state.draining), 'partitions', sw.digits(q.partitions), 'stop', stop }
+        'drain', state.draining == 1 and '1' or '0', 'partitions', sw.digits(q.partitions), 'stop', stop }
 end
 
 redis.register_function{ function_name = 'switchyard_heartbeat', flags = { 'allow-oom' }, callback = heartbeat }
