@@ -40,6 +40,7 @@ import Testing
 
     @Test(arguments: [
         ("/", "text/html"), ("/dashboard.css", "text/css"), ("/dashboard.js", "text/javascript"),
+        ("/elements.js", "text/javascript"),
         ("/icon.svg", "image/svg+xml"),
     ])
     func theDashboardIsServedUnderAStrictPolicy(path: String, type: String) async throws {
