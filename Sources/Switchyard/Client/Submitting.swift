@@ -154,8 +154,8 @@ extension QueueFunctions {
         }
     }
 
-    /// Returns why a batch in parts can never fit; nil if it could. The function was called with one part, and knows only
-    /// that. A task with a unique key may need no room.
+    /// Returns why a batch in parts can never fit; nil if it could. The function was called with one part, and knows
+    /// only that. A task with a unique key may need no room.
     fileprivate func refusal(ofAll tasks: [QueuedTask]) async throws -> String? {
         let count = tasks.count { $0.scheduling.uniqueKey == nil }
         guard let limit = try await configure([])[SchedulerHandle.lengthLimit], count > limit else { return nil }

@@ -13,6 +13,16 @@ import Testing
         return (reply.array ?? []).map { $0.array?[2].string ?? "" }
     }
 
+    /// Submits `count` tasks. Returns Redis's error, or "accepted".
+    private func refusal(_ count: Int, _ queue: TestQueue) async -> String {
+        do {
+            try await queue.submit((0..<count).map { ("of-\(count)-\($0)", [:]) })
+            return "accepted"
+        } catch {
+            return "\(error)"
+        }
+    }
+
     private func sleepers(_ count: Int, _ queue: TestQueue) async throws {
         for n in 0..<count {
             try await queue.register("w\(n)")
@@ -66,15 +76,9 @@ import Testing
 
     @Test func aSubmissionThatCanNeverFitSaysSo() async throws {
         try await TestQueue.run(settings: ["max_queue_length": 5]) { queue in
-            func refusal(_ count: Int) async throws -> String {
-                do {
-                    _ = try await queue.submit((0..<count).map { ("x\($0)", [:]) })
-                    return "accepted"
-                } catch { return "\(error)" }
-            }
-            #expect(try await refusal(6).contains("can never hold the 6 tasks"))
-            #expect(try await refusal(5) == "accepted")
-            #expect(try await refusal(1).contains("with 1 more it would exceed its limit of 5"))
+            #expect(await refusal(6, queue).contains("can never hold the 6 tasks"))
+            #expect(await refusal(5, queue) == "accepted")
+            #expect(await refusal(1, queue).contains("with 1 more it would exceed its limit of 5"))
         }
     }
 }
