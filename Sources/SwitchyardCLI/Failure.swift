@@ -28,7 +28,7 @@ enum ExitStatus: Int32, Sendable, CaseIterable {
         self =
             switch code {
             case "QueueFull", "QueueDraining": .queueFull
-            case "TaskNotFound", "WorkerNotFound": .notFound
+            case "TaskNotFound", "WorkerNotFound", "QueueNotFound", "NotFound": .notFound
             case "TaskExists", "InvalidStateTransition": .conflict
             case "NoWorkers": .noWorkers
             case "BadRequest": .usage

@@ -41,7 +41,8 @@ extension Snapshot {
             switch (content, kind, isNamed) {
             case (.hash, "config", false), (.hash, "stats", false), (.hash, "class", false), (.hash, "classes", false),
                 (.hash, "reserved", false), (.hash, "stuck", false), (.hash, "virtual_time", false),
-                (.hash, "claims", false), (.hash, "task", true), (.hash, "worker", true), (.hash, "attempts", true),
+                (.hash, "claims", false), (.hash, "cordoned", false), (.hash, "task", true), (.hash, "worker", true),
+                (.hash, "attempts", true),
                 (.hash, "batch", true), (.hash, "schedule", true), (.hash, "stage", true), (.hash, "stage_task", true),
                 (.sortedSet, "pending", _), (.sortedSet, "held", false), (.sortedSet, "waiting", false),
                 (.sortedSet, "leases", false), (.sortedSet, "finished", false), (.sortedSet, "workers", false),

@@ -21,8 +21,13 @@ extension Snapshot {
                 found.append("worker \(id) has no state that can be read")
                 continue
             }
-            if state.slots != Int(fields["slots"] ?? "") || state.draining != Int(fields["draining"] ?? "") {
+            let isCordoned = fields["cordoned_at"] != nil
+            let draining = fields["draining"] == "0" && isCordoned ? 2 : Int(fields["draining"] ?? "")
+            if state.slots != Int(fields["slots"] ?? "") || state.draining != draining {
                 found.append("worker \(id) has other slots or draining in its hash than in its attempts")
+            }
+            if fields["cordoned_at"] != hash("cordoned")[id] {
+                found.append("worker \(id) is cordoned by only one of its hash and cordoned")
             }
             if let name = state.workerClass, name != classes[id] ?? "" {
                 found.append("worker \(id) is of class \(classes[id] ?? "") by class, and of \(name) by its state")
@@ -73,7 +78,7 @@ extension Snapshot {
         guard let state = state(ofWorker: worker) else { return [] }
         var found: [String] = []
         if state.asleep != 1 { found.append("asleep is not set") }
-        if state.draining == 1 { found.append("drains") }
+        if state.draining > 0 { found.append("drains, or is cordoned") }
         if state.workerClass == nil || state.pool != pool { found.append("belongs in “\(state.pool)”") }
         if listCount("wake:" + worker) > 0 { found.append("has been woken") }
         var left = LaneName(state.workerClass ?? "").amounts

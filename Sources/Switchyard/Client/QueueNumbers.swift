@@ -17,17 +17,20 @@ extension SchedulerHandle {
         return stats
     }
 
-    /// Returns the registered workers. A worker that serves several partitions is returned once.
+    /// Whether the queue exists: something has written to it.
+    public func exists() async throws -> Bool {
+        try await all { try await $0.stats() }.contains { $0.instance != nil }
+    }
+
+    /// Returns the registered workers, sorted by id. A worker that serves several partitions is returned once.
     public func getWorkers() async throws -> [WorkerInfo] {
         var workers: [String: WorkerInfo] = [:]
-        var ids: [String] = []
         for part in try await all({ try await $0.workers() }) {
             for worker in part {
-                if workers[worker.id] == nil { ids.append(worker.id) }
                 workers[worker.id] = workers[worker.id]?.adding(worker) ?? worker
             }
         }
-        return ids.compactMap { workers[$0] }
+        return workers.values.sorted { $0.id < $1.id }
     }
 
     /// Explains why a task does not run.
@@ -43,17 +46,19 @@ extension SchedulerHandle {
 
     /// Adds the workers that are busy with tasks of other partitions: a partition counts only its own attempts.
     private func explainBusyWorkers(in explanation: inout Explanation) async throws {
-        let workers = try await getWorkers().filter { !$0.isDraining }
+        let workers = try await getWorkers().filter { !$0.isDraining && $0.cordonedAt == nil }
         let busy = workers.count { $0.busy >= $0.slots }
         guard busy > 0 else { return }
         explanation.reasons.removeAll { $0.code == "workers_busy" }
-        explanation.reasons.append(
+        // The reason decides if no worker has a free slot; else the position in line does.
+        let isDecisive = busy == workers.count && explanation.reasons.first?.code == "position"
+        explanation.reasons.insert(
             Explanation.Reason(
                 code: "workers_busy",
                 message:
                     "\(busy) of \(workers.count) workers have all slots taken, by tasks of all \(partitions.count) "
                     + "partitions of the queue",
-                details: ["workers": "\(busy)"]))
+                details: ["workers": "\(busy)"]), at: isDecisive ? 0 : explanation.reasons.count)
     }
 }
 
@@ -69,7 +74,8 @@ extension QueueFunctions {
             timeout: fields.int("timeout"), cancelled: fields.int("cancelled"),
             readyByPriority: Dictionary(
                 uniqueKeysWithValues: TaskPriority.allCases.map { ($0, fields.int("pending_\($0.rawValue)")) }),
-            totalWorkers: fields.int("workers"), idleWorkers: fields.int("idle_workers"), slots: fields.int("slots"),
+            totalWorkers: fields.int("workers"), idleWorkers: fields.int("idle_workers"),
+            cordonedWorkers: fields.int("cordoned"), slots: fields.int("slots"),
             queueFullErrors: fields.int("queue_full_errors"), retries: fields.int("retries"), lost: fields.int("lost"),
             repaired: fields.int("repaired"), oldestPending: .milliseconds(Int(oldest * 1000)),
             isPaused: fields.flag("paused"),
@@ -77,19 +83,33 @@ extension QueueFunctions {
     }
 
     fileprivate func workers() async throws -> [WorkerInfo] {
-        try (await call("workers", []).array ?? []).map { reply in
-            let fields = try ReplyFields(reply)
-            var details: [String: String] = [:]
-            for name in ["host", "pid", "version", "note", "last_assigned"] {
-                details[name] = fields.string(name)
+        var workers: [String: WorkerInfo] = [:]
+        var cursor = "0"
+        repeat {
+            let page = try await call("workers", ["cursor", .string(cursor)])
+            guard let parts = page.array, parts.count == 2, let next = parts[0].string, let found = parts[1].array
+            else {
+                throw SchedulerError.internal(message: "switchyard_workers returned \(page)", redisAway: false)
             }
-            return WorkerInfo(
-                id: fields.string("id") ?? "", slots: fields.int("slots"), busy: fields.int("busy"),
-                isDraining: fields.flag("draining"),
-                labels: fields.words("labels"), resources: Resources(fields),
-                workerClass: fields.string("class") ?? "", registeredAt: fields.date("registered_at"),
-                expiresAt: fields.date("expires_at"), details: details)
+            // A worker may be on two pages.
+            for worker in try found.map(Self.worker) { workers[worker.id] = worker }
+            cursor = next
+        } while !cursor.isEmpty
+        return Array(workers.values)
+    }
+
+    private static func worker(_ reply: RESPValue) throws -> WorkerInfo {
+        let fields = try ReplyFields(reply)
+        var details: [String: String] = [:]
+        for name in ["host", "pid", "version", "note", "last_assigned"] {
+            details[name] = fields.string(name)
         }
+        return WorkerInfo(
+            id: fields.string("id") ?? "", slots: fields.int("slots"), busy: fields.int("busy"),
+            isDraining: fields.flag("draining"), cordonedAt: fields.date("cordoned_at"),
+            labels: fields.words("labels"), resources: Resources(fields),
+            workerClass: fields.string("class") ?? "", registeredAt: fields.date("registered_at"),
+            expiresAt: fields.date("expires_at"), details: details)
     }
 
     fileprivate func explain(_ id: String) async throws -> Explanation {
@@ -120,6 +140,7 @@ extension QueueStats {
         readyByPriority.merge(other.readyByPriority) { $0 + $1 }
         // The partitions have the same workers, but a worker may not have registered in all of them yet.
         totalWorkers = max(totalWorkers, other.totalWorkers)
+        cordonedWorkers = max(cordonedWorkers, other.cordonedWorkers)
         slots = max(slots, other.slots)
         idleWorkers = min(idleWorkers, other.idleWorkers)
         oldestPending = max(oldestPending, other.oldestPending)
@@ -133,6 +154,7 @@ extension WorkerInfo {
         var worker = self
         worker.busy += other.busy
         worker.isDraining = isDraining || other.isDraining
+        worker.cordonedAt = [cordonedAt, other.cordonedAt].compactMap { $0 }.min()
         worker.registeredAt = [registeredAt, other.registeredAt].compactMap { $0 }.min()
         worker.expiresAt = [expiresAt, other.expiresAt].compactMap { $0 }.max()
         let assigned = [details["last_assigned"], other.details["last_assigned"]]

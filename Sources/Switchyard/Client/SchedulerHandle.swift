@@ -128,23 +128,6 @@ public struct SchedulerHandle: Sendable {
         try await act("purge", on: id) { $0 == nil }
     }
 
-    /// Drains a worker: it finishes its attempts and takes no more work.
-    /// - Throws: `workerNotFound`.
-    public func drainWorker(_ id: String) async throws {
-        let arguments: [RedisArgument] = ["worker", .string(try Name.validate(id, field: "worker"))]
-        let refusals = try await all { functions in
-            do {
-                _ = try await functions.call("drain", arguments)
-                return SchedulerError?.none
-            } catch let error as SchedulerError {
-                guard case .workerNotFound = error else { throw error }
-                return error
-            }
-        }
-        // A worker may not have registered in every partition yet.
-        if let refusal = refusals.first ?? nil, refusals.allSatisfy({ $0 != nil }) { throw refusal }
-    }
-
     /// Calls a function on one task, in the partition that has it.
     ///
     /// If the reply to an earlier try was lost, that try may have succeeded, and the repetition is then refused. In

@@ -94,7 +94,10 @@ extension SchedulerHandle {
                 return try await functions[partition].submit(prepared, head: head + followUp, batch: batch)
             }
             return try await functions[partition].submitInParts(prepared, head: head, followUp: followUp, batch: batch)
-        } catch SchedulerError.queueFull(let message) where partitions.count > 1 {
+        } catch SchedulerError.queueFull(let message) {
+            var message = message
+            if isInParts, let whole = try await functions[partition].refusal(ofAll: prepared) { message = whole }
+            guard partitions.count > 1 else { throw SchedulerError.queueFull(message: message) }
             throw SchedulerError.queueFull(
                 message: "\(message) (partition \(partition) of \(partitions.count): each takes its share of "
                     + "max_queue_length)")
@@ -149,6 +152,16 @@ extension QueueFunctions {
                 task: task, wokeWorker: fields.count > 2 && fields[2].string == "woken",
                 isRepetition: how == "repeated", isDuplicate: how == "unique")
         }
+    }
+
+    /// Returns why a batch in parts can never fit; nil if it could. The function was called with one part, and knows
+    /// only that. A task with a unique key may need no room.
+    fileprivate func refusal(ofAll tasks: [QueuedTask]) async throws -> String? {
+        let count = tasks.count { $0.scheduling.uniqueKey == nil }
+        guard let limit = try await configure([])[SchedulerHandle.lengthLimit], count > limit else { return nil }
+        return
+            "queue \(keys.queue) can never hold the \(count) tasks of this submission: its limit is \(limit); submit "
+            + "fewer at a time, or raise max_queue_length"
     }
 
     /// Stages the tasks in parts, each task after its dependencies, and opens the batch. If a part is refused, the

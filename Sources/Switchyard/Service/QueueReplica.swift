@@ -56,7 +56,9 @@ struct QueueReplica: Sendable {
                 pause = nextPause(fields)
                 logWhatHappened(fields)
                 let due = (fields["schedules"]?.array ?? []).compactMap(\.string)
-                if let now = fields.date("now") { try await schedules.fire(due, now: now) }
+                if let now = fields.date("now") {
+                    try await schedules.fire(due, now: now, resumedAt: fields.date("resumed_at"))
+                }
             } catch is CancellationError {
                 return
             } catch let error as PartitionMismatch {

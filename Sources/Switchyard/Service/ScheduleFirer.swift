@@ -27,12 +27,13 @@ struct ScheduleFirer {
     /// - Parameters:
     ///   - ids: the schedules that are due.
     ///   - now: Redis's time.
+    ///   - resumedAt: when the latest pause of the queue ended.
     /// - Throws: `CancellationError`.
-    mutating func fire(_ ids: [String], now: Date) async throws {
+    mutating func fire(_ ids: [String], now: Date, resumedAt: Date?) async throws {
         for id in ids {
             do {
                 guard let schedule = try await functions.schedule(id), let due = schedule.next else { continue }
-                try await fireOrPutOff(schedule, due: due, now: now)
+                try await fireOrPutOff(schedule, due: due, now: now, resumedAt: resumedAt)
                 told.remove(id)
             } catch let error as SchedulerError {
                 // It stays due. Whether its time is missed depends on how late it fires in the end.
@@ -45,9 +46,9 @@ struct ScheduleFirer {
         }
     }
 
-    private func fireOrPutOff(_ schedule: RecurringSchedule, due: Date, now: Date) async throws {
+    private func fireOrPutOff(_ schedule: RecurringSchedule, due: Date, now: Date, resumedAt: Date?) async throws {
         do {
-            try await fire(schedule, due: due, now: now)
+            try await fire(schedule, due: due, now: now, resumedAt: resumedAt)
         } catch let error as SchedulerError {
             switch error {
             case .queueFull, .queueDraining, .internal(_, redisAway: true): throw error
@@ -58,11 +59,11 @@ struct ScheduleFirer {
         }
     }
 
-    private func fire(_ schedule: RecurringSchedule, due: Date, now: Date) async throws {
+    private func fire(_ schedule: RecurringSchedule, due: Date, now: Date, resumedAt: Date?) async throws {
         if let problem = schedule.problem { throw SchedulerError.invalidInput(field: nil, message: problem) }
         var due = due
         for _ in 0..<Self.maxCatchUp where due <= now {
-            let firing = try schedule.firing(due: due, now: now)
+            let firing = try schedule.firing(due: due, now: now, resumedAt: resumedAt)
             let task = try await call(schedule, due: due, next: firing.next, skip: !firing.makesTask)
             if !firing.makesTask { log(.info, "a schedule's time was missed, and is skipped", schedule.id, "\(due)") }
             // Nil: this call submitted no task, such as because another replica was first. If a time is still due, the

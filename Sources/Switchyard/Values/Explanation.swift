@@ -4,13 +4,13 @@ public struct Explanation: Sendable, Equatable {
     public var id: String
     /// The task's state.
     public var state: TaskState
-    /// Why it is not running. Empty if it runs, has ended, or is about to be pulled.
+    /// Why it is not running, the decisive reason first. Empty if it runs, has ended, or is about to be pulled.
     public var reasons: [Reason]
 
     /// One reason why a task does not run.
     public struct Reason: Sendable, Equatable {
-        /// `position`, `schedule`, `backoff`, `dependencies`, `paused`, `concurrency_limit`, `rate_limit`,
-        /// `no_worker_matches`, `workers_busy`, `insufficient_resources` or `reserved`.
+        /// `paused`, `schedule`, `backoff`, `dependencies`, `concurrency_limit`, `rate_limit`, `no_worker_matches`,
+        /// `workers_busy`, `insufficient_resources`, `reserved`, `cordoned` or `position`.
         public var code: String
         /// A text for people, with the numbers and what would change the situation.
         public var message: String

@@ -30,8 +30,11 @@ public struct QueueStats: Sendable, Equatable {
     public var readyByPriority: [TaskPriority: Int]
     /// Registered workers.
     public var totalWorkers: Int
-    /// Workers that sleep with at least one free slot.
+    /// Workers that could take a task now: they sleep with at least one free slot, and are neither draining nor
+    /// cordoned.
     public var idleWorkers: Int
+    /// Cordoned workers, also those that are not registered now.
+    public var cordonedWorkers: Int
     /// Slots of the registered workers.
     public var slots: Int
     /// Submissions that were refused with `QueueFull`.
@@ -63,8 +66,10 @@ public struct WorkerInfo: Sendable, Equatable {
     public var slots: Int
     /// Its leased attempts.
     public var busy: Int
-    /// Whether it takes no more work.
+    /// Whether its process takes no more work.
     public var isDraining: Bool
+    /// When it was cordoned; nil if it is not.
+    public var cordonedAt: Date?
     /// The labels that it registered.
     public var labels: [String]
     /// Its capacity.
@@ -78,6 +83,25 @@ public struct WorkerInfo: Sendable, Equatable {
     /// What else it registered (host, pid, version, note), and `last_assigned`: when it last got work, in µs since
     /// 1970.
     public var details: [String: String]
+
+    /// What a worker does, in one word.
+    public enum Activity: String, Sendable {
+        /// It could take a task now: it has a free slot, and is neither draining nor cordoned.
+        case idle
+        /// All its slots are taken.
+        case busy
+        /// Its process takes no more work.
+        case draining
+        /// It gets no work until it is uncordoned.
+        case cordoned
+    }
+
+    /// What the worker does. ``QueueStats/idleWorkers`` counts the idle ones.
+    public var activity: Activity {
+        if isDraining { return .draining }
+        if cordonedAt != nil { return .cordoned }
+        return busy < slots ? .idle : .busy
+    }
 }
 
 /// The counts of a batch.

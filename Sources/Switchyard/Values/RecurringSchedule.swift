@@ -3,8 +3,9 @@ import Foundation
 /// A task that is submitted again and again, at the times of a cron expression. It is stored in Redis. Each time fires
 /// once, whatever the number of replicas.
 public struct RecurringSchedule: Sendable, Equatable {
-    /// What to do about times that were missed because no replica ran, Redis was away, or the queue was full or
-    /// draining. A time is missed once it is more than ``tolerance`` ago; until then it still fires.
+    /// What to do about times that were missed because no replica ran, Redis was away, or the queue was paused, full or
+    /// draining. A time is missed once it is more than ``tolerance`` ago; until then it still fires. A time that came
+    /// while the queue was paused is missed at once.
     public enum Missed: String, Sendable, CaseIterable {
         /// Drop the missed times.
         case skip
@@ -65,16 +66,18 @@ public struct RecurringSchedule: Sendable, Equatable {
     }
 
     /// Returns what to do at `now` about the due time `due`, which is not after `now`.
-    func firing(due: Date, now: Date) throws(SchedulerError) -> Firing {
-        let isMissed = now.timeIntervalSince(due) > Self.tolerance
-        guard isMissed else { return Firing(makesTask: true, next: try next(after: due)) }
+    /// - Parameter resumedAt: when the latest pause of the queue ended. Earlier times are missed.
+    func firing(due: Date, now: Date, resumedAt: Date? = nil) throws(SchedulerError) -> Firing {
+        let tolerated = now.addingTimeInterval(-Self.tolerance)
+        // Times from here on still fire, one after the other.
+        let oldest = max(tolerated, resumedAt ?? tolerated)
+        guard due < oldest else { return Firing(makesTask: true, next: try next(after: due)) }
         switch missed {
         case .once:
-            return Firing(makesTask: true, next: try next(after: now))
+            return Firing(makesTask: true, next: try next(after: oldest == tolerated ? now : oldest))
         case .skip:
-            // Times within the tolerance still fire, one after the other.
-            let oldest = (now.timeIntervalSince1970 - Self.tolerance).rounded(.up)
-            return Firing(makesTask: false, next: try next(after: Date(timeIntervalSince1970: oldest - 1)))
+            let second = oldest.timeIntervalSince1970.rounded(.up)
+            return Firing(makesTask: false, next: try next(after: Date(timeIntervalSince1970: second - 1)))
         }
     }
 }

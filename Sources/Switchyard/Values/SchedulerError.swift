@@ -53,6 +53,11 @@ public enum SchedulerError: Error, Sendable, Equatable {
     /// True if the input is invalid: the same call fails again.
     public var isInvalidInput: Bool { if case .invalidInput = self { true } else { false } }
 
+    /// True if a submission has more tasks than its queue may ever hold, so that a retry cannot succeed.
+    public var canNeverFit: Bool {
+        if case .queueFull(let message) = self { message.contains(" can never hold ") } else { false }
+    }
+
     /// The part of the input that is at fault; nil for other errors, and if it is not a single part.
     public var field: String? {
         if case .invalidInput(let field, _) = self { field } else { nil }

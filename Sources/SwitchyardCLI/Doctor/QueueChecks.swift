@@ -10,6 +10,7 @@ enum QueueChecks {
         var queueFullErrors: Int
         var isPaused: Bool
         var repaired: Int
+        var cordoned = 0
     }
 
     /// Reads the numbers from Redis and checks them.
@@ -19,7 +20,8 @@ enum QueueChecks {
             return findings(
                 Numbers(
                     workers: stats.totalWorkers, waiting: stats.ready, unroutable: stats.unroutable,
-                    queueFullErrors: stats.queueFullErrors, isPaused: stats.isPaused, repaired: stats.repaired),
+                    queueFullErrors: stats.queueFullErrors, isPaused: stats.isPaused, repaired: stats.repaired,
+                    cordoned: stats.cordonedWorkers),
                 queue: handle.queue)
         } catch let error as SchedulerError {
             return [.fail("queue", "cannot be read: \(error.message)", "check Redis's log")]
@@ -46,6 +48,12 @@ enum QueueChecks {
                     "routing", "\(numbers.unroutable) tasks have requirements that no worker meets",
                     "find them with switchyard list\(flag) --state pending, and the reason with switchyard "
                         + "explain\(flag) ID; start a worker with --label, --cpu, --memory-mb or --resource"))
+        }
+        if numbers.cordoned > 0 {
+            findings.append(
+                .warn(
+                    "workers", "\(numbers.cordoned) cordoned: they get no tasks",
+                    "switchyard workers\(flag) shows them; switchyard workers uncordon\(flag) ID"))
         }
         if numbers.isPaused {
             findings.append(.warn("queue", "\(queue) is paused", "switchyard queue resume\(flag)"))

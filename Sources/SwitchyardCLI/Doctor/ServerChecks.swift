@@ -13,7 +13,7 @@ struct ServerChecks: Sendable {
     }
 
     private struct Numbers: Decodable {
-        var totalWorkers, readyTasks, unroutableTasks, queueFullErrors, repaired: Int?
+        var totalWorkers, readyTasks, unroutableTasks, queueFullErrors, repaired, cordonedWorkers: Int?
         var queues: [String: JSONValue]?
     }
 
@@ -41,7 +41,8 @@ struct ServerChecks: Sendable {
                 .init(
                     workers: stats.totalWorkers ?? 0, waiting: stats.readyTasks ?? 0,
                     unroutable: stats.unroutableTasks ?? 0, queueFullErrors: stats.queueFullErrors ?? 0,
-                    isPaused: stats.queues?[queue]?["paused"] == .bool(true), repaired: stats.repaired ?? 0),
+                    isPaused: stats.queues?[queue]?["paused"] == .bool(true), repaired: stats.repaired ?? 0,
+                    cordoned: stats.cordonedWorkers ?? 0),
                 queue: queue)
         } catch let failure as Failure {
             findings.append(.fail("queue", failure.firstLine, "the server cannot read it: check its Redis"))

@@ -7,14 +7,14 @@ enum TaskTables {
     static func list(_ tasks: [TaskView], now: Date = Date()) -> Table {
         var table = Table([
             .text("ID"), .text("STATE"), .text("PRIORITY"), .text("WORKER"), .number("TRIES"), .number("RAN"),
-            .number("AGE"), .text("TASK"),
+            .number("AGE"), .text("TASK"), .text("WAITS BECAUSE"),
         ])
         table.rows = tasks.map { task in
             [
                 Table.Cell(task.taskId), task.stateCell, Table.Cell(task.priority), Table.Cell(task.worker),
                 Table.Cell(task.attempt.map { $0 > 0 ? "\($0)" : "" }), Table.Cell(task.runningTime(now: now)),
                 Table.Cell(HumanTime.age(since: task.submittedAt.flatMap(HumanTime.parse), now: now)),
-                Table.Cell(task.what),
+                Table.Cell(task.what), Table.Cell(task.reason?.message),
             ]
         }
         return table
@@ -36,6 +36,7 @@ enum TaskTables {
         }
         add("task", task.taskId, .bold)
         add("state", task.stateCell.text, task.stateCell.colour)
+        add("waits", task.reason?.message)
         add("queue", task.queue)
         add("batch", task.batchId)
         add("position", task.queuePosition.map(String.init))

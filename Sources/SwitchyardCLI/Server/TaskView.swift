@@ -25,6 +25,8 @@ struct TaskView: Decodable, Sendable {
     var queue: String?
     var state: String
     var heldBy: String?
+    /// Why a pending task waits; in a list only if the task itself shows it.
+    var reason: Problem?
     var batchId: String?
     var kind, repo, target, mr, cwd: String?
     var args, labels, command: [String]?

@@ -26,7 +26,7 @@ struct Stats: AsyncParsableCommand {
 struct StatsView: Decodable, Sendable {
     var pendingTasks, assignedTasks, runningTasks: Int?
     var completedTasks, failedTasks, timeoutTasks, cancelledTasks: Int?
-    var totalWorkers, idleWorkers, drainingWorkers, busyWorkers: Int?
+    var totalWorkers, idleWorkers, drainingWorkers, busyWorkers, cordonedWorkers: Int?
     var queueFullErrors, unroutableTasks, desiredWorkers: Int?
     var heldTasks, waitingTasks, blockedTasks: Int?
     var classes: [WorkerClass]?
@@ -63,9 +63,10 @@ struct StatsView: Decodable, Sendable {
         add("timeout", timeoutTasks, alarm: .red)
         add("cancelled", cancelledTasks)
         let idle = idleWorkers.map { "\($0) idle" }
+        let cordoned = cordonedWorkers.flatMap { $0 > 0 ? "\($0) cordoned" : nil }
         let wanted = desiredWorkers.map { "\($0) wanted" }
         let draining = drainingWorkers.flatMap { $0 > 0 ? "\($0) draining" : nil }
-        add("workers", totalWorkers, [idle, draining, wanted].compactMap { $0 }.joined(separator: ", "))
+        add("workers", totalWorkers, [idle, draining, cordoned, wanted].compactMap { $0 }.joined(separator: ", "))
         add(
             "unroutable", unroutableTasks, (unroutableTasks ?? 0) > 0 ? "no worker could take them" : "", alarm: .yellow
         )

@@ -89,7 +89,9 @@ struct Submit: AsyncParsableCommand {
         }
         guard wait else {
             if output.isJSON { return try output.writeJSON(data) }
-            return submitted.unique == true ? () : try Console.error.line(submitted.line)
+            if submitted.unique == true { return }
+            let reason = submitted.status == "queued" ? await Self.reason(submitted.taskId, api, queue) : nil
+            return try Console.error.line(submitted.line + (reason.map { "; it waits: \($0)" } ?? ""))
         }
         let follower = TaskFollower(api: api, queue: queue)
         let ended = try await Interruption.saying(
@@ -101,6 +103,13 @@ struct Submit: AsyncParsableCommand {
         if output.isJSON { try output.writeJSON(ended.json) }
         let status = ended.task.exitStatus
         if status != .ok { throw Failure(status) }
+    }
+
+    /// Returns why a queued task waits; nil if it does not any more.
+    private static func reason(_ id: String, _ api: APIClient, _ queue: String) async -> String? {
+        // The task is submitted: that the reason cannot be read is no failure of the command.
+        let task = try? await api.send(TaskView.self, .GET, ["scheduler", "task", id], query: [("queue", queue)])
+        return task?.reason?.message
     }
 
     /// The `--queue` flag for a command that a message suggests.

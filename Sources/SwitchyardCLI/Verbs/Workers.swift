@@ -4,8 +4,9 @@ import JSON
 
 struct Workers: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "List the workers of a queue, or drain one.",
-        subcommands: [ListWorkers.self, DrainWorker.self], defaultSubcommand: ListWorkers.self)
+        abstract: "List the workers of a queue, drain one, or cordon one.",
+        subcommands: [ListWorkers.self, DrainWorker.self, CordonWorker.self, UncordonWorker.self],
+        defaultSubcommand: ListWorkers.self)
 }
 
 struct ListWorkers: AsyncParsableCommand {
@@ -34,7 +35,7 @@ struct ListWorkers: AsyncParsableCommand {
         table.rows = workers.map { worker in
             [
                 Table.Cell(worker.workerId),
-                state(of: worker),
+                worker.stateCell,
                 Table.Cell(worker.busySlots.map(String.init)), Table.Cell(worker.slots.map(String.init)),
                 Table.Cell(worker.cpu?.shownText), Table.Cell(worker.memoryMb?.shownText.map { "\($0) MB" }),
                 Table.Cell(worker.otherResources.flatMap(TaskTables.resources)),
@@ -44,13 +45,6 @@ struct ListWorkers: AsyncParsableCommand {
         }
         return table
     }
-
-    /// The note of a worker that takes no tasks for now says until when, and why.
-    private static func state(of worker: WorkersView.Worker) -> Table.Cell {
-        if worker.draining == true { return Table.Cell("draining", .yellow) }
-        if let note = worker.note { return Table.Cell(note, .yellow) }
-        return Table.Cell((worker.busySlots ?? 0) > 0 ? "busy" : "idle")
-    }
 }
 
 /// The response of `GET /scheduler/workers`.
@@ -58,13 +52,22 @@ struct WorkersView: Decodable, Sendable {
     struct Worker: Decodable, Sendable {
         var workerId: String
         var slots, busySlots: Int?
-        var draining: Bool?
+        var draining, cordoned: Bool?
         var labels: [String]?
         var cpu, memoryMb: JSONValue?
         var resources: [String: JSONValue]?
         var host: String?
         var note: String?
         var registeredAt: String?
+
+        /// Idle: it could take a task now, as `idle_workers` of the statistics counts it.
+        var stateCell: Table.Cell {
+            if draining == true { return Table.Cell("draining", .yellow) }
+            if cordoned == true { return Table.Cell("cordoned", .yellow) }
+            // It says until when the worker takes no tasks, and why.
+            if let note { return Table.Cell(note, .yellow) }
+            return Table.Cell((busySlots ?? 0) < (slots ?? 1) ? "idle" : "busy")
+        }
 
         /// The resources that have no column of their own.
         var otherResources: [String: JSONValue]? { resources?.filter { !["cpu", "memory_mb"].contains($0.key) } }
@@ -74,7 +77,8 @@ struct WorkersView: Decodable, Sendable {
 
 struct DrainWorker: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "drain", abstract: "Ask a worker to finish its tasks and to pull no more.")
+        commandName: "drain",
+        abstract: "Ask a worker's process to finish its tasks and to pull no more; it ends then.")
 
     @OptionGroup var server: ServerOptions
     @OptionGroup var output: OutputOptions
@@ -87,5 +91,42 @@ struct DrainWorker: AsyncParsableCommand {
         let data = try await api.send(.POST, ["scheduler", "worker", id, "drain"], query: [("queue", queue)])
         if output.isJSON { return try output.writeJSON(data) }
         try Console.out.line("\(id)  draining")
+    }
+}
+
+struct CordonWorker: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "cordon",
+        abstract: "Give a worker no more tasks until it is uncordoned, also after a restart with its id.")
+
+    @OptionGroup var server: ServerOptions
+    @OptionGroup var output: OutputOptions
+
+    @Argument(help: ArgumentHelp("The worker's id.", valueName: "worker-id"))
+    var id: String
+
+    func run() async throws {
+        let (api, queue) = try await server.connect()
+        let data = try await api.send(.POST, ["scheduler", "worker", id, "cordon"], query: [("queue", queue)])
+        if output.isJSON { return try output.writeJSON(data) }
+        try Console.out.line("\(id)  cordoned")
+    }
+}
+
+struct UncordonWorker: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "uncordon", abstract: "Give a cordoned worker tasks again.")
+
+    @OptionGroup var server: ServerOptions
+    @OptionGroup var output: OutputOptions
+
+    @Argument(help: ArgumentHelp("The worker's id.", valueName: "worker-id"))
+    var id: String
+
+    func run() async throws {
+        let (api, queue) = try await server.connect()
+        let data = try await api.send(.POST, ["scheduler", "worker", id, "uncordon"], query: [("queue", queue)])
+        if output.isJSON { return try output.writeJSON(data) }
+        try Console.out.line("\(id)  uncordoned")
     }
 }

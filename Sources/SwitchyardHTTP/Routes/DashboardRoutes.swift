@@ -15,6 +15,7 @@ extension API {
         let files: [(path: String, type: String, bytes: [UInt8])] = [
             ("/", "text/html; charset=utf-8", PackageResources.index_html),
             ("/dashboard.css", "text/css; charset=utf-8", PackageResources.dashboard_css),
+            ("/elements.js", "text/javascript; charset=utf-8", PackageResources.elements_js),
             ("/dashboard.js", "text/javascript; charset=utf-8", PackageResources.dashboard_js),
             ("/icon.svg", "image/svg+xml", PackageResources.icon_svg),
         ]

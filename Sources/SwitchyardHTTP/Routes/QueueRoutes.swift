@@ -2,18 +2,18 @@ import Hummingbird
 import Switchyard
 
 // A queue as a whole: reading and changing its settings, pausing, draining and purging it. A request that changes
-// settings returns all of them as they now are.
+// settings returns all of them as they now are. Only PATCH creates a queue.
 
 extension API {
     func addQueues(to routes: inout Routes) {
         routes.on(.post, "/scheduler/queue/:queue/pause") { request, context in
-            try await configure(request, context) { _ in [("paused", 1)] }
+            try await configureExisting(request, context, [("paused", 1)])
         }
         routes.on(.post, "/scheduler/queue/:queue/resume") { request, context in
-            try await configure(request, context) { _ in [("paused", 0), ("draining", 0)] }
+            try await configureExisting(request, context, [("paused", 0), ("draining", 0)])
         }
         routes.on(.post, "/scheduler/queue/:queue/drain") { request, context in
-            try await configure(request, context) { _ in [("draining", 1)] }
+            try await configureExisting(request, context, [("draining", 1)])
         }
         routes.on(.get, "/scheduler/queue/:queue") { request, context in
             _ = try Query(request)
@@ -37,6 +37,17 @@ extension API {
         }
     }
 
+    /// Changes settings of a queue that exists: a mistyped name must not make a queue.
+    private func configureExisting(
+        _ request: Request, _ context: ClientContext, _ changes: [(name: String, value: Int)]
+    ) async throws -> Response {
+        let queue = try name(context, "queue", field: "queue")
+        if !scheduler.queues.contains(queue), try await !scheduler.handle(queue: queue).exists() {
+            throw Problem(.notFound, code: "QueueNotFound", "there is no queue \(queue); a submission creates one")
+        }
+        return try await configure(request, context) { _ in changes }
+    }
+
     private func configure(
         _ request: Request, _ context: ClientContext,
         _ changes: (Request) async throws -> [(name: String, value: Int)]
@@ -44,6 +55,10 @@ extension API {
         _ = try Query(request)
         let queue = try name(context, "queue", field: "queue")
         let changes = try await changes(request)
+        // Without a change this only reads, and must not create the queue.
+        if changes.isEmpty {
+            return .json(Settings.json(try await scheduler.handle(queue: queue).configure([]), queue: queue))
+        }
         let settings: [String: Int]
         do {
             settings = try await scheduler.handleForSubmitting(queue: queue).configure(changes)

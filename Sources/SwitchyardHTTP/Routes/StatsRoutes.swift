@@ -18,9 +18,9 @@ extension API {
         routes.on(.get, "/scheduler/autoscale") { request, _ in try await autoscale(request) }
     }
 
-    /// Returns how many workers the current tasks could use, in the whole queue or, with `class`, of one class of its
-    /// workers. A class without a registered worker is counted as if each worker had `slots` slots (1 by default), so
-    /// that an autoscaler can start from no workers.
+    /// Returns how many workers the current tasks could use, in one queue or, as the statistics, in all; with `class`,
+    /// of one class of workers. A class without a registered worker is counted as if each worker had `slots` slots (1
+    /// by default), so that an autoscaler can start from no workers.
     private func autoscale(_ request: Request) async throws -> Response {
         let query = try Query(request, ["queue", "class", "slots"])
         let name = query["class"].map(Demand.canonicalName)
@@ -29,12 +29,15 @@ extension API {
                 "class", "expected labels and capacity as in /scheduler/workers, found \(Name.shown(name))")
         }
         let slots = try query.integer("slots", in: 1...1000) ?? 1
-        let handle = try handle(query)
-        let demand = try await handle.demand(countingClass: name, slots: slots)
+        let demands = try await forEach(try handles(query)) { handle in
+            (queue: handle.queue, demand: try await handle.demand(countingClass: name, slots: slots))
+        }
+        let desired = demands.reduce(0) { sum, one in
+            sum + (name.map(one.demand.desiredWorkers(of:)) ?? one.demand.desiredWorkers)
+        }
         return .json([
-            "queue": .string(handle.queue),
-            "desired_workers": JSONValue(name.map(demand.desiredWorkers(of:)) ?? demand.desiredWorkers),
-            "classes": DemandJSON.classes([(handle.queue, demand)]),
+            "queue": JSONValue(query["queue"]), "desired_workers": JSONValue(desired),
+            "classes": DemandJSON.classes(demands.map { ($0.queue, $0.demand) }),
         ])
     }
 

@@ -13,7 +13,9 @@ extension API {
             let handle = try handle(query)
             let id = try name(context, "id", field: "task_id")
             let wait = try query.seconds("wait", most: options.maxWait) ?? .zero
-            return .json(TaskJSON.json(try await task(id, handle, wait: wait, context), queue: handle.queue))
+            let task = try await task(id, handle, wait: wait, context)
+            let reason = task.state == .pending ? try await firstReason(id, handle) : nil
+            return .json(TaskJSON.json(task, queue: handle.queue, reason: reason))
         }
         routes.on(.delete, "/scheduler/task/:id") { request, context in
             let query = try Query(request, ["queue", "reason"])
@@ -39,6 +41,15 @@ extension API {
             let handle = try handle(try Query(request, ["queue"]))
             let task = try await handle.retryTask(try name(context, "id", field: "task_id"))
             return .json(TaskJSON.json(task, queue: handle.queue))
+        }
+    }
+
+    /// Returns the first reason of a task that was pending a moment ago; nil if there is none now.
+    private func firstReason(_ id: String, _ handle: SchedulerHandle) async throws -> JSONValue? {
+        do {
+            return try await handle.explain(id).reasons.first.map(ExplanationJSON.reason)
+        } catch SchedulerError.taskNotFound {
+            return nil
         }
     }
 
@@ -80,7 +91,7 @@ extension API {
             filter, limit: try query.integer("limit", in: 1...500) ?? 50, cursor: query["cursor"],
             longest: Self.longestInList)
         return .json([
-            "tasks": .array(page.tasks.map { TaskJSON.json($0, queue: handle.queue) }),
+            "tasks": .array(page.tasks.map { TaskJSON.json($0, queue: handle.queue, reason: HoldJSON.json($0)) }),
             "cursor": JSONValue(page.cursor),
         ])
     }

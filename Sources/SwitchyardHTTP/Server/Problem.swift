@@ -46,6 +46,7 @@ struct Problem: Error {
         self.init(status, code: error.code, error.message)
         switch error {
         case .invalidInput(let field, _): self.field = field
+        case .queueFull where error.canNeverFit: break
         case .queueFull, .noWorkers: retryAfter = Self.retryAfter
         case .internal(_, true): retryAfter = Self.retryAfter
         default: break
@@ -65,6 +66,7 @@ struct Problem: Error {
         case "WorkerNotFound": "There is no such worker"
         case "InvalidStateTransition": "The task's state does not allow this"
         case "BadRequest": "The request cannot be understood"
+        case "QueueNotFound": "There is no such queue"
         case "NotFound": "There is no such resource"
         case "MethodNotAllowed": "The resource does not support this method"
         case "Forbidden": "The request is not allowed"

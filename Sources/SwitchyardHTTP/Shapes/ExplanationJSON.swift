@@ -14,7 +14,7 @@ enum ExplanationJSON {
     /// Details that stay texts even if they look like numbers.
     private static let texts: Set<String> = ["key", "priority"]
 
-    private static func reason(_ reason: Explanation.Reason) -> JSONValue {
+    static func reason(_ reason: Explanation.Reason) -> JSONValue {
         var json: JSONValue = ["code": .string(reason.code), "message": .string(reason.message)]
         for (name, value) in reason.details.sorted(by: { $0.key < $1.key }) {
             switch (name, Int(value)) {

@@ -6,7 +6,8 @@ import Switchyard
 /// A task as responses show it. The basic fields are always present, null if they have no value; an optional field of
 /// the submission that was not given is left out.
 enum TaskJSON {
-    static func json(_ task: QueuedTask, queue: String) -> JSONValue {
+    /// - Parameter reason: why a pending task waits.
+    static func json(_ task: QueuedTask, queue: String, reason: JSONValue? = nil) -> JSONValue {
         var json: JSONValue = [
             "task_id": .string(task.id), "queue": .string(queue), "state": .string(task.state.rawValue),
             "held_by": JSONValue(task.heldBy?.rawValue), "priority": JSONValue(task.priority?.rawValue),
@@ -17,6 +18,7 @@ enum TaskJSON {
             "started_at": JSONValue(task.startedAt), "finished_at": JSONValue(task.finishedAt),
             "lease_expires_at": JSONValue(task.leaseExpiresAt),
         ]
+        json.add("reason", reason)
         json.add("queue_position", task.position.map { JSONValue($0) })
         json.add("run_at", task.runAt.map { JSONValue($0) })
         json.add("due_at", task.dueAt.map { JSONValue($0) })

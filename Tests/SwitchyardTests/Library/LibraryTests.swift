@@ -88,7 +88,7 @@ struct LibraryTests {
                 readers.contains(name) ? ["no-writes"] : shed.contains(name) ? [] : ["allow-oom"]
             #expect(found == expected, "\(name)")
         }
-        #expect(flags.count == 34)
+        #expect(flags.count == 35)
     }
 
     @Test func aFullRedisRefusesNewTasksAndDrainsTheOldOnes() async throws {

@@ -80,7 +80,7 @@ struct WholeQueueTests {
             try await queue.parts[0].pull("w", start: true)
             let waiting = queue.id(in: 1)
             _ = try await queue.handle.addTask(QueuedTask(BuildRequest(), id: waiting))
-            #expect(try await queue.handle.explain(waiting).reasons.map(\.code) == ["position", "workers_busy"])
+            #expect(try await queue.handle.explain(waiting).reasons.map(\.code) == ["workers_busy", "position"])
         }
     }
 

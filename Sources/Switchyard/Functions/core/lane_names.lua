@@ -250,6 +250,41 @@ function sw.could_serve(class, lane)
     return true
 end
 
+-- Returns what workers of `class` lack to run tasks of `lane`, as texts such as "lacks cuda=13, has 12"; and a
+-- measure of how much that is: a label with another value is nearer than none.
+function sw.misses(class, lane)
+    local worker, task, texts, much = parse(class), parse(lane), {}, 0
+    local function miss(text, has)
+        texts[#texts + 1] = text .. (has and ', has ' .. has or '')
+        much = much + (has and 2 or 3)
+    end
+    if worker.only and not is_wanted(worker.only, task.needs) then
+        local only = {}
+        for label in pairs(worker.only) do only[#only + 1] = label end
+        table.sort(only)
+        miss('takes only tasks that require ' .. table.concat(only, ' or '))
+    end
+    for _, need in ipairs(task.needs) do
+        local value = worker.labels[need.key]
+        if not satisfied(need, worker.labels) then
+            local token = need.key
+            if need.values then token = token .. (need.negated and '!=' or '=') .. table.concat(need.values, '|') end
+            miss('lacks ' .. token, value ~= true and value or value and need.key)
+        end
+    end
+    local names = {}
+    for resource in pairs(task.amounts) do names[#names + 1] = resource end
+    table.sort(names)
+    for _, resource in ipairs(names) do
+        local wanted, has = task.amounts[resource], worker.amounts[resource]
+        if wanted > (has or 0) then
+            miss('lacks ' .. resource .. '=' .. string.format('%.10g', wanted),
+                has and string.format('%.10g', has))
+        end
+    end
+    return texts, much
+end
+
 -- The same as could_serve, cached.
 function sw.serves(class, lane)
     lane = parse(lane).base

@@ -279,11 +279,11 @@ function sw.plan_pull(c, worker, state, head)
         send_again(c, plan, held, unknown)
     end
 
-    if want == 0 or q.paused or w.draining == 1 then
+    if want == 0 or q.paused or w.draining > 0 then
         plan.idle = want > 0 and w.draining == 0
-        if most == 0 and not q.paused then
-            -- The worker was woken, but tasks of another partition have taken its slots. Another worker is woken in
-            -- its place.
+        if (most == 0 or w.draining == sw.CORDONED) and not q.paused then
+            -- The worker was woken, but tasks of another partition have taken its slots, or it was cordoned since.
+            -- Another worker is woken in its place.
             sw.plan_gone(c, worker)
             sw.plan_wake_for_work(c, 1)
         end

@@ -10,9 +10,13 @@ end
 -- worker's last assignment (µs).
 --
 -- `@state` is a line such as "slots=4 draining=0 unstarted=0 asleep=1 nonce=x room=+cpu=2 class=gpu,+cpu=8". `room`
--- is the room of the pool in which the worker last fell asleep; `nonce` and `room` are absent if there is none. Few
--- lines differ, so parsed lines are cached.
+-- is the room of the pool in which the worker last fell asleep; `nonce` and `room` are absent if there is none.
+-- `draining` is 1 if the process takes no more tasks, and CORDONED if the worker is cordoned. Few lines differ, so
+-- parsed lines are cached.
 local states, state_count = {}, 0
+
+-- The value of `draining` of a worker that is cordoned and does not drain.
+sw.CORDONED = 2
 
 -- The number of fields in attempts:<worker> that are not leases: @state and @last.
 local NOT_LEASES = 2
@@ -116,7 +120,7 @@ local function wake_up(q, worker, state)
 end
 sw.leave_sleep = wake_up
 
--- Marks the worker as draining: it gets no more tasks. The caller tells the worker.
+-- Marks the worker as draining: this process gets no more tasks. The caller tells the worker.
 function sw.drain_worker(q, worker)
     call('HSET', q.prefix .. 'worker:' .. worker, 'draining', '1')
     local text = call('HGET', q.attempts_prefix .. worker, '@state')
@@ -126,6 +130,33 @@ function sw.drain_worker(q, worker)
         sw.set_state(q, worker, state, { draining = 1, asleep = 0 })
     end
     if q.has_lanes then sw.unreserve_worker(q, worker) end
+end
+
+-- Cordons a registered worker: it gets no tasks until it is uncordoned, also after it has registered again. The hash
+-- `cordoned` keeps this, and the worker's hash and state repeat it.
+function sw.cordon_worker(q, worker)
+    call('HSETNX', q.prefix .. 'cordoned', worker, q.now_text)
+    call('HSETNX', q.prefix .. 'worker:' .. worker, 'cordoned_at', q.now_text)
+    local text = call('HGET', q.attempts_prefix .. worker, '@state')
+    local state = text and sw.worker_state(text)
+    if state and state.draining == 0 then
+        wake_up(q, worker, state)
+        sw.set_state(q, worker, state, { draining = sw.CORDONED, asleep = 0 })
+    end
+    if q.has_lanes then sw.unreserve_worker(q, worker) end
+end
+
+-- Ends the cordon of a worker. If it is registered, a wake-up makes it pull.
+function sw.uncordon_worker(q, worker)
+    call('HDEL', q.prefix .. 'cordoned', worker)
+    call('HDEL', q.prefix .. 'worker:' .. worker, 'cordoned_at')
+    local text = call('HGET', q.attempts_prefix .. worker, '@state')
+    local state = text and sw.worker_state(text)
+    if state and state.draining == sw.CORDONED then
+        sw.set_state(q, worker, state, { draining = 0 })
+        local key = q.prefix .. 'wake:' .. worker
+        if call('EXISTS', key) == 0 then call('LPUSH', key, '1') end
+    end
 end
 
 -- A worker has deregistered and has more leases than this call has ended. The next ticks end the rest.

@@ -4,9 +4,9 @@
 --
 -- Preconditions. The queue: no lane is open; it has no tenants, aging or affinity; it is not paused. The call: one
 -- task, which completed, and a request for one more to start. The lease: the task's end concerns nothing else, or
--- only dependents, and it has none. The worker: it is awake, does not drain, and has started and knows of all its
--- attempts. The first task in line: it is in its first attempt, and has no options that the lease would contain.
--- Otherwise returns nil (nothing written), and the fields of attempts:<worker> if it has read them.
+-- only dependents, and it has none. The worker: it is awake, neither drains nor is cordoned, and has started and knows
+-- of all its attempts. The first task in line: it is in its first attempt, and has no options that the lease would
+-- contain. Otherwise returns nil (nothing written), and the fields of attempts:<worker> if it has read them.
 
 if not (sw.MAY.running.completed and sw.MAY.pending.running) then
     error('switchyard: finish_one.lua disagrees with the table of transitions')
@@ -50,7 +50,7 @@ function sw.finish_one(q, args)
     end
     local w = sw.worker_state(text)
     local used = call('HLEN', attempts_key) - 3
-    if w.draining == 1 or w.unstarted > 0 or w.asleep == 1 or used >= w.slots or nonce and w.nonce and nonce ~= w.nonce
+    if w.draining > 0 or w.unstarted > 0 or w.asleep == 1 or used >= w.slots or nonce and w.nonce and nonce ~= w.nonce
         or holding and used > (sw.COUNTS[holding] or 0) then
         return nil, held
     end

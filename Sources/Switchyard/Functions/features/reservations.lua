@@ -47,7 +47,8 @@ local function room_for(q, lane, room, slots, held, over)
     return at, left
 end
 
--- Returns when a worker other than the pulling one has room for `lane`; math.huge if never, or if the worker drains.
+-- Returns when a worker other than the pulling one has room for `lane`; math.huge if never, or if the worker takes no
+-- more tasks.
 local function room_elsewhere(q, worker, class, lane)
     local found, held, state = call('HGETALL', q.attempts_prefix .. worker), {}, nil
     for i = 1, #found, 2 do
@@ -58,7 +59,7 @@ local function room_elsewhere(q, worker, class, lane)
             held[#held + 1] = found[i + 1]
         end
     end
-    if not state or state.draining == 1 then return math.huge end
+    if not state or state.draining > 0 then return math.huge end
     local lanes = {}
     for i = 2, #held, 2 do
         local _, _, _, _, of = sw.lease_of(held[i])

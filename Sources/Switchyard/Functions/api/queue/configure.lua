@@ -44,6 +44,10 @@ local function configure(keys, args)
         set[#set + 1] = value
         new[name] = tonumber(value)
     end
+    if head.paused == '0' and q.paused then
+        -- Times of schedules before this one were missed.
+        set[#set + 1], set[#set + 2] = 'resumed_at', q.now_text
+    end
     if new.heartbeat_ms * 2 > new.lease_ms then
         return sw.bad('heartbeat_ms: at most half of lease_ms (' .. sw.digits(new.lease_ms) .. '), so that one may be '
             .. 'lost, found ' .. sw.digits(new.heartbeat_ms))

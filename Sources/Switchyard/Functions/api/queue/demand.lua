@@ -6,7 +6,7 @@
 --             default: the beginning)
 -- Reply       three values. 1: for each lane {what its tasks require ('': nothing), tasks that may start, the classes
 --             that serve it…}. 2: for each class of the workers of this page {its name ('': none), workers, slots,
---             leased attempts, draining workers}. 3: the cursor of the next page ('' at the end)
+--             leased attempts, draining or cordoned workers}. 3: the cursor of the next page ('' at the end)
 -- Errors      BADREQUEST
 
 local WORKERS_PER_PAGE = 200
@@ -17,7 +17,7 @@ local function add_workers(q, rank, by_class)
     local classes, names = {}, {}
     local workers = call('ZRANGE', q.prefix .. 'workers', rank, rank + WORKERS_PER_PAGE - 1)
     for _, worker in ipairs(workers) do
-        local v = call('HMGET', q.prefix .. 'worker:' .. worker, 'slots', 'draining')
+        local v = call('HMGET', q.prefix .. 'worker:' .. worker, 'slots', 'draining', 'cordoned_at')
         local name = q.has_lanes and call('HGET', q.prefix .. 'class', worker) or ''
         local class = classes[name]
         if not class then
@@ -28,7 +28,7 @@ local function add_workers(q, rank, by_class)
         class[2] = class[2] + 1
         class[3] = class[3] + tonumber(v[1] or 0)
         class[4] = class[4] + sw.busy_slots(q, worker)
-        if v[2] == '1' then class[5] = class[5] + 1 end
+        if v[2] == '1' or v[3] then class[5] = class[5] + 1 end
     end
     table.sort(names)
     for i, name in ipairs(names) do by_class[i] = classes[name] end

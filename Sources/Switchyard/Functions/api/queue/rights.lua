@@ -11,7 +11,7 @@ local COMMANDS = {
     config = { 'HGET', 'HSET', 'HSETNX', 'HDEL', 'HGETALL', 'HMGET', 'HEXISTS', 'HLEN', 'HINCRBY', 'HSTRLEN', 'HSCAN',
         'HRANDFIELD', 'HKEYS', 'DEL', 'UNLINK', 'EXISTS', 'TYPE', 'PEXPIRE', 'PERSIST', 'PTTL' },
     pending = { 'ZADD', 'ZREM', 'ZRANGE', 'ZRANGEBYSCORE', 'ZRANGEBYLEX', 'ZCARD', 'ZCOUNT', 'ZSCORE', 'ZMSCORE',
-        'ZRANK' },
+        'ZRANK', 'ZSCAN' },
     serves = { 'SADD', 'SREM', 'SCARD', 'SRANDMEMBER' },
     wake = { 'LPUSH', 'RPUSH', 'LPOP', 'LRANGE', 'LPOS', 'LINDEX', 'LTRIM', 'BLPOP' },
     unique = { 'GET', 'SET', 'MGET', 'MSET', 'RENAME' },

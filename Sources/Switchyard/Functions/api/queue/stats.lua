@@ -4,8 +4,9 @@
 -- Arguments   none
 -- Reply       pairs: pending (in line and not blocked), held, waiting (for dependencies, or to enter the queue with
 --             its batch), blocked (by a limit), assigned, running, completed, failed, timeout, cancelled (tasks by
---             their latest end, including deleted ones), finished (ended and not yet deleted), workers, idle_workers,
---             slots, unroutable (in line, and no registered worker could run it; counted in up to 2000 lanes),
+--             their latest end, including deleted ones), finished (ended and not yet deleted), workers, idle_workers
+--             (asleep with a free slot), cordoned (workers, also those that are not registered now), slots,
+--             unroutable (in line, and no registered worker could run it; counted in up to 2000 lanes),
 --             queue_full_errors, retries, lost, repaired, oldest_pending_at (ms since 1970, or 0), pending_critical,
 --             pending_high, pending_normal, pending_low (in line), paused, instance, now
 -- Errors      BADREQUEST
@@ -101,6 +102,7 @@ local function stats(keys, args)
     for _, index in ipairs({ 'held', 'finished', 'workers' }) do add(index, call('ZCARD', q.prefix .. index)) end
     add('running', call('ZCARD', q.leases_key) - (counters.assigned or 0))
     add('idle_workers', count_idle(q))
+    add('cordoned', call('HLEN', q.prefix .. 'cordoned'))
     add('oldest_pending_at', sw.digits(oldest or 0))
     add('paused', q.paused and '1' or '0')
     add('instance', q.instance or '')

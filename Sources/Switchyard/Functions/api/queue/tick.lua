@@ -8,8 +8,9 @@
 --             often; if nobody ticked for much longer, no lease ends until live workers had time for a heartbeat)
 -- Reply       pairs: expired, lost_workers, due (held tasks, and lanes with a due rate limit), purged, woken, more
 --             ("1": a limit was reached, call again at once), schedules (ids of recurring schedules that are due:
---             call switchyard_fire), next_due (ms since 1970: when the next lease, worker, held task, rate limit,
---             stage or schedule is due; 0: none), now, instance, partitions (how many the queue has),
+--             call switchyard_fire; none while the queue is paused), resumed_at (ms since 1970: with schedules, when
+--             the latest pause ended; 0: never), next_due (ms since 1970: when the next lease, worker, held task, rate
+--             limit, stage or schedule is due; 0: none), now, instance, partitions (how many the queue has),
 --             cleanup_interval_ms, forgiving_until (ms since 1970: no lease ends before; 0: leases end as usual),
 --             set_back_ms (by how much the clock was set back; 0: it was not)
 -- Errors      BADREQUEST
@@ -153,12 +154,15 @@ local function tick(keys, args)
     if head.cleanup == '1' then sw.drop_unused_flags(q) end
 
     local scheduled, next_schedule = {}, nil
-    if q.has_schedules then scheduled, next_schedule = due_of(q, 'schedules', SCHEDULES) end
+    local resumed_at
+    if q.has_schedules and not q.paused then scheduled, next_schedule = due_of(q, 'schedules', SCHEDULES) end
     sooner(next_schedule)
+    if scheduled[1] then resumed_at = call('HGET', q.config_key, 'resumed_at') end
     return { 'expired', expired, 'lost_workers', lost, 'due', due, 'purged', purged, 'woken', woken,
         'more', (left <= 0 or has_more or clock.has_more) and '1' or '0', 'next_due', sw.digits(next_due or 0),
         'now', q.now_text, 'cleanup_interval_ms', sw.digits(q.cleanup_interval_ms),
         'instance', q.instance, 'partitions', sw.digits(q.partitions), 'schedules', scheduled,
+        'resumed_at', resumed_at or '0',
         'forgiving_until', sw.digits(clock.forgiving or 0), 'set_back_ms', sw.digits(clock.back or 0) }
 end
 

@@ -6,7 +6,7 @@
 -- Arguments   schedule (id), due (ms since 1970: the time at which it is due), next (the time after that), skip ("1":
 --             only set the next time, because the due one was missed)
 -- Reply       the id of the new task; or null if none was made: the schedule is no longer due, the time is skipped,
---             its unique_key is taken, or a task with this id exists
+--             the queue is paused (the schedule stays due), its unique_key is taken, or a task with this id exists
 -- Errors      BADREQUEST, QUEUEFULL, QUEUEDRAINING (the schedule stays due)
 local function fire(keys, args)
     local q, failure = sw.enter_checked(keys)
@@ -19,6 +19,7 @@ local function fire(keys, args)
     if problem then return sw.bad(problem) end
     local due = call('ZSCORE', q.prefix .. 'schedules', head.schedule)
     if not due or tonumber(due) ~= tonumber(head.due) or tonumber(due) > q.now then return false end
+    if q.paused and head.skip ~= '1' then return false end
     local id = head.schedule .. '.' .. head.due
     local c, made = sw.changes(q), false
     if head.skip ~= '1' and not sw.is_task(call('HGET', q.task_prefix .. id, 'state')) then

@@ -2,15 +2,17 @@
 --
 -- Keys        1: the queue's prefix, 2: its config
 -- Arguments   task (id)
--- Reply       the task's state, then for each reason its pairs: code, message, and the numbers. Codes: position,
---             schedule, backoff, dependencies, paused, concurrency_limit, rate_limit, no_worker_matches,
---             workers_busy, insufficient_resources, reserved. Without a reason, the task runs or has ended. A task
---             that no index contained is put back.
+-- Reply       the task's state, then for each reason its pairs: code, message, and the numbers. The first reason
+--             decides: without it the task could run, or the next one would decide. Codes: paused, schedule, backoff,
+--             dependencies, concurrency_limit, rate_limit, no_worker_matches (with nearest, a worker, and what it
+--             lacks), workers_busy, insufficient_resources, reserved, cordoned, position. Without a reason, the task
+--             runs or has ended. A task that no index contained is put back.
 -- Errors      BADREQUEST, TASKNOTFOUND
 local SHOWN = 20
 
--- Limit on the workers that are examined.
-local LOOKED_AT = 300
+-- Limit on the workers whose slots are examined, which are read PIECE at a time, and on the classes among which the
+-- nearest miss is looked for. Workers that serve the task are counted by class, without a limit.
+local LOOKED_AT, PIECE, CLASSES = 2000, 500, 500
 
 local function tasks_in_words(n) return n == 1 and '1 task' or n .. ' tasks' end
 
@@ -62,65 +64,130 @@ local function why_closed(q, task)
         'limit', tostring(limit), 'ahead', rank }
 end
 
--- Returns the requirements of a lane that no class meets.
-local function missing_in(classes, lane)
-    local missing = {}
-    for token in string.gmatch(sw.parse_name(lane).base, '[^,]+') do
-        local served = false
-        for _, class in ipairs(classes) do served = served or sw.serves(class, token) end
-        if not served then missing[#missing + 1] = token end
+-- Returns how many registered workers serve `lane`. Counts by class, so the cost does not grow with the workers.
+local function count_serving(q, lane)
+    if not q.has_lanes then return call('ZCARD', q.prefix .. 'workers') end
+    local count = 0
+    for _, class in ipairs(sw.classes_serving(q, lane)) do
+        count = count + (class == '' and call('ZCARD', q.prefix .. 'workers') - call('HLEN', q.prefix .. 'class')
+            or tonumber(call('HGET', q.prefix .. 'classes', class) or nil) or 0)
     end
-    return missing
+    return count
 end
 
--- Adds reasons from the state of the workers that serve the task's lane.
-local function why_no_worker(q, task, reasons)
-    local workers = call('ZRANGE', q.prefix .. 'workers', 0, LOOKED_AT - 1)
-    if #workers == 0 then
+-- Calls `visit` with the id and the class of each worker, in pages, until it returns true or LOOKED_AT are visited.
+local function each_worker(q, visit)
+    for from = 0, LOOKED_AT - 1, PIECE do
+        local workers = call('ZRANGE', q.prefix .. 'workers', from, from + PIECE - 1)
+        local classes = q.has_lanes and workers[1] and call('HMGET', q.prefix .. 'class', unpack(workers)) or {}
+        for i, worker in ipairs(workers) do
+            if visit(worker, classes[i] or '') then return end
+        end
+        if #workers < PIECE then return end
+    end
+end
+
+-- Returns the worker that lacks least of what `lane` needs, and what it lacks, as text; or nil.
+local function nearest_miss(q, lane)
+    local nearest, least, lacks
+    local has_classless = sw.has_classless_workers(q)
+    for i, class in ipairs(sw.classes_of(q)) do
+        if i > CLASSES then break end
+        local texts, misses = sw.misses(class, lane)
+        if (class ~= '' or has_classless) and (not least or misses < least) then
+            nearest, least, lacks = class, misses, table.concat(texts, ', and ')
+        end
+    end
+    if not nearest then return nil end
+    local name
+    each_worker(q, function(worker, class)
+        if class == nearest then name = worker end
+        return name
+    end)
+    return name, lacks
+end
+
+-- Adds the reason of a task that no registered worker serves, if that is so. Returns whether it is, and else how many
+-- workers serve it.
+local function why_no_match(q, lane, reasons)
+    local total = call('ZCARD', q.prefix .. 'workers')
+    if total == 0 then
         reasons[#reasons + 1] = { 'code', 'no_worker_matches', 'message', 'no worker is registered; start one',
             'workers', 0 }
-        return
+        return true
     end
-    local lane = task.lane or ''
-    local matching, busy, small, reserved, draining = 0, 0, 0, 0, 0
+    local matching = count_serving(q, lane)
+    if matching > 0 then return false, matching end
+    local wanted = sw.parse_name(lane).base
+    local nearest, lacks = nearest_miss(q, lane)
+    local reason = { 'code', 'no_worker_matches', 'message', (total == 1 and 'the one worker does not serve'
+        or 'none of ' .. total .. ' workers serves') .. ' what it needs (' .. (wanted == '' and 'nothing' or wanted)
+        .. ')' .. (nearest and '; the nearest: ' .. nearest .. ' ' .. lacks or '') .. '; register one that does',
+        'workers', total, 'matching', 0 }
+    if nearest then
+        reason[#reason + 1], reason[#reason + 2] = 'nearest', nearest
+        reason[#reason + 1], reason[#reason + 2] = 'lacks', lacks
+    end
+    reasons[#reasons + 1] = reason
+    return true
+end
+
+-- Returns what is left of a worker's capacity.
+local function room_of(q, worker, class)
+    local held, lanes = sw.leases_of(q, worker), {}
+    for i = 2, #held, 2 do
+        local _, _, _, _, lane = sw.lease_of(held[i])
+        if lane then lanes[#lanes + 1] = lane end
+    end
+    return sw.room(class, lanes)
+end
+
+-- Adds the reasons of the workers that serve the task's lane and cannot take it. Returns whether one can.
+local function why_no_worker(q, lane, reasons)
+    local is_unmatched, matching = why_no_match(q, lane, reasons)
+    if is_unmatched then return false end
+    local busy, small, reserved, draining, cordoned, free, looked = 0, 0, 0, 0, 0, 0, 0
     local reservations = q.has_lanes and call('HGETALL', q.prefix .. 'reserved') or {}
     local reserved_for = {}
     for i = 1, #reservations, 2 do reserved_for[match(reservations[i + 1], '^(.*) %d+$')] = reservations[i] end
-    for _, worker in ipairs(workers) do
-        local class = q.has_lanes and call('HGET', q.prefix .. 'class', worker) or ''
-        if sw.serves(class, lane) then
-            matching = matching + 1
-            local v = call('HMGET', q.prefix .. 'worker:' .. worker, 'slots', 'draining')
-            local held, lanes = sw.leases_of(q, worker), {}
-            for j = 2, #held, 2 do
-                local _, _, _, _, of = sw.lease_of(held[j])
-                if of then lanes[#lanes + 1] = of end
-            end
-            if v[2] == '1' then draining = draining + 1
-            elseif reserved_for[worker] and reserved_for[worker] ~= lane then reserved = reserved + 1
-            elseif #held / 2 >= tonumber(v[1] or 0) then busy = busy + 1
-            elseif not sw.has_room(sw.room(class, lanes), lane) then small = small + 1
-            end
-        end
-    end
-    local function add(code, message, n)
+    each_worker(q, function(worker, class)
+        if not sw.serves(class, lane) then return end
+        local text = call('HGET', q.attempts_prefix .. worker, '@state')
+        local state = sw.worker_state(text or '')
+        looked = looked + 1
+        if state.draining == 1 then draining = draining + 1
+        elseif state.draining == sw.CORDONED then cordoned = cordoned + 1
+        elseif reserved_for[worker] and reserved_for[worker] ~= lane then reserved = reserved + 1
+        elseif sw.busy_slots(q, worker) >= state.slots then busy = busy + 1
+        elseif not sw.has_amounts(lane) or sw.has_room(room_of(q, worker, class), lane) then free = free + 1
+        else small = small + 1 end
+    end)
+    local of = ' of ' .. matching .. (matching == 1 and ' worker that serves it ' or ' workers that serve it ')
+    local function add(code, n, one, many)
         if n > 0 then
-            reasons[#reasons + 1] = { 'code', code, 'message', message, 'workers', n, 'matching', matching }
+            reasons[#reasons + 1] = { 'code', code, 'message', n .. of .. (n == 1 and one or many)
+                .. (looked < matching and ' (' .. looked .. ' were looked at)' or ''),
+                'workers', n, 'matching', matching }
         end
     end
-    if matching == 0 then
-        local missing, wanted = missing_in(sw.classes_of(q), lane), sw.parse_name(lane).base
-        add('no_worker_matches', 'none of ' .. #workers .. ' workers serves what it needs (' .. wanted .. ')'
-            .. (#missing > 0 and '; none has ' .. table.concat(missing, ', ') or '; none has all of it')
-            .. '; register one that does', #workers)
-        return
-    end
-    add('workers_busy', busy .. ' of ' .. matching .. ' workers that serve it have all slots taken', busy)
-    add('insufficient_resources', small .. ' of ' .. matching
-        .. ' workers that serve it have a slot, but not enough left of '
-        .. 'what it needs (' .. sw.parse_name(lane).base .. ')', small)
-    add('reserved', reserved .. ' of ' .. matching .. ' workers that serve it are reserved for a bigger task', reserved)
-    add('workers_busy', draining .. ' of ' .. matching .. ' workers that serve it are draining', draining)
+    add('workers_busy', busy, 'has all slots taken', 'have all slots taken')
+    local base = ', but not enough left of what it needs (' .. sw.parse_name(lane).base .. ')'
+    add('insufficient_resources', small, 'has a slot' .. base, 'have a slot' .. base)
+    add('reserved', reserved, 'is reserved for a bigger task', 'are reserved for a bigger task')
+    add('workers_busy', draining, 'is draining', 'are draining')
+    add('cordoned', cordoned, 'is cordoned; uncordon it', 'are cordoned; uncordon one')
+    return free > 0
+end
+
+-- Adds the reasons of a task in line: the decisive one first. Its position decides only if a worker has room for it.
+local function why_in_line(q, task, reasons)
+    local rank = call('ZRANK', q.prefix .. sw.line_of(task.lane), task.id) or 0
+    local position = { 'code', 'position', 'message', rank == 0 and 'it is first in its line'
+        or tasks_in_words(rank) .. (rank == 1 and ' stands' or ' stand') .. ' before it in its line',
+        'ahead', rank, 'priority', task.priority }
+    local at = #reasons + 1
+    local has_room = why_no_worker(q, task.lane or '', reasons)
+    table.insert(reasons, has_room and at or #reasons + 1, position)
 end
 
 local function explain(keys, args)
@@ -144,12 +211,7 @@ local function explain(keys, args)
         elseif closed then
             reasons[#reasons + 1] = closed
         else
-            local line = sw.line_of(task.lane)
-            local rank = call('ZRANK', q.prefix .. line, id) or 0
-            reasons[#reasons + 1] = { 'code', 'position', 'message', rank == 0 and 'it is first in its line'
-                or tasks_in_words(rank) .. (rank == 1 and ' stands' or ' stand') .. ' before it in its line',
-                'ahead', rank, 'priority', task.priority }
-            why_no_worker(q, task, reasons)
+            why_in_line(q, task, reasons)
         end
     end
     local reply = { task.state }

@@ -193,6 +193,16 @@ local function add(q, head, n, has_options, lived, is_busy, is_new)
     return woken
 end
 
+-- Whether a limit keeps a new task of `lane` from starting now. `blocked` has the lanes of which a task was blocked: it
+-- saves the look at those behind it.
+local function is_blocked(q, id, lane, blocked)
+    if not sw.has_gates(lane) or blocked[lane] then return blocked[lane] end
+    local before = call('ZRANK', q.prefix .. sw.line_of(lane), id)
+    -- A closed lane is in no line that workers look at.
+    blocked[lane] = not before or before >= sw.free_starts(sw.changes(q), lane)
+    return blocked[lane]
+end
+
 local function reply_to(q, head, n, has_options, woken, repeated)
     if not has_options and repeated == NONE_REPEATED and not head.is_repeated and head.position ~= '1'
         and not head.stage then
@@ -202,7 +212,7 @@ local function reply_to(q, head, n, has_options, woken, repeated)
         replies[n + 1] = nil
         return replies
     end
-    local rank = 0
+    local rank, blocked = 0, {}
     for i = 1, n do
         local id, _, lane, t = sw.new_task(i)
         if repeated[i] then
@@ -213,14 +223,15 @@ local function reply_to(q, head, n, has_options, woken, repeated)
             replies[i] = row(i, id, 'pending', 'queued', -1, 'repeated')
         else
             local position = -1
+            local starts = ready[i] and rank < woken and not is_blocked(q, id, lane, blocked)
+            if starts then rank = rank + 1 end
             if ready[i] then
-                rank = rank + 1
                 if head.position == '1' then
                     position = call('ZRANK', q.prefix .. sw.line_of(lane or nil), id) or -1
                 end
             end
             replies[i] = row(i, id, t and t.broken and 'cancelled' or 'pending',
-                ready[i] and rank <= woken and 'woken' or 'queued', position, 'new')
+                starts and 'woken' or 'queued', position, 'new')
         end
     end
     replies[n + 1] = nil
@@ -233,6 +244,12 @@ local function refuse_if_full(q, token, fresh, is_busy)
     local staged = token and tonumber(call('HGET', q.prefix .. 'stage:' .. token, 'total') or 0) or 0
     if length + staged + fresh <= q.max_queue_length then return nil end
     sw.add_to_stat(q, 'queue_full_errors', 1)
+    if staged + fresh > q.max_queue_length then
+        -- SchedulerError.canNeverFit tests for "can never hold".
+        return redis.error_reply('QUEUEFULL queue ' .. q.name .. ' can never hold the ' .. staged + fresh
+            .. ' tasks of this submission: its limit is ' .. sw.digits(q.max_queue_length)
+            .. '; submit fewer at a time, or raise max_queue_length')
+    end
     return redis.error_reply('QUEUEFULL queue ' .. q.name .. ' holds ' .. length .. ' tasks; with ' .. staged + fresh
         .. ' more it would exceed its limit of ' .. sw.digits(q.max_queue_length))
 end

@@ -53,7 +53,7 @@ local function heartbeat(keys, args)
     end
     if #changes > 0 then call('PUBLISH', q.events_key, table.concat(changes, '\n')) end
     return { 'lease_ms', sw.digits(q.lease_ms), 'heartbeat_ms', sw.digits(q.heartbeat_ms),
-        'drain', tostring(state.draining), 'partitions', sw.digits(q.partitions), 'stop', stop }
+        'drain', state.draining == 1 and '1' or '0', 'partitions', sw.digits(q.partitions), 'stop', stop }
 end
 
 redis.register_function{ function_name = 'switchyard_heartbeat', flags = { 'allow-oom' }, callback = heartbeat }

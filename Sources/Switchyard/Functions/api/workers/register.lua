@@ -85,8 +85,11 @@ local function register(keys, args)
         call('HDEL', key, 'leaves')
     end
     call('HSET', key, 'draining', draining)
+    local cordoned_at = call('HGET', q.prefix .. 'cordoned', worker)
+    if cordoned_at then call('HSET', key, 'cordoned_at', cordoned_at) end
+    local takes = cordoned_at and draining == '0' and sw.CORDONED or draining
     state = state or { slots = slots, draining = 0, unstarted = 0, asleep = 0, room = '' }
-    sw.set_state(q, worker, state, { slots = slots, draining = draining, asleep = 0, room = '', class = class,
+    sw.set_state(q, worker, state, { slots = slots, draining = takes, asleep = 0, room = '', class = class,
         nonce = head.nonce or state.nonce or false, unstarted = is_other and 0 or state.unstarted })
     call('HSETNX', q.attempts_prefix .. worker, '@last', '0')
     call('ZADD', q.index_keys.workers, sw.digits(q.now + q.lease_ms), worker)
