@@ -84,8 +84,8 @@ import Testing
             #expect(info.resources == Resources(cpu: 2, custom: ["gpu": 1]))
             #expect(info.workerClass == "os=linux,+cpu=2,+gpu=1")
             let reasons = try await queue.handle.explain("b").reasons
-            #expect(reasons.map(\.code) == ["position", "insufficient_resources"])
-            #expect(reasons.first?.details["ahead"] == "0")
+            #expect(reasons.map(\.code) == ["insufficient_resources", "position"])
+            #expect(reasons.last?.details["ahead"] == "0")
             registration.resources.custom = ["gpu": -1]
             try await expectError("BadRequest") { _ = try await worker.register(registration) }
         }

@@ -58,11 +58,12 @@ struct UpgradeRun {
     mutating func begin() async throws {
         let refused = try await refusal { try await queue.call("open_batch", "batch", "b-staged") }
         hasStaged = refused == nil
+        // A paused queue gets no tasks from its schedules.
+        try await queue.call("configure", "paused", "0", "retry_delay_ms", "0")
         let due = try await queue.raw("ZSCORE", "{}schedules", "due").string ?? ""
         let next = "\((Int64(due) ?? 0) + 86_400_000)"
         let id = try await queue.call("fire", "schedule", "due", "due", .string(due), "next", .string(next)).string
         #expect(id == "due." + due)
-        try await queue.call("configure", "paused", "0", "retry_delay_ms", "0")
         for (id, offers) in Self.newcomers { try await queue.register(id, slots: 3, offers) }
         for worker in ["w1", "gpu-1", "arm-1", "drains"] {
             for (id, attempt) in dump.attempts(of: worker) where !dump.isDoomed(id) {

@@ -15,7 +15,7 @@ local COMMANDS = {
     serves = { 'SADD', 'SREM', 'SCARD', 'SRANDMEMBER' },
     wake = { 'LPUSH', 'RPUSH', 'LPOP', 'LRANGE', 'LPOS', 'LINDEX', 'LTRIM', 'BLPOP' },
     unique = { 'GET', 'SET', 'MGET', 'MSET', 'RENAME' },
-    log = { 'XADD', 'XRANGE', 'XREAD' },
+    log = { 'XADD', 'XRANGE', 'XREVRANGE', 'XREAD', 'XLEN', 'XDEL' },
 }
 
 -- Arguments that complete a command whose check needs more than its key.
