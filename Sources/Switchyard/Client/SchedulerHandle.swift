@@ -58,8 +58,9 @@ public struct SchedulerHandle: Sendable {
         public var state: TaskState?
         /// The priority of the tasks.
         public var priority: TaskPriority?
-        /// The repository of the tasks.
+        /// The kind of the tasks.
         public var kind: String?
+        /// The repository of the tasks.
         public var repo: String?
         /// The worker of the latest attempt.
         public var worker: String?

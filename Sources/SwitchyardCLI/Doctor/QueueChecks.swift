@@ -45,7 +45,8 @@ enum QueueChecks {
         if numbers.workers > 0, numbers.unroutable > 0 {
             findings.append(
                 .fail(
-                    "routing", numbers.unroutable == 1
+                    "routing",
+                    numbers.unroutable == 1
                         ? "1 task has requirements that no worker meets"
                         : "\(numbers.unroutable) tasks have requirements that no worker meets",
                     "find them with switchyard list\(flag) --state pending, and the reason with switchyard "
