@@ -134,10 +134,20 @@ let package = Package(
                 .product(name: "Logging", package: "swift-log"),
             ],
             swiftSettings: swiftSettings),
+        .target(
+            name: "SwitchyardTorture",
+            dependencies: [
+                "JSON", "Switchyard", "SwitchyardTesting", "SwitchyardWorker", "PrivateRedis", "ChildProcess",
+                "RedisClient",
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+            ],
+            swiftSettings: swiftSettings),
         .executableTarget(
             name: "SwitchyardCLI",
             dependencies: [
-                "JSON", "Switchyard", "SwitchyardBench", "SwitchyardWorker", "SwitchyardHTTP", "PrivateRedis",
+                "JSON", "Switchyard", "SwitchyardBench", "SwitchyardTorture", "SwitchyardWorker", "SwitchyardHTTP", "PrivateRedis",
                 "ChildProcess", "RedisClient",
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOHTTP1", package: "swift-nio"),
@@ -198,6 +208,13 @@ let package = Package(
                 "SwitchyardCLI", "ChildProcess", "JSON", "RedisClient", "Switchyard", "SwitchyardBench",
                 "SwitchyardTesting", "SwitchyardWorker",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "Logging", package: "swift-log"),
+            ],
+            swiftSettings: swiftSettings),
+        .testTarget(
+            name: "SwitchyardTortureTests",
+            dependencies: [
+                "SwitchyardTorture", "SwitchyardTesting", "Switchyard",
                 .product(name: "Logging", package: "swift-log"),
             ],
             swiftSettings: swiftSettings),

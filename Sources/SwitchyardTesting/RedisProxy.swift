@@ -62,14 +62,18 @@ public final class RedisProxy: Sendable {
         url = "unix://\(directory)/redis.sock"
     }
 
-    /// Starts a proxy.
+    /// Starts a proxy of a test's redis-server.
     public static func start(
         to redis: TestRedis, rule: @escaping Rule = { _, _ in .deliver(after: .zero) }
     ) async throws -> RedisProxy {
+        try await start(toSocket: String(redis.url.dropFirst("unix://".count)), rule: rule)
+    }
+
+    /// Starts a proxy of the redis-server that listens on a socket.
+    public static func start(toSocket server: String, rule: @escaping Rule) async throws -> RedisProxy {
         let directory = NSTemporaryDirectory() + "switchyard-proxy-\(UUID().uuidString.prefix(8))"
         try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)
         let proxy = RedisProxy(directory: directory, rule: rule)
-        let server = String(redis.url.dropFirst("unix://".count))
         let channel = try await ServerBootstrap(group: MultiThreadedEventLoopGroup.singleton)
             .childChannelInitializer { client in
                 ClientBootstrap(group: client.eventLoop).connect(unixDomainSocketPath: server).flatMapThrowing {

@@ -55,6 +55,18 @@ final class LeaseWatch: Sendable {
         }
     }
 
+    /// Whether the leases that a call brought still last long enough to begin: they do not if the reply comes so late
+    /// that attempts begun with it would be stopped already.
+    ///
+    /// A process that was stopped and continued, or a network that stood still, delivers such replies.
+    /// - Parameter sent: when the call was sent. The queue gave the leases later.
+    func allowsStart(sent: ContinuousClock.Instant, now: ContinuousClock.Instant) -> Bool {
+        state.withLock { state in
+            guard let state else { return true }
+            return now - max(sent, state.renewed) <= hold(state.terms)
+        }
+    }
+
     /// Whether the queue may still have leases of attempts that were stopped here. They occupy slots there, so
     /// the worker does not count as idle, and their end may not wake it.
     func mayHaveLeftLeases(now: ContinuousClock.Instant) -> Bool {

@@ -17,10 +17,11 @@ extension QueueLoop {
     private func sleepAndWake() async {
         var backoff = Self.backoff()
         while let sleep = await table.nextSleep() {
+            let sent = ContinuousClock.now
             do {
                 let awakening = try await link.sleepAndPull(
                     timeout: Self.wakeTimeout, max: sleep.want, together: takesTogether)
-                start(table.wakeUp(sleep, awakening.assignments))
+                start(table.wakeUp(sleep, awakening.assignments), sent: sent)
                 // A poller's call gets the same refusal, and handles it.
                 if awakening.refusal != nil { table.noteWork() }
                 backoff = Self.backoff()

@@ -206,8 +206,9 @@ final class QueueLoop: Sendable {
 
     /// Makes a call. Returns false if the queue cannot be reached.
     private func perform(_ exchange: AttemptTable.Exchange) async -> Bool {
+        let sent = ContinuousClock.now
         if !exchange.starts.isEmpty {
-            start(exchange.starts)
+            start(exchange.starts, sent: sent)
             return true
         }
         do {
@@ -216,7 +217,7 @@ final class QueueLoop: Sendable {
             for case (let report, .failure(let refusal)) in zip(exchange.reports, reply.states) {
                 noteRefusal(of: report, refusal)
             }
-            start(table.settle(exchange, reply.assignments, isCertain: !reply.isRepetition))
+            start(table.settle(exchange, reply.assignments, isCertain: !reply.isRepetition), sent: sent)
             if let refused = reply.pullRefusal {
                 if refused.isReplacement { stopForReplacement(refused) } else { await register() }
                 table.noteWork()
@@ -281,7 +282,9 @@ final class QueueLoop: Sendable {
     // MARK: Attempts
 
     /// Starts attempts. Those that the handler runs in place have ended when this returns.
-    func start(_ assignments: [WorkerClient.Assignment]) {
+    /// - Parameter sent: when the call was sent that brought them.
+    func start(_ assignments: [WorkerClient.Assignment], sent: ContinuousClock.Instant) {
+        guard leaseWatch.allowsStart(sent: sent, now: .now) else { return handBackUnstarted(assignments) }
         var ends: [AttemptEnd] = []
         for assignment in assignments {
             let attempt = Attempt(assignment, holder: holder)
@@ -296,6 +299,16 @@ final class QueueLoop: Sendable {
             }
         }
         if !ends.isEmpty { table.endAtOnce(ends) }
+    }
+
+    /// Hands back attempts whose leases are over, or nearly: another worker may run them already.
+    private func handBackUnstarted(_ assignments: [WorkerClient.Assignment]) {
+        for assignment in assignments {
+            let attempt = Attempt(assignment, holder: holder)
+            table.stop(attempt.id, attempt: attempt.number, .leaseOver)
+            table.endAtOnce([AttemptEnd(attempt: attempt, outcome: .completed())])
+            Task { await handBack(attempt, "the worker learned of it only when its lease ended") }
+        }
     }
 
     private func start(_ attempt: Attempt) {

@@ -34,6 +34,47 @@ extension TestQueue {
         var cancelled: Int { counts.withLock { $0.cancelled } }
     }
 
+    /// Completes each attempt, and notes its number.
+    private final class NotingHandler: TaskHandler {
+        private let numbers = Mutex<[String: [Int]]>([:])
+
+        func run(_ attempt: Attempt) async -> AttemptOutcome {
+            numbers.withLock { $0[attempt.id, default: []].append(attempt.number) }
+            return .completed()
+        }
+
+        func numbers(of task: String) -> [Int] { numbers.withLock { $0[task] ?? [] } }
+    }
+
+    /// The reply to a pull, or to the pull that follows a sleep, arrives when its leases have ended.
+    @Test(arguments: [1, 4]) func anAttemptIsNotStartedWhenItsLeaseHasEnded(count: Int) async throws {
+        try await TestQueue.run(settings: quickSettings.merging(["assign_timeout_ms": 2000]) { $1 }) { queue in
+            let proxy = try await RedisProxy.start(to: queue.redis)
+            let client = try proxy.makeClient(commandTimeout: .seconds(30))
+            let handler = NotingHandler()
+            try await queue.withWorker(slots: 4, client: client, handler: handler) { _ in
+                #expect(try await eventually { try await !queue.raw("ZSCORE", "{}idle", "w1").isNull })
+                proxy.stall()
+                let ids = (0..<count).map { "t\($0)" }
+                for id in ids { try await queue.submit(id, maxRetries: 5) }
+                let isLost = try await eventually(within: .seconds(30)) {
+                    for id in ids where try await queue.handle.getTask(id).attempts.first?.outcome != "lost" {
+                        return false
+                    }
+                    return true
+                }
+                #expect(isLost)
+                proxy.resume()
+                for id in ids {
+                    #expect(try await queue.ended(id).state == .completed)
+                    #expect(!handler.numbers(of: id).contains(1))
+                }
+            }
+            await client.shutdown()
+            await proxy.stop()
+        }
+    }
+
     @Test func aFailedHeartbeatIsRepeatedAfterASecond() async throws {
         try await TestQueue.run(settings: ["lease_ms": 60_000, "heartbeat_ms": 6000]) { queue in
             let proxy = try await RedisProxy.start(to: queue.redis)

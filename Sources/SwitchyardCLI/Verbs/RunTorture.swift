@@ -1,0 +1,73 @@
+import ArgumentParser
+import Foundation
+import Logging
+import SwitchyardTorture
+
+struct RunTorture: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "torture",
+        abstract: "Run a workload under faults on this machine, and check that nothing is lost or done twice.",
+        discussion: """
+            Starts a private redis-server, replicas and workers, and submits tasks while processes are killed or \
+            stopped, connections are cut, and Redis is full, busy or away. Then it compares what clients were told, \
+            what was executed and what Redis has. It exits with 1 if it finds a violation. The seed repeats the \
+            choices of calls and faults, not what the machine makes of them.
+            """,
+        subcommands: [TortureHandlers.self])
+
+    @OptionGroup var output: OutputOptions
+
+    @Option(help: ArgumentHelp("The seed of all choices (default: random).", valueName: "n"))
+    var seed: UInt64?
+
+    @Option(help: ArgumentHelp("How long to submit tasks and make faults (default 1m).", valueName: "duration"))
+    var duration: Seconds?
+
+    @Option(
+        parsing: .upToNextOption,
+        help: ArgumentHelp(
+            "Make only these faults (default: all).", valueName: "fault"))
+    var faults: [FaultKind] = []
+
+    @Option(help: ArgumentHelp("The file of another function library, with a planted fault.", visibility: .hidden))
+    var library: String?
+
+    func run() async throws {
+        LogFormat.bootstrap(.text, level: .error)
+        var plan = TorturePlan()
+        plan.seed = seed ?? UInt64.random(in: 1...999_999)
+        plan.duration = duration?.duration ?? plan.duration
+        if !faults.isEmpty { plan.faults = faults }
+        plan.library = try library.map { try String(contentsOfFile: $0, encoding: .utf8) }
+        let torture = Torture(
+            plan: plan, program: ProgramPath.current, logger: Logger(label: "switchyard.torture")
+        ) { line in
+            // This is only progress: the run continues if stderr is closed.
+            try? Console.error.line("torture: \(line)")
+        }
+        try Console.error.line("torture: seed \(plan.seed)")
+        let report = try await Interruption.cancelling { try await torture.run() }
+        try Console.out.line(output.isJSON ? report.json.text : report.text)
+        if !report.violations.isEmpty { throw Failure(.error, "\(report.violations.count) violations") }
+    }
+}
+
+extension FaultKind: ExpressibleByArgument {}
+
+/// A worker whose handler runs the tasks of `switchyard torture`, which starts it.
+struct TortureHandlers: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "handlers", abstract: "A worker of torture's tasks.", shouldDisplay: false)
+
+    @OptionGroup var options: RunOptions
+    @OptionGroup var redis: RedisOptions
+    @Option var id: String
+    @Argument var journal: String
+
+    func run() async throws {
+        let settings = try await options.start(redis.flags)
+        try await TortureWorker.run(
+            id: id, queue: settings.text(.queue), redis: settings.redisInstances().first, journal: journal,
+            logger: Logger(label: "switchyard.worker"))
+    }
+}

@@ -1,0 +1,91 @@
+import Switchyard
+
+/// The rules, each a function of the evidence.
+///
+/// A checker over a history of calls, in which a call is acknowledged, refused or unknown, is the method of Jepsen
+/// (https://jepsen.io).
+enum Checker {
+    /// Every violation of every rule.
+    static func violations(_ evidence: Evidence) -> [Violation] {
+        let rules: [(String, (Evidence) -> [String])] = [
+            ("nothing acknowledged is lost", lost), ("nothing comes from nowhere", strangers),
+            ("everything ends", unended), ("the end is as planned", wrongEnds),
+            ("an attempt is executed once", repeatedAttempts), ("no two processes of one task at once", overlaps),
+            ("attempts only grow", shrinkingAttempts), ("every execution is explained", unexplained),
+            ("a result never changes", changedResults), ("nothing before its time", early),
+            ("dependencies first", disorder), ("limits hold", overLimit), ("counts are conserved", miscounted),
+            ("processes survive", { $0.processFailures }),
+        ]
+        return rules.flatMap { rule, check in check(evidence).map { Violation(rule: rule, finding: $0) } }
+    }
+
+    // MARK: Tasks
+
+    static func lost(_ evidence: Evidence) -> [String] {
+        evidence.acknowledged.filter { evidence.tasks[$0] == nil }.sorted()
+            .map { "\($0) was acknowledged, and Redis does not have it" }
+    }
+
+    static func strangers(_ evidence: Evidence) -> [String] {
+        let unknown = evidence.tasks.keys.filter { evidence.submitted[$0] == nil }.sorted()
+        let refused = Set(evidence.calls.filter { $0.kind == .submit }.flatMap { call -> [String] in
+            guard case .refused = call.outcome else { return [] }
+            return call.tasks
+        }).subtracting(evidence.acknowledged)
+        return unknown.map { "nobody submitted \($0)" }
+            + refused.filter { evidence.tasks[$0] != nil }.sorted().map { "\($0) was refused, and Redis has it" }
+            + evidence.executionsByTask.keys.filter { evidence.tasks[$0] == nil }.sorted()
+            .map { "\($0) was executed, and Redis does not have it" }
+    }
+
+    static func unended(_ evidence: Evidence) -> [String] {
+        evidence.tasks.values.filter { !$0.state.isTerminal }.map { "\($0.id) is \($0.state.rawValue)" }.sorted()
+    }
+
+    /// Only a client's cancellation, or that of a task it depends on, ends a task in another state than completed.
+    static func wrongEnds(_ evidence: Evidence) -> [String] {
+        let cancelled = Set(
+            evidence.calls.filter { call in
+                guard call.kind == .cancel else { return false }
+                if case .refused = call.outcome { return false }
+                return true
+            }.flatMap(\.tasks))
+        func mayBeCancelled(_ id: String) -> Bool {
+            cancelled.contains(id) || evidence.submitted[id]?.options.dependsOn.contains(where: mayBeCancelled) == true
+        }
+        return evidence.tasks.values.compactMap { task in
+            switch task.state {
+            case .completed where !evidence.executionsByTask[task.id, default: []].contains { $0.to != nil }:
+                "\(task.id) completed, and no execution of it reached its end"
+            case .cancelled where !mayBeCancelled(task.id): "\(task.id) was cancelled by nobody"
+            case .failed, .timeout: "\(task.id) is \(task.state.rawValue): \(task.failure?.message ?? "no reason")"
+            default: nil
+            }
+        }.sorted()
+    }
+
+    static func changedResults(_ evidence: Evidence) -> [String] {
+        var findings: [String] = []
+        // A retry by a client begins anew.
+        let retried = Set(evidence.calls.filter { $0.kind == .retry }.flatMap(\.tasks))
+        for call in evidence.calls {
+            // The reply to a submission has only a part of the task.
+            guard call.kind == .get, let seen = call.seen, seen.state == .completed, !retried.contains(seen.id) else { continue }
+            guard let now = evidence.tasks[seen.id] else { continue }
+            if now.state != .completed || now.attempt != seen.attempt || now.finishedAt != seen.finishedAt {
+                findings.append(
+                    "\(seen.id) was completed by attempt \(seen.attempt), and is \(now.state.rawValue) by attempt \(now.attempt)")
+            }
+        }
+        return findings
+    }
+
+    static func miscounted(_ evidence: Evidence) -> [String] {
+        let count = { (state: TaskState) in evidence.tasks.values.count { $0.state == state } }
+        return [
+            ("completed", evidence.stats.completed, count(.completed)), ("failed", evidence.stats.failed, count(.failed)),
+            ("timeout", evidence.stats.timeout, count(.timeout)),
+            ("cancelled", evidence.stats.cancelled, count(.cancelled)),
+        ].filter { $0.1 != $0.2 }.map { "\($0.0): the queue counts \($0.1), there are \($0.2)" }
+    }
+}

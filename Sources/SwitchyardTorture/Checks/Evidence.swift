@@ -1,0 +1,67 @@
+import Foundation
+import Switchyard
+import SwitchyardTesting
+
+/// All that is known after a run: what clients were told, what processes did, what went wrong, and what Redis has.
+struct Evidence: Sendable {
+    var calls: [Call]
+    var submitted: [String: WorkloadTask]
+    var executions: [Execution]
+    /// When each worker's process ended by SIGKILL.
+    var deaths: [String: [Uptime]]
+    var faults: [FaultRecord]
+    /// The tasks in Redis.
+    var tasks: [String: QueuedTask]
+    var stats: QueueStats
+    /// Ends of processes that nobody asked for.
+    var processFailures: [String]
+
+    /// The executions of each task, by their starts.
+    let executionsByTask: [String: [Execution]]
+
+    init(
+        history: History, executions: [Execution], farm: Farm, faults: [FaultRecord], tasks: [String: QueuedTask],
+        stats: QueueStats
+    ) {
+        calls = history.calls
+        submitted = history.submitted
+        self.executions = executions
+        deaths = Dictionary(uniqueKeysWithValues: farm.workers.map { ($0.name, $0.deaths) })
+        self.faults = faults
+        self.tasks = tasks
+        self.stats = stats
+        processFailures = farm.processes.flatMap(\.failures)
+        executionsByTask = Dictionary(grouping: executions, by: \.task).mapValues { $0.sorted { $0.from < $1.from } }
+    }
+
+    /// The tasks whose submission was acknowledged.
+    var acknowledged: Set<String> {
+        Set(calls.filter { ($0.kind == .submit || $0.kind == .repeated) && $0.outcome == .ok }.flatMap(\.tasks))
+    }
+
+    /// When an execution certainly was over: its noted end, or the end of its worker's process. Nil: unknown.
+    func end(of execution: Execution) -> Uptime? {
+        execution.to ?? deaths[execution.worker]?.filter { $0 > execution.from }.min()
+    }
+
+    /// Whether the worker was stopped or cut off at some time between, so that it could not end its processes in time.
+    func wasOutOfReach(_ worker: String, from: Uptime, to: Uptime) -> Bool {
+        faults.contains { fault in
+            guard fault.from < to, from < fault.to + 1 else { return false }
+            switch fault.kind {
+            case .suspendWorker: return fault.targets.contains(worker)
+            case .suspendAll: return true
+            default: return false
+            }
+        }
+    }
+}
+
+/// Something that must not be.
+package struct Violation: Sendable, CustomStringConvertible {
+    /// The name of the rule.
+    package var rule: String
+    /// Which task, what was expected, what was found.
+    package var finding: String
+    package var description: String { "\(rule): \(finding)" }
+}

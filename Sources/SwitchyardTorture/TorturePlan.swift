@@ -1,0 +1,31 @@
+/// What a run does: how long, with which faults, and on how many processes. Two runs with one plan make the same
+/// choices; what the machine makes of them differs.
+package struct TorturePlan: Sendable {
+    /// The seed of all random choices: which calls, which tasks, which faults, in which order.
+    package var seed: UInt64 = 1
+    /// How long clients submit and faults strike. Afterwards everything must end within `settling`.
+    package var duration: Duration = .seconds(60)
+    /// How long after the last fault all tasks may need to end.
+    package var settling: Duration = .seconds(60)
+    /// The faults that strike, in random order, each at least once if there is time.
+    package var faults = FaultKind.allCases
+    /// Processes of each kind.
+    package var replicas = 2, handlerWorkers = 2, commandWorkers = 2
+    /// Concurrent clients.
+    package var clients = 4
+    /// How many tasks all clients together leave unended before they wait.
+    package var backlog = 1500
+    /// The text of another function library, with a planted fault; nil: the one of this build.
+    package var library: String?
+
+    package init() {}
+
+    /// The settings of the queue: short leases, and many retries, because faults end many attempts.
+    static let settings: [(name: String, value: Int)] = [
+        ("lease_ms", 2000), ("heartbeat_ms", 400), ("assign_timeout_ms", 2000), ("retry_delay_ms", 50),
+        ("default_max_retries", 50), ("max_deliveries", 1000), ("max_queue_length", 1_000_000),
+        ("retention_ms", 3_600_000), ("max_finished", 1_000_000),
+    ]
+    /// The lease among these settings.
+    static let lease: Duration = .seconds(2)
+}
