@@ -59,7 +59,12 @@ package struct Torture: Sendable {
         let stats = try await handle.getStats()
         let executions = try Execution.read(farm.journal)
         let evidence = Evidence(
-            history: history, executions: executions, farm: farm, faults: faults, tasks: tasks, stats: stats)
+            calls: history.calls, submitted: history.submitted, executions: executions,
+            deaths: Dictionary(uniqueKeysWithValues: farm.workers.map { ($0.name, $0.deaths) }), faults: faults,
+            tasks: tasks,
+            counts: [
+                .completed: stats.completed, .failed: stats.failed, .timeout: stats.timeout, .cancelled: stats.cancelled,
+            ], processFailures: farm.processes.flatMap(\.failures))
         var violations = Checker.violations(evidence)
         let snapshot = try await Snapshot(reading: Keys(queue: Farm.queue), client: farm.client)
         do {

@@ -15,7 +15,8 @@ package struct TorturePlan: Sendable {
     package var clients = 4
     /// How many tasks all clients together leave unended before they wait.
     package var backlog = 1500
-    /// The text of another function library, with a planted fault; nil: the one of this build.
+    /// The text of another function library, with a planted fault; nil: the one of this build. If Redis loses it, the
+    /// next call loads the one of this build.
     package var library: String?
 
     package init() {}

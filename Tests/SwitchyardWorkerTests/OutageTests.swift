@@ -11,6 +11,11 @@ extension TestQueue {
     fileprivate func expiry(_ worker: String) async throws -> Int64 {
         try await raw("ZSCORE", "{}workers", worker).int ?? 0
     }
+
+    /// Whether the first attempt of each task has lost its lease.
+    fileprivate func haveLost(_ ids: [String]) async throws -> Bool {
+        try await handle.getTasks(ids).allSatisfy { $0?.attempts.first?.outcome == "lost" }
+    }
 }
 
 /// Workers and replicas while Redis, or a part of the traffic with it, is away.
@@ -53,26 +58,26 @@ extension TestQueue {
             let client = try proxy.makeClient(commandTimeout: .seconds(30))
             let handler = NotingHandler()
             try await queue.withWorker(slots: 4, client: client, handler: handler) { _ in
-                #expect(try await eventually { try await !queue.raw("ZSCORE", "{}idle", "w1").isNull })
-                proxy.stall()
-                let ids = (0..<count).map { "t\($0)" }
-                for id in ids { try await queue.submit(id, maxRetries: 5) }
-                let isLost = try await eventually(within: .seconds(30)) {
-                    for id in ids where try await queue.handle.getTask(id).attempts.first?.outcome != "lost" {
-                        return false
-                    }
-                    return true
-                }
-                #expect(isLost)
-                proxy.resume()
-                for id in ids {
-                    #expect(try await queue.ended(id).state == .completed)
-                    #expect(!handler.numbers(of: id).contains(1))
-                }
+                try await loseFirstAttempts((0..<count).map { "t\($0)" }, queue, proxy)
             }
+            for id in (0..<count).map({ "t\($0)" }) { #expect(!handler.numbers(of: id).contains(1)) }
             await client.shutdown()
             await proxy.stop()
         }
+    }
+
+    /// Submits tasks to a worker that hears of them when it has lost them, and waits until they have completed.
+    private func loseFirstAttempts(_ ids: [String], _ queue: TestQueue, _ proxy: RedisProxy) async throws {
+        while try await queue.raw("ZSCORE", "{}idle", "w1").isNull { try await Task.sleep(for: .milliseconds(5)) }
+        proxy.stall()
+        // In one call, so that the pull after the sleep brings all.
+        var tasks = ids.map { QueuedTask(BuildRequest(), id: $0) }
+        for index in tasks.indices { tasks[index].maxRetries = 5 }
+        _ = try await queue.handle.addTasks(tasks)
+        let areLost = try await eventually(within: .seconds(30)) { try await queue.haveLost(ids) }
+        #expect(areLost)
+        proxy.resume()
+        for id in ids { #expect(try await queue.ended(id).state == .completed) }
     }
 
     @Test func aFailedHeartbeatIsRepeatedAfterASecond() async throws {

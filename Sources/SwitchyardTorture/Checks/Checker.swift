@@ -34,7 +34,7 @@ enum Checker {
         }).subtracting(evidence.acknowledged)
         return unknown.map { "nobody submitted \($0)" }
             + refused.filter { evidence.tasks[$0] != nil }.sorted().map { "\($0) was refused, and Redis has it" }
-            + evidence.executionsByTask.keys.filter { evidence.tasks[$0] == nil }.sorted()
+            + Set(evidence.executions.map(\.task)).filter { evidence.tasks[$0] == nil }.sorted()
             .map { "\($0) was executed, and Redis does not have it" }
     }
 
@@ -53,9 +53,10 @@ enum Checker {
         func mayBeCancelled(_ id: String) -> Bool {
             cancelled.contains(id) || evidence.submitted[id]?.options.dependsOn.contains(where: mayBeCancelled) == true
         }
+        let executed = Set(evidence.executions.filter { $0.to != nil }.map(\.task))
         return evidence.tasks.values.compactMap { task in
             switch task.state {
-            case .completed where !evidence.executionsByTask[task.id, default: []].contains { $0.to != nil }:
+            case .completed where !executed.contains(task.id):
                 "\(task.id) completed, and no execution of it reached its end"
             case .cancelled where !mayBeCancelled(task.id): "\(task.id) was cancelled by nobody"
             case .failed, .timeout: "\(task.id) is \(task.state.rawValue): \(task.failure?.message ?? "no reason")"
@@ -81,11 +82,9 @@ enum Checker {
     }
 
     static func miscounted(_ evidence: Evidence) -> [String] {
-        let count = { (state: TaskState) in evidence.tasks.values.count { $0.state == state } }
-        return [
-            ("completed", evidence.stats.completed, count(.completed)), ("failed", evidence.stats.failed, count(.failed)),
-            ("timeout", evidence.stats.timeout, count(.timeout)),
-            ("cancelled", evidence.stats.cancelled, count(.cancelled)),
-        ].filter { $0.1 != $0.2 }.map { "\($0.0): the queue counts \($0.1), there are \($0.2)" }
+        evidence.counts.compactMap { state, counted in
+            let count = evidence.tasks.values.count { $0.state == state }
+            return count == counted ? nil : "\(state.rawValue): the queue counts \(counted), there are \(count)"
+        }.sorted()
     }
 }

@@ -12,26 +12,14 @@ struct Evidence: Sendable {
     var faults: [FaultRecord]
     /// The tasks in Redis.
     var tasks: [String: QueuedTask]
-    var stats: QueueStats
+    /// How many tasks have ended in each way, as the queue counts.
+    var counts: [TaskState: Int]
     /// Ends of processes that nobody asked for.
     var processFailures: [String]
 
     /// The executions of each task, by their starts.
-    let executionsByTask: [String: [Execution]]
-
-    init(
-        history: History, executions: [Execution], farm: Farm, faults: [FaultRecord], tasks: [String: QueuedTask],
-        stats: QueueStats
-    ) {
-        calls = history.calls
-        submitted = history.submitted
-        self.executions = executions
-        deaths = Dictionary(uniqueKeysWithValues: farm.workers.map { ($0.name, $0.deaths) })
-        self.faults = faults
-        self.tasks = tasks
-        self.stats = stats
-        processFailures = farm.processes.flatMap(\.failures)
-        executionsByTask = Dictionary(grouping: executions, by: \.task).mapValues { $0.sorted { $0.from < $1.from } }
+    var executionsByTask: [String: [Execution]] {
+        Dictionary(grouping: executions, by: \.task).mapValues { $0.sorted { $0.from < $1.from } }
     }
 
     /// The tasks whose submission was acknowledged.

@@ -17,6 +17,7 @@ final class Farm: Sendable {
     private let directory: String
 
     static let queue = "torture"
+    private static let laterVersion = FunctionLibrary.version + 1000
 
     /// Starts everything.
     /// - Parameter program: the `switchyard` that replicas and workers run.
@@ -34,7 +35,10 @@ final class Farm: Sendable {
         configuration.commandTimeout = .seconds(30)
         let client = RedisClient(configuration, logger: logger)
         if let library = plan.library {
-            _ = try await client.send(RedisCommand("FUNCTION", "LOAD", "REPLACE", .string(library)))
+            // Of a version that no replica and no worker replaces.
+            let text = library.replacingOccurrences(
+                of: "local VERSION = \(FunctionLibrary.version)\n", with: "local VERSION = \(Self.laterVersion)\n")
+            _ = try await client.send(RedisCommand("FUNCTION", "LOAD", "REPLACE", .string(text)))
         } else {
             try await FunctionLibrary(client: client, logger: logger).ensureLoaded()
         }
