@@ -31,6 +31,14 @@ public struct CommandHandler: TaskHandler {
     public var workspace: String?
     /// Whether the directory of an attempt that did not succeed is kept.
     public var keepsFailed = false
+    /// A command for /bin/sh that runs before each attempt, in its directory and with its environment. If it fails, the
+    /// host is at fault, and the attempt is handed back.
+    public var before: String?
+    /// A command for /bin/sh that runs after each attempt, whatever happened. SWITCHYARD_EXIT is the exit code of the
+    /// attempt's command, 128 and more for a signal, and empty if the command did not run.
+    public var after: String?
+    /// The directory in which each attempt gets a file with its whole output. Nil: there are no files.
+    public var logDirectory: String?
 
     /// Creates a handler.
     public init(template: [String] = [], grace: Duration = .seconds(5)) {
@@ -38,8 +46,8 @@ public struct CommandHandler: TaskHandler {
         self.grace = grace
     }
 
-    /// The grace, and the time to read the rest of the output.
-    public var timeToEnd: Duration { grace + linger + .seconds(5) }
+    /// The grace, as much for `after`, and the time to read the rest of the output.
+    public var timeToEnd: Duration { grace + (after == nil ? .zero : grace) + linger + .seconds(5) }
 
     /// Runs the command of one attempt and returns how it ended.
     ///
@@ -88,39 +96,35 @@ public struct CommandHandler: TaskHandler {
         if let payload = task.request.payload { command.standardInput = .bytes(Array(buffer: payload)) }
         command.linger = linger
         command.marks = ["SWITCHYARD_TASK_ID", "SWITCHYARD_ATTEMPT", "SWITCHYARD_WORKER_ID"]
+        let output = await AttemptOutput(of: attempt, directory: logDirectory)
+        if let outcome = await runBefore(command, output) {
+            await runAfter(command, output, status: nil)
+            return outcome
+        }
+        let (outcome, status) = await run(command, task, output)
+        await runAfter(command, output, status: status)
+        return outcome
+    }
+
+    private func run(
+        _ command: ChildProcess.Command, _ task: QueuedTask, _ output: AttemptOutput
+    ) async -> (AttemptOutcome, ChildProcess.ExitStatus?) {
         do {
-            return await follow(try await ChildProcess.start(command), attempt)
+            let (status, tail) = await output.follow(try await ChildProcess.start(command), grace: grace)
+            return (Self.outcome(status, lastWords: tail.lastLine, logFile: output.file?.path), status)
         } catch {
             let isPathOfTask = task.request.environment["PATH"] != nil
             if error.isFaultOfHost(path: isPathOfTask ? nil : command.environment["PATH"]) {
-                return .handedBack(reason: error.description)
+                return (.handedBack(reason: error.description), nil)
             }
-            return .failed(TaskFailure(code: "CannotStart", message: error.description))
+            return (.failed(TaskFailure(code: "CannotStart", message: error.description)), nil)
         }
     }
 
-    private func follow(_ child: ChildProcess, _ attempt: Attempt) async -> AttemptOutcome {
-        // Not a child of this Swift task: what a program writes when it is told to end is read too.
-        let reading = Task {
-            var tail = OutputTail()
-            for await chunk in child.output {
-                tail.append(chunk)
-                await attempt.log.write(chunk.stream.rawValue, chunk.bytes)
-            }
-            return tail
-        }
-        return await withTaskCancellationHandler {
-            let tail = await reading.value
-            let status = await child.waitForExit()
-            return Self.outcome(status, lastWords: tail.lastLine)
-        } onCancel: {
-            // The whole group ends, even if it ignores SIGTERM. `waitForExit` returns when nobody can write any more.
-            Task { await child.terminate(grace: grace) }
-        }
-    }
-
-    private static func outcome(_ status: ChildProcess.ExitStatus, lastWords: String?) -> AttemptOutcome {
-        let result = CommandResult(status).json
+    private static func outcome(
+        _ status: ChildProcess.ExitStatus, lastWords: String?, logFile: String?
+    ) -> AttemptOutcome {
+        let result = CommandResult(status, logFile: logFile).json
         let exitCode = status.exitCode.map { Int($0) }
         if status.isSuccess { return .completed(result: result, exitCode: exitCode) }
         let message = "the command ended with \(status)" + (lastWords.map { ": \($0)" } ?? "")

@@ -10,6 +10,8 @@ struct CommandResult: Encodable {
     let userSeconds: Double
     let systemSeconds: Double
     let maxResidentBytes: Int64
+    /// The file with the whole output, on the worker's host.
+    let logFile: String?
 
     enum CodingKeys: String, CodingKey {
         case exitCode = "exit_code"
@@ -18,9 +20,11 @@ struct CommandResult: Encodable {
         case userSeconds = "user_seconds"
         case systemSeconds = "system_seconds"
         case maxResidentBytes = "max_resident_bytes"
+        case logFile = "log_file"
     }
 
-    init(_ status: ChildProcess.ExitStatus) {
+    init(_ status: ChildProcess.ExitStatus, logFile: String? = nil) {
+        self.logFile = logFile
         exitCode = status.exitCode
         signal = status.signal
         durationSeconds = Self.rounded(

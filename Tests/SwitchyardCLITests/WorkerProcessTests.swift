@@ -183,4 +183,37 @@ import Testing
             #expect(try await good.end().exitCode == 0)
         }
     }
+
+    /// A limit on the size of files stands for a full disk: the write fails.
+    @Test func aFullDiskOfTheLogFilesIsToldAndFailsNoTask() async throws {
+        let directory = FileManager.default.temporaryDirectory.appendingPathComponent("switchyard-\(UUID().uuidString)")
+        // Only the directory of this test is left if it cannot be removed.
+        defer { try? FileManager.default.removeItem(at: directory) }
+        let limited = ["/bin/sh", "-c", "ulimit -f 64 && exec \"$0\" \"$@\""]
+        try await withWorker(["--log-dir", directory.path, "--slots", "2"], through: limited) { queue, worker in
+            for _ in 0..<3 {
+                let id = try await submit(queue, "head -c 200000 /dev/zero | tr '\\0' x; echo; echo end")
+                #expect(try await ended(queue, id).state == .completed)
+                let log = try await log(queue, id)
+                #expect(log.contains("[switchyard: cannot write to \(directory.path)/\(id).1.log: File too large; "))
+                #expect(log.hasSuffix("end\n"))
+                #expect(log.count { $0 == "x" } >= 200_000)
+                let attributes = try FileManager.default.attributesOfItem(atPath: "\(directory.path)/\(id).1.log")
+                #expect((attributes[.size] as? Int ?? 0) <= 64 * 1024)
+            }
+            #expect(worker.stderr.contains("an attempt's log file is not complete"))
+        }
+    }
+
+    @Test func hooksAreFlags() async throws {
+        let flags = ["--before", "echo before; test ! -e /nowhere", "--after", "echo \"after $SWITCHYARD_EXIT\""]
+        try await withWorker(flags) { queue, _ in
+            let id = try await submit(queue, "echo now; exit 6")
+            #expect(try await ended(queue, id).exitCode == 6)
+            #expect(try await log(queue, id) == "before\nnow\nafter 6\n")
+        }
+        for flag in ["--before", "--after"] {
+            #expect(throws: (any Error).self) { try SwitchyardCommand.parseAsRoot(["worker", flag, ""]) }
+        }
+    }
 }

@@ -34,6 +34,23 @@ struct CommandOptions: ParsableArguments {
                 + "worker's directory).", valueName: "path"))
     var workdir: String?
 
+    @Option(
+        help: ArgumentHelp(
+            "Run this shell command before each task, in its directory and with its environment; if it fails, the task "
+                + "goes back to the queue for another worker.", valueName: "command"))
+    var before: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "Run this shell command after each task, whatever happened; SWITCHYARD_EXIT is the task's exit code.",
+            valueName: "command"))
+    var after: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "Also write the whole output of each attempt to a file in this directory.", valueName: "path"))
+    var logDir: String?
+
     @Flag(help: "With --workdir, keep the directories of attempts that did not succeed.")
     var keepFailed = false
 
@@ -47,11 +64,14 @@ struct CommandOptions: ParsableArguments {
         if let pair = variables.first(where: { ($0.firstIndex(of: "=") ?? $0.startIndex) == $0.startIndex }) {
             throw ValidationError("--env: expected name=value, found \"\(pair)\"")
         }
+        for (name, command) in [("--before", before), ("--after", after)] where command?.isEmpty == true {
+            throw ValidationError("\(name): expected a command for the shell, found none")
+        }
         if keepFailed, workdir == nil { throw ValidationError("--keep-failed: expected --workdir, found none") }
     }
 
-    /// Returns the handler, and creates the directory of the attempts.
-    /// - Throws: ``Failure`` if the directory cannot be created.
+    /// Returns the handler, and creates the directories that it needs.
+    /// - Throws: ``Failure`` if one cannot be created.
     func handler(template: [String]) throws -> CommandHandler {
         var handler = CommandHandler(template: template, grace: .seconds(grace.value))
         handler.linger = .seconds(linger.value)
@@ -61,14 +81,20 @@ struct CommandOptions: ParsableArguments {
             handler.variables[String(parts[0])] = String(parts[1])
         }
         handler.keepsFailed = keepFailed
-        guard let workdir else { return handler }
-        let path = URL(filePath: workdir).standardizedFileURL.path
+        handler.before = before
+        handler.after = after
+        handler.workspace = try workdir.map { try Self.directory($0, flag: "--workdir") }
+        handler.logDirectory = try logDir.map { try Self.directory($0, flag: "--log-dir") }
+        return handler
+    }
+
+    private static func directory(_ given: String, flag: String) throws(Failure) -> String {
+        let path = URL(filePath: given).standardizedFileURL.path
         do {
             try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
         } catch {
-            throw Failure(.usage, "--workdir: cannot create \(path): \(error.localizedDescription)")
+            throw Failure(.usage, "\(flag): cannot create \(path): \(error.localizedDescription)")
         }
-        handler.workspace = path
-        return handler
+        return path
     }
 }
