@@ -72,4 +72,41 @@ import Testing
         #expect(answer["limit"].int == 50_000)
         #expect(try await world.redis.keys(of: queue).isEmpty)
     }
+
+    @Test(arguments: [false, true])
+    func theFollowUpRunsOnceOrEachTime(isRepeated: Bool) async throws {
+        let world = try await World.shared
+        let queue = world.newQueue()
+        let answer = try await world.ask(
+            .POST, "/scheduler/tasks?queue=\(queue)",
+            json: #"""
+                {"batch_id":"b","tasks":[{"id":"a"},{"id":"c"}],"on_complete":{"id":"then"},
+                 "on_complete_again":\#(isRepeated)}
+                """#)
+        #expect(answer.status == 201)
+        func batch() async throws -> Answer { try await world.ask(.GET, "/scheduler/batch/b?queue=\(queue)") }
+        for id in ["c", "a"] { _ = try await world.ask(.DELETE, "/scheduler/task/\(id)?queue=\(queue)") }
+        #expect(try await batch()["failed_task_ids"].count == 2)
+        #expect(try await batch()["follow_up_task_id"].string == "then")
+        _ = try await world.ask(.POST, "/scheduler/task/a/retry?queue=\(queue)")
+        #expect(try await batch()["finished"] == false)
+        #expect(try await batch()["failed_task_ids"].text == #"["c"]"#)
+        let worker = try await world.worker(queue)
+        #expect(try await worker.pull(max: 2, holding: 0).count == 2)
+        _ = try await worker.finish(
+            [WorkerClient.Report(taskID: "a", attempt: 1, outcome: .completed)], pull: 0, holding: 2)
+        #expect(try await batch()["finished"] == true)
+        #expect(try await batch()["follow_up_task_id"].string == (isRepeated ? "then-2" : "then"))
+        let then = try await world.ask(.GET, "/scheduler/task/then-2?queue=\(queue)")
+        #expect(then.status == (isRepeated ? 200 : 404))
+        if isRepeated { #expect(then["env"]["SWITCHYARD_BATCH_FAILED_IDS"].string == "c") }
+    }
+
+    @Test func aFollowUpIsNeededToRepeatIt() async throws {
+        let world = try await World.shared
+        let queue = world.newQueue()
+        try await world.ask(
+            .POST, "/scheduler/tasks?queue=\(queue)", json: #"{"tasks":[{}],"on_complete_again":true}"#
+        ).expectProblem(400, code: "BadRequest", field: "on_complete_again")
+    }
 }

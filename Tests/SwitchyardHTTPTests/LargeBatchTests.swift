@@ -99,7 +99,8 @@ import Testing
         #expect(then["state"].string == "pending")
         #expect(then["priority"].string == "high")
         #expect(then["command"].text == #"["echo","done"]"#)
-        #expect(then["payload"].text == #"{"x":1}"#)
+        #expect(then["payload"]["x"].int == 1)
+        #expect(then["payload"]["batch"]["failed_ids"].text == #"["a","b"]"#)
         #expect(try await world.ask(.GET, "/scheduler/batch/b?queue=\(queue)")["follow_up_task_id"].string == "then")
     }
 }

@@ -24,4 +24,11 @@ extension SchedulerHandle {
         if announcement.isMade.withLock({ $0 }) { return }
         try await announce()
     }
+
+    /// Makes a queue known that exists. A new one becomes known when it has taken its first task: a refused submission
+    /// may have a mistyped name.
+    func announceExisting() async throws {
+        if announcement.isMade.withLock({ $0 }) { return }
+        if try await exists() { try await announce() }
+    }
 }

@@ -79,7 +79,8 @@ public struct SchedulerHandle: Sendable {
         for state in TaskState.allCases { counts[state] = fields.optionalInt(state.rawValue) }
         return BatchStatus(
             id: id, total: fields.int("total"), counts: counts, submittedAt: fields.date("submitted_at"),
-            finishedAt: fields.date("finished_at"), followUp: fields.string("follow_up"))
+            finishedAt: fields.date("finished_at"), followUp: fields.string("follow_up"),
+            failures: fields["failures"]?.array?.compactMap(\.string) ?? [])
     }
 
     // MARK: Changing

@@ -58,13 +58,16 @@ extension SchedulerHandle {
     /// - Parameters:
     ///   - batch: the id of a batch that the tasks form. Nil: no batch or, if one is needed for a follow-up task or for
     ///     parts, one with a random id, which the returned tasks have.
-    ///   - onComplete: the follow-up task. It runs once, when all the others have ended in any state.
+    ///   - onComplete: the follow-up task. It runs once, when all the others have ended in any state, and is told the
+    ///     batch's id, its counts, and which tasks ended without success, in its environment and its payload.
+    ///   - onCompleteAgain: whether the follow-up task runs each time that the batch ends, also after a retry. The
+    ///     second has the id of the first with `-2`, and so on.
     ///   - wantsPosition: whether a single task is returned with its position in line.
     /// - Throws: the errors of ``addTask(_:rejectIfNoWorkers:)``. The message names the task, or the cycle that the
     ///   dependencies form.
     public func addTasks(
-        _ tasks: [QueuedTask], batch: String? = nil, onComplete: QueuedTask? = nil, rejectIfNoWorkers: Bool = false,
-        wantsPosition: Bool = false
+        _ tasks: [QueuedTask], batch: String? = nil, onComplete: QueuedTask? = nil, onCompleteAgain: Bool = false,
+        rejectIfNoWorkers: Bool = false, wantsPosition: Bool = false
     ) async throws -> [Submission] {
         var prepared: [QueuedTask] = []
         prepared.reserveCapacity(tasks.count)
@@ -82,15 +85,28 @@ extension SchedulerHandle {
         if let onComplete {
             let task = try await self.prepared(onComplete)
             followUp = ["on_complete", .string(try task.template(field: "on_complete"))]
+            if onCompleteAgain { followUp += ["on_complete_again", "1"] }
             everything.append(task)
         }
 
+        try await announceExisting()
+        let added = try await add(
+            prepared, everything, head: head, followUp: followUp, batch: batch, isInParts: isInParts,
+            wantsPosition: wantsPosition)
         try await announceOnce()
-        let partition = try await partition(for: everything, name: batch ?? tasks.first?.id ?? "")
+        return added
+    }
+
+    private func add(
+        _ prepared: [QueuedTask], _ everything: [QueuedTask], head: [RedisArgument], followUp: [RedisArgument],
+        batch: String?, isInParts: Bool, wantsPosition: Bool
+    ) async throws -> [Submission] {
+        var head = head
+        let partition = try await partition(for: everything, name: batch ?? prepared.first?.id ?? "")
         try await checkNames(everything, batch: batch, goingTo: partition)
         do {
             guard let batch, isInParts else {
-                if wantsPosition, tasks.count == 1 { head += ["position", "1"] }
+                if wantsPosition, prepared.count == 1 { head += ["position", "1"] }
                 return try await functions[partition].submit(prepared, head: head + followUp, batch: batch)
             }
             return try await functions[partition].submitInParts(prepared, head: head, followUp: followUp, batch: batch)

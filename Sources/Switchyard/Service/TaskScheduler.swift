@@ -72,20 +72,26 @@ public final class TaskScheduler: Service {
         }
     }
 
-    /// Registers a queue, so that every replica serves it from now on, and returns a handle on it.
-    /// - Throws: ``SchedulerError``: for a bad name, for a queue too many, or if Redis is away.
-    public func handleForSubmitting(queue: String) async throws -> SchedulerHandle {
-        if let handle = handles.withLock({ $0[queue] }) { return handle }
+    /// Calls `body` with a handle on a queue that it may create. If it succeeds, every replica serves the queue from
+    /// now on. If it throws, nothing was created: the name may be mistyped.
+    /// - Throws: what `body` throws, and ``SchedulerError``: for a bad name, for a queue too many, or if Redis is away.
+    public func creating<Value>(
+        queue: String, _ body: (SchedulerHandle) async throws -> Value
+    ) async throws -> Value {
+        if let handle = handles.withLock({ $0[queue] }) { return try await body(handle) }
         let name = try Name.validate(queue, field: "queue")
         guard handles.withLock({ $0.count }) < Self.maxQueues else {
             throw SchedulerError.invalidInput(
                 field: "queue",
                 message: "queue: there are \(Self.maxQueues) queues already, and \(name) is not one of them")
         }
-        let handle = try SchedulerHandle(queue: name, partitions: partitions, policy: policy, logger: logger)
+        let handle = try handle(queue: name)
+        // Partitions must know how many they are before the first task. They exist then, also without one.
         if partitions.count > 1 { _ = try await handle.all { try await self.partitions.join($0) } }
+        let value = try await body(handle)
         try await register([name])
-        return try adopt(name)
+        try adopt(name)
+        return value
     }
 
     /// The queues that this replica serves.

@@ -22,7 +22,9 @@ struct BatchFile: Sendable {
     /// With neither a batch id nor a follow-up task it is the file itself, as NDJSON. NDJSON cannot carry them, so with
     /// either of them it is a JSON object that has the lines as an array.
     /// - Throws: ``Failure`` that names the first line that is not JSON; NDJSON is left to the server to check.
-    func body(batchID: String?, onComplete: String? = nil) throws(Failure) -> APIClient.Body {
+    func body(
+        batchID: String?, onComplete: String? = nil, onCompleteAgain: Bool = false
+    ) throws(Failure) -> APIClient.Body {
         guard batchID != nil || onComplete != nil else {
             return APIClient.Body(bytes: ByteBuffer(bytes: data), type: "application/x-ndjson")
         }
@@ -33,6 +35,7 @@ struct BatchFile: Sendable {
         var body: JSONValue = [:]
         body.add("batch_id", batchID.map { .string($0) })
         body.add("on_complete", onComplete.map { .raw($0) })
+        if onCompleteAgain { body.add("on_complete_again", true) }
         body.add("tasks", .array(lines.map { .raw($0) }))
         return .json(body.text)
     }

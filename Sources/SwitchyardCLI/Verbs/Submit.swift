@@ -40,9 +40,12 @@ struct Submit: AsyncParsableCommand {
     @Option(
         parsing: .unconditional,
         help: ArgumentHelp(
-            "A task that runs when the whole batch has ended, with --file; @FILE reads a file.",
+            "A task that runs once when the whole batch has ended, with --file; @FILE reads a file.",
             valueName: "json|@file"))
     var onComplete: String?
+
+    @Flag(help: "Run the task of --on-complete each time that the batch has ended, also after a retry.")
+    var onCompleteAgain = false
 
     @Flag(name: .shortAndLong, help: "Follow it until it has ended, with progress on stderr.")
     var wait = false
@@ -53,6 +56,9 @@ struct Submit: AsyncParsableCommand {
     enum IfNoWorkers: String, ExpressibleByArgument, CaseIterable, Sendable { case queue, reject }
 
     func validate() throws {
+        if onCompleteAgain, onComplete == nil {
+            throw ValidationError("--on-complete-again: expected --on-complete, found none")
+        }
         if file != nil {
             if let flag = (task.given + (ifNoWorkers == nil ? [] : ["--if-no-workers"])).first {
                 throw ValidationError("\(flag) is for one task; with --file it is a field")
@@ -121,7 +127,8 @@ struct Submit: AsyncParsableCommand {
         let followUp = try onComplete.map { try JSONArgument.text($0, flag: "--on-complete") }
         let data = try await api.submit(
             ["scheduler", "tasks"], query: [("queue", isDefault ? nil : defaultQueue)],
-            body: try BatchFile(tasks).body(batchID: batchID, onComplete: followUp),
+            body: try BatchFile(tasks).body(
+                batchID: batchID, onComplete: followUp, onCompleteAgain: onCompleteAgain),
             idempotencyKey: UUID().uuidString)
         let submitted = try APIClient.decode(BatchSubmissionView.self, data)
         let batch = submitted.batchId

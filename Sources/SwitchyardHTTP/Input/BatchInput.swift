@@ -8,6 +8,8 @@ struct BatchInput {
     var tasks: [TaskInput]
     /// A task that runs once, when all tasks of the batch have ended.
     var onComplete: TaskInput?
+    /// Whether it runs each time that the batch ends.
+    var onCompleteAgain = false
     /// The body as one JSON value, in whichever form it was sent.
     var body: JSONValue
 
@@ -20,13 +22,17 @@ struct BatchInput {
         case .array(let values):
             tasks = try Self.tasks(values)
         case .object:
-            let fields = try Fields(value, known: ["batch_id", "tasks", "on_complete"])
+            let fields = try Fields(value, known: ["batch_id", "tasks", "on_complete", "on_complete_again"])
             id = try fields.name("batch_id")
             guard case .array(let values)? = fields["tasks"] else {
                 throw fields.problem("tasks", "an array of tasks", found: fields["tasks"] ?? .null)
             }
             tasks = try Self.tasks(values)
             onComplete = try Self.followUp(fields["on_complete"] ?? .null)
+            onCompleteAgain = try fields.flag("on_complete_again") ?? false
+            if onCompleteAgain, onComplete == nil {
+                throw Problem.badRequest("on_complete_again", "expected on_complete, found none")
+            }
         default:
             throw Problem.badRequest(
                 "body", "expected an array of tasks, or an object with tasks, found \(value.shown)")

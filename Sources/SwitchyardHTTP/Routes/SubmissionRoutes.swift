@@ -40,7 +40,8 @@ extension API {
         let identity = try Idempotency(request, queue: queue, body: input.body)
         let batch = input.id ?? identity?.batchID ?? QueuedTask.randomID()
         let added = try await add(
-            input.tasks, onComplete: input.onComplete, queue: queue, batch: batch, identity: identity,
+            input.tasks, onComplete: input.onComplete, onCompleteAgain: input.onCompleteAgain, queue: queue,
+            batch: batch, identity: identity,
             traceparent: traceparent(of: request))
         return .json(
             [
@@ -53,18 +54,20 @@ extension API {
 
     /// Adds all the tasks or, if one is refused, none.
     func add(
-        _ inputs: [TaskInput], onComplete: TaskInput? = nil, queue: String, batch: String?, identity: Idempotency?,
-        traceparent: String?
+        _ inputs: [TaskInput], onComplete: TaskInput? = nil, onCompleteAgain: Bool = false, queue: String,
+        batch: String?, identity: Idempotency?, traceparent: String?
     ) async throws -> [SchedulerHandle.Submission] {
-        let handle = try await scheduler.handleForSubmitting(queue: queue)
         let tasks = inputs.enumerated().map { index, input in
             input.task(traceparent: traceparent, identity: identity, index: index)
         }
         let followUp = onComplete?.task(traceparent: traceparent, identity: identity, index: nil)
+        let handle = try scheduler.handle(queue: queue)
         do {
-            let added = try await handle.addTasks(
-                tasks, batch: batch, onComplete: followUp,
-                rejectIfNoWorkers: inputs.contains(where: \.rejectIfNoWorkers), wantsPosition: true)
+            let added = try await scheduler.creating(queue: queue) { handle in
+                try await handle.addTasks(
+                    tasks, batch: batch, onComplete: followUp, onCompleteAgain: onCompleteAgain,
+                    rejectIfNoWorkers: inputs.contains(where: \.rejectIfNoWorkers), wantsPosition: true)
+            }
             scheduler.health.submissionEnded()
             return try await asFirstAnswered(added, handle: handle)
         } catch SchedulerError.invalidInput(let field?, let message) where batch != nil {

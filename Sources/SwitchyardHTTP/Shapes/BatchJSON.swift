@@ -13,6 +13,7 @@ enum BatchJSON {
             "progress": .number("\((batch.progress * 1000).rounded(.down) / 1000)"),
             "finished": .bool(batch.finishedAt != nil), "submitted_at": JSONValue(batch.submittedAt),
             "finished_at": JSONValue(batch.finishedAt), "follow_up_task_id": JSONValue(batch.followUp),
+            "failed_task_ids": JSONValue(batch.failures),
         ]
     }
 }

@@ -347,7 +347,7 @@ function sw.move(c, task, to, fields, opts)
         cleared[n_cleared + 1], cleared[n_cleared + 2] = q.task_prefix .. id, clear
         n_cleared = n_cleared + 2
     end
-    if task.batch and from ~= to then sw.count_in_batch(c, task.batch, from ~= 'none' and from or nil, to) end
+    if task.batch and from ~= to then sw.count_in_batch(c, task.batch, from ~= 'none' and from or nil, to, id) end
     local text = id .. ' ' .. to .. ' ' .. (opts.attempt or task.attempt or 0)
     if sw.TERMINAL[to] then
         if task.uses then sw.note_end(c, task, to) end

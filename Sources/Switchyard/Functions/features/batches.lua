@@ -1,15 +1,29 @@
 -- Batches: many tasks that are followed and cancelled as one. `batch:<id>` counts them by state; `members:<id>` lists
--- them in order. A batch of more tasks than one call may carry is staged first (staging.lua).
+-- them in order; `failures:<id>` has those that ended without success, by when they ended. A batch of more tasks than
+-- one call may carry is staged first (staging.lua).
 
--- Notes that `n` tasks of a batch (nil: one) move from state `from` (nil: they are new) to state `to` (nil: none).
-function sw.count_in_batch(c, batch, from, to, n)
+-- Whether a task in this state has ended without success.
+local function is_failure(state) return sw.TERMINAL[state] and state ~= 'completed' end
+
+-- Notes that a task of a batch moves from state `from` (nil: it is new) to state `to` (nil: none).
+--   id   the task, if it may end without success, or be retried
+function sw.count_in_batch(c, batch, from, to, id)
+    if id and (is_failure(from) or is_failure(to)) then
+        local failures = c.failures[batch] or { add = {}, rem = {} }
+        c.failures[batch] = failures
+        if is_failure(to) then
+            failures.add[#failures.add + 1], failures.add[#failures.add + 2] = c.q.now_text, id
+        else
+            failures.rem[#failures.rem + 1] = id
+        end
+    end
     local b = c.batches[batch]
     if not b then
         b = {}
         c.batches[batch] = b
     end
-    if from then sw.count(b, from, -(n or 1)) end
-    if to then sw.count(b, to, n or 1) end
+    if from then sw.count(b, from, -1) end
+    if to then sw.count(b, to, 1) end
 end
 
 -- Called by commit before its first write. A batch whose hash is gone is not counted; a batch key of a wrong type is
@@ -26,7 +40,12 @@ end
 function sw.commit_batches(c)
     local q = c.q
     for id, new in pairs(rawget(c, 'new_batches') or {}) do
-        sw.create_batch(q, id, new.ids, new.on_complete, new.request)
+        sw.create_batch(q, id, new.ids, new)
+    end
+    for id, failures in pairs(rawget(c, 'failures') or {}) do
+        local index = q.prefix .. 'failures:' .. id
+        if c.batches[id] and #failures.rem > 0 then sw.derived('ZREM', index, unpack(failures.rem)) end
+        if c.batches[id] and #failures.add > 0 then sw.derived('ZADD', index, unpack(failures.add)) end
     end
     for id, counters in pairs(c.batches) do
         local key, has_ended, is_open, is_again = q.prefix .. 'batch:' .. id, false, false, false
@@ -55,24 +74,28 @@ function sw.commit_batches(c)
 end
 
 -- Plans the hash of a new batch of the tasks `ids`.
+--   head      the arguments of the call: on_complete, on_complete_again
 --   request   the request token by which a repeated submission is recognized
-function sw.plan_batch(c, batch, ids, on_complete, request)
-    c.new_batches[batch] = { ids = ids, on_complete = on_complete, request = request }
+function sw.plan_batch(c, batch, ids, head, request)
+    c.new_batches[batch] = { ids = ids, on_complete = head.on_complete, request = request,
+        on_complete_again = head.on_complete_again }
     c.batches[batch] = c.batches[batch] or {}
 end
 
 -- Creates the hash of a batch. A batch without new tasks (all existed before) has ended at once.
-function sw.create_batch(q, batch, ids, on_complete, request)
+--   options   on_complete, on_complete_again, request
+function sw.create_batch(q, batch, ids, options)
     local key = q.prefix .. 'batch:' .. batch
     local fields = { 'total', #ids, 'submitted_at', q.now_text }
     local function add(name, value)
         fields[#fields + 1] = name
         fields[#fields + 1] = value
     end
-    if on_complete then add('on_complete', on_complete) end
-    if request then add('request', request) end
+    if options.on_complete then add('on_complete', options.on_complete) end
+    if options.on_complete_again == '1' then add('on_complete_again', '1') end
+    if options.request then add('request', options.request) end
     if #ids == 0 then add('finished_at', q.now_text) end
-    call('DEL', q.prefix .. 'members:' .. batch)
+    call('DEL', q.prefix .. 'members:' .. batch, q.prefix .. 'failures:' .. batch)
     call('HSET', key, unpack(fields))
     if #ids > 0 then
         call('RPUSH', q.prefix .. 'members:' .. batch, unpack(ids))
@@ -134,22 +157,4 @@ function sw.step_batches(q, limit)
     end
     call('LPOP', q.prefix .. 'batch_work')
     return 0
-end
-
--- Called when every task of batch `id` has ended: its follow-up task (on_complete) enters the queue, once.
-function sw.start_follow_up(q, id)
-    local key = q.prefix .. 'batch:' .. id
-    local text = call('HGET', key, 'on_complete')
-    if not text then return end
-    call('HDEL', key, 'on_complete')
-    local n = sw.read_tasks(q, cjson.decode(text), 1)
-    if not n then return end
-    local follow_up, task_key = sw.new_task(1)
-    if sw.is_task(call('HGET', task_key, 'state')) then return end
-    call('HSET', key, 'follow_up', follow_up)
-    sw.ensure_uses(q, n)
-    local c = sw.changes(q)
-    sw.plan_task(c, 1, nil, sw.time_tag(q, 0), sw.lived_before(1))
-    rawset(c, 'is_general', true)
-    sw.commit(c)
 end

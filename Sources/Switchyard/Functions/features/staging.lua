@@ -4,8 +4,8 @@
 -- steps, by further calls of the caller and by ticks.
 --
 --   stages                   stages, by the time when they are deleted unless they are opened
---   stage:<token>            batch, total, on_complete; broken: why it cannot be opened; dropping: it is being deleted;
---                            part:<number>: this part has arrived; parts: how many have
+--   stage:<token>            batch, total, on_complete, on_complete_again; broken: why it cannot be opened; dropping:
+--                            it is being deleted; part:<number>: this part has arrived; parts: how many have
 --   stage_members:<token>    ids, in order
 --   stage_task:<token>/<id>  the arguments of a task
 --   claims                   id → token, and "unique <key>" → "<token> <id>". Until the batch is opened, a claim gives
@@ -92,7 +92,9 @@ function sw.stage(q, token, head, args, first, skipped)
     local key = q.prefix .. 'stage:' .. token
     sw.write_config(q)
     sw.derived('HSET', key, 'batch', head.batch)
-    if head.on_complete then call('HSET', key, 'on_complete', head.on_complete) end
+    if head.on_complete then
+        call('HSET', key, 'on_complete', head.on_complete, 'on_complete_again', head.on_complete_again or '0')
+    end
     if head.part and call('HSETNX', key, 'part:' .. head.part, '1') == 1 then call('HINCRBY', key, 'parts', 1) end
     sw.derived('ZADD', q.prefix .. 'stages', sw.digits(q.now + STAGED_MS), token)
     local i, at, size, count = 0, first, #args, 0
@@ -131,7 +133,8 @@ end
 --   parts   how many parts it must have (a text), or nil
 function sw.open_stage(q, token, batch, parts)
     local key = q.prefix .. 'stage:' .. token
-    local v = call('HMGET', key, 'total', 'broken', 'on_complete', 'batch', 'dropping', 'parts')
+    local v = call('HMGET', key, 'total', 'broken', 'on_complete', 'batch', 'dropping', 'parts',
+        'on_complete_again')
     -- Early parts may have been deleted if the last one took too long.
     if v[4] ~= batch or v[5] and not v[2] or parts and tonumber(parts) ~= tonumber(v[6] or 0) and not v[2] then
         return redis.error_reply('TASKNOTFOUND batch ' .. batch .. ' does not exist, or was not opened in time')
@@ -149,7 +152,7 @@ function sw.open_stage(q, token, batch, parts)
     sw.ensure_instance(q)
     sw.ensure(q, 'has_holds')
     sw.write_config(q)
-    sw.create_batch(q, batch, {}, v[3])
+    sw.create_batch(q, batch, {}, { on_complete = v[3], on_complete_again = v[7] })
     local batch_key = q.prefix .. 'batch:' .. batch
     sw.derived('ZREM', q.prefix .. 'stages', token)
     if total == 0 then

@@ -2,7 +2,8 @@
 --
 -- Keys        1: the queue's prefix, 2: its config
 -- Arguments   batch (id)
--- Reply       pairs: total, submitted_at, finished_at (once every task has ended), and a count for each state
+-- Reply       pairs: total, submitted_at, finished_at (once every task has ended), follow_up (its id), a count for each
+--             state, and failures (the first 100 tasks that ended without success)
 -- Errors      BADREQUEST, TASKNOTFOUND
 local function batch(keys, args)
     local q, failure = sw.open(keys)
@@ -18,6 +19,7 @@ local function batch(keys, args)
         return redis.error_reply('TASKNOTFOUND batch ' .. head.batch
             .. ' does not exist, or was deleted after its retention')
     end
+    fields[#fields + 1], fields[#fields + 2] = 'failures', sw.failures_of(q, head.batch)
     return fields
 end
 

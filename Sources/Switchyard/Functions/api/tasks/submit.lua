@@ -6,7 +6,8 @@
 -- Arguments   of the call: batch (id: the tasks are followed as one), stage (a token, or "1" for the batch's id: the
 --             tasks are a part of a batch that switchyard_open_batch opens later), part (the number of this part),
 --             on_complete (a task that runs once when the batch has ended: a JSON list of names and values),
---             if_no_workers ("reject"), position ("1": reply with positions)
+--             on_complete_again ("1": it runs each time that the batch ends, also after a retry), if_no_workers
+--             ("reject"), position ("1": reply with positions)
 --             of each task: task (id), priority (critical|high|normal|low), priority_reason, timeout_ms, max_retries,
 --             delay_ms, run_at (ms since 1970), request (a token: a submission that is repeated with the same token,
 --             because its reply was lost, gets the same reply), and opaque bytes: repo, target, args, mr, labels,
@@ -51,7 +52,7 @@ end
 -- Returns an error reply if the batch of the call is invalid.
 local function check_batch(q, head)
     if not head.batch then
-        if head.stage or head.on_complete then return sw.bad('batch: missing') end
+        if head.stage or head.on_complete or head.on_complete_again then return sw.bad('batch: missing') end
         return nil
     end
     if not sw.is_name(head.batch) then
@@ -62,7 +63,12 @@ local function check_batch(q, head)
     end
     local wrong = head.part and sw.check_integer('part', head.part, 0, 1000000)
     if wrong then return sw.bad(wrong) end
-    if not head.on_complete then return nil end
+    wrong = head.on_complete_again and sw.check_integer('on_complete_again', head.on_complete_again, 0, 1)
+    if wrong then return sw.bad(wrong) end
+    if not head.on_complete then
+        if head.on_complete_again == '1' then return sw.bad('on_complete_again: expected on_complete, found none') end
+        return nil
+    end
     local pairs_, problem = sw.check_template('on_complete', head.on_complete)
     if not pairs_ then return sw.bad(problem) end
     local n, refused = sw.read_tasks(q, pairs_, 1)
@@ -186,7 +192,7 @@ local function add(q, head, n, has_options, lived, is_busy, is_new)
     end
     if added and not head.is_repeated then
         local _, _, _, _, request = sw.new_task(1)
-        sw.plan_batch(c, head.batch, added, head.on_complete, request or nil)
+        sw.plan_batch(c, head.batch, added, head, request or nil)
     end
     sw.commit(c)
     if added and #added == 0 and not head.is_repeated then sw.start_follow_up(q, head.batch) end
@@ -263,7 +269,7 @@ local function submit(keys, args)
     end
     local head, first = sw.read_head(args)
     local refused
-    if head.batch or head.stage or head.on_complete then
+    if head.batch or head.stage or head.on_complete or head.on_complete_again then
         refused = check_batch(q, head)
         if refused then return refused end
     end
