@@ -30,7 +30,7 @@ extension Snapshot {
         strangeKeys + taskIDs.flatMap(violations(ofTask:)) + tombstoneViolations + strayMembers + workerViolations
             + poolViolations + countViolations + batchViolations + laneViolations + workViolations + limitViolations
             + uniqueViolations + dependencyViolations + capacityViolations + reservationViolations + stepViolations
-            + stageViolations + flagViolations
+            + stageViolations + flagViolations + logViolations + failureViolations
     }
 
     /// Keys whose name no queue has, or whose type is wrong.
@@ -50,7 +50,8 @@ extension Snapshot {
                 (.sortedSet, "closed", false), (.sortedSet, "lane_names", false), (.sortedSet, "unserved", false),
                 (.sortedSet, "work", _), (.sortedSet, "tenants", true),
                 (.sortedSet, "past_tenants", true), (.sortedSet, "dependents", true),
-                (.sortedSet, "schedules", false), (.sortedSet, "stages", false), (.set, "running", true),
+                (.sortedSet, "schedules", false), (.sortedSet, "stages", false), (.sortedSet, "logs", false),
+                (.sortedSet, "failures", true), (.set, "running", true),
                 (.set, "waiters", true), (.set, "reopening", false), (.list, "wake", true), (.list, "cascade", false),
                 (.list, "members", true),
                 (.list, "batch_work", false), (.list, "stage_members", true),
@@ -80,6 +81,40 @@ extension Snapshot {
         }
         for id in ids("log:") where !hasTask(id) {
             violations.append("there is a log of \(id), and no such task")
+        }
+        return violations
+    }
+
+    /// What logs take is counted for each task and for the queue.
+    private var logViolations: [String] {
+        var violations: [String] = []
+        let logs = Set(ids("log:"))
+        if Set(sortedSet("logs").keys) != logs { violations.append("logs has not just the tasks with a log") }
+        var sum = 0
+        for id in taskIDs {
+            let bytes = Int(task(id)["log_bytes"] ?? "0") ?? -1
+            if (bytes > 0) != logs.contains(id) { violations.append("task \(id) has a log of \(bytes) bytes") }
+            sum += bytes
+        }
+        let counted = hash("stats")["log_bytes"] ?? "0"
+        if counted != "\(sum)" { violations.append("the logs take \(sum) bytes, and stats has \(counted)") }
+        return violations
+    }
+
+    /// `failures:<batch>` has the batch's tasks that ended without success, and maybe some that were deleted since.
+    private var failureViolations: [String] {
+        var expected: [String: Set<String>] = [:]
+        for id in taskIDs {
+            guard let batch = task(id)["batch"], let state = state(id), state.isTerminal, state != .completed else {
+                continue
+            }
+            expected[batch, default: []].insert(id)
+        }
+        var violations: [String] = []
+        for batch in Set(expected.keys).union(ids("failures:")) {
+            let found = Set(sortedSet("failures:" + batch).keys).filter { hasTask($0) && task($0)["batch"] == batch }
+            if found != expected[batch] ?? [] { violations.append("failures:\(batch) has \(found.sorted())") }
+            if contents["batch:" + batch] == nil { violations.append("failures:\(batch) is of a batch that is gone") }
         }
         return violations
     }

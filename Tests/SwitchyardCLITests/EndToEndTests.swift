@@ -44,6 +44,22 @@ import Testing
         #expect(try await dev.run(["wait", good, "nobody"]).exitCode == 5)
     }
 
+    @Test(arguments: [["after", "first"], ["first", "after"], ["after", "nobody", "first"]])
+    func aTaskIsRetriedWithItsDependencyInAnyOrder(ids: [String]) async throws {
+        let dev = try await DevServer.start(["--ephemeral", "--workers", "0"])
+        _ = try await dev.run(["submit", "--id", "first", "--", "true"])
+        _ = try await dev.run(["submit", "--id", "after", "--depends-on", "first", "--", "true"])
+        #expect(try await dev.run(["cancel", "first"]).exitCode == 0)
+        let alone = try await dev.run(["retry", "after"])
+        #expect(alone.exitCode == 8)
+        #expect(alone.stderr.contains("its dependency first is cancelled; retry that too"))
+        let both = try await dev.run(["retry"] + ids)
+        #expect(both.exitCode == (ids.contains("nobody") ? 5 : 0))
+        let told = both.stdout.split(separator: "\n").map(String.init)
+        #expect(Set(told) == ["first  pending", "after  pending (dependencies)"], "\(both.stdout)")
+        #expect(try await dev.run(["get", "after"]).stdout.contains("it waits for 1 task: first (pending)"))
+    }
+
     @Test func eachRefusalHasItsExitCodeAndOneLine() async throws {
         let dev = try await DevServer.start(["--ephemeral", "--workers", "0", "--max-queue-length", "2"])
         let cases: [(arguments: [String], exitCode: Int32, says: String)] = [

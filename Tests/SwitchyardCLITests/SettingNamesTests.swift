@@ -50,9 +50,12 @@ import Testing
     func everyNameOfEverySettingIsRead(place: Place) async throws {
         for setting in Setting.ofReplicas {
             // Heartbeat stays below half of lease.
-            let number = setting.name == "heartbeat" ? 1000 : setting.kind == .duration ? 12_000 : 7
+            let number =
+                setting.name == "heartbeat"
+                ? 1000 : setting.kind == .duration ? 12_000 : setting.kind == .size ? 7 << 20 : 7
             for name in setting.names {
-                let text = setting.kind == .count || name.hasSuffix("_ms") ? "\(number)" : "\(number / 1000)"
+                let unit = setting.kind == .count || name.hasSuffix("_ms") ? 1 : setting.kind == .size ? 1 << 20 : 1000
+                let text = "\(number / unit)"
                 let found = try #require(try await settings([(name, text)], in: place).values[setting])
                 #expect(found.value.number == number, "\(name)")
                 switch place {

@@ -34,7 +34,8 @@ import Testing
         for part in [
             "queue q  paused", "3 pending (2 high, 1 normal)", "1 running", "1 failed",
             "1 of 4 slots busy, 2 workers wanted",
-            "1 tasks that no worker could take", "WORKERS (2)", "RUNNING (1)", "1m 30s  //a",
+            "2 workers, 1 of 4 slots busy", "1 task that no worker could take", "WORKERS (2)", "RUNNING (1)",
+            "1m 30s  //a",
         ] {
             #expect(text.contains(part), "\(part)")
         }

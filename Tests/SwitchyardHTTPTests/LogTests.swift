@@ -28,6 +28,52 @@ import Testing
         #expect(answer.text == (0..<150).map { "line \($0)\n" }.joined())
     }
 
+    /// Runs a task whose log is then removed, because another task writes.
+    private func removed(_ world: World, _ queue: String) async throws -> String {
+        _ = try await world.ask(.PATCH, "/scheduler/queue/\(queue)", json: #"{"log_budget_bytes":1000}"#)
+        let (id, worker) = try await running(world, queue)
+        try await say(String(repeating: "x", count: 900), id, worker)
+        _ = try await worker.finish(
+            [WorkerClient.Report(taskID: id, attempt: 1, outcome: .completed)], pull: 0, holding: 0)
+        let other = try await world.submit("{}", queue: queue)
+        _ = try await worker.pull(max: 1, holding: 0)
+        try await say(String(repeating: "y", count: 1100), other, worker)
+        return id
+    }
+
+    @Test func aLogThatWasRemovedSaysSo() async throws {
+        let world = try await World.shared
+        let queue = world.newQueue()
+        let id = try await removed(world, queue)
+        let path = "/scheduler/task/\(id)/log?queue=\(queue)"
+        let sentence = "its log was removed to keep within log_budget"
+        #expect(try await world.ask(.GET, path).text == "[switchyard: \(sentence)]\n")
+        let json = try await world.ask(.GET, path + "&format=json")
+        #expect(json["removed"].string == sentence)
+        #expect(json["entries"].count == 0)
+        let followed = try await world.ask(.GET, path + "&follow=1")
+        #expect(followed.text.contains("event: end\ndata: "))
+        #expect(followed.text.contains(sentence))
+        #expect(try await world.ask(.GET, "/scheduler/task/\(id)?queue=\(queue)")["log_removed_bytes"].int == 900)
+    }
+
+    @Test func theRoomThatLogsTakeIsTold() async throws {
+        let world = try await World.start(redis: RedisForTests.start())
+        let queue = world.newQueue()
+        _ = try await removed(world, queue)
+        let stats = try await world.ask(.GET, "/scheduler/stats?queue=\(queue)")
+        #expect(stats["log_bytes"].int == 1100 + 32)
+        #expect(stats["log_budget_bytes"].int == 1000)
+        #expect(stats["logs_removed"].int == 1)
+        let health = try await world.ask(.GET, "/v2/health")
+        #expect(health["logs"]["bytes"].int == 1100 + 32)
+        #expect(health["logs"]["removed"].int == 1)
+        // The log of a running task alone is beyond the budget.
+        #expect(health["status"].string == "degraded")
+        #expect(health.text.contains("logs_over_budget"))
+        await world.stop()
+    }
+
     @Test func theOutputIsEntriesInJSON() async throws {
         let world = try await World.shared
         let queue = world.newQueue()

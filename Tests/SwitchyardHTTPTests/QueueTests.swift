@@ -1,4 +1,5 @@
 import JSON
+import RedisClient
 import Switchyard
 import Testing
 
@@ -57,7 +58,7 @@ import Testing
             }
             let (standard, least, above): (JSONValue, JSONValue, JSONValue) =
                 switch setting.kind {
-                case .count:
+                case .count, .size:
                     (
                         JSONValue(setting.defaultValue), JSONValue(setting.range.lowerBound),
                         JSONValue(setting.range.upperBound + 1)
@@ -112,5 +113,35 @@ import Testing
         #expect(stats["pending_tasks"].int == 0)
         #expect(stats["running_tasks"].int == 0)
         #expect(try await worker.heartbeat([("t0", 1, nil)]).stop.count == 1)
+    }
+
+    /// A mistyped name in a request that is refused leaves no queue behind.
+    @Test(arguments: [
+        ("/scheduler/task", #"{"if_no_workers":"reject"}"#, 503), ("/scheduler/task", #"{"depends_on":["x"]}"#, 400),
+        ("/scheduler/tasks", #"{"tasks":[{"id":"a","depends_on":["b"]},{"id":"b","depends_on":["a"]}]}"#, 400),
+    ])
+    func aRefusedRequestMakesNoQueue(path: String, json: String, status: Int) async throws {
+        let world = try await World.start(redis: RedisForTests.start())
+        let queue = world.newQueue()
+        for _ in 0..<2 {
+            let refused = try await world.ask(.POST, "\(path)?queue=\(queue)", json: json)
+            #expect(refused.status == status, "\(refused.text)")
+        }
+        let schedule = try await world.ask(
+            .PUT, "/scheduler/schedule/s?queue=\(queue)", json: #"{"cron":"never","task":{}}"#)
+        #expect(schedule.status == 400)
+        let setting = try await world.ask(
+            .PATCH, "/scheduler/queue/\(queue)", json: #"{"heartbeat_seconds":100,"lease_seconds":10}"#)
+        #expect(setting.status == 400)
+        func queues() async throws -> [String] { try await world.ask(.GET, "/scheduler/stats")["queues"].names }
+        #expect(try await queues() == ["default"])
+        #expect(try await world.redis.keys(of: queue).isEmpty)
+        #expect(try await world.scheduler.handle(queue: queue).exists() == false)
+        // An accepted one makes it, for every replica.
+        _ = try await world.submit("{}", queue: queue)
+        #expect(try await queues() == ["default", queue].sorted())
+        let known = try await world.redis.client.send(RedisCommand("SMEMBERS", "switchyard:queues"))
+        #expect(known.array?.compactMap(\.string).contains(queue) == true)
+        await world.stop()
     }
 }

@@ -14,9 +14,39 @@ import Testing
         let one = try await world.ask(.GET, "/scheduler/task/\(gpu)?queue=\(queue)")
         #expect(one["reason"]["code"].string == "no_worker_matches")
         #expect(one["reason"]["message"].string?.contains("w1 lacks os=windows, has linux") == true)
-        // In a list it would take a look at all workers for each task.
         let list = try await world.ask(.GET, "/scheduler/tasks?queue=\(queue)")
-        #expect(list["tasks"][0]["reason"] == .null)
+        #expect(list["tasks"][0]["reason"] == one["reason"])
+    }
+
+    @Test func aListSaysWhyATaskInLineWaits() async throws {
+        let world = try await World.shared
+        let queue = world.newQueue()
+        // Requirements of twelve kinds: the first ten are explained.
+        for index in 0..<12 {
+            let kind = index < 10 ? "os=os\(index)" : "gpu=\(index)"
+            for _ in 0..<2 { _ = try await world.submit(#"{"requires":["\#(kind)"]}"#, queue: queue) }
+        }
+        func reasons() async throws -> [JSONValue] {
+            let list = try await world.ask(.GET, "/scheduler/tasks?queue=\(queue)")["tasks"]
+            return (0..<list.count).map { list[$0]["reason"] }
+        }
+        let alone = try await reasons()
+        #expect(alone.count == 24)
+        #expect(alone.count { $0["message"].string == "no worker is registered; start one" } == 20)
+        let worker = try await world.worker(queue, slots: 1)
+        #expect(try await reasons().count { $0["code"].string == "no_worker_matches" } == 20)
+        // Tasks that the worker serves wait for its slot; each of them is told so.
+        let plain = world.newQueue()
+        let busy = try await world.worker(plain, slots: 1)
+        for _ in 0..<4 { _ = try await world.submit("{}", queue: plain) }
+        func codes() async throws -> [String?] {
+            let list = try await world.ask(.GET, "/scheduler/tasks?queue=\(plain)&state=pending")["tasks"]
+            return (0..<list.count).map { list[$0]["reason"]["code"].string }
+        }
+        #expect(try await codes() == ["position", "position", "position", "position"])
+        #expect(try await busy.pull(max: 1, holding: 0).count == 1)
+        #expect(try await codes() == ["workers_busy", "workers_busy", "workers_busy"])
+        #expect(worker.worker == "w1")
     }
 
     @Test func aListSaysWhatHoldsATask() async throws {

@@ -4,7 +4,7 @@ import RedisClient
 
 extension SchedulerHandle {
     /// Changes settings by their names in the queue's `config`. Durations are in milliseconds. Each partition gets
-    /// every setting, and its share of `max_queue_length`.
+    /// every setting, and its share of `max_queue_length` and of the budget for logs.
     ///
     /// If a partition is away, the call throws although the others may have changed. Repeat it when the partition is
     /// back.
@@ -17,11 +17,14 @@ extension SchedulerHandle {
             try await functions.configure(partitions.shares(of: settings, in: functions.keys.partition))
         }
         var now = parts[0]
-        now[Self.lengthLimit] = parts.reduce(0) { $0 + ($1[Self.lengthLimit] ?? 0) }
+        for name in Self.shared { now[name] = parts.reduce(0) { $0 + ($1[name] ?? 0) } }
         return now
     }
 
     static let lengthLimit = "max_queue_length"
+    static let logBudget = "log_budget_bytes"
+    /// The settings of which each partition has a share.
+    static let shared = [lengthLimit, logBudget]
 
     /// Checks what one partition could refuse after another has already changed.
     private func check(_ settings: [(name: String, value: Int)]) async throws {
@@ -43,11 +46,22 @@ extension SchedulerHandle {
     }
 
     /// Pauses the queue: no task is assigned. Running tasks continue.
-    public func pause() async throws { try await configure([("paused", 1)]) }
+    /// - Throws: `queueNotFound`.
+    public func pause() async throws { try await configureExisting([("paused", 1)]) }
     /// Drains the queue: new tasks are refused with `queueDraining`. Existing tasks are still assigned.
-    public func drain() async throws { try await configure([("draining", 1)]) }
+    /// - Throws: `queueNotFound`.
+    public func drain() async throws { try await configureExisting([("draining", 1)]) }
     /// Ends a pause and a drain.
-    public func resume() async throws { try await configure([("paused", 0), ("draining", 0)]) }
+    /// - Throws: `queueNotFound`.
+    public func resume() async throws { try await configureExisting([("paused", 0), ("draining", 0)]) }
+
+    /// Changes settings of a queue that exists: a mistyped name must not make a queue.
+    private func configureExisting(_ settings: [(name: String, value: Int)]) async throws {
+        guard try await exists() else {
+            throw SchedulerError.queueNotFound(message: "there is no queue \(queue); a submission creates one")
+        }
+        try await configure(settings)
+    }
 
     /// Cancels every task that has not ended and deletes all tasks, in bounded steps, until there is none. Drain the
     /// queue first: tasks that are submitted meanwhile are deleted too.
@@ -145,7 +159,11 @@ extension QueueFunctions {
 extension Partitions {
     /// Returns the settings for partition `index`, with its share of the queue's length.
     func shares(of settings: [(name: String, value: Int)], in index: Int) -> [(name: String, value: Int)] {
-        settings.map { ($0.name, $0.name == SchedulerHandle.lengthLimit ? share(of: $0.value, in: index) : $0.value) }
+        settings.map { name, value in
+            guard SchedulerHandle.shared.contains(name), value > 0 else { return (name, value) }
+            // A share of 0 would be no limit.
+            return (name, max(1, share(of: value, in: index)))
+        }
     }
 }
 

@@ -77,7 +77,9 @@ extension QueueFunctions {
             totalWorkers: fields.int("workers"), idleWorkers: fields.int("idle_workers"),
             cordonedWorkers: fields.int("cordoned"), slots: fields.int("slots"),
             queueFullErrors: fields.int("queue_full_errors"), retries: fields.int("retries"), lost: fields.int("lost"),
-            repaired: fields.int("repaired"), oldestPending: .milliseconds(Int(oldest * 1000)),
+            repaired: fields.int("repaired"), logBytes: fields.int("log_bytes"),
+            logBudget: fields.int("log_budget_bytes"), logsRemoved: fields.int("logs_removed"),
+            oldestPending: .milliseconds(Int(oldest * 1000)),
             isPaused: fields.flag("paused"),
             instance: fields.string("instance").flatMap { $0.isEmpty ? nil : $0 })
     }
@@ -135,7 +137,8 @@ extension QueueStats {
     fileprivate mutating func add(_ other: QueueStats) {
         for number in [
             \QueueStats.ready, \.held, \.waiting, \.blocked, \.unroutable, \.assigned, \.running, \.completed, \.failed,
-            \.timeout, \.cancelled, \.queueFullErrors, \.retries, \.lost, \.repaired,
+            \.timeout, \.cancelled, \.queueFullErrors, \.retries, \.lost, \.repaired, \.logBytes,
+            \.logBudget, \.logsRemoved,
         ] { self[keyPath: number] += other[keyPath: number] }
         readyByPriority.merge(other.readyByPriority) { $0 + $1 }
         // The partitions have the same workers, but a worker may not have registered in all of them yet.

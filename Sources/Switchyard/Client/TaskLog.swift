@@ -28,6 +28,9 @@ public struct LogEntry: Sendable, Equatable {
         missingBytes > 0 ? "\n[switchyard: \(missingBytes) bytes of output are missing here]\n" : nil
     }
 
+    /// The text that stands for a log that was removed.
+    public static let removal = "its log was removed to keep within log_budget"
+
     /// How many bytes of output precede the entry: the second part of its id. Entries of an earlier library have
     /// smaller numbers, which show no gap.
     private var offset: Int { Self.offset(in: id) }

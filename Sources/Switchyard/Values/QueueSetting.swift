@@ -57,6 +57,10 @@ extension QueueSetting {
             "log_max_entries", count: \.logMaxEntries, default: 50_000, 1...1_000_000,
             help: "Limit on the pieces of output in a task's log, besides its 4 MiB."),
         QueueSetting(
+            "log_budget", size: \.logBudget, default: 0, 0...17_592_186_044_416,
+            help: "Limit on all logs of the queue; beyond it, the logs of the tasks that ended first are removed; 0: a "
+                + "quarter of Redis's maxmemory, or 1G if it has none."),
+        QueueSetting(
             "scheduler_interval", duration: \.schedulerInterval, default: 500, 10...60_000, scope: .replica,
             aliases: ["scheduler_interval_ms"], help: "The maximum time between two ticks of a replica."),
         QueueSetting(
@@ -73,6 +77,8 @@ public struct QueueSetting: Sendable {
         case count
         /// A duration, in whole milliseconds.
         case duration
+        /// A size, in bytes.
+        case size
         /// True (1) or false (0).
         case flag
     }
@@ -83,6 +89,7 @@ public struct QueueSetting: Sendable {
     private enum Holder {
         case count(Property<Int>)
         case duration(Property<Duration>)
+        case size(Property<Int>)
     }
 
     /// Where a setting is, and who changes it.
@@ -95,14 +102,14 @@ public struct QueueSetting: Sendable {
         case replica
     }
 
-    /// The name, without a unit for a duration.
+    /// The name, without a unit for a duration and a size.
     public let name: String
     /// The type.
     public let kind: Kind
     private let holder: Holder?
-    /// The default; milliseconds for a duration.
+    /// The default; milliseconds for a duration, bytes for a size.
     public let defaultValue: Int
-    /// The bounds; milliseconds for a duration.
+    /// The bounds; milliseconds for a duration, bytes for a size.
     public let range: ClosedRange<Int>
     /// Where the setting is.
     public let scope: Scope
@@ -142,12 +149,19 @@ public struct QueueSetting: Sendable {
             help: help)
     }
 
+    private init(
+        _ name: String, size property: Property<Int>, default defaultValue: Int, _ range: ClosedRange<Int>,
+        help: String
+    ) {
+        self.init(name, .size, .size(property), default: defaultValue, range, help: help)
+    }
+
     /// Whether the value is a duration.
     public var isDuration: Bool { kind == .duration }
-    /// The name in the queue's `config` in Redis: a duration has `_ms` there.
-    public var storedName: String { isDuration ? name + "_ms" : name }
-    /// The name in HTTP: a duration has `_seconds` there.
-    public var field: String { isDuration ? name + "_seconds" : name }
+    /// The name in the queue's `config` in Redis: a duration has `_ms` there, a size `_bytes`.
+    public var storedName: String { isDuration ? name + "_ms" : kind == .size ? name + "_bytes" : name }
+    /// The name in HTTP: a duration has `_seconds` there, a size `_bytes`.
+    public var field: String { isDuration ? name + "_seconds" : storedName }
     /// Whether a replica can be given the setting.
     public var isOfReplica: Bool { holder != nil }
 
@@ -161,6 +175,7 @@ public struct QueueSetting: Sendable {
         switch kind {
         case .count: "\(value)"
         case .duration: DurationText.text(.milliseconds(value))
+        case .size: SizeText.text(bytes: value)
         case .flag: value == 0 ? "false" : "true"
         }
     }
@@ -173,6 +188,7 @@ public struct QueueSetting: Sendable {
         switch kind {
         case .count: "whole number, \(bounds)"
         case .duration: "duration, \(bounds)"
+        case .size: "size, \(bounds)"
         case .flag: "true or false"
         }
     }
@@ -180,7 +196,7 @@ public struct QueueSetting: Sendable {
     /// The value in `config`; nil if it has no property there.
     public func value(in config: SchedulerConfig) -> Int? {
         switch holder {
-        case .count(let property): config[keyPath: property]
+        case .count(let property), .size(let property): config[keyPath: property]
         case .duration(let property): config[keyPath: property].milliseconds
         case nil: nil
         }
@@ -189,7 +205,7 @@ public struct QueueSetting: Sendable {
     /// Sets the property of `config`, if the setting has one.
     public func set(_ value: Int, in config: inout SchedulerConfig) {
         switch holder {
-        case .count(let property): config[keyPath: property] = value
+        case .count(let property), .size(let property): config[keyPath: property] = value
         case .duration(let property): config[keyPath: property] = .milliseconds(value)
         case nil: break
         }

@@ -45,6 +45,12 @@ public struct QueueStats: Sendable, Equatable {
     public var lost: Int
     /// Repairs by the reconciler. Any value but 0 is an alarm.
     public var repaired: Int
+    /// What the logs of the queue take in Redis, in bytes.
+    public var logBytes: Int
+    /// Limit on ``logBytes``, in bytes. Logs of tasks that have not ended may exceed it.
+    public var logBudget: Int
+    /// Logs that were removed because of that limit.
+    public var logsRemoved: Int
     /// How long the oldest ready or blocked task has waited since its submission.
     public var oldestPending: Duration
     /// Whether the queue is paused.
@@ -117,8 +123,10 @@ public struct BatchStatus: Sendable, Equatable {
     /// When the last of its tasks ended.
     public var finishedAt: Date?
 
-    /// The id of its follow-up task, once that has been submitted.
+    /// The id of its latest follow-up task, once one has been submitted.
     public var followUp: String?
+    /// The first 100 of its tasks that ended without success.
+    public var failures: [String] = []
 
     /// How many of its tasks are in `state`.
     public func count(_ state: TaskState) -> Int { counts[state] ?? 0 }

@@ -55,6 +55,9 @@ public struct QueuedTask: Sendable, Equatable {
     public var progress: ByteBuffer?
     /// The result that the worker reported.
     public var result: ByteBuffer?
+    /// How many bytes of output the task had written when its log was removed to keep within the queue's `log_budget`;
+    /// nil if it was not.
+    public var logRemoved: Int?
     /// Which of `payload` and `result` were left out of a list, because they are long.
     public var omitted: [String] = []
     /// The exit code that the worker reported.

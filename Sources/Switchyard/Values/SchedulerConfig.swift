@@ -33,6 +33,9 @@ public struct SchedulerConfig: Sendable, Equatable {
     public var reserveAfter: Duration = .zero
     /// Limit on the pieces of output that a task's log keeps, in addition to its limit in bytes.
     public var logMaxEntries = 0
+    /// Limit on all logs of the queue, in bytes. Beyond it, the logs of the tasks that ended first are removed. 0: a
+    /// quarter of Redis's `maxmemory`, or 1 GiB if it has none.
+    public var logBudget = 0
 
     /// The defaults.
     public init() {

@@ -7,6 +7,8 @@ public enum SchedulerError: Error, Sendable, Equatable {
     case queueDraining(message: String)
     /// There is no task, or no batch, with this id.
     case taskNotFound(message: String)
+    /// There is no such queue: nothing has been submitted to it.
+    case queueNotFound(message: String)
     /// Another task, or another batch, has this id.
     case taskExists(message: String)
     /// No registered worker could run the task, and the caller asked for a refusal in that case.
@@ -26,6 +28,7 @@ public enum SchedulerError: Error, Sendable, Equatable {
         case .queueFull: "QueueFull"
         case .queueDraining: "QueueDraining"
         case .taskNotFound: "TaskNotFound"
+        case .queueNotFound: "QueueNotFound"
         case .taskExists: "TaskExists"
         case .noWorkers: "NoWorkers"
         case .workerNotFound: "WorkerNotFound"
@@ -38,9 +41,10 @@ public enum SchedulerError: Error, Sendable, Equatable {
     /// What happened, for people.
     public var message: String {
         switch self {
-        case .queueFull(let message), .queueDraining(let message), .taskNotFound(let message), .taskExists(let message),
-            .noWorkers(let message), .workerNotFound(let message), .invalidStateTransition(let message, _),
-            .invalidInput(_, let message), .internal(let message, _):
+        case .queueFull(let message), .queueDraining(let message), .taskNotFound(let message),
+            .queueNotFound(let message),
+            .taskExists(let message), .noWorkers(let message), .workerNotFound(let message),
+            .invalidStateTransition(let message, _), .invalidInput(_, let message), .internal(let message, _):
             message
         }
     }

@@ -92,6 +92,7 @@ extension QueuedTask {
         progress = fields.bytes("progress")
         result = fields.bytes("result")
         omitted = fields.string("omitted")?.split(separator: " ").map(String.init) ?? []
+        logRemoved = fields.optionalInt("log_removed")
         exitCode = fields.optionalInt("exit_code")
         failure = fields.string("error_message").map {
             TaskFailure(code: fields.string("error_code") ?? "Failed", message: $0)

@@ -44,7 +44,8 @@ struct SchedulerOptions: ParsableArguments, CustomReflectable {
     /// The aliases are shown by `--help-hidden` only.
     private static func help(_ setting: Setting, _ name: String) -> ArgumentHelp {
         guard let ofQueue = setting.ofQueue else { return "" }
-        let valueName = name.hasSuffix("_ms") ? "ms" : ofQueue.isDuration ? "duration" : "n"
+        let valueName =
+            name.hasSuffix("_ms") ? "ms" : ofQueue.isDuration ? "duration" : ofQueue.kind == .size ? "size" : "n"
         guard name == setting.name else {
             return ArgumentHelp("Another name of \(setting.flag).", valueName: valueName, visibility: .hidden)
         }

@@ -108,7 +108,7 @@ struct GivenSettings {
                 input =
                     switch setting.kind {
                     case .text: .other
-                    case .count: try await reader.fetchInt(forKey: key).map { .whole($0) }
+                    case .count, .size: try await reader.fetchInt(forKey: key).map { .whole($0) }
                     case .duration: try await reader.fetchDouble(forKey: key).map { .number($0) }
                     case .flag: try await reader.fetchBool(forKey: key).map { .flag($0) }
                     }

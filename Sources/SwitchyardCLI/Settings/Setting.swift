@@ -27,10 +27,12 @@ struct Setting: Sendable {
         case count(Int)
         /// Milliseconds.
         case duration(Int)
+        /// Bytes.
+        case size(Int)
         case flag(Bool)
     }
 
-    enum Kind: Sendable { case text, count, duration, flag }
+    enum Kind: Sendable { case text, count, duration, size, flag }
 
     let name: String
     /// Older names, which mean the same.
@@ -63,6 +65,7 @@ struct Setting: Sendable {
         switch setting.kind {
         case .count: (kind, defaultValue) = (.count, .count(setting.defaultValue))
         case .duration: (kind, defaultValue) = (.duration, .duration(setting.defaultValue))
+        case .size: (kind, defaultValue) = (.size, .size(setting.defaultValue))
         case .flag: (kind, defaultValue) = (.flag, .flag(setting.defaultValue == 1))
         }
     }
@@ -88,23 +91,24 @@ extension Setting.Value: CustomStringConvertible {
         case .text(let text): text
         case .count(let number): "\(number)"
         case .duration(let milliseconds): DurationText.text(.milliseconds(milliseconds))
+        case .size(let bytes): SizeText.text(bytes: bytes)
         case .flag(let isSet): isSet ? "true" : "false"
         }
     }
 
-    /// The number; milliseconds for a duration.
+    /// The number; milliseconds for a duration, bytes for a size.
     var number: Int? {
         switch self {
-        case .count(let number), .duration(let number): number
+        case .count(let number), .duration(let number), .size(let number): number
         case .text, .flag: nil
         }
     }
 
-    /// The value as JSON; seconds for a duration.
+    /// The value as JSON; seconds for a duration, bytes for a size.
     var json: JSONValue {
         switch self {
         case .text(let text): .string(text)
-        case .count(let number): JSONValue(number)
+        case .count(let number), .size(let number): JSONValue(number)
         case .duration(let milliseconds): JSONValue(Double(milliseconds) / 1000)
         case .flag(let isSet): .bool(isSet)
         }

@@ -24,7 +24,8 @@ enum SettingInput: Sendable {
 extension Setting {
     /// Reads a value and checks its range.
     /// - Parameters:
-    ///   - name: the name under which the value was given. Plain numbers are milliseconds if it ends with `_ms`.
+    ///   - name: the name under which the value was given. Plain numbers are milliseconds if it ends with `_ms`, and
+    ///     bytes if it ends with `_bytes`; else they are seconds, and MiB.
     ///   - label: what a message calls the value.
     /// - Throws: ``Failure`` with the label, what was expected and what was found.
     func value(of input: SettingInput, named name: String, label: String) throws(Failure) -> Value {
@@ -33,7 +34,8 @@ extension Setting {
         }
         let value: Value
         do {
-            value = try parsed(input, plain: name.hasSuffix("_ms") ? .milliseconds : .seconds)
+            value = try parsed(
+                input, plain: name.hasSuffix("_ms") ? .milliseconds : .seconds, isPlainBytes: name.hasSuffix("_bytes"))
         } catch {
             throw refusal(error.expected)
         }
@@ -43,7 +45,9 @@ extension Setting {
         return value
     }
 
-    private func parsed(_ input: SettingInput, plain: DurationText.PlainUnit) throws(TextRefusal) -> Value {
+    private func parsed(
+        _ input: SettingInput, plain: DurationText.PlainUnit, isPlainBytes: Bool
+    ) throws(TextRefusal) -> Value {
         switch (kind, input) {
         case (.text, .text(let text)): return .text(text)
         case (.count, .text(let text)):
@@ -54,6 +58,9 @@ extension Setting {
             return .duration(try DurationText.duration(text, plain: plain).milliseconds)
         case (.duration, .number(let number)):
             return .duration(try DurationText.duration(number, plain: plain).milliseconds)
+        case (.size, .text(let text)): return .size(try SizeText.bytes(text, isPlainBytes: isPlainBytes))
+        case (.size, .whole(let number)):
+            return .size(try SizeText.bytes("\(number)", isPlainBytes: isPlainBytes))
         case (.flag, .text(let text)):
             guard let isSet = Self.flags[text.lowercased()] else { throw TextRefusal(expected: "true or false") }
             return .flag(isSet)
@@ -61,6 +68,7 @@ extension Setting {
         case (.text, _): throw TextRefusal(expected: "text")
         case (.count, _): throw TextRefusal(expected: "a whole number")
         case (.duration, _): throw TextRefusal(expected: "a duration: a number of seconds, or text such as \"5m\"")
+        case (.size, _): throw TextRefusal(expected: "a size: a number of MiB, or text such as \"512M\"")
         case (.flag, _): throw TextRefusal(expected: "true or false")
         }
     }

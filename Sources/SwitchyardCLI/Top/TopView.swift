@@ -48,15 +48,18 @@ struct TopView: Sendable {
                     ? "  " + Colour.yellow.paint("paused", if: colour) : ""),
             waiting,
             words([(stats.runningTasks, "running", nil), (stats.assignedTasks, "assigned", nil)]) + ", " + words(ended),
-            "\(workers.count) workers, \(busy) of \(slots) slots busy"
+            "\(Self.count(workers.count, "worker")), \(busy) of \(Self.count(slots, "slot")) busy"
                 + (draining > 0 ? ", " + Colour.yellow.paint("\(draining) draining", if: colour) : "")
-                + (stats.desiredWorkers.map { ", \($0) workers wanted" } ?? ""),
+                + (stats.desiredWorkers.map { ", \(Self.count($0, "worker")) wanted" } ?? ""),
         ]
         if let unroutable = stats.unroutableTasks, unroutable > 0 {
-            lines.append(Colour.yellow.paint("\(unroutable) tasks that no worker could take", if: colour))
+            lines.append(
+                Colour.yellow.paint("\(Self.count(unroutable, "task")) that no worker could take", if: colour))
         }
         return lines
     }
+
+    private static func count(_ count: Int, _ noun: String) -> String { "\(count) \(noun)\(count == 1 ? "" : "s")" }
 
     private func workersTable(now: Date) -> Table {
         ListWorkers.table(

@@ -35,6 +35,7 @@ struct Logs: AsyncParsableCommand {
         repeat {
             let page = try await api.send(
                 LogPage.self, .GET, ["scheduler", "task", id, "log"], query: [("queue", queue), ("after", after)])
+            try write(removed: page.removed)
             for entry in page.entries { try write(entry) }
             after = page.cursor
         } while after != nil
@@ -59,6 +60,7 @@ struct Logs: AsyncParsableCommand {
                 ) { event in
                     if event.name == "end" {
                         hasEnded = true
+                        try write(removed: try APIClient.decode(LogEnd.self, Data(event.data.utf8)).removed)
                         return
                     }
                     if event.name == "error" { throw Problem.failure(event: event.data) }
@@ -79,6 +81,11 @@ struct Logs: AsyncParsableCommand {
         }
     }
 
+    /// Says that the log was removed. The reason may be one that this version does not know.
+    private func write(removed: String?) throws {
+        if let removed { try Console.error.line("[switchyard: \(removed)]") }
+    }
+
     private func write(_ entry: LogEntryView) throws {
         if let attempt, entry.attempt != attempt { return }
         if output.isJSON { return try Console.out.line(JSONText.encode(entry)) }
@@ -91,6 +98,14 @@ struct LogPage: Decodable, Sendable {
     var entries: [LogEntryView]
     /// The start of the next page; nil: this is the last page.
     var cursor: String?
+    /// Why the log is not there any more.
+    var removed: String?
+}
+
+/// The event after the last chunk of a log.
+struct LogEnd: Decodable, Sendable {
+    /// Why the log is not there any more.
+    var removed: String?
 }
 
 /// One chunk of a task's output.

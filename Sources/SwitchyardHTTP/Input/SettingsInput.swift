@@ -12,7 +12,7 @@ enum Settings {
         return try all.compactMap { setting in
             let value: Int? =
                 switch setting.kind {
-                case .count: try fields.integer(setting.field, in: setting.range)
+                case .count, .size: try fields.integer(setting.field, in: setting.range)
                 case .duration: try fields.seconds(setting.field, milliseconds: setting.range)?.milliseconds
                 case .flag: try fields.flag(setting.field).map { $0 ? 1 : 0 }
                 }
@@ -30,7 +30,7 @@ enum Settings {
         for setting in all {
             let value = settings[setting.storedName]
             switch setting.kind {
-            case .count: json.add(setting.field, value.map { JSONValue($0) })
+            case .count, .size: json.add(setting.field, value.map { JSONValue($0) })
             case .duration: json.add(setting.field, value.map { JSONValue(.milliseconds($0)) })
             case .flag: json.add(setting.field, .bool(value == 1))
             }

@@ -37,13 +37,20 @@ extension API {
         var isUnhealthy = false
     }
 
-    /// The registered workers of all queues.
-    private struct WorkerCounts {
+    /// The registered workers and the logs of all queues.
+    private struct Counts {
         var total = 0
         var idle = 0
         var draining = 0
+        var logBytes = 0
+        var logBudget = 0
+        var logsRemoved = 0
 
-        var json: JSONValue {
+        var logs: JSONValue {
+            ["bytes": JSONValue(logBytes), "budget_bytes": JSONValue(logBudget), "removed": JSONValue(logsRemoved)]
+        }
+
+        var workers: JSONValue {
             ["total": JSONValue(total), "idle": JSONValue(idle), "draining": JSONValue(draining)]
         }
     }
@@ -55,10 +62,10 @@ extension API {
         var reasons = problems.map {
             Reason(code: "redis_away", message: $0.message, isUnhealthy: problems.count == instances.count)
         }
-        var workers: WorkerCounts?
+        var counts: Counts?
         if reasons.isEmpty {
             do {
-                (reasons, workers) = try await queueReasons()
+                (reasons, counts) = try await queueReasons()
             } catch let error as SchedulerError {
                 reasons.append(Reason(code: "redis_away", message: error.message, isUnhealthy: true))
             }
@@ -86,13 +93,16 @@ extension API {
             "status": .string(status),
             "reasons": .array(reasons.map { ["code": .string($0.code), "message": .string($0.message)] }),
         ]
-        if let workers { json.add("workers", workers.json) }
+        if let counts {
+            json.add("workers", counts.workers)
+            json.add("logs", counts.logs)
+        }
         return .json(
             json,
             status: isUnhealthy ? .serviceUnavailable : .ok)
     }
 
-    private func queueReasons() async throws -> ([Reason], WorkerCounts) {
+    private func queueReasons() async throws -> ([Reason], Counts) {
         let cache = settings
         let queues = try await forEach(try scheduler.queues.map { try scheduler.handle(queue: $0) }) { handle in
             (
@@ -102,23 +112,26 @@ extension API {
         }
         var reasons: [Reason] = []
         let waiting = queues.reduce(0) { $0 + $1.stats.ready }
-        var workers = WorkerCounts()
+        var counts = Counts()
         for queue in queues {
-            workers.total += queue.stats.totalWorkers
-            workers.idle += queue.stats.idleWorkers
-            workers.draining += queue.demand.drainingWorkers
+            counts.total += queue.stats.totalWorkers
+            counts.idle += queue.stats.idleWorkers
+            counts.draining += queue.demand.drainingWorkers
+            counts.logBytes += queue.stats.logBytes
+            counts.logBudget += queue.stats.logBudget
+            counts.logsRemoved += queue.stats.logsRemoved
         }
-        let hasWorkers = workers.total > 0
+        let hasWorkers = counts.total > 0
         if !hasWorkers {
             reasons.append(
                 Reason(
                     code: "no_workers", message: "no worker is registered; \(Self.tasks(waiting)) in line",
                     isUnhealthy: waiting > 0))
-        } else if workers.draining >= workers.total {
+        } else if counts.draining >= counts.total {
             reasons.append(
                 Reason(
                     code: "workers_draining",
-                    message: "all \(workers.total) registered workers are draining; \(Self.tasks(waiting)) in line",
+                    message: "all \(counts.total) registered workers are draining; \(Self.tasks(waiting)) in line",
                     isUnhealthy: waiting > 0))
         }
         for (stats, _, limit) in queues {
@@ -127,6 +140,14 @@ extension API {
                     Reason(
                         code: "queue_backing_up",
                         message: "queue \(stats.queue) holds \(stats.pending) of at most \(limit) tasks"))
+            }
+            if stats.logBytes > stats.logBudget {
+                reasons.append(
+                    Reason(
+                        code: "logs_over_budget",
+                        message:
+                            "the logs of queue \(stats.queue) take \(stats.logBytes) bytes, beyond its log_budget of "
+                            + "\(stats.logBudget): those of tasks that have not ended are not removed"))
             }
             if hasWorkers, stats.unroutable > 0 {
                 reasons.append(
@@ -137,7 +158,7 @@ extension API {
                 )
             }
         }
-        return (reasons, workers)
+        return (reasons, counts)
     }
 
     private static func tasks(_ count: Int) -> String { count == 1 ? "1 task" : "\(count) tasks" }

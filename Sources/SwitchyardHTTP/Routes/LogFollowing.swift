@@ -77,7 +77,8 @@ struct LogFollowing: Sendable {
                 }
                 if entries.isEmpty { try await writer.write(ByteBuffer(string: ": waiting\n\n")) }
             case .ended(let state):
-                let end: JSONValue = ["task_id": .string(taskID), "state": .string(state)]
+                var end: JSONValue = ["task_id": .string(taskID), "state": .string(state)]
+                if after == "0", try await isRemoved() { end.add("removed", .string(LogEntry.removal)) }
                 try await writer.write(Self.event("end", end.text))
                 return try await writer.finish(nil)
             case .stopped:
@@ -104,6 +105,15 @@ struct LogFollowing: Sendable {
             }
         } catch is CancellationError where !Task.isCancelled {
             return .stopped
+        }
+    }
+
+    /// Whether the log was removed. A task that is gone has none.
+    private func isRemoved() async throws -> Bool {
+        do {
+            return try await handle.getTask(taskID).logRemoved != nil
+        } catch SchedulerError.taskNotFound {
+            return false
         }
     }
 

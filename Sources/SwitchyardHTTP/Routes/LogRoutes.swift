@@ -19,10 +19,13 @@ extension API {
             let wantsJSON = try wantsJSON(request, query)
             let limit = try query.integer("limit", in: 1...1000) ?? 100
             let after = try cursor(request, query)
-            _ = try await handle.getTask(id)
+            let task = try await handle.getTask(id)
             if isFollowing { return try follow(id, handle, after: after, context) }
-            if wantsJSON { return try await logEntries(id, handle, after: after, limit: limit) }
-            return try await logText(id, handle, after: after)
+            let isRemoved = task.logRemoved != nil && after == "0"
+            if wantsJSON {
+                return try await logEntries(id, handle, after: after, limit: limit, isRemoved: isRemoved)
+            }
+            return try await logText(id, handle, after: after, isRemoved: isRemoved)
         }
     }
 
@@ -51,21 +54,26 @@ extension API {
 
     /// Returns a page of entries and, if there may be more, the cursor (`?after=`) of the next page.
     private func logEntries(
-        _ id: String, _ handle: SchedulerHandle, after: String, limit: Int
+        _ id: String, _ handle: SchedulerHandle, after: String, limit: Int, isRemoved: Bool
     ) async throws -> Response {
         let entries = try await handle.readLog(id, after: after, limit: limit)
-        return .json([
+        var json: JSONValue = [
             "entries": .array(entries.map(LogJSON.json)),
             "cursor": JSONValue(entries.count == limit ? entries.last?.id : nil),
-        ])
+        ]
+        if isRemoved { json.add("removed", .string(LogEntry.removal)) }
+        return .json(json)
     }
 
     /// Returns the output of all attempts byte for byte, stdout and stderr in the order of arrival. A line in brackets
     /// stands for output that is missing.
-    private func logText(_ id: String, _ handle: SchedulerHandle, after: String) async throws -> Response {
+    private func logText(
+        _ id: String, _ handle: SchedulerHandle, after: String, isRemoved: Bool
+    ) async throws -> Response {
         // The first page is read before the response begins, so that an error still gets its own status.
         let first = try await handle.readLog(id, after: after, limit: Self.logPage)
         let body = ResponseBody { writer in
+            if isRemoved { try await writer.write(ByteBuffer(string: "[switchyard: \(LogEntry.removal)]\n")) }
             var page = first
             while !page.isEmpty {
                 try await writer.write(

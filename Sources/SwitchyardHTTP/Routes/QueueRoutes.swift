@@ -43,7 +43,7 @@ extension API {
     ) async throws -> Response {
         let queue = try name(context, "queue", field: "queue")
         if !scheduler.queues.contains(queue), try await !scheduler.handle(queue: queue).exists() {
-            throw Problem(.notFound, code: "QueueNotFound", "there is no queue \(queue); a submission creates one")
+            throw SchedulerError.queueNotFound(message: "there is no queue \(queue); a submission creates one")
         }
         return try await configure(request, context) { _ in changes }
     }
@@ -61,7 +61,7 @@ extension API {
         }
         let settings: [String: Int]
         do {
-            settings = try await scheduler.handleForSubmitting(queue: queue).configure(changes)
+            settings = try await scheduler.creating(queue: queue) { try await $0.configure(changes) }
         } catch SchedulerError.invalidInput(let stored?, let message) {
             throw Problem(.invalidInput(field: Settings.name(of: stored), message: message))
         }

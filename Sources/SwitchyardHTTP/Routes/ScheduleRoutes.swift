@@ -22,11 +22,11 @@ extension API {
             let queue = try Query(request, ["queue"])["queue"] ?? options.defaultQueue
             let id = try name(context, "id", field: "schedule_id")
             let input = try ScheduleInput(try await json(request))
-            let handle = try await scheduler.handleForSubmitting(queue: queue)
-            let defaults = try await settings.settings(of: handle)
-            let put = try await handle.putSchedule(input.schedule(id: id, defaults: defaults))
-            return .json(
-                ScheduleJSON.json(put.schedule, queue: handle.queue), status: put.isNew ? .created : .ok)
+            let put = try await scheduler.creating(queue: queue) { handle in
+                let defaults = try await settings.settings(of: handle)
+                return try await handle.putSchedule(input.schedule(id: id, defaults: defaults))
+            }
+            return .json(ScheduleJSON.json(put.schedule, queue: queue), status: put.isNew ? .created : .ok)
         }
         routes.on(.delete, "/scheduler/schedule/:id") { request, context in
             let handle = try handle(try Query(request, ["queue"]))

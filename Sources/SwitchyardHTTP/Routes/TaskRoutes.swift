@@ -90,8 +90,12 @@ extension API {
         let page = try await handle.listTasks(
             filter, limit: try query.integer("limit", in: 1...500) ?? 50, cursor: query["cursor"],
             longest: Self.longestInList)
+        let inLine = try await LineReasons.of(page.tasks, handle)
         return .json([
-            "tasks": .array(page.tasks.map { TaskJSON.json($0, queue: handle.queue, reason: HoldJSON.json($0)) }),
+            "tasks": .array(
+                page.tasks.map {
+                    TaskJSON.json($0, queue: handle.queue, reason: HoldJSON.json($0) ?? inLine[$0.id])
+                }),
             "cursor": JSONValue(page.cursor),
         ])
     }

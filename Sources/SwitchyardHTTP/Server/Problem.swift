@@ -37,7 +37,7 @@ struct Problem: Error {
         let status: HTTPResponse.Status =
             switch error {
             case .queueFull: .tooManyRequests
-            case .taskNotFound, .workerNotFound: .notFound
+            case .taskNotFound, .queueNotFound, .workerNotFound: .notFound
             case .queueDraining, .taskExists, .invalidStateTransition: .conflict
             case .noWorkers: .serviceUnavailable
             case .invalidInput: .badRequest

@@ -2,8 +2,8 @@ import Foundation
 import JSON
 import Switchyard
 
-/// Why a task in a list waits, as far as the task itself shows it: a time, a dependency, a limit or a pause. A task
-/// that waits for a worker has no such reason here; `explain` reads the workers.
+/// Why a task in a list waits, as far as the task itself shows it: a time, a dependency, a limit or a pause.
+/// ``LineReasons`` has the reasons of the tasks that wait for a worker.
 enum HoldJSON {
     static func json(_ task: QueuedTask, now: Date = Date()) -> JSONValue? {
         guard task.state == .pending, let hold = task.heldBy else { return nil }

@@ -35,6 +35,7 @@ enum StatsJSON {
             "busy_workers": sum(\.busyWorkers), "cordoned_workers": sum(\.cordonedWorkers), "slots": sum(\.slots),
             "queue_full_errors": sum(\.queueFullErrors),
             "retries": sum(\.retries), "lost_attempts": sum(\.lost), "repaired": sum(\.repaired),
+            "log_bytes": sum(\.logBytes), "log_budget_bytes": sum(\.logBudget), "logs_removed": sum(\.logsRemoved),
             "oldest_pending_seconds": JSONValue(all.map(\.oldestPending).max() ?? .zero),
             "unroutable_tasks": sum(\.unroutable),
             "desired_workers": JSONValue(queues.reduce(0) { $0 + $1.demand.desiredWorkers }),

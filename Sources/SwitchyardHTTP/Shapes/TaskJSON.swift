@@ -28,6 +28,7 @@ enum TaskJSON {
         add("progress", task.progress, to: &json)
         if !task.omitted.contains("result") { add("result", task.result, to: &json) }
         if !task.omitted.isEmpty { json.add("omitted", JSONValue(task.omitted)) }
+        json.add("log_removed_bytes", task.logRemoved.map { JSONValue($0) })
         json.add("exit_code", task.exitCode.map { JSONValue($0) })
         json.add("error", error(task.failure))
         json.add("attempts", .array(task.attempts.map(attempt)))

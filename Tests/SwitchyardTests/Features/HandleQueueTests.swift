@@ -1,3 +1,4 @@
+import RedisClient
 import Switchyard
 import SwitchyardTesting
 import Testing
@@ -65,6 +66,41 @@ import Testing
             let settings = try await queue.handle.configure([])
             #expect(settings["reserve_after_ms"] == 10000)
             #expect(try await queue.handle.getStats().instance == nil)
+        }
+    }
+
+    @Test func aMistypedNameMakesNoQueue() async throws {
+        try await TestQueue.run { queue in
+            func isKnown() async throws -> Bool {
+                try await queue.redis.client.send(RedisCommand("SISMEMBER", "switchyard:queues", .string(queue.name)))
+                    .int
+                    == 1
+            }
+            let handle = queue.handle
+            for _ in 0..<2 {
+                try await expectError("QueueNotFound") { try await handle.pause() }
+                try await expectError("QueueNotFound") { try await handle.drain() }
+                try await expectError("QueueNotFound") { try await handle.resume() }
+                let task = QueuedTask(BuildRequest())
+                try await expectError("NoWorkers") { try await handle.addTask(task, rejectIfNoWorkers: true) }
+                var waiting = QueuedTask(BuildRequest())
+                waiting.scheduling.dependsOn = ["none"]
+                try await expectError("BadRequest") { try await handle.addTasks([task, waiting]) }
+            }
+            #expect(try await handle.exists() == false)
+            #expect(try await isKnown() == false)
+            // An accepted task makes it.
+            _ = try await handle.addTask(QueuedTask(BuildRequest()))
+            #expect(try await isKnown())
+            try await handle.pause()
+            #expect(try await handle.getStats().isPaused)
+            // A queue that somebody made is known before it takes another task.
+            _ = try await queue.redis.client.send(RedisCommand("SREM", "switchyard:queues", .string(queue.name)))
+            let other = try SchedulerHandle(queue: queue.name, client: queue.redis.client, logger: TestRedis.quiet)
+            try await expectError("NoWorkers") {
+                try await other.addTask(QueuedTask(BuildRequest()), rejectIfNoWorkers: true)
+            }
+            #expect(try await isKnown())
         }
     }
 }

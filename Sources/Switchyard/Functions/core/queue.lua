@@ -28,6 +28,7 @@ sw.DEFAULTS = {
     max_finished = 0,
     cleanup_interval_ms = 300000,
     log_max_entries = 50000,
+    log_budget_bytes = 0,
     aging_ms = 0,
     draining = 0,
     reserve_after_ms = 10000,

@@ -4,7 +4,7 @@
 
 -- The sections of a pass, in order. The cursor of a pass consists of a section, a rank and a lane.
 local SECTIONS = { 'pending', 'held', 'waiting', 'leases', 'finished', 'finished:failed', 'finished:timeout',
-    'finished:cancelled', 'lanes', 'work', 'workers', 'keys', 'counts' }
+    'finished:cancelled', 'logs', 'lanes', 'work', 'workers', 'keys', 'counts' }
 
 -- Limit on the lanes that a recount of counters reads. A queue with more keeps the counters as they are.
 local LANES_COUNTED = 1000
@@ -73,6 +73,23 @@ local function check_waiting(q, rank, limit)
     for _, id in ipairs(entries) do
         if call('ZSCORE', q.prefix .. 'waiting', id) then left = left + 1 end
     end
+    return (done < #ids or #ids == limit) and rank + left or nil, repaired
+end
+
+-- Limit on the entries of logs that a piece reads.
+local LOG_ENTRIES = 2000
+
+-- Checks a piece of the tasks with a log, from `rank` on. Returns the next rank (nil: the end), and the number of
+-- repairs.
+local function check_logs(q, rank, limit)
+    local ids, read, left, repaired, done = call('ZRANGE', q.prefix .. 'logs', rank, rank + limit - 1), 0, 0, 0, 0
+    for _, id in ipairs(ids) do
+        if read >= LOG_ENTRIES then break end
+        local entries, by, stands = sw.check_log(q, id)
+        read, repaired, done = read + entries, repaired + by, done + 1
+        if stands then left = left + 1 end
+    end
+    if repaired > 0 then sw.add_to_stat(q, 'repaired', repaired) end
     return (done < #ids or #ids == limit) and rank + left or nil, repaired
 end
 
@@ -159,9 +176,9 @@ end
 
 -- The types of the keys of which a queue has several, by the part of the key before the colon.
 local TYPE_OF = { task = 'hash', worker = 'hash', attempts = 'hash', batch = 'hash', schedule = 'hash', stage = 'hash',
-    stage_task = 'hash', pending = 'zset', finished = 'zset', idle = 'zset', work = 'zset', tenants = 'zset',
-    past_tenants = 'zset', dependents = 'zset', running = 'set', waiters = 'set', wake = 'list', members = 'list',
-    stage_members = 'list', log = 'stream', affinity = 'string', rate = 'string', unique = 'string' }
+    stage_task = 'hash', pending = 'zset', finished = 'zset', failures = 'zset', idle = 'zset', work = 'zset',
+    tenants = 'zset', past_tenants = 'zset', dependents = 'zset', running = 'set', waiters = 'set', wake = 'list',
+    members = 'list', stage_members = 'list', log = 'stream', affinity = 'string', rate = 'string', unique = 'string' }
 
 -- Repairs a task that is in no index, or whose lane is missing in `lane_names`. Returns the number of repairs.
 local function check_hash(q, key)
@@ -193,6 +210,11 @@ local function check_keys(q, cursor, limit)
             repaired = repaired + 1
         elseif family == 'task' then
             repaired = repaired + check_hash(q, key)
+        elseif family == 'log' and not call('ZSCORE', q.prefix .. 'logs', sub(key, #q.prefix + 5)) then
+            -- Of an earlier library, which did not count the bytes of logs, or the index has lost it.
+            local _, by = sw.check_log(q, sub(key, #q.prefix + 5))
+            if by > 0 then sw.add_to_stat(q, 'repaired', by) end
+            repaired = repaired + by
         end
     end
     return page[1], repaired
@@ -266,6 +288,13 @@ local function check_counts(q)
         end
         repaired = repaired + set_stat(q, 'slots', slots)
     end
+    if call('ZCARD', q.prefix .. 'logs') <= TASKS_COUNTED then
+        local bytes = 0
+        for _, id in ipairs(call('ZRANGE', q.prefix .. 'logs', 0, -1)) do
+            bytes = bytes + tonumber(call('HGET', q.task_prefix .. id, 'log_bytes') or 0)
+        end
+        repaired = repaired + set_stat(q, 'log_bytes', bytes)
+    end
     local opening = 0
     for _, work in ipairs(call('LRANGE', q.prefix .. 'batch_work', 0, 999)) do
         local id = match(work, '^open ([^ ]+) .')
@@ -295,6 +324,8 @@ function sw.reconcile(q, cursor, limit)
         local found
         found, repaired = check_worker(q, rank)
         next_rank = found and rank + 1 or nil
+    elseif section == 'logs' then
+        next_rank, repaired = check_logs(q, rank, limit)
     elseif section == 'waiting' then
         next_rank, repaired = check_waiting(q, rank, limit)
     elseif section == 'keys' then

@@ -33,9 +33,10 @@ end
 --   is_excess   their retention is not over: those that keep a unique key are checked again after all other ended
 --               tasks, not when the key expires
 function sw.delete_ended(q, ids, forced, is_excess)
-    local doomed, keys, purged, batches, stones, by_state = {}, {}, {}, {}, {}, {}
+    local doomed, keys, purged, batches, stones, by_state, logs, log_bytes = {}, {}, {}, {}, {}, {}, {}, 0
     for _, id in ipairs(ids) do
-        local v = call('HMGET', q.task_prefix .. id, 'state', 'batch', 'attempt', 'finished_at', 'uses', 'unique_key')
+        local v = call('HMGET', q.task_prefix .. id, 'state', 'batch', 'attempt', 'finished_at', 'uses', 'unique_key',
+            'log_bytes')
         local state = v[1]
         local left = v[5] == '1' and v[6] and keeps_key(q, id, v[6])
         if left and not forced then
@@ -56,6 +57,7 @@ function sw.delete_ended(q, ids, forced, is_excess)
                 stones[#stones + 1] = { id, v[3], v[4] }
             end
             if v[2] then sw.count(batches, v[2], 1) end
+            if v[7] then logs[#logs + 1], log_bytes = id, log_bytes + tonumber(v[7]) end
         end
     end
     if #doomed == 0 then return 0 end
@@ -64,11 +66,12 @@ function sw.delete_ended(q, ids, forced, is_excess)
     call('UNLINK', unpack(keys))
     for _, stone in ipairs(stones) do leave_tombstone(q, stone[1], stone[2], stone[3]) end
     for name, by in pairs(purged) do sw.add_to_stat(q, name, by) end
+    if #logs > 0 then sw.forget_logs(q, logs, log_bytes) end
     for id, by in pairs(batches) do
         local key = q.prefix .. 'batch:' .. id
         if call('HEXISTS', key, 'total') == 1
             and call('HINCRBY', key, 'purged', by) >= tonumber(call('HGET', key, 'total')) then
-            call('DEL', key, q.prefix .. 'members:' .. id)
+            call('DEL', key, q.prefix .. 'members:' .. id, q.prefix .. 'failures:' .. id)
         end
     end
     return #doomed

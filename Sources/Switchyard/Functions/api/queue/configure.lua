@@ -4,7 +4,8 @@
 -- Arguments   any of: max_queue_length, default_timeout_ms, default_max_retries, lease_ms, heartbeat_ms,
 --             assign_timeout_ms, max_deliveries, retry_delay_ms, retry_delay_max_ms, retry_jitter_percent,
 --             retention_ms, max_finished (the maximum number of ended tasks that are kept; 0: no limit),
---             cleanup_interval_ms, log_max_entries, reserve_after_ms, aging_ms (the waiting time that is worth one
+--             cleanup_interval_ms, log_max_entries, log_budget_bytes (of all logs; 0: a quarter of maxmemory, or
+--             1 GiB), reserve_after_ms, aging_ms (the waiting time that is worth one
 --             level; 0: strict levels), draining (1: no new tasks), paused (0 or 1), partitions (1 to 64: how many
 --             the queue has; can change only while this one has no task and no schedule)
 -- Reply       pairs: each setting with its present value
@@ -15,7 +16,8 @@ local RANGE = {
     max_deliveries = { 1, 1000 }, retry_delay_ms = { 0, 86400000 }, retry_delay_max_ms = { 0, 86400000 },
     retry_jitter_percent = { 0, 100 }, retention_ms = { 0, 31536000000 }, max_finished = { 0, 100000000 },
     cleanup_interval_ms = { 0, 86400000 },
-    log_max_entries = { 1, 1000000 }, reserve_after_ms = { 0, 86400000 }, aging_ms = { 0, 604800000 },
+    log_max_entries = { 1, 1000000 }, log_budget_bytes = { 0, 17592186044416 },
+    reserve_after_ms = { 0, 86400000 }, aging_ms = { 0, 604800000 },
     draining = { 0, 1 }, paused = { 0, 1 },
     partitions = { 1, 64 },
 }

@@ -8,7 +8,8 @@
 --             (asleep with a free slot), cordoned (workers, also those that are not registered now), slots,
 --             unroutable (in line, and no registered worker could run it; counted in up to 2000 lanes),
 --             queue_full_errors, retries, lost, repaired, oldest_pending_at (ms since 1970, or 0), pending_critical,
---             pending_high, pending_normal, pending_low (in line), paused, instance, now
+--             pending_high, pending_normal, pending_low (in line), log_bytes (of all logs), log_budget_bytes
+--             (their limit), logs_removed (because of that limit), paused, instance, now
 -- Errors      BADREQUEST
 
 -- Limit on the unserved lanes, and on the pools of idle workers, that are added up; unserved lanes are read PIECE at
@@ -17,7 +18,7 @@ local LOOKED_AT, PIECE = 2000, 500
 
 -- The counters of `stats` that the reply contains even if they have never been written.
 local COUNTERS = { 'assigned', 'completed', 'failed', 'timeout', 'cancelled', 'slots', 'queue_full_errors', 'retries',
-    'lost', 'repaired' }
+    'lost', 'repaired', 'log_bytes', 'logs_removed' }
 
 -- Returns when task `id`, the first of a line, was submitted.
 local function submitted_at(q, id)
@@ -104,6 +105,7 @@ local function stats(keys, args)
     add('idle_workers', count_idle(q))
     add('cordoned', call('HLEN', q.prefix .. 'cordoned'))
     add('oldest_pending_at', sw.digits(oldest or 0))
+    add('log_budget_bytes', sw.digits(sw.log_budget(q)))
     add('paused', q.paused and '1' or '0')
     add('instance', q.instance or '')
     add('now', q.now_text)

@@ -150,6 +150,7 @@ local function tick(keys, args)
         left = left - purged
     end
     left, has_more, next_stage = step(q, left)
+    has_more = sw.trim_logs(q) or has_more
     sooner(next_stage)
     if head.cleanup == '1' then sw.drop_unused_flags(q) end
 

@@ -1,7 +1,8 @@
 -- switchyard_log: appends output of an attempt to the task's log, a stream whose entries have the fields attempt,
 -- stream (stdout|stderr) and data. The second part of an entry's id is its offset: how many bytes of output precede it.
 -- The first HEAD_BYTES and the last TAIL_BYTES of a log are kept. Entries between them are deleted, and also if there
--- are more than `log_max_entries`; the offsets show how much is missing.
+-- are more than `log_max_entries`; the offsets show how much is missing. Beyond the queue's `log_budget`, logs of ended
+-- tasks are deleted (features/logs.lua).
 --
 -- The attempt is running, or it is the task's latest one and ended on this worker at most a lease and `grace_ms` ago.
 --
@@ -32,27 +33,31 @@ local function ended_lately(q, task, worker, attempt, grace_ms)
     return by == worker and at ~= nil and q.now - at <= q.lease_ms + grace_ms
 end
 
--- Returns the milliseconds in the id of an entry, and the offsets of its first byte and of the byte after its last.
--- Entries of an earlier library have no data in few cases, and offsets that are too small.
-local function span_of(entry)
-    local ms, offset = string.match(entry[1], '^(%d+)-(%d+)$')
-    local size = 1
-    for i = 1, #entry[2], 2 do
-        if entry[2][i] == 'data' then size = math.max(1, #entry[2][i + 1]) end
+-- Deletes entries between the head, which ends with the entry `head`, and the tail. `count` entries have been written,
+-- and `total` bytes of output. Returns how many bytes the deleted entries counted.
+local function cut(q, key, head, count, total)
+    local cut_bytes = 0
+    for _ = 1, MAX_DELETED do
+        local oldest = call('XRANGE', key, '(' .. head, '+', 'COUNT', '1')[1]
+        if not oldest then break end
+        local data = ''
+        for i = 1, #oldest[2], 2 do
+            if oldest[2][i] == 'data' then data = oldest[2][i + 1] end
+        end
+        local oldest_end = tonumber(match(oldest[1], '%-(%d+)$')) + math.max(1, #data)
+        if count <= q.log_max_entries and total - oldest_end < TAIL_BYTES then break end
+        call('XDEL', key, oldest[1])
+        count, cut_bytes = count - 1, cut_bytes + sw.size_of_entry(data)
     end
-    return tonumber(ms), tonumber(offset), tonumber(offset) + size
+    return cut_bytes
 end
 
 local function append(q, id, attempt, entries, missing)
     local key, task_key = q.prefix .. 'log:' .. id, q.task_prefix .. id
-    local last = call('XREVRANGE', key, '+', '-', 'COUNT', '1')[1]
-    local ms, total, last_id = q.now, 0, '0-0'
-    if last then
-        local last_ms, _, last_end = span_of(last)
-        -- Redis's clock may have been set back.
-        ms, total, last_id = math.max(ms, last_ms), last_end, last[1]
-    end
-    total = total + missing
+    local total, last_id, last_ms = sw.end_of_log(q, id)
+    -- Redis's clock may have been set back.
+    local ms, grown = math.max(q.now, last_ms or 0), 0
+    last_id, total = last_id or '0-0', total + missing
     local count, head = call('XLEN', key), call('HGET', task_key, 'log_head')
     for _, entry in ipairs(entries) do
         if not head and (total + #entry[2] > HEAD_BYTES or count >= math.floor(q.log_max_entries / HEAD_SHARE)) then
@@ -61,17 +66,10 @@ local function append(q, id, attempt, entries, missing)
         end
         last_id = sw.digits(ms) .. '-' .. sw.digits(total)
         call('XADD', key, last_id, 'attempt', tostring(attempt), 'stream', entry[1], 'data', entry[2])
-        total, count = total + #entry[2], count + 1
+        total, count, grown = total + #entry[2], count + 1, grown + sw.size_of_entry(entry[2])
     end
-    if not head then return end
-    for _ = 1, MAX_DELETED do
-        local oldest = call('XRANGE', key, '(' .. head, '+', 'COUNT', '1')[1]
-        if not oldest then return end
-        local _, _, oldest_end = span_of(oldest)
-        if count <= q.log_max_entries and total - oldest_end < TAIL_BYTES then return end
-        call('XDEL', key, oldest[1])
-        count = count - 1
-    end
+    if head then grown = grown - cut(q, key, head, count, total) end
+    sw.note_log(q, id, grown)
 end
 
 local function log(keys, args)
