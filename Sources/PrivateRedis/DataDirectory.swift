@@ -5,8 +5,9 @@ import Glibc
 ///
 /// If the socket's path in the directory is too long, the socket is in a short directory in `/tmp`, and
 /// `<directory>/redis.sock` is a link to it. `remove` removes that short directory, and the data directory if it is
-/// temporary. A user's directory is created if needed, set to mode 0700, and kept. If our process crashes, the next
-/// start finds the old short directory through the link and removes it.
+/// temporary. A user's directory is created if needed, set to mode 0700, and kept. It must be empty or have our
+/// redis.conf: a foreign append-only file is never loaded, and no foreign file is changed. If our process crashes, the
+/// next start finds the old short directory through the link and removes it.
 struct DataDirectory: Sendable {
     let path: String
     let isTemporary: Bool
@@ -96,23 +97,31 @@ struct DataDirectory: Sendable {
         defer { free(resolved) }
         let path = String(cString: resolved)
 
-        // Other users must not read the arguments of tasks. But the mode of a directory with files of others is not
-        // changed: `--data /tmp` must not make /tmp private.
         var status = stat()
         guard stat(path, &status) == 0 else { throw failure(errnoText()) }
         guard status.st_uid == geteuid() else { throw failure("belongs to another user") }
-        if status.st_mode & 0o777 == 0o700 { return path }
+        let content: Set<String>
         do {
-            let content = try FileManager.default.contentsOfDirectory(atPath: path)
-            guard content.isEmpty || content.contains("lock") && content.contains("redis.conf") else {
-                throw failure("holds other files and is not private; choose another one, or give it mode 0700")
-            }
-        } catch let error where !(error is PrivateRedisError) {
+            content = Set(try FileManager.default.contentsOfDirectory(atPath: path))
+        } catch {
             throw failure("\(error)")
         }
+        guard RedisConfiguration.isOurs(path + "/redis.conf") || content.isSubset(of: leftByAFirstStart) else {
+            let other = content.subtracting(leftByAFirstStart).min() ?? ""
+            throw failure(
+                """
+                holds other files (\(other)), and no redis.conf written by Switchyard. Choose another directory, or \
+                an empty one. If it is a copy of a data directory of Switchyard, copy its redis.conf too
+                """)
+        }
+        // Other users must not read the arguments of tasks.
+        guard status.st_mode & 0o777 != 0o700 else { return path }
         guard chmod(path, 0o700) == 0 else { throw failure("mode 0700: \(errnoText())") }
         return path
     }
+
+    /// What a first start that was killed may leave before there is a redis.conf: no data.
+    private static let leftByAFirstStart: Set = ["lock", "redis.sock", RedisConfiguration.newName]
 
     /// Creates a directory with a unique name, and returns its path.
     private static func temporary(_ prefix: String) throws -> String {

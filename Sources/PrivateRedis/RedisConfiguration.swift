@@ -1,18 +1,35 @@
 import Glibc
 
-/// Writes redis.conf, which a person can read and can start redis-server with.
+/// Writes redis.conf, which a person can read and can start redis-server with. Its first line marks the directory as
+/// ours.
 enum RedisConfiguration {
+    /// The name of the file until it is complete.
+    static let newName = "redis.conf.new"
+    private static let firstLine = "# Written by Switchyard at each start"
+
+    /// Whether Switchyard, in this version or an earlier one, has written the file.
+    static func isOurs(_ path: String) -> Bool {
+        let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW)
+        guard descriptor >= 0 else { return false }
+        defer { close(descriptor) }
+        var bytes = [UInt8](repeating: 0, count: firstLine.utf8.count)
+        return read(descriptor, &bytes, bytes.count) == bytes.count && bytes.elementsEqual(firstLine.utf8)
+    }
+
+    /// Replaces the file as a whole, so that a crash or a full disk leaves the former one.
     static func write(_ directory: DataDirectory, options: PrivateRedisServer.Options) throws {
         let text = text(directory, options: options)
-        let descriptor = open(directory.configPath, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0o600)
-        guard descriptor >= 0 else {
-            throw PrivateRedisError.directory(path: directory.path, reason: "redis.conf: \(errnoText())")
+        let new = directory.path + "/" + newName
+        func failure() -> PrivateRedisError {
+            .directory(path: directory.path, reason: "redis.conf: \(errnoText())")
         }
+        let descriptor = open(new, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0o600)
+        guard descriptor >= 0 else { throw failure() }
         defer { close(descriptor) }
         let count = text.utf8.count
-        guard Glibc.write(descriptor, text, count) == count else {
-            throw PrivateRedisError.directory(path: directory.path, reason: "redis.conf: \(errnoText())")
-        }
+        guard Glibc.write(descriptor, text, count) == count, fsync(descriptor) == 0,
+            rename(new, directory.configPath) == 0
+        else { throw failure() }
     }
 
     static func text(_ directory: DataDirectory, options: PrivateRedisServer.Options) -> String {
@@ -28,7 +45,8 @@ enum RedisConfiguration {
             appendfsync \(options.appendfsync.rawValue)
             """
         return """
-            # Written by Switchyard at each start: changes to this file are lost. Use extra arguments instead.
+            \(firstLine): changes to this file are lost. Use extra arguments instead.
+            # It also marks this directory as Switchyard's: without it, no start uses the directory.
 
             # Only this user can connect, and only through this socket. No TCP.
             port 0

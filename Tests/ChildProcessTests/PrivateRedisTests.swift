@@ -140,18 +140,6 @@ import Testing
         }
     }
 
-    @Test func anotherOnesDirectoryIsRefusedAndLeftAlone() async throws {
-        try await withDirectory { directory in
-            chmod(directory, 0o755)
-            close(creat(directory + "/thesis.txt", 0o644))
-            let error = try await #require(throws: PrivateRedisError.self) {
-                _ = try await PrivateRedisServer.start(.init(directory: directory))
-            }
-            #expect(error.description.contains("holds other files and is not private"))
-            #expect(mode(directory) == 0o755)
-        }
-    }
-
     @Test func whatAKilledOwnerLeftInTmpIsSweptByTheNextStart() async throws {
         let parent = try await startFixture("redis", "-")
         let line = await firstLine(of: parent).split(separator: " ")
