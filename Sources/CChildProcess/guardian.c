@@ -4,10 +4,12 @@
 // forget. End of file means that every holder of the near end is gone (SIGKILL, a crash and exit() look the same); then
 // the guardian sends SIGKILL to each group that it still guards, and exits. It has its own session and blocks all
 // signals, so Ctrl-C, SIGTERM to our group and a closed terminal do not end it. SIGKILL does; our process notices (the
-// near end hangs up) and starts another.
+// near end hangs up) and starts another. It also replaces one that is stopped (SIGSTOP) once the socket is full of
+// messages.
 //
 // Guarantee: each child registers its own group before exec, over the same socket that signals our death, so no program
-// ever runs unguarded. Not guarded: a process that left its group (setsid).
+// ever runs unguarded. Not guarded: a process that left its group (setsid). If the guardian and our process are killed
+// at once, only the leaders of the groups end (PR_SET_PDEATHSIG in spawn.c).
 //
 // It runs after a fork in a threaded process: async-signal-safe calls and static memory only.
 
@@ -23,6 +25,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -101,7 +104,11 @@ _Noreturn static void watch(int socket) {
     _exit(0);
 }
 
-int sw_guardian_start(pid_t *pid, int *near_end) {
+// How long a message may wait for room. A guardian that has not read for so long is replaced, which does no harm if it
+// was only slow.
+static const struct timeval send_timeout = {.tv_usec = 250000};
+
+int sw_guardian_start(const int32_t *guarded, size_t count, pid_t *pid, int *near_end) {
     int ends[2];
     // SEQPACKET keeps message boundaries, and send() takes MSG_NOSIGNAL, which write() to a pipe cannot.
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) return errno;
@@ -110,12 +117,18 @@ int sw_guardian_start(pid_t *pid, int *near_end) {
         close(ends[1]);
         return error;
     }
+    setsockopt(ends[0], SOL_SOCKET, SO_SNDTIMEO, &send_timeout, sizeof send_timeout);
 
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     pid_t child = fork();
-    if (child == 0) watch(ends[1]);  // its signals stay blocked
+    if (child == 0) {
+        // Its copy of our memory has the groups. As messages they might be more than the socket holds.
+        group_count = count < SW_GUARDIAN_CAPACITY ? count : SW_GUARDIAN_CAPACITY;
+        if (group_count > 0) memcpy(groups, guarded, group_count * sizeof groups[0]);
+        watch(ends[1]);  // its signals stay blocked
+    }
     error = child < 0 ? errno : 0;
     pthread_sigmask(SIG_SETMASK, &before, NULL);
 

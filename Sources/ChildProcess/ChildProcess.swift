@@ -3,10 +3,10 @@ import Glibc
 
 /// A running program that can be ended reliably, with its descendants.
 ///
-/// The program leads its own process group. The group is killed when its leader ends for any reason, when this handle
-/// is released and, by a guardian process, when our own process dies for any reason. A process that leaves the group
-/// (`setsid`, a daemon) escapes, unless our process adopts orphans and the command has ``Command/marks``; it always
-/// escapes if our process is killed.
+/// The program leads its own session, without a terminal, and its own process group. The group is killed when its
+/// leader ends for any reason, when this handle is released and, by a guardian process, when our own process dies for
+/// any reason. A process that leaves the group (`setsid`, a daemon) escapes, unless our process adopts orphans and the
+/// command has ``Command/marks``; it always escapes if our process is killed.
 ///
 /// The output must be read or discarded: unread output is buffered up to a limit, and then the child blocks on its
 /// pipe. Starting a program can throw a ``ChildProcessError``; no other operation fails.
@@ -37,7 +37,7 @@ public final class ChildProcess: Sendable {
         // The death of the guardian may show only when the child registers with it. A second attempt then succeeds,
         // unless something kills every guardian at once.
         for _ in 1...5 {
-            let spawned = try Spawner.spawn(command, reactor: reactor)
+            let spawned = try await withCheckedContinuation { reactor.send(.spawn(command, $0)) }.get()
             let report = await withCheckedContinuation { reactor.send(.watch(spawned, $0)) }
             guard let report else {
                 return ChildProcess(id: spawned.id, record: spawned.record, reactor: reactor)

@@ -28,6 +28,11 @@ public struct ChildProcessError: Error, Sendable, Hashable, CustomStringConverti
     /// The program, what failed and the system's reason.
     public var description: String {
         switch reason {
+        case .program where code == ENOEXEC:
+            """
+            \(program): \(errnoText(code)): it is not a program for this machine. If it is a script, its first line \
+            must name what runs it, such as #!/bin/sh
+            """
         case .program: "\(program): \(errnoText(code))"
         case .workingDirectory(let path): "\(program): working directory \(path): \(errnoText(code))"
         case .invalidCommand(let text): "\(program): \(text)"
@@ -48,7 +53,7 @@ extension ChildProcessError {
         switch UInt32(bitPattern: failure.stage) {
         case SW_STAGE_PROGRAM.rawValue: reason = .program
         case SW_STAGE_DIRECTORY.rawValue: reason = .workingDirectory(command.workingDirectory ?? "")
-        case SW_STAGE_GROUP.rawValue: reason = .system(what: "setpgid")
+        case SW_STAGE_GROUP.rawValue: reason = .system(what: "setsid")
         case SW_STAGE_GUARDIAN.rawValue: reason = .system(what: "the guardian process is gone")
         case 0: reason = .system(what: "epoll_ctl")
         default: reason = .system(what: "standard input, output or an inherited descriptor")

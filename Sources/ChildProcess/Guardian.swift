@@ -7,7 +7,7 @@ import Synchronization
 /// There is one per process, forked at the first start of a child. Children are forked under its lock, so a group is
 /// either in the list, which a new guardian receives in full, or not forked yet. If the guardian dies, it is replaced
 /// at once; if it lived for less than a second (something kills guardians), it is replaced at the next start of a
-/// child.
+/// child. One that is stopped (SIGSTOP) is killed and replaced when a message to it finds no room.
 final class Guardian: Sendable {
     private struct State {
         var processID: pid_t = 0
@@ -31,10 +31,8 @@ final class Guardian: Sendable {
 
     /// Starts a guardian if none lives, calls `fork` with its socket, and adds the group that `fork` returns to the
     /// list.
-    func start(
-        fork: (Int32) -> Result<(pid_t, Int32), SystemFailure>
-    ) throws(SystemFailure) -> (processID: pid_t, statusPipe: Int32) {
-        let result = state.withLock { state -> Result<(pid_t, Int32), SystemFailure> in
+    func start(fork: (Int32) -> Result<pid_t, SystemFailure>) throws(SystemFailure) -> pid_t {
+        let result = state.withLock { state -> Result<pid_t, SystemFailure> in
             guard state.groups.count < ChildProcess.limit else {
                 return .failure(SystemFailure(what: "", code: EAGAIN, isLimit: true))
             }
@@ -45,7 +43,7 @@ final class Guardian: Sendable {
                 }
             }
             let result = fork(state.socket)
-            if case .success(let (processID, _)) = result { state.groups.insert(processID) }
+            if case .success(let processID) = result { state.groups.insert(processID) }
             return result
         }
         return try result.get()
@@ -55,8 +53,9 @@ final class Guardian: Sendable {
     func forget(_ group: pid_t) {
         state.withLock { state in
             state.groups.remove(group)
-            // If the guardian is dead, its successor receives only the groups that are left.
-            if state.processID != 0 { _ = sw_guardian_tell(state.socket, -group) }
+            // If the guardian is dead, its successor receives only the groups that are left. One that is stopped must
+            // not kill, when it goes on, a later group with this ID.
+            if state.processID != 0, sw_guardian_tell(state.socket, -group) == EAGAIN { _ = replace(&state) }
         }
     }
 
@@ -76,15 +75,14 @@ final class Guardian: Sendable {
         }
     }
 
-    /// Starts a new guardian and tells it all groups. Returns 0 or an errno value.
+    /// Starts a new guardian of all groups. Returns 0 or an errno value.
     private func replace(_ state: inout State) -> Int32 {
         bury(&state)
-        let error = sw_guardian_start(&state.processID, &state.socket)
+        let groups = Array(state.groups)
+        let error = sw_guardian_start(groups, groups.count, &state.processID, &state.socket)
         guard error == 0 else { return error }
         state.startedAt = .now
         watch(state.socket)
-        // If this guardian is dead already, the next message to it fails.
-        for group in state.groups { _ = sw_guardian_tell(state.socket, group) }
         return 0
     }
 

@@ -10,6 +10,7 @@ import Synchronization
 /// raises no SIGPIPE.
 final class Reactor: Sendable {
     enum Request: Sendable {
+        case spawn(ChildProcess.Command, CheckedContinuation<Result<Spawned, ChildProcessError>, Never>)
         case watch(Spawned, CheckedContinuation<sw_spawn_failure?, Never>)
         /// The buffer has room again.
         case resumeReading(id: UInt64)

@@ -57,6 +57,12 @@ struct ReactorLoop {
         let guardian = reactor.guardian
         for request in reactor.takeInbox() {
             switch request {
+            case .spawn(let command, let continuation):
+                let reactor = reactor
+                continuation.resume(
+                    returning: Result { () throws(ChildProcessError) in
+                        try Spawner.spawn(command, reactor: reactor)
+                    })
             case .watch(let spawned, let continuation):
                 children[spawned.id] = WatchedChild(spawned, continuation, epoll: reactor.epoll)
                 children[spawned.id]?.begin(guardian: guardian)

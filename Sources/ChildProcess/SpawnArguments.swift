@@ -42,7 +42,8 @@ struct SpawnArguments: ~Copyable {
 
     /// Calls `body` with a request whose pointers are valid only during the call.
     func withRequest<Result>(
-        input: Int32, output: Int32, errors: Int32, guardian: Int32, _ body: (inout sw_spawn_request) -> Result
+        input: Int32, output: Int32, errors: Int32, status: Int32, guardian: Int32,
+        _ body: (inout sw_spawn_request) -> Result
     ) -> Result {
         inherited.withUnsafeBufferPointer { inherited in
             candidates.withConstantPointers { candidates in
@@ -50,6 +51,7 @@ struct SpawnArguments: ~Copyable {
                     candidates: candidates, argv: argv.pointers, envp: envp.pointers,
                     directory: UnsafePointer(directory.pointers.pointee),
                     stdin_fd: input, stdout_fd: output, stderr_fd: errors, guardian_fd: guardian,
+                    status_fd: status, parent: getpid(),
                     inherited: inherited.baseAddress, inherited_count: inherited.count,
                     open_files: OpenFiles.limitOfChildren)
                 return body(&request)

@@ -2,6 +2,9 @@ import CChildProcess
 import Glibc
 
 /// Creates the pipes and forks. On failure, no descriptor stays open and no child is left.
+///
+/// Runs on the reactor's thread: children end with the thread that forked them (`PR_SET_PDEATHSIG`), and the threads of
+/// Swift's pool come and go.
 enum Spawner {
     static func spawn(
         _ command: ChildProcess.Command, reactor: Reactor
@@ -11,36 +14,37 @@ enum Spawner {
         do throws(SystemFailure) {
             let output = try descriptors.pipe()
             let errors = try descriptors.pipe()
+            let status = try descriptors.pipe()
             let (input, ourInput) = try descriptors.input(command.standardInput)
             try SystemFailure.check("fcntl", sw_set_nonblocking(output.read))
             try SystemFailure.check("fcntl", sw_set_nonblocking(errors.read))
+            try SystemFailure.check("fcntl", sw_set_nonblocking(status.read))
 
             let startedAt = ContinuousClock.now
-            let (processID, statusPipe) = try reactor.guardian.start { guardian in
+            let processID = try reactor.guardian.start { guardian in
                 var processID: pid_t = 0
-                var statusPipe: Int32 = -1
                 let code = arguments.withRequest(
-                    input: input, output: output.write, errors: errors.write, guardian: guardian
-                ) { sw_spawn(&$0, &processID, &statusPipe) }
+                    input: input, output: output.write, errors: errors.write, status: status.write, guardian: guardian
+                ) { sw_spawn(&$0, &processID) }
                 return code == 0
-                    ? .success((processID, statusPipe))
+                    ? .success(processID)
                     : .failure(SystemFailure(what: "could not be forked", code: code))
             }
             let record = ChildRecord(processID: processID, startedAt: startedAt)
-            descriptors.keep([output.read, errors.read, ourInput])
+            descriptors.keep([output.read, errors.read, status.read, ourInput])
 
             var pidfd: Int32 = -1
             let code = sw_pidfd_open(processID, &pidfd)
             guard code == 0 else {
                 // Without a pidfd the child's end would go unnoticed, so the child must not run.
                 record.reap(guardian: reactor.guardian)
-                for fd in [output.read, errors.read, ourInput, statusPipe] where fd >= 0 { close(fd) }
+                for fd in [output.read, errors.read, status.read, ourInput] where fd >= 0 { close(fd) }
                 throw SystemFailure(what: "pidfd_open", code: code)
             }
             var bytes: [UInt8] = []
             if case .bytes(let given) = command.standardInput { bytes = given }
             return Reactor.Spawned(
-                id: reactor.nextID(), record: record, pidfd: pidfd, statusPipe: statusPipe, output: output.read,
+                id: reactor.nextID(), record: record, pidfd: pidfd, statusPipe: status.read, output: output.read,
                 errors: errors.read, input: ourInput, inputBytes: bytes, linger: command.linger,
                 marks: command.markEntries)
         } catch {

@@ -7,6 +7,9 @@ import PrivateRedis
 ///
 ///     ChildProcessFixture groups N     starts N children, each with a grandchild; all ignore SIGTERM
 ///     ChildProcessFixture exit N       the same, and then calls exit(0)
+///     ChildProcessFixture busy N       the same, and then starts one program after another
+///     ChildProcessFixture shell TEXT   runs a script, and prints its output and how it ended
+///     ChildProcessFixture full N       starts a program with 0, 1, … N - 1 descriptors left, and prints what happens
 ///     ChildProcessFixture redis DIR    starts a private redis-server; "-": in a temporary directory
 @main
 struct Fixture {
@@ -20,6 +23,14 @@ struct Fixture {
             say("\(await server.processID ?? 0) \(server.url)")
             try await Task.sleep(for: .seconds(3600))
             await server.stop()
+        case "shell":
+            let child = try await ChildProcess.start(
+                .init(arguments: ["sh", "-c", arguments[2]], environment: ["PATH": "/usr/bin:/bin"]))
+            var output: [UInt8] = []
+            for await chunk in child.output { output += chunk.bytes }
+            say("\(String(decoding: output, as: UTF8.self))\(await child.waitForExit())")
+        case "full":
+            try await startWithFewDescriptors(Int(arguments[2]) ?? 0)
         default:
             var children: [ChildProcess] = []
             for _ in 0..<(Int(arguments[2]) ?? 0) {
@@ -31,8 +42,31 @@ struct Fixture {
             for child in children { for await _ in child.output { break } }
             say(children.map { String($0.processGroup) }.joined(separator: " "))
             if arguments[1] == "exit" { exit(0) }
+            while arguments[1] == "busy" {
+                _ = await (try ChildProcess.start(.init(arguments: ["/bin/true"]))).waitForExit()
+            }
             try await Task.sleep(for: .seconds(3600))
             for child in children { await child.terminate(grace: .zero) }
+        }
+    }
+
+    private static func startWithFewDescriptors(_ most: Int) async throws {
+        let command = ChildProcess.Command(arguments: ["/bin/true"])
+        _ = await (try ChildProcess.start(command)).waitForExit()  // what the first start opens is open now
+        var limit = rlimit(rlim_cur: 128, rlim_max: 128)
+        setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+        for left in 0..<most {
+            var taken: [Int32] = []
+            while case let descriptor = open("/dev/null", O_RDONLY), descriptor >= 0 { taken.append(descriptor) }
+            for descriptor in taken.suffix(left) { close(descriptor) }
+            var end: String
+            do {
+                end = "\(await (try ChildProcess.start(command)).waitForExit())"
+            } catch {
+                end = "\(error)"
+            }
+            for descriptor in taken.prefix(taken.count - left) { close(descriptor) }
+            say(end)
         }
     }
 

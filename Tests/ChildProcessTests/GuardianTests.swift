@@ -66,4 +66,47 @@ import Testing
         }
         #expect(await finish(try await startShell("exit 4")).status?.exitCode == 4)
     }
+
+    /// The socket to a guardian that does not read is full after some hundred messages; each child takes three.
+    @Test func aStoppedGuardianHoldsUpNobodyAndIsReplaced() async throws {
+        let guardian = try Reactor.shared(program: "test").guardian
+        let kept = try await startShell("echo up; sleep 1000")
+        #expect(await firstLine(of: kept) == "up")
+        for round in 1...2 {
+            let stopped = guardian.processID
+            kill(stopped, SIGSTOP)
+            let started = ContinuousClock.now
+            for number in 0..<200 {
+                let status = await finish(try await startShell("exit \(number % 3)")).status
+                #expect(status?.exitCode == Int32(number % 3))
+            }
+            #expect(ContinuousClock.now - started < .seconds(60))
+            #expect(guardian.processID != stopped, "round \(round)")
+            #expect(!isAlive(stopped), "round \(round)")
+        }
+        await kept.terminate(grace: .zero)
+    }
+
+    @Test func aGuardianThatReplacesAStoppedOneGuardsTheOlderGroups() async throws {
+        let (parent, groups) = try await startGroups("busy")
+        let first = try #require(guardianID(of: parent))
+        kill(first, SIGSTOP)
+        try await eventually("another guardian") { guardianID(of: parent).map { $0 != first } ?? false }
+        kill(parent.processID, SIGKILL)
+        try await expectAllGone(groups)
+    }
+
+    /// As something does that kills all processes of a user at once. The guardian is stopped first, so that it certainly
+    /// dies before it kills.
+    @Test func theLeadersEndAlsoIfTheGuardianDiesWithTheParent() async throws {
+        let (parent, groups) = try await startGroups("groups")
+        let guardian = try #require(guardianID(of: parent))
+        kill(guardian, SIGSTOP)
+        kill(parent.processID, SIGKILL)
+        kill(guardian, SIGKILL)
+        for group in groups {
+            try await eventually("the leader of \(group) is gone") { !isAlive(group) }
+            kill(-group, SIGKILL)  // its grandchildren go on: only the leader has the second belt
+        }
+    }
 }

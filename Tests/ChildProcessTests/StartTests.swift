@@ -1,4 +1,5 @@
 import ChildProcess
+import FoundationEssentials
 import Glibc
 import Testing
 
@@ -16,6 +17,31 @@ import Testing
             _ = try await ChildProcess.start(.init(arguments: ["/etc/passwd"]))
         }
         #expect(error.description == "/etc/passwd: Permission denied")
+    }
+
+    /// execvp would run it by a shell, and an empty file would then succeed.
+    @Test(arguments: ["", "echo hello\n", "\u{7f}ELF", "\n#!/bin/sh\n"])
+    func aScriptThatDoesNotSayWhatRunsItIsAnErrorThatSaysHow(text: String) async throws {
+        let directory = try temporaryDirectory()
+        defer { remove(directory) }
+        let path = directory + "/script"
+        try Data(text.utf8).write(to: URL(filePath: path))
+        chmod(path, 0o755)
+        let error = try await #require(throws: ChildProcessError.self) {
+            _ = try await ChildProcess.start(.init(arguments: [path]))
+        }
+        #expect(error.description.hasPrefix("\(path): Exec format error"))
+        #expect(error.description.contains("#!/bin/sh"))
+    }
+
+    /// Each step of a start needs a descriptor or two; the error names the step that found none.
+    @Test func withoutDescriptorsTheErrorNamesTheStep() async throws {
+        let lines = await finish(try await startFixture("full", "9")).lines
+        #expect(lines.count == 9)
+        for line in lines.prefix(8) { #expect(line.hasSuffix("Too many open files"), "\(lines)") }
+        #expect(lines.prefix(6).allSatisfy { $0.contains("/bin/true: pipe: ") }, "\(lines)")
+        #expect(!lines.contains { $0.contains("forked") }, "\(lines)")
+        #expect(lines.last == "exit code 0", "\(lines)")
     }
 
     @Test func aMissingWorkingDirectoryIsAnErrorThatNamesIt() async throws {

@@ -107,15 +107,18 @@ func remove(_ path: String) {
     try? FileManager.default.removeItem(atPath: path)
 }
 
-/// Starts the fixture, which is built in the same directory as the test bundle.
-func startFixture(_ arguments: String...) async throws -> ChildProcess {
+/// The path of the fixture, which is built in the same directory as the test bundle.
+func fixturePath() throws -> String {
     let own = try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")
     let beside = own.split(separator: "/").dropLast().joined(separator: "/")
     let path = ["/" + beside, buildDirectory()].compactMap { $0 }.map { $0 + "/ChildProcessFixture" }
         .first { FileManager.default.isExecutableFile(atPath: $0) }
-    let fixture = try #require(path, "ChildProcessFixture is not built: is its target in Package.swift?")
-    return try await ChildProcess.start(
-        .init(arguments: [fixture] + arguments, environment: ["PATH": testPath]))
+    return try #require(path, "ChildProcessFixture is not built: is its target in Package.swift?")
+}
+
+func startFixture(_ arguments: String...) async throws -> ChildProcess {
+    try await ChildProcess.start(
+        .init(arguments: [try fixturePath()] + arguments, environment: ["PATH": testPath]))
 }
 
 /// The directory of the test bundle, whose path is among the arguments of this process: on some platforms a helper of

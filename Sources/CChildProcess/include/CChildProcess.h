@@ -1,6 +1,6 @@
 // What Swift cannot do: fork, and everything between fork and exec.
 //
-// It has three parts: starting a program as the leader of its own process group (spawn.c), reaping it (reap.c), and the
+// It has three parts: starting a program as the leader of its own session (spawn.c), reaping it (reap.c), and the
 // guardian, a process that outlives ours only to kill the groups that we started (guardian.c). After a fork in a
 // threaded process only async-signal-safe calls are allowed: no malloc, no locks, no Swift. A function that returns int
 // returns 0 or an errno value, except sw_bytes_waiting. Linux 5.11 or later; an older kernel needs pidfd_open (5.3),
@@ -33,7 +33,7 @@ void sw_name_thread(const char *_Nonnull name);
 
 /// The step that failed between fork and exec.
 enum sw_stage {
-    SW_STAGE_GROUP = 1,      // setpgid
+    SW_STAGE_GROUP = 1,      // setsid
     SW_STAGE_GUARDIAN = 2,   // the guardian is dead
     SW_STAGE_STDIO = 3,      // dup2, or an inherited descriptor
     SW_STAGE_DIRECTORY = 4,  // chdir
@@ -55,14 +55,17 @@ struct sw_spawn_request {
     int stdout_fd;
     int stderr_fd;
     int guardian_fd;
+    int status_fd;  // the write end of the status pipe; the child closes it with a successful exec
+    pid_t parent;   // our process
     const int *_Nullable inherited;  // descriptors that stay open, under the same numbers
     size_t inherited_count;
     uint64_t open_files;  // the child's soft limit on open files; 0: ours
 };
 
-/// Forks a child that leads its own group, registers with the guardian, and then executes the first of the candidates
-/// that can be executed. `status_fd` receives the read end of the status pipe, non-blocking.
-int sw_spawn(const struct sw_spawn_request *_Nonnull request, pid_t *_Nonnull pid, int *_Nonnull status_fd);
+/// Forks a child that leads its own session and group, registers with the guardian, and then executes the first of the
+/// candidates that can be executed. Call it on a thread that lives as long as our process: the child is killed when the
+/// thread ends.
+int sw_spawn(const struct sw_spawn_request *_Nonnull request, pid_t *_Nonnull pid);
 
 // --- The end of a program.
 
@@ -89,11 +92,13 @@ void sw_reap_if_ended(pid_t pid);
 /// Limit on the groups of one guardian: its table is static, because it may not allocate.
 #define SW_GUARDIAN_CAPACITY 32768
 
-/// Forks a guardian, which holds the far end of `socket`. When the near end is closed everywhere, because our process
-/// died for any reason, the guardian sends SIGKILL to each group that it guards and exits.
-int sw_guardian_start(pid_t *_Nonnull pid, int *_Nonnull socket);
+/// Forks a guardian of `groups`, at most ``SW_GUARDIAN_CAPACITY``, which holds the far end of `socket`. When the near
+/// end is closed everywhere, because our process died for any reason, the guardian sends SIGKILL to each group that it
+/// guards and exits.
+int sw_guardian_start(const int32_t *_Nullable groups, size_t count, pid_t *_Nonnull pid, int *_Nonnull socket);
 /// Positive: guard this group. Negative: forget it. 0: only tests whether the guardian lives. Returns EPIPE if it is
-/// dead.
+/// dead, ECONNRESET if it died with messages unread, and EAGAIN if it has not read for a quarter of a second: it is
+/// stopped.
 int sw_guardian_tell(int socket, int32_t group);
 /// Reaps a guardian that is dead or dying.
 void sw_guardian_bury(pid_t pid);
