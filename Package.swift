@@ -7,6 +7,54 @@ let swiftSettings: [SwiftSetting] = [
     .enableUpcomingFeature("ExistentialAny")
 ]
 
+// The versions that this version of Switchyard is tested with. A package that depends on Switchyard may use later ones,
+// up to the next major version. With SWITCHYARD_PINNED=1 exactly these are used, also of what the dependencies depend on:
+// images and releases are built so, because no lock file (Package.resolved) is kept here.
+let isPinned = Context.environment["SWITCHYARD_PINNED"] == "1"
+
+func dependency(_ path: String, _ version: Version, traits: Set<Package.Dependency.Trait> = [.defaults])
+    -> Package.Dependency
+{
+    let url = "https://github.com/" + path
+    return isPinned
+        ? .package(url: url, exact: version, traits: traits) : .package(url: url, from: version, traits: traits)
+}
+
+let direct = [
+    dependency("hummingbird-project/hummingbird.git", "2.28.1"),
+    dependency("apple/swift-nio.git", "2.101.2"),
+    dependency("apple/swift-nio-extras.git", "1.35.2"),
+    dependency("apple/swift-nio-ssl.git", "2.37.6"),
+    dependency("apple/swift-log.git", "1.16.2"),
+    dependency("apple/swift-metrics.git", "2.13.0"),
+    dependency("apple/swift-distributed-tracing.git", "1.7.3"),
+    dependency("apple/swift-argument-parser.git", "1.8.2"),
+    dependency("apple/swift-collections.git", "1.6.0"),
+    dependency("apple/swift-configuration.git", "1.4.0", traits: ["JSON", "CommandLineArguments"]),
+    dependency("swift-server/swift-service-lifecycle.git", "2.13.0"),
+    dependency("swift-server/async-http-client.git", "1.37.0"),
+    dependency("HdrHistogram/hdrhistogram-swift", "0.2.0"),
+]
+
+// What the dependencies depend on. Named only to pin it: SwiftPM then warns that no target uses it.
+let indirect = [
+    dependency("apple/swift-algorithms.git", "1.2.1"),
+    dependency("apple/swift-asn1.git", "1.7.4"),
+    dependency("apple/swift-async-algorithms.git", "1.1.4"),
+    dependency("apple/swift-atomics.git", "1.3.0"),
+    dependency("apple/swift-certificates.git", "1.21.1"),
+    dependency("apple/swift-crypto.git", "4.5.2"),
+    dependency("apple/swift-http-structured-headers.git", "1.7.0"),
+    dependency("apple/swift-http-types.git", "1.8.0"),
+    dependency("apple/swift-nio-http2.git", "1.46.0"),
+    dependency("apple/swift-nio-transport-services.git", "1.28.0"),
+    dependency("apple/swift-numerics", "1.1.1"),
+    dependency("apple/swift-service-context.git", "1.5.1"),
+    dependency("apple/swift-system", "1.8.1"),
+]
+
+let dependencies = direct + (isPinned ? indirect : [])
+
 let package = Package(
     name: "switchyard",
     platforms: [.macOS(.v15)],
@@ -19,23 +67,7 @@ let package = Package(
         .library(name: "SwitchyardTesting", targets: ["SwitchyardTesting"]),
         .library(name: "RedisClient", targets: ["RedisClient"]),
     ],
-    dependencies: [
-        .package(url: "https://github.com/hummingbird-project/hummingbird.git", from: "2.28.1"),
-        .package(url: "https://github.com/apple/swift-nio.git", from: "2.101.2"),
-        .package(url: "https://github.com/apple/swift-nio-extras.git", from: "1.34.1"),
-        .package(url: "https://github.com/apple/swift-nio-ssl.git", from: "2.37.6"),
-        .package(url: "https://github.com/apple/swift-log.git", from: "1.16.2"),
-        .package(url: "https://github.com/apple/swift-metrics.git", from: "2.13.0"),
-        .package(url: "https://github.com/apple/swift-distributed-tracing.git", from: "1.7.3"),
-        .package(url: "https://github.com/apple/swift-argument-parser.git", from: "1.8.2"),
-        .package(url: "https://github.com/apple/swift-collections.git", from: "1.6.0"),
-        .package(
-            url: "https://github.com/apple/swift-configuration.git", from: "1.4.0",
-            traits: ["JSON", "CommandLineArguments"]),
-        .package(url: "https://github.com/swift-server/swift-service-lifecycle.git", from: "2.13.0"),
-        .package(url: "https://github.com/swift-server/async-http-client.git", from: "1.37.0"),
-        .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift", from: "0.2.0"),
-    ],
+    dependencies: dependencies,
     targets: [
         // hiredis formats and parses the Redis protocol. On Linux the module map links it.
         .systemLibrary(name: "CHiredis", providers: [.apt(["libhiredis-dev"])]),

@@ -73,6 +73,22 @@ struct TidyTests {
         }
     }
 
+    /// What a build resolves is in the list of versions that an image is built with, and nothing else is.
+    @Test func everyDependencyIsPinned() throws {
+        struct Resolved: Decodable {
+            struct Pin: Decodable { var location: String }
+            var pins: [Pin]
+        }
+        let resolved = try JSONDecoder().decode(Resolved.self, from: Data(Self.text("Package.resolved").utf8))
+        func name(_ path: Substring) -> Substring { path.hasSuffix(".git") ? path.dropLast(4) : path }
+        let used = Set(resolved.pins.map { name($0.location.replacing("https://github.com/", with: "")[...]) })
+        let pinned = try Self.text("Package.swift").matches(of: #/dependency\("([^"]+)", "\d+\.\d+\.\d+"/#).map {
+            name($0.1)
+        }
+        #expect(used == Set(pinned), "\(used.symmetricDifference(pinned).sorted())")
+        #expect(pinned.count == Set(pinned).count)
+    }
+
     // MARK: The rules see what is planted
 
     @Test func aPlantedViolationIsSeen() {
