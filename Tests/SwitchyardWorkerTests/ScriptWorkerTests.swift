@@ -41,6 +41,60 @@ import Testing
         }
     }
 
+    /// Each process has a nonce of its own: the queue refuses the calls of the former one, which ends its work.
+    @Test(arguments: ["worker.sh", "worker.py"])
+    func aSecondProcessWithItsIDReplacesIt(script: String) async throws {
+        try await TestQueue.run(settings: quickSettings) { queue in
+            let file = FileManager.default.temporaryDirectory.appending(path: queue.name).path
+            defer { try? FileManager.default.removeItem(atPath: file) }
+            func start() async throws -> ChildProcess {
+                let path = "\(Self.scripts)/\(script)"
+                let isBash = script.hasSuffix(".sh")
+                let child = try await ChildProcess.start(
+                    ChildProcess.Command(
+                        arguments: isBash
+                            ? [path, "same", queue.name]
+                            : [try await pythonWithRedis(), path, "same", "--queue", queue.name],
+                        environment: [
+                            "PATH": ProcessInfo.processInfo.environment["PATH"] ?? "/usr/bin:/bin", "HOME": "/tmp",
+                            "SWITCHYARD_REDIS": queue.redis.url,
+                        ]))
+                child.discardOutput()
+                return child
+            }
+            func written() -> [String] {
+                let text = try? String(contentsOfFile: file, encoding: .utf8)
+                return (text ?? "").split(separator: "\n").map(String.init)
+            }
+            func waitUntil(_ what: Comment, _ isTrue: () async throws -> Bool) async throws {
+                let deadline = ContinuousClock.now + .seconds(40)
+                while try await !isTrue() {
+                    try #require(ContinuousClock.now < deadline, what)
+                    try await Task.sleep(for: .milliseconds(20))
+                }
+            }
+            let first = try await start()
+            try await queue.submit(
+                command: ["sh", "-c", "while :; do echo $$ >> \(file); sleep 0.02; done"], id: "long"
+            ) { $0.maxRetries = 5 }
+            try await waitUntil("the first runs it") { !written().isEmpty }
+            let second = try await start()
+            try await waitUntil("the first ends: \(first.exitStatus?.description ?? "it runs")") {
+                first.exitStatus != nil
+            }
+            #expect(first.exitStatus?.isSuccess == false)
+            try await waitUntil("the second runs it") { Set(written()).count == 2 }
+            // The first's process has ended: what follows is the second's alone.
+            let before = written()
+            try await waitUntil("it goes on") { written().count > before.count + 10 }
+            let after = Set(written().dropFirst(before.count))
+            #expect(after.count == 1 && after.first != before.first, "\(before.first ?? ""), \(after)")
+            #expect(try await queue.handle.getTask("long").attempts.map(\.outcome).first == "lost")
+            try await queue.handle.cancelTask("long")
+            await second.terminate(grace: .seconds(10))
+        }
+    }
+
     private func run(
         _ queue: TestQueue, _ arguments: [String], _ environment: [String: String], _ orders: Orders
     ) async throws {

@@ -11,14 +11,20 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
+import uuid
 
 import redis
 
 
 class LeaseLost(Exception):
     """The task was cancelled, or the lease was lost: stop at once, because the result would be refused."""
+
+
+class Replaced(Exception):
+    """Another process has registered with this worker's id: this one must stop its work and end."""
 
 
 class NoCommand(Exception):
@@ -84,19 +90,39 @@ def until_redis_replies(call):
 class Worker:
     def __init__(self, connection, worker_id, queue, slots):
         self.redis, self.id, self.slots = connection, worker_id, slots
+        self.nonce = uuid.uuid4().hex  # tells this process from others with the same id
         self.prefix = f"switchyard:{{{queue}}}:"
         self.running = {}  # (task id, attempt) -> event that stops it
         self.draining = threading.Event()
+        self.replaced = threading.Event()
         self.wake = threading.Event()
 
     def call(self, function, *arguments):
         keys = (self.prefix, self.prefix + "config")
-        return until_redis_replies(
-            lambda: self.redis.fcall(f"switchyard_{function}", 2, *keys, "worker", self.id, *arguments))
+        try:
+            return until_redis_replies(
+                lambda: self.redis.fcall(
+                    f"switchyard_{function}", 2, *keys, "worker", self.id, "nonce", self.nonce, *arguments))
+        except redis.ResponseError as error:
+            if "is another process now" not in str(error):
+                raise
+            self.stop_for_replacement()
+            raise Replaced(str(error)) from error
+
+    def stop_for_replacement(self):
+        self.replaced.set()
+        self.draining.set()
+        for stopped in list(self.running.values()):
+            stopped.set()
+        self.wake.set()
 
     def register(self):
-        reply = self.call("register", "slots", self.slots)
-        return int(dict(zip(reply[::2], reply[1::2]))[b"heartbeat_ms"]) / 1000
+        while True:
+            reply = self.call("register", "slots", self.slots)
+            terms = dict(zip(reply[::2], reply[1::2]))
+            # One call ends at most 25 attempts of a former process.
+            if terms.get(b"again") != b"1":
+                return int(terms[b"heartbeat_ms"]) / 1000
 
     def run(self):
         heartbeat = self.register()
@@ -113,6 +139,8 @@ class Worker:
             else:
                 self.wake.wait(1)
                 self.wake.clear()
+        if self.replaced.is_set():
+            raise Replaced
         self.call("deregister")
 
     def pull(self, count):
@@ -142,18 +170,25 @@ class Worker:
                       "retryable", getattr(error, "retryable", 1)]
         if report and not stopped.is_set():
             # The reply has one value for each task: the new state, or an error such as LEASELOST.
-            (outcome,), _ = self.call("finish", "task", key[0], "attempt", key[1], *report)
-            if isinstance(outcome, Exception):
-                print(f"{key[0]}: {outcome}", flush=True)
+            try:
+                (outcome,), _ = self.call("finish", "task", key[0], "attempt", key[1], *report)
+                if isinstance(outcome, Exception):
+                    print(f"{key[0]}: {outcome}", flush=True)
+            except Replaced:
+                pass  # the task is another process's now
         del self.running[key]
         self.wake.set()
 
     def beat(self, interval):
         while True:
             threading.Event().wait(interval)
+            if self.replaced.is_set():
+                return
             held = [part for task, attempt in list(self.running) for part in ("task", task, "attempt", attempt)]
             try:
                 reply = self.call("heartbeat", *held)
+            except Replaced:
+                return
             except redis.ResponseError as error:
                 if not str(error).startswith("WORKERNOTFOUND"):
                     raise
@@ -179,7 +214,13 @@ def main():
     connection = redis.Redis.from_url(options.redis)
     worker = Worker(connection, options.id, options.queue, options.slots)
     signal.signal(signal.SIGTERM, lambda *_: worker.draining.set())
-    worker.run()
+    try:
+        worker.run()
+    except Replaced:
+        for thread in threading.enumerate():  # those of attempts, which end their processes
+            if thread is not threading.current_thread():
+                thread.join(5)
+        sys.exit(f"{options.id}: another process has this worker's id: this one ends")
 
 
 if __name__ == "__main__":

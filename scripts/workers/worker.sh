@@ -8,7 +8,12 @@ set -u
 id=${1:?usage: worker.sh ID [QUEUE]} queue="switchyard:{${2:-default}}:"
 url=${SWITCHYARD_REDIS:-redis://127.0.0.1:6379}
 case $url in unix://*) cli=(redis-cli -s "${url#unix://}") ;; *) cli=(redis-cli -u "$url") ;; esac
-call() { local function=$1; shift; "${cli[@]}" FCALL "switchyard_$function" 2 "$queue" "${queue}config" worker "$id" "$@"; }
+nonce=$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')   # tells this process from others with the same id
+call() {
+  local function=$1; shift
+  "${cli[@]}" FCALL "switchyard_$function" 2 "$queue" "${queue}config" worker "$id" nonce "$nonce" "$@"
+}
+replaced() { echo "$id: another process has this worker's id: this one ends" >&2; exit 5; }
 field() { sed -n "/^$1\$/{n;p;q;}" <<<"$reply"; }   # the line after the name, in a reply of names and values
 
 # Redis decodes JSON, and returns a command line for bash with every word quoted; nothing if the task has no command.
@@ -35,10 +40,13 @@ draining='' heartbeat_ms=''
 while [ -z "$draining" ]; do
   if [ -z "$heartbeat_ms" ]; then
     reply=$(call register slots 1) && heartbeat_ms=$(field heartbeat_ms)
+    # One call ends at most 25 attempts of a former process.
+    if [ "$(field again)" = 1 ]; then heartbeat_ms=''; continue; fi
     if [ -z "$heartbeat_ms" ]; then echo "$id: cannot register: $reply" >&2; back_off; continue; fi
   fi
   reply=$(call pull start 1) || { back_off; continue; }
   case $reply in
+    *'is another process now'*) replaced ;;
     WORKERNOTFOUND*) heartbeat_ms=''; continue ;;
     [A-Z]*' '*) echo "$id: cannot pull: $reply" >&2; back_off; continue ;;
   esac
@@ -58,6 +66,7 @@ while [ -z "$draining" ]; do
   while kill -0 $job 2>/dev/null; do                # heartbeats until it ends; the reply's "stop" lists attempts to end
     if (( $(date +%s%3N) >= next_beat )); then
       beat=$(call heartbeat task "$task" attempt "$attempt"); next_beat=$(( $(date +%s%3N) + heartbeat_ms ))
+      case $beat in *'is another process now'*) kill -TERM -- -$job; wait $job; rm -f "$output"; replaced ;; esac
       if [ "$(sed -n '/^stop$/{n;p;q;}' <<<"$beat")" = "$task" ]; then kill -TERM -- -$job; lost=1; fi
     fi
     sleep 0.05
