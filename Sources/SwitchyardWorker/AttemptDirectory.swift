@@ -1,9 +1,11 @@
 import Dispatch
 import Foundation
+import Logging
 
 /// The directory of one attempt: an empty working directory, and one for temporary files. No other attempt has it.
 struct AttemptDirectory {
     let path: String
+    private let owner: AttemptOwner
     var work: String { path + "/work" }
     var temporary: String { path + "/tmp" }
 
@@ -19,7 +21,7 @@ struct AttemptDirectory {
 
     /// Creates the directory.
     /// - Throws: ``Failure``; then nothing is left.
-    init(in workspace: String, taskID: String, attempt: Int) throws(Failure) {
+    init(in workspace: String, taskID: String, attempt: Int, workerID: String) throws(Failure) {
         // A task's id has at most 200 characters that are safe in a path. Its suffix makes the name unique: an earlier
         // directory of the attempt may have been kept.
         var template = Array("\(workspace)/\(taskID).\(attempt).XXXXXX".utf8CString)
@@ -27,6 +29,13 @@ struct AttemptDirectory {
             throw Failure(description: "cannot create a directory in \(workspace): \(String(cString: strerror(errno)))")
         }
         path = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        guard let owner = AttemptOwner.create(in: path, workerID: workerID) else {
+            let reason = String(cString: strerror(errno))
+            // The failure is reported; an empty directory may be left.
+            try? FileManager.default.removeItem(atPath: path)
+            throw Failure(description: "cannot write to \(path): \(reason)")
+        }
+        self.owner = owner
         do {
             for directory in [work, temporary] {
                 try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: false)
@@ -57,6 +66,37 @@ struct AttemptDirectory {
             throw Failure(description: "cannot create \(directory): \(error.localizedDescription)")
         }
         return directory
+    }
+
+    /// Leaves the directory to people: no later start of the worker removes it.
+    func keep() { AttemptOwner.remove(in: path) }
+
+    /// Removes the directories in `workspace` that processes of the worker left when they were killed, on a thread that
+    /// may block.
+    static func removeAbandoned(in workspace: String, workerID: String, logger: Logger) async {
+        await withCheckedContinuation { continuation in
+            DispatchQueue.global().async {
+                // If it cannot be listed, the first attempt fails with the reason.
+                let names = (try? FileManager.default.contentsOfDirectory(atPath: workspace)) ?? []
+                var removed = 0
+                for path in names.map({ workspace + "/" + $0 }) {
+                    guard let owner = AttemptOwner.abandoned(in: path, workerID: workerID) else { continue }
+                    do {
+                        try withExtendedLifetime(owner) { try remove(path) }
+                        removed += 1
+                    } catch {
+                        logger.warning(
+                            "cannot remove the directory of an attempt of a killed worker",
+                            metadata: ["path": "\(path)", "error": "\(error.localizedDescription)"])
+                    }
+                }
+                if removed > 0 {
+                    logger.notice(
+                        "removed the directories of attempts of a killed worker", metadata: ["count": "\(removed)"])
+                }
+                continuation.resume()
+            }
+        }
     }
 
     /// Removes the directory with its contents, on a thread that may block. Returns what went wrong, or nil.

@@ -49,6 +49,13 @@ public struct CommandHandler: TaskHandler {
     /// The grace, as much for `after`, and the time to read the rest of the output.
     public var timeToEnd: Duration { grace + (after == nil ? .zero : grace) + linger + .seconds(5) }
 
+    /// Removes the directories in ``workspace`` that former processes of the worker left when they were killed. Other
+    /// workers may have theirs there.
+    public func removeAbandonedDirectories(workerID: String, logger: Logger) async {
+        guard let workspace else { return }
+        await AttemptDirectory.removeAbandoned(in: workspace, workerID: workerID, logger: logger)
+    }
+
     /// Runs the command of one attempt and returns how it ended.
     ///
     /// Exit code 0 completes the attempt. Its failure code is otherwise `ExitCode`, `Signal`, `CannotStart`, or
@@ -68,7 +75,9 @@ public struct CommandHandler: TaskHandler {
         guard let workspace else { return await run(arguments, task, attempt, in: nil) }
         let directory: AttemptDirectory
         do {
-            directory = try AttemptDirectory(in: workspace, taskID: attempt.id, attempt: attempt.number)
+            directory = try AttemptDirectory(
+                in: workspace, taskID: attempt.id, attempt: attempt.number,
+                workerID: attempt.workerID)
         } catch {
             return .handedBack(reason: error.description)
         }
@@ -140,7 +149,7 @@ public struct CommandHandler: TaskHandler {
             case .failed: true
             case .handedBack: false
             }
-        if keepsFailed, isKept { return }
+        if keepsFailed, isKept { return directory.keep() }
         if let problem = await directory.remove() {
             attempt.logger.warning(
                 "cannot remove the directory of an attempt",

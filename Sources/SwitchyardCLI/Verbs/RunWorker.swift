@@ -12,9 +12,9 @@ struct RunWorker: AsyncParsableCommand {
         abstract: "Pull tasks from a queue and run their commands.",
         discussion: """
             Runs each task's command (an argument vector, never through a shell), or the command given after --, in \
-            which {target} and {args} are replaced by the task's. SIGTERM or SIGINT drains the worker: \
-            it pulls no more tasks and exits when its last task has ended. With --no-op it completes every task \
-            without running anything, to measure the queue.
+            which {target} and {args} are replaced by the task's. SIGTERM, SIGINT or SIGHUP drains the \
+            worker: it pulls no more tasks and exits when its last task has ended. With --no-op it completes every \
+            task without running anything, to measure the queue.
 
             Without --no-detect it also offers the cores and the memory that this machine, or its container, has, and \
             the labels os=, arch= and host=. What the flags say comes first.
@@ -110,23 +110,27 @@ struct RunWorker: AsyncParsableCommand {
         workerOptions.host = host
         workerOptions.processID = Int(processID)
 
-        let handler: any TaskHandler = isNoOp ? NoOpHandler() : try commands.handler(template: command)
+        let id = id ?? Self.defaultID(host: host, processID: processID)
+        let running = isNoOp ? nil : try commands.handler(template: command)
+        let handler: any TaskHandler = running ?? NoOpHandler()
         Orphans.adopt(logger: logger)
         let worker = try Worker(
-            id: id ?? Self.defaultID(host: host, processID: processID), queue: settings.text(.queue),
+            id: id, queue: settings.text(.queue),
             partitions: try settings.partitions(on: clients), options: workerOptions, handler: handler, logger: logger)
+        // Beside the first tasks, because it may take minutes.
+        Task { await running?.removeAbandonedDirectories(workerID: id, logger: logger) }
         // A worker that was drained through the scheduler has ended successfully.
-        let group = ServiceGroup(
-            configuration: .init(
-                services: [
-                    .init(
-                        service: worker, successTerminationBehavior: .gracefullyShutdownGroup,
-                        failureTerminationBehavior: .cancelGroup)
-                ],
-                gracefulShutdownSignals: [.sigterm, .sigint], logger: logger))
+        var group = ServiceGroupConfiguration(
+            services: [
+                .init(
+                    service: worker, successTerminationBehavior: .gracefullyShutdownGroup,
+                    failureTerminationBehavior: .cancelGroup)
+            ],
+            logger: logger)
+        group.endOnSignals()
         let result: Result<Void, any Error>
         do {
-            result = .success(try await group.run())
+            result = .success(try await ServiceGroup(configuration: group).run())
         } catch {
             result = .failure(error)
         }
