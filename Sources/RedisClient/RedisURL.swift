@@ -8,8 +8,31 @@ extension RedisConfiguration {
     /// - and for all of them `?timeout=` and `?connect_timeout=` (seconds), `?name=` (see ``clientName``).
     ///
     /// User, password, path and option values are percent-decoded.
+    /// - Parameter password: the password if the URL has none.
     /// - Throws: a ``RedisError`` of kind `invalidConfiguration`.
-    public init(url: String) throws {
+    public init(url: String, password: String? = nil) throws {
+        do {
+            try self.init(plain: url, password: password)
+        } catch {
+            // The parts of such a URL are not what they seem to be, and an error about one of them would show a piece
+            // of the password.
+            throw Self.endsALogin(url) ? Self.unencoded : error
+        }
+    }
+
+    private static let unencoded = invalid(
+        "the login before the @ contains a character that ends it; write / in a user or password as %2F, ? as %3F, "
+            + "@ as %40, : as %3A and % as %25")
+
+    /// Whether an @ comes after the first / or ? behind the scheme: probably they belong to a password.
+    private static func endsALogin(_ url: String) -> Bool {
+        guard let scheme = url.firstRange(of: "://"), let at = url.lastIndex(of: "@"),
+            !url[..<scheme.lowerBound].lowercased().contains("unix")
+        else { return false }
+        return url[scheme.upperBound...].firstIndex { "/?".contains($0) }.map { $0 < at } ?? false
+    }
+
+    private init(plain url: String, password given: String?) throws {
         guard let schemeEnd = url.firstRange(of: "://") else {
             throw Self.invalid("no scheme found; expected redis://, rediss:// or unix://")
         }
@@ -26,7 +49,8 @@ extension RedisConfiguration {
         case "unix", "redis+unix":
             let path = try Self.decoded(location, "the socket's path")
             guard path.hasPrefix("/") else {
-                throw Self.invalid("unix:// needs an absolute path (unix:///run/redis.sock), found \"\(path)\"")
+                throw Self.invalid(
+                    "unix:// needs an absolute path (unix:///run/redis.sock); a login is given as ?user=…&password=…")
             }
             self.init(endpoint: .unixSocket(path: path))
         case "redis-sentinel", "redis-cluster":
@@ -37,6 +61,7 @@ extension RedisConfiguration {
         for option in query.split(separator: "&") {
             try apply(option: option)
         }
+        password = password ?? given
         if username != nil, password == nil {
             throw Self.invalid("a user without a password; expected user:password@host")
         }
@@ -82,7 +107,9 @@ extension RedisConfiguration {
         }
         guard let port else { return (String(host), 6379) }
         guard let number = Int(port), (1...65535).contains(number) else {
-            throw invalid("expected a port from 1 to 65535, found \"\(port)\"")
+            // Other text is not shown: where somebody forgot the host, it is a password.
+            let isNumber = port.count <= 5 && port.allSatisfy(\.isNumber)
+            throw invalid("expected a port from 1 to 65535" + (isNumber ? ", found \"\(port)\"" : " after the host"))
         }
         return (String(host), number)
     }
@@ -102,8 +129,10 @@ extension RedisConfiguration {
         case "insecure" where tls: verifiesCertificates = try !Self.flag(raw, "insecure")
         case "cafile", "insecure": throw Self.invalid("?\(name)= is for rediss:// only")
         default:
+            // After a password it may be a piece of it, behind an & that was not encoded.
+            let found = password == nil ? "unknown option \"\(name)\"" : "an unknown option after the password"
             throw Self.invalid(
-                "unknown option \"\(name)\"; expected db, user, password, name, timeout, connect_timeout, cafile "
+                "\(found); expected db, user, password, name, timeout, connect_timeout, cafile "
                     + "or insecure"
             )
         }

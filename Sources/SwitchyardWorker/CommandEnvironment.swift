@@ -13,6 +13,11 @@ extension CommandHandler {
         "SSL_CERT_FILE", "SSL_CERT_DIR",
     ]
 
+    /// The worker's own login to Redis: no process of a task inherits it, whatever ``inheritedVariables`` says.
+    public static let secretVariables: Set = [
+        "SWITCHYARD_REDIS", "SWITCHYARD_REDIS_PASSWORD", "SWITCHYARD_REDIS_PASSWORD_FILE",
+    ]
+
     /// Linux does not start a process that has a variable of 128 KiB or more.
     private static let maxVariableBytes = 120_000
 
@@ -28,7 +33,8 @@ extension CommandHandler {
     /// Returns the variables of `own` that a process inherits.
     func inherited(from own: [String: String]) -> [String: String] {
         own.filter { name, _ in
-            inheritedVariables.contains { $0.hasSuffix("*") ? name.hasPrefix($0.dropLast()) : name == $0 }
+            !Self.secretVariables.contains(name)
+                && inheritedVariables.contains { $0.hasSuffix("*") ? name.hasPrefix($0.dropLast()) : name == $0 }
         }
     }
 

@@ -96,8 +96,8 @@ import Testing
         try await expectAllGone(groups)
     }
 
-    /// As something does that kills all processes of a user at once. The guardian is stopped first, so that it certainly
-    /// dies before it kills.
+    /// As something does that kills all processes of a user at once. The guardian is stopped first, so that it dies
+    /// before it kills.
     @Test func theLeadersEndAlsoIfTheGuardianDiesWithTheParent() async throws {
         let (parent, groups) = try await startGroups("groups")
         let guardian = try #require(guardianID(of: parent))

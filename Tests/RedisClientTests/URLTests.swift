@@ -47,7 +47,9 @@ import Testing
         ("redis-cluster://h", "not supported yet"),
         ("redis://", "no host"),
         ("redis://h:0", "expected a port from 1 to 65535, found \"0\""),
-        ("redis://h:x", "found \"x\""),
+        ("redis://h:x", "expected a port from 1 to 65535 after the host"),
+        ("redis://:a/b@h", "write / in a user or password as %2F"),
+        ("redis://u:a?b@h:6379/1", "? as %3F"),
         ("redis://a:b:1", "expected a port"),
         ("redis://[::1]x", "expected [address]:port"),
         ("redis://h/one", "expected a database number (0, 1, …), found \"one\""),
@@ -76,6 +78,25 @@ import Testing
         #expect(read.commandTimeout == .milliseconds(250))
         #expect(read.connectTimeout == .seconds(3))
         #expect(read.clientName == "replica-1")
+    }
+
+    @Test(arguments: [
+        ("redis://h", "p/?@", "p/?@"), ("redis://u@h", "p", "p"), ("redis://:own@h", "p", "own"),
+        ("unix:///s?user=u", "p", "p"), ("unix:///s?password=", "p", ""),
+    ])
+    func aPasswordBesideTheURLIsForOneWithout(url: String, given: String, password: String) throws {
+        #expect(try RedisConfiguration(url: url, password: given).password == password)
+    }
+
+    /// Errors about what was taken for a port, a database or an option.
+    @Test(arguments: [
+        "redis://u:secret", "redis://u:secret/@h", "redis://u:secret?@h", "redis://:1/secret@h",
+        "redis://:a@b/secret@h", "redis://:a@h?secret@h", "unix:///s?password=a&secret", "unix://u:secret@/s",
+        "redis://u:1?timeout=secret@h",
+    ])
+    func noErrorShowsAPassword(url: String) {
+        let error = #expect(throws: RedisError.self) { try RedisConfiguration(url: url) }
+        #expect(error?.message.contains("secret") == false, "\(error?.message ?? "")")
     }
 
     @Test func thePasswordIsNeverShown() throws {

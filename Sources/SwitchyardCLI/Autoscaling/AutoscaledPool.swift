@@ -6,9 +6,9 @@ import ServiceLifecycle
 ///
 /// Surplus workers are drained, never killed: a draining worker counts against the maximum until its last task has
 /// ended. While the server is unreachable the size does not change. A graceful shutdown drains all workers and waits
-/// for them; cancellation kills them. The same happens once a worker has exited with a usage error, which ends the pool
-/// with that error.
-struct AutoscaledPool: Service {
+/// for them; cancellation kills them. The same happens once a worker has exited with a usage error or is replaced again
+/// and again, which ends the pool with that error.
+struct AutoscaledPool: Service, CustomStringConvertible {
     var range: ClosedRange<Int>
     var coolDown: Duration
     var interval: Duration
@@ -16,6 +16,9 @@ struct AutoscaledPool: Service {
     var command: [String]
     var demand: DemandSource
     var logger: Logger
+
+    /// Service groups log their services: not the command, which may have a password.
+    var description: String { "AutoscaledPool(\(range.lowerBound) to \(range.upperBound))" }
 
     /// The workers by number, from 1. A number is free again when its worker has ended.
     private actor Roster {
@@ -35,7 +38,7 @@ struct AutoscaledPool: Service {
 
         func remove(_ number: Int) { workers[number] = nil }
 
-        /// Why the command of the workers is wrong.
+        /// Why a worker is not started again.
         private(set) var failure: Failure?
 
         func fail(_ failure: Failure) { self.failure = failure }
@@ -56,7 +59,7 @@ struct AutoscaledPool: Service {
             }
             let left = await roster.workers
             if !left.isEmpty, !Task.isCancelled {
-                let reason = await roster.failure == nil ? "shutdown was requested" : "their command is wrong"
+                let reason = await roster.failure == nil ? "shutdown was requested" : "one of them cannot run"
                 logger.notice("all workers are drained: \(reason)", metadata: list(left.keys))
             }
             for worker in left.values { worker.drain() }
@@ -131,8 +134,8 @@ struct AutoscaledPool: Service {
 
     private func make(_ number: Int) -> SupervisedWorker {
         SupervisedWorker(
-            label: "auto-\(number)", arguments: command.map { $0.replacing("{n}", with: "\(number)") }, grace: nil,
-            logger: logger)
+            label: "auto-\(number)", arguments: command.map { $0.replacing("{n}", with: "\(number)") },
+            environment: ProcessInfo.processInfo.environment, grace: nil, logger: logger)
     }
 
     private func list(_ numbers: some Sequence<Int>) -> Logger.Metadata {

@@ -27,7 +27,7 @@ struct ServerChecks: Sendable {
             ]
         }
         let reasons = health.reasons.map(\.message).joined(separator: "; ")
-        let message = "\(api.server) is \(health.status)" + (reasons.isEmpty ? "" : ": \(reasons)")
+        let message = "\(api.shown) is \(health.status)" + (reasons.isEmpty ? "" : ": \(reasons)")
         let advice = "the lines below say what to do"
         var findings: [Finding] = []
         switch health.status {

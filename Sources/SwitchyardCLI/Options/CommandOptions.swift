@@ -61,6 +61,9 @@ struct CommandOptions: ParsableArguments {
         if let name = passEnv.first(where: { $0.isEmpty || $0.contains("=") || $0.dropLast().contains("*") }) {
             throw ValidationError("--pass-env: expected the name of a variable, or NAME*, found \"\(name)\"")
         }
+        if let name = passEnv.first(where: CommandHandler.secretVariables.contains) {
+            throw ValidationError("--pass-env: \(name) is the worker's login to Redis, which tasks do not get")
+        }
         if let pair = variables.first(where: { ($0.firstIndex(of: "=") ?? $0.startIndex) == $0.startIndex }) {
             throw ValidationError("--env: expected name=value, found \"\(pair)\"")
         }

@@ -46,8 +46,8 @@ struct RedisOptions: ParsableArguments {
     @Option(
         name: .customLong("redis"),
         help: ArgumentHelp(
-            "Redis: redis://, rediss:// or unix:///path (SWITCHYARD_REDIS); repeat it to spread each queue over "
-                + "several servers.", valueName: "url"))
+            "Redis: redis://, rediss:// or unix:///path (SWITCHYARD_REDIS, which is the place for a password: every "
+                + "user can read flags); repeat it to spread each queue over several servers.", valueName: "url"))
     var instances: [String] = []
 
     @Option(
@@ -64,9 +64,9 @@ struct RedisOptions: ParsableArguments {
         return flags
     }
 
-    /// The arguments that make another `switchyard` process use the same Redis servers and partitions.
-    static func arguments(_ urls: [String], _ partitions: Partitions) -> [String] {
-        urls.flatMap { ["--redis", $0] } + (partitions.count > 1 ? ["--partitions", "\(partitions.count)"] : [])
+    /// The arguments that make another `switchyard` process use the same partitions.
+    static func arguments(_ partitions: Partitions) -> [String] {
+        partitions.count > 1 ? ["--partitions", "\(partitions.count)"] : []
     }
 }
 

@@ -6,8 +6,8 @@ import ServiceLifecycle
 import Switchyard
 import SwitchyardHTTP
 
-/// A replica as a group of services: the scheduler, the HTTP server, and further services of the command. SIGINT and
-/// SIGTERM shut them down in the reverse order.
+/// A replica as a group of services: the scheduler, the HTTP server, and further services of the command. SIGINT,
+/// SIGTERM and SIGHUP shut them down in the reverse order.
 struct Replica: Sendable {
     let scheduler: TaskScheduler
     let http: HTTPServer
@@ -38,8 +38,8 @@ struct Replica: Sendable {
     func run(with more: [any Service] = [], logger: Logger) async throws {
         var configuration = ServiceGroupConfiguration(
             services: ([scheduler, http] + more).map { .init(service: $0) },
-            gracefulShutdownSignals: [.sigint, .sigterm],
             logger: logger)
+        configuration.endOnSignals()
         configuration.maximumGracefulShutdownDuration = Self.grace
         do {
             try await ServiceGroup(configuration: configuration).run()

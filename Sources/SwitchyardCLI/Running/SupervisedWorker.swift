@@ -10,6 +10,7 @@ import Synchronization
 final class SupervisedWorker: Sendable {
     let label: String
     private let arguments: [String]
+    private let environment: [String: String]
     private let grace: Duration?
     private let logger: Logger
     private let state = Mutex(State())
@@ -24,13 +25,22 @@ final class SupervisedWorker: Sendable {
     private static let longestPause: Duration = .seconds(10)
     /// After a process that ran longer than this, the next pause is ``firstPause`` again.
     private static let goodLife: Duration = .seconds(10)
+    /// Two pools with the same ids replace each other's workers for ever: each start ends the other's worker. This many
+    /// replacements, none longer after the one before than ``replacementWindow``, are no accident.
+    static let maxReplacements = 3
+    /// Longer than a worker of such a pool lives: at most a lease and ``longestPause`` of the other pool.
+    private static let replacementWindow: Duration = .seconds(90)
 
     /// - Parameters:
     ///   - label: the prefix of the worker's log lines.
+    ///   - environment: all variables of the process. Secrets belong here: everybody may read the arguments.
     ///   - grace: how long the worker may take to drain before it is killed; nil: no limit.
-    init(label: String, arguments: [String], grace: Duration?, logger: Logger) {
+    init(
+        label: String, arguments: [String], environment: [String: String], grace: Duration?, logger: Logger
+    ) {
         self.label = label
         self.arguments = arguments
+        self.environment = environment
         self.grace = grace
         var logger = logger
         logger[metadataKey: "worker"] = "\(label)"
@@ -53,25 +63,41 @@ final class SupervisedWorker: Sendable {
     }
 
     /// Returns when the worker has been drained. Cancellation kills the process.
-    /// - Throws: ``Failure`` if the process exits with 64: the next one would too.
+    /// - Throws: ``Failure`` if the process exits with 64, because the next one would too, and if other processes keep
+    ///   replacing it.
     func run() async throws(Failure) {
         var pause = Self.firstPause
+        var replacements = 0
         while !isOver {
             let start = ContinuousClock.now
             let end = await runOnce()
             if isOver { return }
-            if end.isUsageError {
+            if end.exitCode == ExitStatus.usage.rawValue {
                 throw Failure(
                     .usage,
                     "worker \(label) exited with 64, a usage error that another start would repeat: correct its command"
                 )
             }
-            if ContinuousClock.now - start > Self.goodLife { pause = Self.firstPause }
+            let life = ContinuousClock.now - start
+            let isReplaced = end.exitCode == ExitStatus.notFound.rawValue
+            replacements = isReplaced ? (life > Self.replacementWindow ? 0 : replacements) + 1 : 0
+            if replacements >= Self.maxReplacements { throw replaced() }
+            if life > Self.goodLife { pause = Self.firstPause }
             logger.warning(
                 "a worker ended and is started again", metadata: ["end": "\(end.description)", "pause": "\(pause)"])
             await sleep(pause)
             pause = min(pause * 2, Self.longestPause)
         }
+    }
+
+    private func replaced() -> Failure {
+        Failure(
+            .conflict,
+            """
+            worker \(label) was replaced \(Self.maxReplacements) times in a row by another process with its id.
+            Another pool of workers uses the same ids on this queue, and the two end each other's tasks. End one of \
+            them, or give this one another queue or other ids: switchyard autoscale -- switchyard worker --id NAME-{n}
+            """)
     }
 
     private var isOver: Bool { Task.isCancelled || isDraining }
@@ -98,7 +124,7 @@ final class SupervisedWorker: Sendable {
     /// How a process ended, or why it did not start.
     private struct End {
         var description: String
-        var isUsageError = false
+        var exitCode: Int32?
     }
 
     /// Starts the process and waits for its end.
@@ -106,7 +132,7 @@ final class SupervisedWorker: Sendable {
         let child: ChildProcess
         do {
             child = try await ChildProcess.start(
-                .init(arguments: arguments, environment: ProcessInfo.processInfo.environment))
+                .init(arguments: arguments, environment: environment))
         } catch {
             return End(description: error.description)
         }
@@ -125,7 +151,7 @@ final class SupervisedWorker: Sendable {
         }
         await forwarding.value
         state.withLock { $0.child = nil }
-        return End(description: "\(status)", isUsageError: status.exitCode == ExitStatus.usage.rawValue)
+        return End(description: "\(status)", exitCode: status.exitCode)
     }
 
     /// Copies the worker's output to stderr, each line in one write with the worker's label as a prefix.

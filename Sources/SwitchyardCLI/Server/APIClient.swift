@@ -8,18 +8,22 @@ import NIOPosix
 /// is not a 2xx and for a server that it cannot reach.
 struct APIClient: Sendable {
     /// Without a trailing slash.
-    let server: String
+    private let server: String
+    /// The server for messages, without a login.
+    let shown: String
 
     /// - Throws: ``Failure`` if `server` is not an http or https URL, or has a query.
     init(server: String) throws(Failure) {
         guard let url = URL(string: server), let scheme = url.scheme?.lowercased(), ["http", "https"].contains(scheme),
             !(url.host ?? "").isEmpty, url.query == nil
         else {
-            throw Failure(.usage, "the server's URL: expected http://host:port, found \"\(server)\"")
+            let found = ServerAddress.shown(server)
+            throw Failure(.usage, "the server's URL: expected http://host:port, found \"\(found)\"")
         }
         var text = server
         while text.hasSuffix("/") { text.removeLast() }
         self.server = text
+        shown = ServerAddress.shown(text)
     }
 
     /// Shared by the process, and never shut down. It does not retry by itself: ``Patience`` does.
@@ -181,9 +185,9 @@ struct APIClient: Sendable {
         switch error {
         case is Failure, is CancellationError: return error
         case let error as HTTPClientError where error == .deadlineExceeded || error == .readTimeout:
-            return Failure(.unavailable, "the server at \(server) did not respond in time")
+            return Failure(.unavailable, "the server at \(shown) did not respond in time")
         case let error as HTTPClientError where error == .remoteConnectionClosed:
-            return Failure(.unavailable, "the server at \(server) closed the connection")
+            return Failure(.unavailable, "the server at \(shown) closed the connection")
         case let error as HTTPClientError where error == .connectTimeout:
             return unreachable("no connection in time")
         case let error as NIOConnectionError:
@@ -197,7 +201,7 @@ struct APIClient: Sendable {
         Failure(
             .unavailable,
             """
-            no server at \(server): \(reason)
+            no server at \(shown): \(reason)
             Start one with `switchyard dev`, or name another with --server URL or SWITCHYARD_SERVER.
             """)
     }

@@ -102,7 +102,7 @@ struct GivenSettings {
         let key = ConfigKey([name])
         var input: SettingInput?
         do {
-            input = try await reader.fetchString(forKey: key, isSecret: setting == .redis).map { .text($0) }
+            input = try await reader.fetchString(forKey: key, isSecret: setting.isSecret).map { .text($0) }
         } catch {
             do {
                 input =

@@ -5,6 +5,9 @@ import Switchyard
 /// `--<name>` with dashes as a flag. ``QueueSetting/all`` declares the settings of a queue.
 struct Setting: Sendable {
     static let redis = Setting("redis")
+    /// Not flags, which every user of the machine can read.
+    static let redisPassword = Setting("redis_password")
+    static let redisPasswordFile = Setting("redis_password_file")
     static let partitions = Setting("partitions", .count, range: 1...Partitions.most)
     static let listen = Setting("listen", default: .text("127.0.0.1:8080"))
     static let allowedHost = Setting("allowed_host")
@@ -19,7 +22,7 @@ struct Setting: Sendable {
     static let ofReplicas = QueueSetting.all.filter(\.isOfReplica).map(Setting.init)
 
     static let all =
-        [redis, partitions, listen, allowedHost, data, queue, server] + ofReplicas
+        [redis, redisPassword, redisPasswordFile, partitions, listen, allowedHost, data, queue, server] + ofReplicas
         + [logLevel, logFormat, insecurePublic]
 
     enum Value: Sendable, Equatable {
@@ -69,6 +72,9 @@ struct Setting: Sendable {
         case .flag: (kind, defaultValue) = (.flag, .flag(setting.defaultValue == 1))
         }
     }
+
+    /// Whether the value may contain a password, so that it is never shown as it is.
+    var isSecret: Bool { self == .redis || self == .redisPassword }
 
     /// The name and the aliases.
     var names: [String] { [name] + aliases }

@@ -8,15 +8,18 @@ struct Autoscale: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Keep as many worker processes on this machine as the queue needs.",
         usage: """
-            switchyard autoscale --min 1 --max 8 -- \
-            switchyard worker --redis URL --id auto-{n}
+            SWITCHYARD_REDIS=URL switchyard autoscale --min 1 --max 8 -- \
+            switchyard worker --id auto-{n}
             """,
         discussion: """
             COMMAND is a worker's argument vector; {n} in it is the worker's number, from 1. Workers are started as \
             soon as the server wants more; workers are drained (SIGTERM) once it has wanted fewer for the cool-down. A \
             worker that runs a task is never killed. If COMMAND is a script, it must exec the worker, so that the \
-            worker gets the signal. A worker that exits with 64 (bad usage) is not started again: the pool drains and \
-            ends with this error.
+            worker gets the signal. A worker that exits with 64 (bad usage), or three times in a row with 5 \
+            (another process has its id), is not started again: the pool drains and ends with this error.
+
+            The workers have this command's environment: give them Redis's URL there (SWITCHYARD_REDIS), and not as a \
+            flag, if it has a password: every user of the machine can read flags.
 
             A worker offers what the whole machine has, unless its flags say otherwise: give each a share (--cpu 2 \
             --memory 4G). With --class, start the workers with --no-detect, so that their class has no other labels.
@@ -24,7 +27,8 @@ struct Autoscale: AsyncParsableCommand {
             The pool is sized for the whole demand, regardless of workers outside the pool: with several pools, divide \
             the demand by --class, --queue or --max.
 
-            SIGINT or SIGTERM drains all workers and waits for their tasks; SIGQUIT (Ctrl-\\) kills them at once.
+            SIGINT, SIGTERM or SIGHUP drains all workers and waits for their tasks; SIGQUIT (Ctrl-\\) kills them at \
+            once.
             """)
 
     @OptionGroup var options: RunOptions
@@ -84,14 +88,14 @@ struct Autoscale: AsyncParsableCommand {
                 api: try APIClient(server: settings.text(.server)), queue: settings.text(.queue),
                 workerClass: workerClass, slots: slots),
             logger: logger)
-        try await ServiceGroup(
-            configuration: .init(
-                services: [
-                    .init(
-                        service: pool, successTerminationBehavior: .gracefullyShutdownGroup,
-                        failureTerminationBehavior: .cancelGroup)
-                ],
-                gracefulShutdownSignals: [.sigint, .sigterm], cancellationSignals: [.sigquit], logger: logger)
-        ).run()
+        var group = ServiceGroupConfiguration(
+            services: [
+                .init(
+                    service: pool, successTerminationBehavior: .gracefullyShutdownGroup,
+                    failureTerminationBehavior: .cancelGroup)
+            ],
+            cancellationSignals: [.sigquit], logger: logger)
+        group.endOnSignals()
+        try await ServiceGroup(configuration: group).run()
     }
 }

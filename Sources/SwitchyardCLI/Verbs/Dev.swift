@@ -13,8 +13,9 @@ struct Dev: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Run everything on this machine: Redis, a replica, workers and the dashboard.",
         discussion: """
-            Everything is one process tree, which Ctrl-C ends. The data stays in --data for the next start, unless \
-            --ephemeral is given. The workers share the cores and the memory of this machine equally.
+            Everything is one process tree, which Ctrl-C, SIGTERM or closing the terminal ends. The data stays in \
+            --data for the next start, unless --ephemeral is given. The workers share the cores and the memory of \
+            this machine equally.
             """)
 
     @OptionGroup var options: RunOptions
@@ -68,9 +69,9 @@ struct Dev: AsyncParsableCommand {
                 "--slots", "\(slots)", "--log-level", settings.text(.logLevel), "--log-format",
                 settings.text(.logFormat),
             ] + (noDetect ? ["--no-detect"] : HostDetection.current().share(of: workers).arguments)
-                + RedisOptions.arguments(redis.urls, redis.partitions),
-            logger: logger)
-        try await replica.run(with: [pool], logger: logger)
+                + RedisOptions.arguments(redis.partitions),
+            environment: redis.environment, logger: logger)
+        try await replica.run(with: redis.services + [pool], logger: logger)
     }
 }
 
@@ -85,11 +86,9 @@ private struct Banner: Sendable {
     func text(url: String) -> String {
         let data =
             redis.directory.map { isEphemeral ? "no data is kept" : "data in \($0)" }
-            ?? "Redis \(redis.urls.joined(separator: ", "))"
+            ?? "Redis \(redis.configurations.map(\.description).joined(separator: ", "))"
         let pool = "\(workers) worker\(workers == 1 ? "" : "s") with \(slots) slot\(slots == 1 ? "" : "s") each"
         let key = "switchyard:{\(queue)}:stats"
-        let cli =
-            redis.socketPath.map { "redis-cli -s \(CommandLineText.joined([$0]))" } ?? "redis-cli -u '\(redis.urls[0])'"
         let server = url == "http://127.0.0.1:8080" ? "" : " --server \(url)"
         let submit = "switchyard submit\(server)" + (queue == "default" ? "" : " --queue \(queue)")
         return """
@@ -99,7 +98,7 @@ private struct Banner: Sendable {
             Try:
               \(submit) --wait -- echo hello
               curl -s \(url)/scheduler/task -H 'content-type: application/json' -d '{"command":["echo","hello"]}'
-              \(cli) hgetall '\(key)'
+              \(redis.commandLine) hgetall '\(key)'
 
             """
     }

@@ -53,7 +53,7 @@ struct Logs: AsyncParsableCommand {
         while true {
             var hasEnded = false
             let start = ContinuousClock.now
-            var failure = Failure(.unavailable, "the server at \(api.server) ended the stream before the task ended")
+            var failure = Failure(.unavailable, "the server at \(api.shown) ended the stream before the task ended")
             do {
                 try await api.events(
                     ["scheduler", "task", id, "log"], query: [("queue", queue), ("follow", "1")], lastID: last

@@ -1,6 +1,5 @@
 import ArgumentParser
 import Logging
-import PrivateRedis
 import RedisClient
 import ServiceLifecycle
 import Switchyard
@@ -13,8 +12,8 @@ struct Serve: AsyncParsableCommand {
         abstract: "Run a replica: the HTTP interface, and the ticks that process what is due.",
         discussion: """
             Any number of replicas may share a Redis server, or several servers over which queues are spread. Without \
-            --redis or SWITCHYARD_REDIS it starts a private redis-server, which keeps its data in --data. SIGINT and \
-            SIGTERM end it gracefully.
+            --redis or SWITCHYARD_REDIS it starts a private redis-server, which keeps its data in --data. SIGINT, \
+            SIGTERM and SIGHUP end it gracefully.
             """)
 
     @OptionGroup var options: RunOptions
@@ -28,16 +27,16 @@ struct Serve: AsyncParsableCommand {
         let logger = Logger(label: "switchyard.serve")
         let redis = try await RedisForServing.open(settings, ephemeral: false)
         try await redis.closing {
-            try await Self.serve(settings, address, redis.partitions, logger)
+            try await Self.serve(settings, address, redis, logger)
         }
     }
 
     private static func serve(
-        _ settings: EffectiveSettings, _ address: ListenAddress, _ partitions: Partitions, _ logger: Logger
+        _ settings: EffectiveSettings, _ address: ListenAddress, _ redis: RedisForServing, _ logger: Logger
     ) async throws {
-        let replica = try Replica(settings, address: address, partitions: partitions) { port in
+        let replica = try Replica(settings, address: address, partitions: redis.partitions) { port in
             logger.notice("listening", metadata: ["url": "\(address.url(port: port))"])
         }
-        try await replica.run(logger: logger)
+        try await replica.run(with: redis.services, logger: logger)
     }
 }

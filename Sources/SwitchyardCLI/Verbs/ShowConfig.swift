@@ -8,7 +8,7 @@ struct ShowConfig: AsyncParsableCommand {
         abstract: "Print every setting, with its effective value and where the value comes from.",
         discussion: """
             Flags take precedence over the environment (SWITCHYARD_…), the environment over the JSON file (--config \
-            or SWITCHYARD_CONFIG), and the file over the defaults. A password in the Redis URL is not shown.
+            or SWITCHYARD_CONFIG), and the file over the defaults. Passwords are not shown.
             """)
 
     @OptionGroup var output: OutputOptions
@@ -25,6 +25,8 @@ struct ShowConfig: AsyncParsableCommand {
             let value: JSONValue? =
                 switch setting {
                 case .redis: instances.isEmpty ? nil : .string(instances.map(\.description).joined(separator: ","))
+                case .redisPassword: entry.map { _ in "***" }
+                case .server: .string(ServerAddress.shown(settings.text(.server)))
                 case .partitions: entry?.value.json ?? JSONValue(max(instances.count, 1))
                 default: entry?.value.json
                 }
