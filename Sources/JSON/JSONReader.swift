@@ -2,7 +2,8 @@
 ///
 /// Foundation's readers are not used, because they convert large integers to doubles and do not specify how they treat
 /// deep nesting. This reader keeps each number's digits, limits the depth, and accepts exactly the grammar: no NaN, no
-/// comments, no trailing commas, no invalid UTF-8, no escaped lone surrogates.
+/// comments, no trailing commas, no invalid UTF-8, no escaped lone surrogates. It also refuses a number that is too
+/// large for a double (`1e999`): the grammar allows it, but many readers fail on it.
 package struct JSONReader {
     package struct Failure: Error {
         /// Says what was expected and what was found.
@@ -11,13 +12,25 @@ package struct JSONReader {
         package var line: Int
         /// Offset in the input, counted from 0.
         package var byte: Int
+
+        package init(message: String, line: Int, byte: Int) {
+            self.message = message
+            self.line = line
+            self.byte = byte
+        }
     }
 
     /// Limit on nesting: each level costs stack, here and in every later reader of the payload.
     package static let maxDepth = 128
 
+    /// Limit on the values of one text. A value costs up to 100 bytes of memory, but as little as two bytes of text.
+    package static let maxValues = 1_000_000
+
     private let bytes: [UInt8]
+    private let maxDepth: Int
+    private let maxValues: Int
     private var index = 0
+    private var values = 0
 
     /// Whether the text is a JSON value.
     package static func isValid(_ text: String) -> Bool {
@@ -26,20 +39,30 @@ package struct JSONReader {
     }
 
     /// - Throws: ``Failure``.
-    package static func read(_ bytes: [UInt8]) throws(Failure) -> JSONValue {
-        var reader = JSONReader(bytes: bytes)
+    package static func read(
+        _ bytes: [UInt8], maxDepth: Int = maxDepth, maxValues: Int = maxValues
+    ) throws(Failure) -> JSONValue {
+        var reader = JSONReader(bytes: bytes, maxDepth: maxDepth, maxValues: maxValues)
         let value = try reader.value(depth: 0)
         reader.skipSpace()
         guard reader.index == bytes.count else { throw reader.failure("nothing after the value") }
         return value
     }
 
-    private init(bytes: [UInt8]) { self.bytes = bytes }
+    private init(bytes: [UInt8], maxDepth: Int, maxValues: Int) {
+        self.bytes = bytes
+        self.maxDepth = maxDepth
+        self.maxValues = maxValues
+    }
 
     private var current: UInt8? { index < bytes.count ? bytes[index] : nil }
 
     private mutating func value(depth: Int) throws(Failure) -> JSONValue {
         skipSpace()
+        values += 1
+        guard values <= maxValues else {
+            throw Failure(message: "more than \(maxValues) values", line: line, byte: index)
+        }
         switch current {
         case UInt8(ascii: "{"): return try object(depth: depth + 1)
         case UInt8(ascii: "["): return try array(depth: depth + 1)
@@ -84,8 +107,8 @@ package struct JSONReader {
     }
 
     private mutating func enter(_ depth: Int) throws(Failure) {
-        guard depth <= Self.maxDepth else {
-            throw Failure(message: "nested deeper than \(Self.maxDepth) levels", line: line, byte: index)
+        guard depth <= maxDepth else {
+            throw Failure(message: "nested deeper than \(maxDepth) levels", line: line, byte: index)
         }
         index += 1
     }
@@ -105,11 +128,19 @@ package struct JSONReader {
         _ = take("-")
         if !take("0") { try digits() }
         if take(".") { try digits() }
+        var hasExponent = false
         if take("e") || take("E") {
+            hasExponent = true
             if !take("+") { _ = take("-") }
             try digits()
         }
-        return String(decoding: bytes[start..<index], as: UTF8.self)
+        let text = String(decoding: bytes[start..<index], as: UTF8.self)
+        // Without an exponent it takes 309 digits to be too large.
+        if hasExponent || text.utf8.count > 308, Double(text)?.isFinite != true {
+            index = start
+            throw Failure(message: "a number is too large for a double (1.8e308)", line: line, byte: start)
+        }
+        return text
     }
 
     private mutating func digits() throws(Failure) {

@@ -1,8 +1,12 @@
-/// A value as a member of a type that a `JSONDecoder` decodes. Such a decoder keeps neither the order of members nor
-/// the digits of numbers beyond 64 bits: members are sorted by name, and other numbers are doubles. ``JSONReader``
-/// keeps both.
+/// A value as a member of a type that is decoded. From a ``JSONValueDecoder`` it is the value itself. Any other decoder
+/// keeps neither the order of members nor the digits of numbers beyond 64 bits: members are sorted by name, and other
+/// numbers are doubles.
 extension JSONValue: Decodable {
     package init(from decoder: any Decoder) throws {
+        if let value = JSONValueDecoder.value(of: decoder) {
+            self = value
+            return
+        }
         let container = try decoder.singleValueContainer()
         // Each `try?` asks whether the value is of that kind.
         if container.decodeNil() {

@@ -33,4 +33,27 @@ import Testing
         #expect(failure?.line == 2)
         #expect(failure?.byte == 9)
     }
+
+    @Test(arguments: ["1e999", "-1e309", "1E+9999", "[1e400]", #"{"a":{"b":1e308,"c":1e310}}"#])
+    func aNumberThatNoDoubleHoldsIsRefused(text: String) {
+        let failure = #expect(throws: JSONReader.Failure.self) { try JSONReader.read(Array(text.utf8)) }
+        #expect(failure?.message.contains("too large for a double") == true)
+    }
+
+    @Test func digitsCountToo() throws {
+        let largest = "1" + String(repeating: "0", count: 308)
+        #expect(try JSONReader.read(Array(largest.utf8)) == .number(largest))
+        #expect(throws: JSONReader.Failure.self) { try JSONReader.read(Array((largest + "0").utf8)) }
+        // It is 0 as a double, which is finite.
+        #expect(try JSONReader.read(Array("1e-999".utf8)) == .number("1e-999"))
+        let long = "0." + String(repeating: "1", count: 1000)
+        #expect(try JSONReader.read(Array(long.utf8)) == .number(long))
+    }
+
+    @Test func valuesAreBounded() throws {
+        for text in ["[0,0,0]", "[[],{}, 1]", #"{"a":{"b":[1]}}"#] {
+            #expect(throws: Never.self) { try JSONReader.read(Array(text.utf8), maxValues: 4) }
+            #expect(throws: JSONReader.Failure.self) { try JSONReader.read(Array(text.utf8), maxValues: 3) }
+        }
+    }
 }

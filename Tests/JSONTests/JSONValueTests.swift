@@ -32,4 +32,43 @@ import Testing
     func textsAreChecked(text: String, expected: Bool) {
         #expect(JSONReader.isValid(text) == expected)
     }
+
+    private struct Whole: Decodable, Equatable {
+        struct Part: Decodable, Equatable {
+            var firstName: String?
+            var count: Int
+        }
+        var taskId: String
+        var parts: [Part]
+        var flags: [String: Bool]
+        var ratio: Double?
+        var missing: Int?
+        var payload: JSONValue?
+    }
+
+    @Test func aTypeIsDecodedFromAValue() throws {
+        let text = #"""
+            {"task_id":"t","parts":[{"first_name":"n","count":2.0},{"count":1e3,"first_name":null}],
+             "flags":{"snake_case":true,"camelCase":false},"ratio":1,"missing":null,"extra":[1],
+             "payload":{"z":12345678901234567890,"a":[1.10,{"y":null}]}}
+            """#
+        let whole = try JSONValueDecoder.decode(Whole.self, from: try JSONReader.read(Array(text.utf8)))
+        #expect(whole.taskId == "t")
+        #expect(whole.parts == [.init(firstName: "n", count: 2), .init(firstName: nil, count: 1000)])
+        #expect(whole.flags == ["snake_case": true, "camelCase": false])
+        #expect(whole.ratio == 1)
+        #expect(whole.missing == nil)
+        #expect(whole.payload?.text == #"{"z":12345678901234567890,"a":[1.10,{"y":null}]}"#)
+    }
+
+    @Test(arguments: [
+        "[]", "null", #"{"task_id":1,"parts":[],"flags":{}}"#, #"{"parts":[],"flags":{}}"#,
+        #"{"task_id":"t","parts":[{"count":1.5}],"flags":{}}"#,
+        #"{"task_id":"t","parts":[{"count":99999999999999999999}],"flags":{}}"#,
+        #"{"task_id":"t","parts":{},"flags":{}}"#, #"{"task_id":"t","parts":[],"flags":{"a":1}}"#,
+    ])
+    func whatIsOfAnotherTypeIsAnError(text: String) throws {
+        let value = try JSONReader.read(Array(text.utf8))
+        #expect(throws: DecodingError.self) { try JSONValueDecoder.decode(Whole.self, from: value) }
+    }
 }
