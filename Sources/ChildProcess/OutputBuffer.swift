@@ -41,6 +41,9 @@ final class OutputBuffer: Sendable {
     /// The bytes in the buffer, with the overhead of each chunk; for tests.
     var heldBytes: Int { state.withLock { $0.cost } }
 
+    /// The bytes of all chunks that are in memory, taken or not; for tests.
+    var retainedBytes: Int { state.withLock { $0.chunks.reduce(0) { $0 + $1.bytes.count } } }
+
     /// Appends a chunk. Returns true if the reactor must stop reading until the reader calls `resume`.
     func push(_ chunk: ChildProcess.OutputChunk) -> Bool {
         let (waiter, pause) = state.withLock { state -> (Waiter?, Bool) in
@@ -94,6 +97,8 @@ final class OutputBuffer: Sendable {
                 return state.finished || state.discarding ? .end : .nothingYet
             }
             let chunk = state.chunks[state.next]
+            // The array keeps its place until the group is removed, but not its bytes.
+            state.chunks[state.next] = ChildProcess.OutputChunk(stream: chunk.stream, bytes: [])
             state.next += 1
             if state.next == state.chunks.count || state.next >= 1024 {
                 state.chunks.removeFirst(state.next)

@@ -18,7 +18,8 @@ struct SpawnArguments: ~Copyable {
             throw refuse("argument \(index) contains a NUL byte")
         }
         for (key, value) in command.environment {
-            guard !key.isEmpty, !key.contains("="), !key.utf8.contains(0), !value.utf8.contains(0) else {
+            guard !key.isEmpty, !key.utf8.contains(UInt8(ascii: "=")), !key.utf8.contains(0), !value.utf8.contains(0)
+            else {
                 throw refuse("the variable \"\(key)\" cannot be put into an environment")
             }
         }

@@ -72,6 +72,21 @@ import Testing
         #expect(await child.waitForExit().exitCode == 0)
     }
 
+    /// A reader that never catches up with the child: what it has taken must not stay in memory.
+    @Test(arguments: [1, 2, 3]) func takenOutputIsFreed(behind: Int) async throws {
+        let buffer = OutputBuffer()
+        let chunk = ChildProcess.OutputChunk(
+            stream: .stdout, bytes: [UInt8](repeating: 121, count: WatchedChild.readSize))
+        for _ in 0..<behind { _ = buffer.push(chunk) }
+        var most = 0
+        for _ in 0..<3000 {
+            _ = buffer.push(chunk)
+            #expect(await buffer.next {} == chunk)
+            most = max(most, buffer.retainedBytes)
+        }
+        #expect(most <= (behind + 1) * WatchedChild.readSize)
+    }
+
     @Test func discardedOutputDoesNotHoldTheChildUp() async throws {
         let child = try await startShell("head -c 5000000 /dev/zero; exit 3")
         child.discardOutput()
