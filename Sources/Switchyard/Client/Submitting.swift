@@ -66,13 +66,13 @@ extension SchedulerHandle {
     /// - Throws: the errors of ``addTask(_:rejectIfNoWorkers:)``. The message names the task, or the cycle that the
     ///   dependencies form.
     public func addTasks(
-        _ tasks: [QueuedTask], batch: String? = nil, onComplete: QueuedTask? = nil, onCompleteAgain: Bool = false,
-        rejectIfNoWorkers: Bool = false, wantsPosition: Bool = false
+        _ tasks: consuming [QueuedTask], batch: String? = nil, onComplete: QueuedTask? = nil,
+        onCompleteAgain: Bool = false, rejectIfNoWorkers: Bool = false, wantsPosition: Bool = false
     ) async throws -> [Submission] {
-        var prepared: [QueuedTask] = []
-        prepared.reserveCapacity(tasks.count)
-        for task in tasks { prepared.append(try await self.prepared(task)) }
-        let isInParts = !Self.fitsOneCall(tasks)
+        // In place if the caller keeps no reference: a batch may have very many tasks.
+        var prepared = consume tasks
+        for index in prepared.indices { prepared[index] = try await self.prepared(prepared[index]) }
+        let isInParts = !Self.fitsOneCall(prepared)
         let needsBatch = onComplete != nil || isInParts
         let batch =
             try batch.map { try Name.validate($0, field: "batch_id") }
@@ -80,30 +80,34 @@ extension SchedulerHandle {
 
         var head: [RedisArgument] = batch.map { ["batch", .string($0)] } ?? []
         if rejectIfNoWorkers { head += ["if_no_workers", "reject"] }
-        var everything = prepared
+        var followUpTask: QueuedTask?
         var followUp: [RedisArgument] = []
         if let onComplete {
             let task = try await self.prepared(onComplete)
             followUp = ["on_complete", .string(try task.template(field: "on_complete"))]
             if onCompleteAgain { followUp += ["on_complete_again", "1"] }
-            everything.append(task)
+            followUpTask = task
         }
 
         try await announceExisting()
         let added = try await add(
-            prepared, everything, head: head, followUp: followUp, batch: batch, isInParts: isInParts,
+            prepared, followUpTask, head: head, followUp: followUp, batch: batch, isInParts: isInParts,
             wantsPosition: wantsPosition)
         try await announceOnce()
         return added
     }
 
     private func add(
-        _ prepared: [QueuedTask], _ everything: [QueuedTask], head: [RedisArgument], followUp: [RedisArgument],
+        _ prepared: [QueuedTask], _ followUpTask: QueuedTask?, head: [RedisArgument], followUp: [RedisArgument],
         batch: String?, isInParts: Bool, wantsPosition: Bool
     ) async throws -> [Submission] {
         var head = head
-        let partition = try await partition(for: everything, name: batch ?? prepared.first?.id ?? "")
-        try await checkNames(everything, batch: batch, goingTo: partition)
+        let partition: Int
+        do {
+            let everything = prepared + (followUpTask.map { [$0] } ?? [])
+            partition = try await self.partition(for: everything, name: batch ?? prepared.first?.id ?? "")
+            try await checkNames(everything, batch: batch, goingTo: partition)
+        }
         do {
             guard let batch, isInParts else {
                 if wantsPosition, prepared.count == 1 { head += ["position", "1"] }
@@ -199,8 +203,10 @@ extension QueueFunctions {
     ) async throws -> [SchedulerHandle.Submission] {
         let stage = Self.stageToken(of: tasks)
         let name: [RedisArgument] = ["batch", .string(batch), "stage", .string(stage)]
-        var submissions: [Int: SchedulerHandle.Submission] = [:]
-        submissions.reserveCapacity(tasks.count)
+        // In the order of the tasks, in which the parts need not come.
+        var submissions = tasks.map {
+            SchedulerHandle.Submission(task: $0, wokeWorker: false, isRepetition: false, isDuplicate: false)
+        }
         do {
             for (number, part) in parts.enumerated() {
                 let head =
@@ -209,7 +215,7 @@ extension QueueFunctions {
                 for (index, submission) in zip(part, added) { submissions[index] = submission }
             }
             // If all tasks are repetitions, they exist already. Otherwise these calls add them to the queue.
-            if submissions.values.contains(where: { !$0.isRepetition }) {
+            if submissions.contains(where: { !$0.isRepetition }) {
                 let open = name + ["parts", .integer(Int64(parts.count))]
                 while let left = try await call("open_batch", open).int, left > 0 {}
             }
@@ -217,7 +223,7 @@ extension QueueFunctions {
             await abandon(name)
             throw error
         }
-        return tasks.indices.compactMap { submissions[$0] }
+        return submissions
     }
 
     /// Returns the token of a stage. It is derived from the content, so that a submission that is repeated after its

@@ -11,7 +11,7 @@ public struct PriorityPolicy: Sendable, Equatable {
     public var lowLabels: Set<String> = ["documentation", "docs", "refactoring", "refactor"]
     /// A word of this name in the repository's name makes the task high.
     public var highRepositoryWords: Set<String> = ["core", "main", "production"]
-    /// A build with 1 to this many arguments is high: it gives fast feedback.
+    /// A build with 1 to this many arguments is high: it gives fast feedback. 0 turns the rule off.
     public var fewArguments = 2
     /// A build with this many arguments or more is complex. It is lowered by one level in a queue that is nearly full.
     public var manyArguments = 10
@@ -36,7 +36,8 @@ public struct PriorityPolicy: Sendable, Equatable {
         guard load >= highLoad, request.args.count >= manyArguments, decision.priority != .critical else {
             return decision
         }
-        let percent = Int((load * 100).rounded())
+        // A limit of 0 makes the load infinite.
+        let percent = Int(min((load * 100).rounded(), 1e6))
         return Decision(
             priority: decision.priority.lowered,
             reason: "\(decision.reason); lowered: \(request.args.count) arguments while the queue is \(percent) % full")
@@ -54,7 +55,7 @@ public struct PriorityPolicy: Sendable, Equatable {
         if let word = words.first(where: highRepositoryWords.contains) {
             return Decision(priority: .high, reason: "repository name has \(word)")
         }
-        if (1...fewArguments).contains(request.args.count) {
+        if !request.args.isEmpty, request.args.count <= fewArguments {
             return Decision(priority: .high, reason: "few arguments (\(request.args.count)): fast feedback")
         }
         return Decision(priority: .normal, reason: "default")

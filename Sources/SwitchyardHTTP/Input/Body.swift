@@ -16,7 +16,8 @@ enum BodyType {
 extension API {
     /// Returns the JSON value in the body.
     func json(_ request: Request, limit: Int? = nil) async throws -> JSONValue {
-        try Self.value(in: try await body(request, limit: limit), field: "body")
+        let bytes = try await body(request, limit: limit)
+        return try await LargeBodies.parse(bytes.readableBytes) { try Self.value(in: bytes, field: "body") }
     }
 
     /// Returns `json` unless the Content-Type header names JSON lines. Other values are not refused: a program may omit
@@ -34,15 +35,42 @@ extension API {
             throw Self.tooLarge("found \(length)", limit: limit)
         }
         let body = request.body
+        return try await arriving(limit: limit) { try await body.collect(upTo: limit) }
+    }
+
+    /// Returns the batch in the body, which is read while it arrives.
+    func batch(_ request: Request, key: String?) async throws -> BatchInput {
+        let limit = options.maxBatchBytes
+        if let length = request.headers[.contentLength].flatMap({ Int($0) }), length > limit {
+            throw Self.tooLarge("found \(length)", limit: limit)
+        }
+        let reader = BatchReader(bodyType(request), key: key, longestTask: options.maxBodyBytes)
+        let body = request.body
+        return try await arriving(limit: limit) {
+            var reader = reader
+            var count = 0
+            for try await bytes in body {
+                count += bytes.readableBytes
+                guard count <= limit else { throw NIOTooManyBytesError(maxBytes: limit) }
+                try await reader.feed(bytes)
+            }
+            return try await reader.finish()
+        }
+    }
+
+    /// Runs `collect`, which reads a body, in the time that a body may take.
+    private func arriving<Value: Sendable>(
+        limit: Int, _ collect: @escaping @Sendable () async throws -> Value
+    ) async throws -> Value {
         do {
-            return try await bodies.collect { try await body.collect(upTo: limit) }
+            return try await bodies.collect(collect)
         } catch is BodyTimer.Late {
             throw Problem(
                 .requestTimeout, code: "BadRequest",
                 "body: expected all of it within \(Int(options.bodyTimeout.seconds)) seconds", field: "body")
         } catch is NIOTooManyBytesError {
             throw Self.tooLarge("found more", limit: limit)
-        } catch let error where !(error is CancellationError) {
+        } catch let error where !(error is CancellationError || error is Problem || error is SchedulerError) {
             throw Problem.badRequest("body", "it cannot be read: \(error)")
         }
     }

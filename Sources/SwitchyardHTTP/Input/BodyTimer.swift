@@ -1,4 +1,3 @@
-import NIOCore
 import Synchronization
 
 /// Limits the time in which a body must arrive. One timer serves all requests: a timer and a task for each would cost
@@ -9,7 +8,7 @@ final class BodyTimer: Sendable {
 
     private struct Arrival {
         let deadline: ContinuousClock.Instant
-        let work: Task<ByteBuffer, any Error>
+        let cancel: @Sendable () -> Void
         var isLate = false
     }
 
@@ -30,12 +29,12 @@ final class BodyTimer: Sendable {
 
     /// Runs `collect` and cancels it at the deadline.
     /// - Throws: what `collect` throws, or ``Late``.
-    func collect(_ collect: @escaping @Sendable () async throws -> ByteBuffer) async throws -> ByteBuffer {
+    func collect<Value: Sendable>(_ collect: @escaping @Sendable () async throws -> Value) async throws -> Value {
         let work = Self.start(collect)
         let deadline = ContinuousClock.now + timeout
         let (id, mustWatch) = state.withLock { state in
             state.nextID += 1
-            state.arrivals[state.nextID] = Arrival(deadline: deadline, work: work)
+            state.arrivals[state.nextID] = Arrival(deadline: deadline, cancel: { work.cancel() })
             defer { state.isWatching = true }
             return (state.nextID, !state.isWatching)
         }
@@ -51,9 +50,9 @@ final class BodyTimer: Sendable {
     }
 
     /// Starts without a thread switch where the system allows it: a small body usually arrives with the request's head.
-    private static func start(
-        _ collect: @escaping @Sendable () async throws -> ByteBuffer
-    ) -> Task<ByteBuffer, any Error> {
+    private static func start<Value: Sendable>(
+        _ collect: @escaping @Sendable () async throws -> Value
+    ) -> Task<Value, any Error> {
         if #available(macOS 26.0, *) { Task.immediate { try await collect() } } else { Task { try await collect() } }
     }
 
@@ -68,12 +67,12 @@ final class BodyTimer: Sendable {
     private func endLate() {
         let now = ContinuousClock.now
         let (late, next) = state.withLock { state in
-            var late: [Task<ByteBuffer, any Error>] = []
+            var late: [@Sendable () -> Void] = []
             var next: ContinuousClock.Instant?
             for (id, arrival) in state.arrivals where !arrival.isLate {
                 if arrival.deadline <= now {
                     state.arrivals[id]?.isLate = true
-                    late.append(arrival.work)
+                    late.append(arrival.cancel)
                 } else {
                     next = min(next ?? arrival.deadline, arrival.deadline)
                 }
@@ -81,7 +80,7 @@ final class BodyTimer: Sendable {
             state.isWatching = next != nil
             return (late, next)
         }
-        for work in late { work.cancel() }
+        for cancel in late { cancel() }
         if let next { watch(until: next) }
     }
 }

@@ -70,7 +70,8 @@ struct Fields {
         guard case .object(let members) = value else { throw problem(name, "an object of texts", found: value) }
         var map: [String: String] = [:]
         for member in members {
-            guard !member.name.isEmpty, !member.name.contains(where: { $0 == "=" || $0 == "\0" }) else {
+            guard !member.name.isEmpty, !member.name.utf8.contains(where: { $0 == UInt8(ascii: "=") || $0 == 0 })
+            else {
                 throw problem(name, "names that are not empty and hold neither = nor NUL", found: .string(member.name))
             }
             map[member.name] = try Self.text(member.value, name: "\(path)\(name).\(Self.printable(member.name))")

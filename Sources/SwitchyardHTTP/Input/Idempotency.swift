@@ -11,24 +11,33 @@ import Switchyard
 /// A task that names its own id keeps it; a repeated submission then finds it by that id.
 struct Idempotency {
     let token: String
-    private let keyDigest: String
+    private let key: String
+    private let queue: String
+
+    init(key: String, queue: String, token: String) {
+        self.key = key
+        self.queue = queue
+        self.token = token
+    }
 
     /// Returns nil if the request has no such header.
     init?(_ request: Request, queue: String, body: JSONValue) throws {
-        let field = "Idempotency-Key"
-        guard let key = request.headers[.idempotencyKey] else { return nil }
-        guard (1...255).contains(key.utf8.count), key.utf8.allSatisfy({ (0x20...0x7E).contains($0) }) else {
-            throw Problem.badRequest(field, "expected 1 to 255 printable ASCII characters, found \(Name.shown(key))")
-        }
-        keyDigest = ContentDigest("\(queue)\n\(key)").hex
-        token = ContentDigest("\(key)\n\(body.canonical.text)").hex
+        guard let key = try Self.key(of: request) else { return nil }
+        self.init(key: key, queue: queue, token: ContentDigest("\(key)\n\(body.canonical.text)").hex)
     }
 
-    func taskID(_ index: Int?) -> String {
-        guard let index else { return "idem-\(keyDigest)-then" }
-        return index == 0 ? "idem-\(keyDigest)" : "idem-\(keyDigest)-\(index)"
+    /// The header of a request; nil if it has none.
+    static func key(of request: Request) throws -> String? {
+        guard let key = request.headers[.idempotencyKey] else { return nil }
+        guard (1...255).contains(key.utf8.count), key.utf8.allSatisfy({ (0x20...0x7E).contains($0) }) else {
+            throw Problem.badRequest(
+                "Idempotency-Key", "expected 1 to 255 printable ASCII characters, found \(Name.shown(key))")
+        }
+        return key
     }
-    var batchID: String { "idem-\(keyDigest)" }
+
+    func taskID(_ index: Int?) -> String { IdempotencyKey.taskID(key, queue: queue, index: index) }
+    var batchID: String { IdempotencyKey.batchID(key, queue: queue) }
 }
 
 /// Returns the W3C trace context of a request; nil if it has none or, as that standard requires, an invalid one.

@@ -32,7 +32,7 @@ struct ScheduleInput {
 
     /// - Parameter defaults: the queue's settings, stored in the schedule for the fields that the client omitted.
     func schedule(id: String, defaults: [String: Int]) -> RecurringSchedule {
-        var made = task.task(traceparent: nil, identity: nil, index: 0)
+        var made = task.task
         made.timeout = made.timeout ?? defaults["default_timeout_ms"].map { .milliseconds($0) }
         made.maxRetries = made.maxRetries ?? defaults["default_max_retries"]
         return RecurringSchedule(id: id, cron: cron, zone: zone ?? "UTC", missed: missed ?? .skip, task: made)

@@ -70,20 +70,28 @@ struct TaskInput {
         return payload
     }
 
-    /// Returns the task to add.
-    /// - Parameters:
-    ///   - index: the task's index in its batch; nil for the task of `on_complete`.
-    ///   - identity: identifies a repeated request; nil without an `Idempotency-Key`.
-    func task(traceparent: String?, identity: Idempotency?, index: Int?) -> QueuedTask {
-        var request = request
-        request.traceparent = traceparent
-        var task = QueuedTask(request, priority: priority, id: id ?? identity?.taskID(index))
-        if let identity { task.requestToken = identity.token }
+    /// The task to add, with a random id if the client chose none.
+    var task: QueuedTask {
+        var task = QueuedTask(request, priority: priority, id: id)
         task.timeout = timeout
         task.maxRetries = maxRetries
         task.runAt = runAt
         task.delay = delay
         task.scheduling = scheduling
         return task
+    }
+}
+
+extension QueuedTask {
+    /// Adds what the request says about all its tasks.
+    /// - Parameters:
+    ///   - identity: identifies a repeated request; nil without an `Idempotency-Key`.
+    ///   - index: the task's index in its batch; nil for the task of `on_complete`.
+    mutating func complete(traceparent: String?, identity: Idempotency?, index: Int?) {
+        request.traceparent = traceparent
+        guard let identity else { return }
+        // A random id is also the token.
+        if requestToken != nil { id = identity.taskID(index) }
+        requestToken = identity.token
     }
 }

@@ -83,7 +83,8 @@ extension API {
             let identity = try Idempotency(request, queue: queue, body: body)
             let batch = identity?.batchID ?? QueuedTask.randomID()
             let added = try await add(
-                input.tasks, queue: queue, batch: batch, identity: identity, traceparent: traceparent(of: request))
+                input.tasks.map(\.task), queue: queue, batch: batch, identity: identity,
+                traceparent: traceparent(of: request))
             return .json(["task_id": .string(batch), "results": .array(added.map(Self.orionResult))])
         }
     }

@@ -16,8 +16,8 @@ extension API {
         let input = try TaskInput(body)
         let queue = try queue([input.queue], query, field: { _ in "queue" })
         let added = try await add(
-            [input], queue: queue, batch: nil, identity: Idempotency(request, queue: queue, body: body),
-            traceparent: traceparent(of: request))
+            [input.task], rejectIfNoWorkers: input.rejectIfNoWorkers, queue: queue, batch: nil,
+            identity: Idempotency(request, queue: queue, body: body), traceparent: traceparent(of: request))
         guard let submission = added.first else {
             throw SchedulerError.internal(message: "a submission returned no task", redisAway: false)
         }
@@ -28,51 +28,56 @@ extension API {
 
     private func submitBatch(_ request: Request) async throws -> Response {
         let query = try Query(request, ["queue"])
-        let input =
-            switch bodyType(request) {
-            case .json: try BatchInput(try await json(request, limit: options.maxBatchBytes))
-            case .lines: try BatchInput(lines: try await body(request, limit: options.maxBatchBytes))
-            }
-        let queue = try queue(input.tasks.map(\.queue), query, field: { "tasks[\($0)].queue" })
+        let key = try Idempotency.key(of: request)
+        var input = try await batch(request, key: key)
+        let queue = try queue(input.queues, query, field: { "tasks[\($0)].queue" })
         if let named = input.onComplete?.queue, named != queue {
             throw Problem.badRequest("on_complete.queue", "expected the queue of the batch, \(queue), found \(named)")
         }
-        let identity = try Idempotency(request, queue: queue, body: input.body)
+        let identity = key.flatMap { key in
+            input.token.map { Idempotency(key: key, queue: queue, token: $0) }
+        }
         let batch = input.id ?? identity?.batchID ?? QueuedTask.randomID()
+        // A batch may have many tasks: only one reference to them, so that they are changed in place.
+        let tasks = input.tasks
+        input.tasks = []
         let added = try await add(
-            input.tasks, onComplete: input.onComplete, onCompleteAgain: input.onCompleteAgain, queue: queue,
-            batch: batch, identity: identity,
+            tasks, onComplete: input.onComplete?.task, onCompleteAgain: input.onCompleteAgain,
+            rejectIfNoWorkers: input.rejectIfNoWorkers, queue: queue, batch: batch, identity: identity,
             traceparent: traceparent(of: request))
         return .json(
-            [
-                "batch_id": .string(batch),
-                "tasks": .array(added.map { SubmissionJSON.json($0, queue: queue) }),
-            ],
+            SubmissionJSON.bytes(batch, added, queue: queue),
             status: added.contains(where: \.isNew) ? .created : .ok,
             headers: [.location: location("batch", batch, queue: queue)])
     }
 
     /// Adds all the tasks or, if one is refused, none.
     func add(
-        _ inputs: [TaskInput], onComplete: TaskInput? = nil, onCompleteAgain: Bool = false, queue: String,
-        batch: String?, identity: Idempotency?, traceparent: String?
+        _ tasks: consuming [QueuedTask], onComplete: QueuedTask? = nil, onCompleteAgain: Bool = false,
+        rejectIfNoWorkers: Bool = false, queue: String, batch: String?, identity: Idempotency?, traceparent: String?
     ) async throws -> [SchedulerHandle.Submission] {
-        let tasks = inputs.enumerated().map { index, input in
-            input.task(traceparent: traceparent, identity: identity, index: index)
+        for index in tasks.indices {
+            tasks[index].complete(traceparent: traceparent, identity: identity, index: index)
         }
-        let followUp = onComplete?.task(traceparent: traceparent, identity: identity, index: nil)
+        let ids = tasks.map(\.id)
+        var followUp = onComplete
+        followUp?.complete(traceparent: traceparent, identity: identity, index: nil)
         let handle = try scheduler.handle(queue: queue)
         do {
+            var rest = consume tasks
             let added = try await scheduler.creating(queue: queue) { handle in
-                try await handle.addTasks(
+                // The only reference, so that they are changed in place.
+                let tasks = rest
+                rest = []
+                return try await handle.addTasks(
                     tasks, batch: batch, onComplete: followUp, onCompleteAgain: onCompleteAgain,
-                    rejectIfNoWorkers: inputs.contains(where: \.rejectIfNoWorkers), wantsPosition: true)
+                    rejectIfNoWorkers: rejectIfNoWorkers, wantsPosition: true)
             }
             scheduler.health.submissionEnded()
             return try await asFirstAnswered(added, handle: handle)
         } catch SchedulerError.invalidInput(let field?, let message) where batch != nil {
             // Redis names the task that it refuses by its id (`task t3: depends_on: …`); the client knows its index.
-            let index = tasks.firstIndex { message.hasPrefix("task \($0.id): ") }
+            let index = ids.firstIndex { message.hasPrefix("task \($0): ") }
             throw Problem(
                 .invalidInput(field: index.map { "tasks[\($0)].\(field)" } ?? field, message: message))
         } catch SchedulerError.taskExists(let message) where identity != nil {

@@ -9,6 +9,7 @@ struct API: Sendable {
     let logger: Logger
     let settings: SettingsCache
     let bodies: BodyTimer
+    let largeBodies: LargeBodies
     let followers: FollowerLimit
     let connections: Connections
 
@@ -20,6 +21,7 @@ struct API: Sendable {
         self.bodies = BodyTimer(timeout: options.bodyTimeout)
         self.connections = Connections(
             .init(most: options.maxConnections, openFiles: Connections.openFileLimit))
+        self.largeBodies = LargeBodies(patience: options.largeBodyPatience)
         self.followers = FollowerLimit(min(options.maxLogFollowers, connections.limits.followers))
     }
 

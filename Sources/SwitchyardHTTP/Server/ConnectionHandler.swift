@@ -2,6 +2,7 @@ import HTTPTypes
 import HummingbirdCore
 import NIOCore
 import NIOHTTPTypes
+import NIOHTTPTypesHTTP1
 
 /// Looks after one connection: counts it, refuses it when there are too many, tells the request when its client has
 /// left, and closes it when a request's body is not wanted.
@@ -61,6 +62,14 @@ final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
 
     func handlerAdded(context: ChannelHandlerContext) {
         let channel = context.channel
+        do {
+            let pipeline = context.pipeline.syncOperations
+            let codec = try pipeline.handler(type: HTTP1ToHTTPServerCodec.self)
+            try pipeline.addHandler(HTTP10Handler(), position: .before(codec))
+        } catch {
+            // The connection is closed already. Otherwise a client of HTTP/1.0 could not be served.
+            context.close(promise: nil)
+        }
         // Nil if the channel has no descriptor or is closed already.
         let descriptor = try? channel.pipeline.syncOperations.withUnsafeTransportIfAvailable(of: CInt.self) { Int($0) }
         let client = connections.enter(channel, descriptor: descriptor)
@@ -126,6 +135,7 @@ final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
                 }
                 mustClose = true
             }
+            if head.headerFields[.connection]?.lowercased() == "close" { mustClose = true }
             phase = .serving
             requestsInProgress += 1
             isReading = true

@@ -46,7 +46,8 @@ public struct HTTPServer: Service {
         let firstHeadTimeout = TimeAmount.milliseconds(Int64(options.headTimeout.milliseconds))
         return Application(
             router: api.routes.router(
-                HostMiddleware(listeningHost: options.host, allowed: options.allowedHosts)),
+                HostMiddleware(listeningHost: options.host, allowed: options.allowedHosts),
+                LargeBodyMiddleware(bodies: api.largeBodies, maxBytes: options.maxBodyBytes)),
             server: .http1(
                 configuration: .init(
                     additionalChannelHandlers: [

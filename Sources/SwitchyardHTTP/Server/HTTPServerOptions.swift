@@ -24,6 +24,9 @@ public struct HTTPServerOptions: Sendable {
     public var headTimeout: Duration = .seconds(10)
     /// Time limit for the arrival of a request's whole body.
     public var bodyTimeout: Duration = .seconds(30)
+    /// How long a large body waits for its turn: 8 MiB of bodies of more than 64 KiB are handled at once, and one batch
+    /// of that size. Then it gets 503.
+    public var largeBodyPatience: Duration = .seconds(10)
     /// Upper limit of `?wait=`.
     public var maxWait: Duration = .seconds(60)
     /// Limit on clients that follow logs at once: each needs a connection to Redis. They are also limited to a

@@ -107,10 +107,15 @@ struct Problem: Error {
 extension Response {
     /// A JSON response that no cache keeps.
     static func json(_ value: JSONValue, status: HTTPResponse.Status = .ok, headers: HTTPFields = [:]) -> Response {
+        json(value.buffer, status: status, headers: headers)
+    }
+
+    /// - Parameter bytes: the text of a JSON value.
+    static func json(_ bytes: ByteBuffer, status: HTTPResponse.Status, headers: HTTPFields = [:]) -> Response {
         var headers = headers
         headers[.contentType] = "application/json"
         headers[.cacheControl] = "no-store"
         headers[.xContentTypeOptions] = "nosniff"
-        return Response(status: status, headers: headers, body: ResponseBody(byteBuffer: value.buffer))
+        return Response(status: status, headers: headers, body: ResponseBody(byteBuffer: bytes))
     }
 }

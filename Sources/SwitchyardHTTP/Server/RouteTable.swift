@@ -21,11 +21,12 @@ struct Routes {
         handlers.flatMap { path, methods in methods.map { "\($0.method.rawValue) \(path)" } }
     }
 
-    func router(_ hosts: HostMiddleware) -> Router<ClientContext> {
+    func router(_ hosts: HostMiddleware, _ bodies: LargeBodyMiddleware) -> Router<ClientContext> {
         let router = Router(context: ClientContext.self, options: .autoGenerateHeadEndpoints)
         router.add(middleware: ProblemMiddleware())
         router.add(middleware: hosts)
         router.add(middleware: OriginMiddleware())
+        router.add(middleware: bodies)
         for (path, known) in handlers {
             for (method, handler) in known { router.on(RouterPath(path), method: method, use: handler) }
             var allowed = known.map(\.method)

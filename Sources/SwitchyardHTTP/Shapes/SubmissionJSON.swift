@@ -1,4 +1,5 @@
 import JSON
+import NIOCore
 import Switchyard
 
 /// The response to a submission, for one task.
@@ -13,6 +14,17 @@ enum SubmissionJSON {
         // The unique key was taken: this is the task that has it.
         json.add("unique", submission.isDuplicate ? true : nil)
         return json
+    }
+
+    /// The response to a batch, as bytes: as values it would take ten times the memory.
+    static func bytes(_ batch: String, _ submissions: [SchedulerHandle.Submission], queue: String) -> ByteBuffer {
+        var bytes = ByteBuffer(string: #"{"batch_id":\#(JSONValue.string(batch).text),"tasks":["#)
+        for (index, submission) in submissions.enumerated() {
+            if index > 0 { bytes.writeString(",") }
+            bytes.writeBytes(json(submission, queue: queue).bytes)
+        }
+        bytes.writeString("]}")
+        return bytes
     }
 
     /// "dispatched" if a worker was woken for the task or has already taken it; "queued" while it is pending.
