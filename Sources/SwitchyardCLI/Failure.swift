@@ -107,7 +107,7 @@ struct Failure: Error, Equatable, CustomStringConvertible {
         if let message {
             let text = message.split(separator: "\n", omittingEmptySubsequences: false).joined(separator: "\n  ")
             // stderr may be closed; the exit code still reports the failure.
-            try? Console.error.write("switchyard: \(Console.error.printable(text))\n")
+            try? Console.error.write("switchyard: \(TerminalText.lines(text))\n")
         }
         exit(status.rawValue)
     }

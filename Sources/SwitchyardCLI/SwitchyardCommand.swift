@@ -39,6 +39,7 @@ struct SwitchyardCommand: AsyncParsableCommand {
 
     static func main() async {
         do {
+            try ArgumentBytes.check()
             var command = try parseAsRoot()
             if var asynchronous = command as? any AsyncParsableCommand {
                 try await asynchronous.run()

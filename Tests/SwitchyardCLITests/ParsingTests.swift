@@ -13,7 +13,7 @@ import Testing
     private func body(_ arguments: [String]) throws -> JSONValue {
         let submit = try parse(Submit.self, ["submit"] + arguments)
         let text = try submit.task.body(
-            command: submit.command, queue: "q", rejectIfNoWorkers: submit.ifNoWorkers == .reject)
+            command: submit.command, queue: "q", id: submit.task.id, rejectIfNoWorkers: submit.ifNoWorkers == .reject)
         return try JSONDecoder().decode(JSONValue.self, from: Data(text.utf8))
     }
 
@@ -51,7 +51,7 @@ import Testing
     @Test func aPayloadReachesTheServerByteForByte() throws {
         let payload = #"{"big":12345678901234567890,"f":1.0,  "u":"\u00e9"}"#
         let submit = try parse(Submit.self, ["submit", "--payload", payload])
-        #expect(try submit.task.body(command: [], queue: "q", rejectIfNoWorkers: false).contains(payload))
+        #expect(try submit.task.body(command: [], queue: "q", id: nil, rejectIfNoWorkers: false).contains(payload))
     }
 
     @Test(arguments: [

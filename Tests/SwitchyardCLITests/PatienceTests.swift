@@ -1,4 +1,5 @@
 import Foundation
+import Switchyard
 import Testing
 
 @testable import SwitchyardCLI
@@ -37,6 +38,126 @@ import Testing
         let stats = try await dev.run(["stats", "-o", "json"]).json()
         #expect(stats["pending_tasks"]?.int == 1)
         #expect(try await dev.stop().exitCode == 0)
+    }
+
+    private static func response(_ status: String, _ body: String, _ headers: String = "") -> String {
+        "HTTP/1.1 \(status)\r\nContent-Length: \(body.utf8.count)\r\nConnection: close\r\n\(headers)\r\n\(body)"
+    }
+
+    /// The server may have accepted what it does not reply to: the same submission comes again.
+    @Test(arguments: [
+        "", response("502 Bad Gateway", "<html>"), response("503 Service Unavailable", "{}"),
+        response("504 Gateway Timeout", ""), "HTTP/1.1 201 Cre",
+    ])
+    func aSubmissionWithoutAResponseIsRepeatedUnderTheSameKey(_ first: String) async throws {
+        let good = Self.response("201 Created", #"{"task_id":"mine","status":"dispatched"}"#)
+        let batch = Self.response("201 Created", #"{"batch_id":"mine","tasks":[]}"#)
+        let all = [
+            (["submit", "--id", "mine", "--", "true"], good), (["submit", "--", "true"], good),
+            (["submit", "--file", "-"], batch),
+        ]
+        for (arguments, last) in first.isEmpty ? all : [all.randomElement() ?? all[0]] {
+            let server = try CannedServer([first, last])
+            defer { server.stop() }
+            let end = try await Tool.run(arguments, server: server.url, input: "{\"repo\":\"r\"}\n")
+            #expect(end.exitCode == 0, "\(end.stderr)")
+            #expect(end.line == "mine")
+            let keys = server.requests.map { $0.firstMatch(of: #/(?i)idempotency-key: (\S+)/#)?.1 }
+            #expect(keys.count == 2 && keys[0] != nil && Set(keys).count == 1, "\(keys)")
+            // The server reads once: a body that comes in a packet of its own is not seen.
+            let bodies = Set(server.requests.compactMap { $0.components(separatedBy: "\r\n\r\n").last }).subtracting([
+                ""
+            ])
+            #expect(bodies.count <= 1, "\(bodies)")
+        }
+    }
+
+    @Test func aSubmissionThatMayBeAcceptedNamesItsID() async throws {
+        let server = try CannedServer("")
+        defer { server.stop() }
+        let api = try APIClient(server: server.url)
+        let failure = await #expect(throws: Failure.self) {
+            try await api.submit(
+                ["scheduler", "task"], body: .json("{}"), idempotencyKey: "k", name: "task t",
+                patience: Patience(limit: .milliseconds(600)))
+        }
+        #expect(failure?.status == .unavailable)
+        #expect(failure?.message?.contains("If it was, it is task t") == true, "\(failure?.message ?? "")")
+    }
+
+    /// The id that the command derives for a batch is that of the server.
+    @Test(arguments: [nil, "other"]) func aBatchIsFoundUnderTheIDThatTheFailureNames(_ queue: String?) async throws {
+        let dev = try await DevServer.start(["--ephemeral", "--workers", "0"])
+        let api = try APIClient(server: dev.url)
+        let file = try BatchFile(Data((queue.map { #"{"queue":"\#($0)","repo":"r"}"# } ?? #"{"repo":"r"}"#).utf8))
+        #expect(file.queue == queue)
+        let data = try await api.submit(
+            ["scheduler", "tasks"], body: try file.body(batchID: nil), idempotencyKey: "k 1", name: "")
+        let submitted = try APIClient.decode(BatchSubmissionView.self, data)
+        #expect(submitted.batchId == IdempotencyKey.batchID("k 1", queue: queue ?? "default"))
+        #expect(try await dev.stop().exitCode == 0)
+    }
+
+    @Test func aSilentStreamEnds() async throws {
+        for silent in ["", Self.stream] {
+            let server = try CannedServer([silent], isOpen: true)
+            defer { server.stop() }
+            var api = try APIClient(server: server.url)
+            api.longestSilence = .milliseconds(400)
+            let failure = await #expect(throws: Failure.self) {
+                try await Logs.parse(["t", "-f"]).following(
+                    api, "default", patience: Patience(limit: .milliseconds(500)))
+            }
+            #expect(failure?.status == .unavailable)
+        }
+        #expect(try APIClient(server: "http://h").longestSilence == .seconds(30))
+    }
+
+    /// A server that is not ours is not asked again.
+    @Test(arguments: ["text/html", "application/json"]) func whatIsNoStreamIsNoLog(type: String) async throws {
+        let server = try CannedServer(Self.response("200 OK", "<html>hello</html>", "Content-Type: \(type)\r\n"))
+        defer { server.stop() }
+        for arguments in [["logs", "-f", "t"], ["logs", "t"], ["get", "t"], ["list"]] {
+            let end = try await Tool.run(arguments, server: server.url)
+            #expect(end.exitCode == 1, "\(arguments): \(end.stderr)")
+        }
+        #expect(server.requests.count == 4)
+    }
+
+    /// A redirect would carry a submission to a server that nobody named.
+    @Test(arguments: ["301 Moved", "302 Found", "307 Temporary Redirect", "308 Permanent Redirect"])
+    func noRedirectIsFollowed(status: String) async throws {
+        let other = try CannedServer(Self.response("201 Created", #"{"task_id":"stolen"}"#))
+        let server = try CannedServer(Self.response(status, "", "Location: \(other.url)/x\r\n"))
+        defer {
+            server.stop()
+            other.stop()
+        }
+        for arguments in [["submit", "--", "secret"], ["get", "t"], ["logs", "-f", "t"], ["cancel", "t"]] {
+            let end = try await Tool.run(arguments, server: server.url)
+            #expect(end.exitCode == 1, "\(arguments): \(end.stderr)")
+            #expect(end.stderr.contains(other.url), "\(end.stderr)")
+        }
+        #expect(other.requests.isEmpty)
+    }
+
+    /// Control characters of a server reach no terminal.
+    @Test func whatAServerSaysIsMadeSafe() async throws {
+        let evil = #"\u001b]0;x\u0007\u202e\r\nswitchyard: forged"#
+        for (arguments, status, body) in [
+            (["submit", "--", "true"], "201 Created", #"{"task_id":"t\#(evil)","status":"\#(evil)"}"#),
+            (["get", "t"], "404 Not Found", #"{"code":"TaskNotFound","message":"\#(evil)"}"#),
+            (["cancel", "t"], "200 OK", #"{"task_id":"t\#(evil)","state":"s\#(evil)"}"#),
+            (["explain", "t"], "200 OK", #"{"task_id":"\#(evil)","state":"\#(evil)","reasons":[]}"#),
+            (["get", "t", "-o", "json"], "200 OK", "{\"a\":\"\u{9B}2J\u{202E}\"}"),
+        ] {
+            let server = try CannedServer(Self.response(status, body))
+            defer { server.stop() }
+            let end = try await Tool.run(arguments, server: server.url)
+            let unsafe = (end.stdout + end.stderr).unicodeScalars.filter { TerminalText.isUnsafe($0) && $0 != "\n" }
+            #expect(unsafe.isEmpty, "\(arguments): \(unsafe)")
+            #expect(!end.stdout.contains("\nswitchyard: forged"), "\(arguments): \(end.stdout)")
+        }
     }
 
     @Test func anotherErrorIsNotRepeated() async throws {

@@ -1,5 +1,6 @@
 import Foundation
 import Glibc
+import Synchronization
 
 /// A bare TCP connection to a server on this machine: a client that does as it likes.
 final class Peer {
@@ -44,12 +45,21 @@ final class Peer {
     }
 }
 
-/// A server that treats every connection alike: it reads once, writes `response`, and closes.
+/// A server that reads once from a connection, writes a response, and closes. It has a response for each of the first
+/// connections; the last one is for all later ones too.
 final class CannedServer: Sendable {
     let port: Int
     private let socket: Int32
+    private let received = Mutex<[String]>([])
 
-    init(_ response: String) throws {
+    /// What was read from each connection.
+    var requests: [String] { received.withLock { $0 } }
+    var url: String { "http://127.0.0.1:\(port)" }
+
+    convenience init(_ response: String) throws { try self.init([response]) }
+
+    /// - Parameter isOpen: the connections stay open, silent.
+    init(_ responses: [String], isOpen: Bool = false) throws {
         socket = Glibc.socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
         var address = sockaddr_in()
         address.sin_family = sa_family_t(AF_INET)
@@ -63,14 +73,19 @@ final class CannedServer: Sendable {
         }
         guard bound else { throw POSIXError(.init(rawValue: errno) ?? .EIO) }
         port = Int(in_port_t(bigEndian: address.sin_port))
-        Thread.detachNewThread {
+        Thread.detachNewThread { [weak self] in
+            var left = responses[...]
             while true {
                 let connection = accept(socket, nil, nil)
                 guard connection >= 0 else { return }
                 var bytes = [UInt8](repeating: 0, count: 65536)
-                _ = recv(connection, &bytes, bytes.count, 0)
+                let count = recv(connection, &bytes, bytes.count, 0)
+                let request = String(decoding: bytes.prefix(max(0, count)), as: UTF8.self)
+                self?.received.withLock { $0.append(request) }
+                let response = left.first ?? ""
+                if left.count > 1 { left = left.dropFirst() }
                 _ = response.withCString { send(connection, $0, strlen($0), Int32(MSG_NOSIGNAL)) }
-                close(connection)
+                if !isOpen { close(connection) }
             }
         }
     }

@@ -8,7 +8,8 @@ import Testing
 @Suite struct SchedulingFlagsTests {
     private func body(_ arguments: [String]) throws -> JSONValue {
         let submit = try #require(try SwitchyardCommand.parseAsRoot(["submit"] + arguments) as? Submit)
-        let text = try submit.task.body(command: submit.command, queue: "q", rejectIfNoWorkers: false)
+        let text = try submit.task.body(
+            command: submit.command, queue: "q", id: submit.task.id, rejectIfNoWorkers: false)
         return try JSONDecoder().decode(JSONValue.self, from: Data(text.utf8))
     }
 

@@ -191,7 +191,8 @@ import Testing
         func submit(_ arguments: [String]) throws -> String {
             let submit = try #require(
                 try SwitchyardCommand.parseAsRoot(["submit"] + arguments + ["--", "true"]) as? Submit)
-            return try submit.task.body(command: submit.command, queue: "q", rejectIfNoWorkers: false)
+            return try submit.task.body(
+                command: submit.command, queue: "q", id: submit.task.id, rejectIfNoWorkers: false)
         }
         for arguments in [
             ["--memory", "1.5G"], ["--memory", "1536"], ["--memory-mb", "1536"],

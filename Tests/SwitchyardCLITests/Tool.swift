@@ -22,7 +22,7 @@ enum Tool {
 
         /// The output on stdout, without white space around it.
         var line: String { stdout.trimmingCharacters(in: .whitespacesAndNewlines) }
-        func json() throws -> JSONValue { try JSONDecoder().decode(JSONValue.self, from: Data(stdout.utf8)) }
+        func json() throws -> JSONValue { try JSONReader.read(Array(stdout.utf8)) }
     }
 
     /// Runs the command to its end.
@@ -49,6 +49,15 @@ enum Tool {
                     arguments: (limits.isEmpty ? [] : ["/bin/sh", "-c", shell]) + [path] + arguments,
                     environment: variables,
                     standardInput: input.map { .bytes(Array($0.utf8)) } ?? .null)))
+    }
+
+    /// Runs a line of shell, in which `$0` is the command.
+    static func shell(_ line: String) async throws -> Output {
+        let running = Running(
+            try await ChildProcess.start(
+                .init(
+                    arguments: ["/bin/sh", "-c", line, path], environment: ["PATH": "/usr/bin:/bin", "HOME": "/tmp"])))
+        return try await running.end()
     }
 
     /// Repeats `body` until it returns a value.

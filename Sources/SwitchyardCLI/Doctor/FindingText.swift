@@ -10,7 +10,7 @@ extension ServerFinding {
         let shown = colours[level]?.paint(word, if: colour) ?? word
         let name = subject.padding(toLength: width, withPad: " ", startingAt: 0)
         let indent = String(repeating: " ", count: 4 + 2 + width + 2)
-        return "\(shown)  \(name)  \(Console.out.printable(message.replacing("\n", with: " ")))\n"
-            + (advice.map { "\(indent)→ \($0)\n" } ?? "")
+        return "\(shown)  \(name)  \(TerminalText.line(message))\n"
+            + (advice.map { "\(indent)→ \(TerminalText.line($0))\n" } ?? "")
     }
 }

@@ -51,7 +51,7 @@ struct StderrLogHandler: LogHandler {
         let name = level.rawValue.padding(toLength: 8, withPad: " ", startingAt: 0)
         let shownLevel = colour?.paint(name, if: Console.error.hasColour) ?? name
         let pairs = metadata.sorted { $0.key < $1.key }.map { "\($0.key)=\(quoted("\($0.value)"))" }
-        let text = Console.error.printable(message).replacing("\n", with: " ")
+        let text = TerminalText.line(message)
         return ([time(now), shownLevel + " " + text] + pairs).joined(separator: " ")
     }
 
@@ -72,7 +72,11 @@ struct StderrLogHandler: LogHandler {
 
     /// Quotes a value that is empty or has spaces, quotes, "=" or control characters, so that the line can be parsed.
     private static func quoted(_ value: String) -> String {
-        let needsNoQuotes = !value.isEmpty && !value.contains { $0 == " " || $0 == "\"" || $0 == "=" || $0.isNewline }
-        return needsNoQuotes && Console.error.printable(value) == value ? value : JSONValue.string(value).text
+        let needsNoQuotes =
+            !value.isEmpty
+            && !value.unicodeScalars.contains {
+                $0 == " " || $0 == "\"" || $0 == "=" || TerminalText.isUnsafe($0)
+            }
+        return needsNoQuotes ? value : TerminalText.json(JSONValue.string(value).text)
     }
 }

@@ -58,13 +58,15 @@ struct CommandOptions: ParsableArguments {
         for (name, time) in [("--grace", grace), ("--linger", linger)] where !(0...3600 ~= time.value) {
             throw ValidationError("\(name): expected 0 to 3600 s, found \(JSONValue(time.value).text)")
         }
-        if let name = passEnv.first(where: { $0.isEmpty || $0.contains("=") || $0.dropLast().contains("*") }) {
+        if let name = passEnv.first(where: {
+            $0.isEmpty || $0.utf8.contains(UInt8(ascii: "=")) || $0.dropLast().contains("*")
+        }) {
             throw ValidationError("--pass-env: expected the name of a variable, or NAME*, found \"\(name)\"")
         }
         if let name = passEnv.first(where: CommandHandler.secretVariables.contains) {
             throw ValidationError("--pass-env: \(name) is the worker's login to Redis, which tasks do not get")
         }
-        if let pair = variables.first(where: { ($0.firstIndex(of: "=") ?? $0.startIndex) == $0.startIndex }) {
+        if let pair = variables.first(where: { EnvironmentPair.split($0) == nil }) {
             throw ValidationError("--env: expected name=value, found \"\(pair)\"")
         }
         for (name, command) in [("--before", before), ("--after", after)] where command?.isEmpty == true {
@@ -79,10 +81,7 @@ struct CommandOptions: ParsableArguments {
         var handler = CommandHandler(template: template, grace: .seconds(grace.value))
         handler.linger = .seconds(linger.value)
         handler.inheritedVariables += passEnv
-        for pair in variables {
-            let parts = pair.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
-            handler.variables[String(parts[0])] = String(parts[1])
-        }
+        for case (let name, let value)? in variables.map(EnvironmentPair.split) { handler.variables[name] = value }
         handler.keepsFailed = keepFailed
         handler.before = before
         handler.after = after

@@ -12,9 +12,12 @@ struct OutputOptions: ParsableArguments {
 
     /// Writes the server's own JSON text and one newline.
     func writeJSON(_ data: Data) throws(Failure) {
-        var text = String(decoding: data, as: UTF8.self)
-        while text.last?.isNewline == true { text.removeLast() }
-        try Console.out.line(text)
+        try Console.out.write(json(data))
+    }
+
+    /// The server's own JSON text and one newline.
+    func json(_ data: Data) -> String {
+        TerminalText.json(String(decoding: data, as: UTF8.self).trimmingCharacters(in: .newlines)) + "\n"
     }
 
     func write(_ table: Table) throws(Failure) {

@@ -78,14 +78,15 @@ struct TaskOptions: ParsableArguments {
     }
 
     /// Returns the JSON object that submits the task.
-    /// - Parameter queue: nil for the task of a schedule, which has neither queue nor id.
+    /// - Parameters:
+    ///   - queue: nil for the task of a schedule, which has neither queue nor id.
+    ///   - id: the task's id. The command makes it, so that it knows it even without a response.
     /// - Throws: ``Failure`` if `--payload` is not JSON, `--env` is not NAME=VALUE, or a file cannot be read.
-    func body(command: [String], queue: String?, rejectIfNoWorkers: Bool) throws -> String {
+    func body(command: [String], queue: String?, id: String?, rejectIfNoWorkers: Bool) throws -> String {
         var body: JSONValue = [:]
         func add(_ name: String, _ text: String?) { body.add(name, text.map { .string($0) }) }
         func add(_ name: String, _ texts: [String]) { body.add(name, texts.isEmpty ? nil : JSONValue(texts)) }
-        // A random id is shorter than the one that the server derives from an Idempotency-Key.
-        if queue != nil { add("id", id ?? QueuedTask.randomID()) }
+        add("id", id)
         add("queue", queue)
         add("priority", priority?.rawValue)
         add("kind", kind)
@@ -110,12 +111,22 @@ struct TaskOptions: ParsableArguments {
     private func variables() throws(Failure) -> [String: String] {
         var variables: [String: String] = [:]
         for pair in environment {
-            guard let equals = pair.firstIndex(of: "="), equals != pair.startIndex else {
+            guard let (name, value) = EnvironmentPair.split(pair) else {
                 throw Failure(.usage, "--env: expected NAME=VALUE, found \(Name.shown(pair))")
             }
-            variables[String(pair[..<equals])] = String(pair[pair.index(after: equals)...])
+            variables[name] = value
         }
         return variables
+    }
+}
+
+/// A variable as an argument: `NAME=VALUE`. It is split at the first `=` as a scalar: a combining mark behind it would
+/// make another character of it, but the program that runs sees bytes.
+enum EnvironmentPair {
+    static func split(_ pair: String) -> (name: String, value: String)? {
+        let scalars = pair.unicodeScalars
+        guard let equals = scalars.firstIndex(of: "="), equals != scalars.startIndex else { return nil }
+        return (String(scalars[..<equals]), String(scalars[scalars.index(after: equals)...]))
     }
 }
 
@@ -124,7 +135,11 @@ enum JSONArgument {
     static func text(_ argument: String, flag: String) throws(Failure) -> String {
         var text = argument
         if argument.hasPrefix("@") {
-            text = String(decoding: try InputFile.read(String(argument.dropFirst())), as: UTF8.self)
+            let path = String(argument.dropFirst())
+            guard let read = String(validating: try InputFile.read(path), as: UTF8.self) else {
+                throw Failure(.usage, "\(flag): expected UTF-8 in \(path), found other bytes")
+            }
+            text = read
         }
         text = text.trimmingCharacters(in: .whitespacesAndNewlines)
         guard JSONReader.isValid(text) else {

@@ -22,8 +22,14 @@ struct Console: Sendable {
         try write(bytes: Array(text.utf8))
     }
 
+    /// Writes a line for people, made safe by ``TerminalText``: no colours, no JSON.
     func line(_ text: String) throws(Failure) {
-        try write(text + "\n")
+        try write(TerminalText.line(text) + "\n")
+    }
+
+    /// Writes a line of JSON.
+    func json(_ text: String) throws(Failure) {
+        try write(TerminalText.json(text) + "\n")
     }
 
     func write(bytes: [UInt8]) throws(Failure) {
@@ -44,17 +50,6 @@ struct Console: Sendable {
             default: throw Failure(.error, "cannot write the output: \(String(cString: strerror(errno)))")
             }
         }
-    }
-
-    /// Replaces control characters other than newlines by "?": in text from others they could control the terminal.
-    func printable(_ text: String) -> String {
-        guard text.unicodeScalars.contains(where: Self.isControl) else { return text }
-        return String(String.UnicodeScalarView(text.unicodeScalars.map { Self.isControl($0) ? "?" : $0 }))
-    }
-
-    private static func isControl(_ scalar: Unicode.Scalar) -> Bool {
-        scalar != "\n"
-            && (scalar.properties.generalCategory == .control || scalar == "\u{2028}" || scalar == "\u{2029}")
     }
 }
 

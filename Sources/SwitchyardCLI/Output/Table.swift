@@ -20,6 +20,12 @@ struct Table: Sendable {
         }
 
         init(stringLiteral value: String) { self.init(value) }
+
+        /// The text as one line.
+        func text(colour isEnabled: Bool) -> String {
+            let line = TerminalText.line(text)
+            return colour?.paint(line, if: isEnabled) ?? line
+        }
     }
 
     var columns: [Column]
@@ -61,7 +67,7 @@ struct Table: Sendable {
     }
 
     private func fitted(_ text: String) -> String {
-        let line = Console.out.printable(text.replacing("\n", with: " "))
+        let line = TerminalText.line(text)
         return line.count > maxCellWidth ? line.prefix(maxCellWidth - 1) + "…" : line
     }
 }

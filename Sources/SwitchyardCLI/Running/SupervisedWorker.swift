@@ -156,19 +156,14 @@ final class SupervisedWorker: Sendable {
 
     /// Copies the worker's output to stderr, each line in one write with the worker's label as a prefix.
     private func forward(_ child: ChildProcess) async {
-        var partial: [ChildProcess.OutputStream: [UInt8]] = [:]
-        func write(_ line: some Collection<UInt8>) {
+        var splitters: [ChildProcess.OutputStream: LineSplitter] = [:]
+        func write(_ line: [UInt8]) {
             // stderr may be closed; the worker goes on.
             try? Console.error.write(bytes: Array("\(label) | ".utf8) + line + [UInt8(ascii: "\n")])
         }
         for await chunk in child.output {
-            var bytes = (partial[chunk.stream] ?? []) + chunk.bytes
-            while let end = bytes.firstIndex(of: UInt8(ascii: "\n")) {
-                write(bytes[..<end])
-                bytes.removeSubrange(...end)
-            }
-            partial[chunk.stream] = bytes
+            splitters[chunk.stream, default: LineSplitter()].feed(chunk.bytes, write)
         }
-        for rest in partial.values where !rest.isEmpty { write(rest) }
+        for var splitter in splitters.values { splitter.finish(write) }
     }
 }

@@ -1,8 +1,10 @@
 import AsyncHTTPClient
 import Foundation
+import JSON
 import NIOCore
 import NIOHTTP1
 import NIOPosix
+import Synchronization
 
 /// A client of the server's HTTP interface. It throws a ``Failure`` with the matching exit code for every response that
 /// is not a 2xx and for a server that it cannot reach.
@@ -26,13 +28,38 @@ struct APIClient: Sendable {
         shown = ServerAddress.shown(text)
     }
 
-    /// Shared by the process, and never shut down. It does not retry by itself: ``Patience`` does.
-    private static let http: HTTPClient = {
-        var configuration = HTTPClient.Configuration()
+    /// The longest silence of a stream. The server sends something every 10 s.
+    var longestSilence: Duration = .seconds(30)
+
+    /// Shared by the process, and never shut down.
+    private static let http = client(configuration)
+
+    /// For streams, by the longest silence. They too are never shut down.
+    private static let streaming = Mutex<[Duration: HTTPClient]>([:])
+
+    /// The client does not retry by itself: ``Patience`` does. It follows no redirects: they would send a submission
+    /// to a server that the user did not name.
+    private static var configuration: HTTPClient.Configuration {
+        var configuration = HTTPClient.Configuration(redirectConfiguration: .disallow)
         configuration.timeout.connect = .seconds(5)
         configuration.connectionPool.retryConnectionEstablishment = false
-        return HTTPClient(eventLoopGroupProvider: .singleton, configuration: configuration)
-    }()
+        return configuration
+    }
+
+    private static func client(_ configuration: HTTPClient.Configuration) -> HTTPClient {
+        HTTPClient(eventLoopGroupProvider: .singleton, configuration: configuration)
+    }
+
+    private var streamingClient: HTTPClient {
+        Self.streaming.withLock { clients in
+            if let client = clients[longestSilence] { return client }
+            var configuration = Self.configuration
+            configuration.timeout.read = .milliseconds(Int64(longestSilence / .milliseconds(1)))
+            let client = Self.client(configuration)
+            clients[longestSilence] = client
+            return client
+        }
+    }
 
     /// Limit on a response's body. A page of 500 tasks with payloads stays well below it.
     private static let maxResponseBytes = 256 << 20
@@ -64,20 +91,27 @@ struct APIClient: Sendable {
 
     /// Sends a submission.
     ///
-    /// If the connection closes before the response, the server may or may not have accepted the submission. With an
-    /// idempotency key the request is repeated (``Patience``) under the same key, and the server accepts it once.
-    /// Without a key it is not repeated.
-    func submit(_ path: [String], query: [(String, String?)] = [], body: Body, idempotencyKey: String?) async throws
-        -> Data
-    {
-        let once: () async throws -> Data = {
-            do {
-                return try await sendOnce(.POST, path, query, body, key: idempotencyKey, .zero)
-            } catch {
-                throw translated(error)
+    /// If there is no response (the connection closes, the deadline passes, a proxy replies 502), the server may or may
+    /// not have accepted the submission. The request is repeated (``Patience``) under the same key, and the server
+    /// accepts it once.
+    /// - Parameter name: what may have been accepted, for the message if the server stays unreachable.
+    func submit(
+        _ path: [String], query: [(String, String?)] = [], body: Body, idempotencyKey: String, name: String,
+        patience: Patience = Patience()
+    ) async throws -> Data {
+        do {
+            return try await patience.retrying {
+                do {
+                    return try await sendOnce(.POST, path, query, body, key: idempotencyKey, .zero)
+                } catch {
+                    throw translated(error)
+                }
             }
+        } catch let failure as Failure where failure.status == .unavailable {
+            throw Failure(
+                .unavailable,
+                "\(failure)\nIt is not known whether the submission was accepted. If it was, it is \(name).")
         }
-        return try await idempotencyKey == nil ? once() : Patience.retrying(once)
     }
 
     private func sendOnce(
@@ -94,9 +128,19 @@ struct APIClient: Sendable {
         let response = try await Self.http.execute(request, deadline: deadline)
         let bytes = Data(try await response.body.collect(upTo: Self.maxResponseBytes).readableBytesView)
         guard (200..<300).contains(response.status.code) else {
-            throw Problem.failure(status: response.status.code, reason: response.status.reasonPhrase, body: bytes)
+            throw failure(response, bytes)
         }
         return bytes
+    }
+
+    private func failure(_ response: HTTPClientResponse, _ body: Data) -> Failure {
+        if (300..<400).contains(response.status.code), let target = response.headers.first(name: "location") {
+            return Failure(
+                .error,
+                "the server at \(server) replied \(response.status.code) and points to \(target); redirects are not "
+                    + "followed: name that server, if you trust it")
+        }
+        return Problem.failure(status: response.status.code, reason: response.status.reasonPhrase, body: body)
     }
 
     /// Returns the body of a GET whatever its status: the body of a health check's 503 has the reasons.
@@ -117,11 +161,18 @@ struct APIClient: Sendable {
         try Self.decode(type, try await send(method, path, query: query))
     }
 
-    /// A decoder for the server's responses: `task_id` becomes `taskId`.
-    static var decoder: JSONDecoder {
-        let decoder = JSONDecoder()
-        decoder.keyDecodingStrategy = .convertFromSnakeCase
-        return decoder
+    /// Decodes the server's responses: `task_id` becomes `taskId`.
+    static let decoder = Decoder()
+
+    struct Decoder: Sendable {
+        /// A response has the members of a task around a payload, which itself may have the depth of a submission. The
+        /// values are not limited: a list of tasks may have more than a submission.
+        private static let maxDepth = JSONReader.maxDepth + 16
+
+        func decode<Value: Decodable>(_ type: Value.Type, from data: Data) throws -> Value {
+            let value = try JSONReader.read(Array(data), maxDepth: Self.maxDepth, maxValues: .max)
+            return try JSONValueDecoder.decode(type, from: value)
+        }
     }
 
     static func decode<Value: Decodable>(_ type: Value.Type, _ data: Data) throws(Failure) -> Value {
@@ -134,22 +185,31 @@ struct APIClient: Sendable {
     }
 
     /// Passes server-sent events to `receive` until the server ends the stream.
-    /// - Parameter lastID: the id of the event after which to resume.
+    /// - Parameters:
+    ///   - lastID: the id of the event after which to resume.
+    ///   - onBytes: called whenever the server sends anything, also what is no event.
+    /// - Throws: ``Failure``: with `unavailable` after ``longestSilence``, with `error` if the response is no stream.
     func events(
-        _ path: [String], query: [(String, String?)], lastID: String?,
+        _ path: [String], query: [(String, String?)], lastID: String?, onBytes: () -> Void,
         _ receive: (EventStream.Event) async throws -> Void
     ) async throws {
         var request = request(.GET, path, query: query)
         request.headers.replaceOrAdd(name: "accept", value: "text/event-stream")
         if let lastID { request.headers.replaceOrAdd(name: "last-event-id", value: lastID) }
         do {
-            let response = try await Self.http.execute(request, deadline: .distantFuture)
+            let response = try await streamingClient.execute(request, deadline: .distantFuture)
             guard response.status == .ok else {
                 let body = Data(try await response.body.collect(upTo: Self.maxResponseBytes).readableBytesView)
-                throw Problem.failure(status: response.status.code, reason: response.status.reasonPhrase, body: body)
+                throw failure(response, body)
+            }
+            let type = response.headers.first(name: "content-type") ?? "no type"
+            guard type.lowercased().hasPrefix("text/event-stream") else {
+                throw Failure(
+                    .error, "the server at \(server) sent no event stream but \(type): is it a Switchyard server?")
             }
             var stream = EventStream()
             for try await piece in response.body {
+                onBytes()
                 for event in stream.feed(piece.readableBytesView) { try await receive(event) }
             }
         } catch {

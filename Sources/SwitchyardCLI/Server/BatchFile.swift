@@ -8,13 +8,22 @@ struct BatchFile: Sendable {
 
     private let data: Data
 
-    /// - Throws: ``Failure`` for an empty file.
+    /// - Throws: ``Failure`` for an empty file, and for one that is not UTF-8.
     init(_ data: Data) throws(Failure) {
         self.data = data
-        lines = data.split(separator: UInt8(ascii: "\n")).map { line in
-            String(decoding: line, as: UTF8.self).trimmingCharacters(in: .whitespacesAndNewlines)
+        guard let text = String(validating: data, as: UTF8.self) else {
+            throw Failure(.usage, "the file: expected UTF-8, found other bytes")
+        }
+        lines = text.utf8.split(separator: UInt8(ascii: "\n")).map { line in
+            String(Substring(line)).trimmingCharacters(in: .whitespacesAndNewlines)
         }.filter { !$0.isEmpty }
         if lines.isEmpty { throw Failure(.usage, "the file has no tasks: expected a JSON object on each line") }
+    }
+
+    /// The queue that the first task names; nil if it names none. The server refuses a batch for several queues.
+    var queue: String? {
+        // What is not JSON is left to the server to refuse.
+        lines.first.flatMap { try? JSONReader.read(Array($0.utf8)) }?["queue"]?.string
     }
 
     /// Returns the body of the request.

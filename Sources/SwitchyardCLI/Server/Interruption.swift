@@ -11,7 +11,7 @@ enum Interruption {
         signal(SIGINT, SIG_IGN)
         let source = DispatchSource.makeSignalSource(signal: SIGINT, queue: .global())
         source.setEventHandler {
-            try? Console.error.write(line)
+            try? Console.error.write(TerminalText.lines(line))
             // Nothing needs an orderly shutdown, and `exit` would race with the Swift tasks that still run.
             _exit(ExitStatus.interrupted.rawValue)
         }

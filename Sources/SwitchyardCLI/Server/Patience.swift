@@ -32,7 +32,11 @@ struct Patience: Sendable {
 
     /// Repeats `body` until it succeeds, or fails for another reason.
     static func retrying<Value>(_ body: () async throws -> Value) async throws -> Value {
-        var patience = Patience()
+        try await Patience().retrying(body)
+    }
+
+    func retrying<Value>(_ body: () async throws -> Value) async throws -> Value {
+        var patience = self
         while true {
             do {
                 return try await body()

@@ -38,7 +38,7 @@ struct TaskFollower: Sendable {
             let task = try APIClient.decode(TaskView.self, data)
             let line = Self.line(task)
             if line != last {
-                try Console.error.line(line)
+                try Console.error.write(line + "\n")
                 last = line
             } else if wait != nil, ContinuousClock.now - asked < Self.pause {
                 try await Task.sleep(for: Self.pause)
@@ -81,9 +81,8 @@ struct TaskFollower: Sendable {
             line += ", position \(position)"
         }
         if let progress = task.progress, progress != .null, !task.hasEnded { line += "  \(progress.text)" }
-        let state =
-            task.stateCell.colour?.paint(task.stateCell.text, if: Console.error.hasColour) ?? task.stateCell.text
-        return "\(task.taskId)  \(state)" + Console.error.printable(line.replacing("\n", with: " "))
+        let state = task.stateCell.text(colour: Console.error.hasColour)
+        return TerminalText.line(task.taskId) + "  \(state)" + TerminalText.line(line)
     }
 
     static func text(_ error: TaskView.Problem) -> String {

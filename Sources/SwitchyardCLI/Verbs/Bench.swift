@@ -111,7 +111,7 @@ struct Bench: AsyncParsableCommand {
         }
         let report = try await Interruption.cancelling { try await suite.run() }
         if output.isJSON {
-            try Console.out.line(report.json.text)
+            try Console.out.json(report.json.text)
         } else {
             try Console.out.write(report.tables(colour: Console.out.hasColour))
         }

@@ -44,9 +44,8 @@ enum TaskAction {
                     try output.writeJSON(data)
                 } else {
                     let task = try APIClient.decode(TaskView.self, data)
-                    let cell = task.stateCell
-                    let state = cell.colour?.paint(cell.text, if: Console.out.hasColour) ?? cell.text
-                    try Console.out.line("\(task.taskId)  \(state)")
+                    let state = task.stateCell.text(colour: Console.out.hasColour)
+                    try Console.out.write("\(TerminalText.line(task.taskId))  \(state)\n")
                 }
             } catch let failure as Failure {
                 // An unreachable server or a broken pipe would fail for the other tasks too.

@@ -67,7 +67,7 @@ struct Doctor: AsyncParsableCommand {
     }
 
     private func show(_ findings: [Finding]) throws {
-        if output.isJSON { return try Console.out.line(JSONText.encode(["findings": findings])) }
+        if output.isJSON { return try Console.out.json(JSONText.encode(["findings": findings])) }
         let width = findings.map(\.subject.count).max() ?? 0
         for finding in findings {
             try Console.out.write(finding.text(width: width, colour: Console.out.hasColour))

@@ -22,7 +22,7 @@ struct Explain: AsyncParsableCommand {
             let hasEnded = TaskState(rawValue: explanation.state)?.isTerminal ?? false
             let text =
                 output.isJSON
-                ? String(decoding: data, as: UTF8.self).trimmingCharacters(in: .newlines) + "\n"
+                ? output.json(data)
                 : explanation.text(colour: Console.out.hasColour)
             return (text, isLast: hasEnded)
         }
@@ -41,13 +41,13 @@ struct ExplanationView: Decodable, Sendable {
 
     /// The state, and one sentence for each reason: the server's message, which has the numbers.
     func text(colour: Bool) -> String {
-        let shown = TaskView.colour(ofState: state)?.paint(state, if: colour) ?? state
+        let shown = Table.Cell(state, TaskView.colour(ofState: state)).text(colour: colour)
         let width = reasons.map(\.code.count).max() ?? 0
         let lines = reasons.map { reason in
-            let code = reason.code.padding(toLength: width, withPad: " ", startingAt: 0)
-            return "  \(Colour.dim.paint(code, if: colour))  \(Console.out.printable(Self.sentence(reason.message)))\n"
+            let code = TerminalText.line(reason.code).padding(toLength: width, withPad: " ", startingAt: 0)
+            return "  \(Colour.dim.paint(code, if: colour))  \(TerminalText.line(Self.sentence(reason.message)))\n"
         }
-        return "\(taskId)  \(shown)\(lines.isEmpty ? remark : "")\n" + lines.joined()
+        return "\(TerminalText.line(taskId))  \(shown)\(lines.isEmpty ? remark : "")\n" + lines.joined()
     }
 
     private var remark: String {

@@ -46,7 +46,9 @@ struct List: AsyncParsableCommand {
                     ("worker", worker),
                     ("batch_id", batch),
                 ])
-            if output.isJSON { return JSONValue.object([.init(name: "tasks", value: .array(tasks))]).text + "\n" }
+            if output.isJSON {
+                return TerminalText.json(JSONValue.object([.init(name: "tasks", value: .array(tasks))]).text) + "\n"
+            }
             if tasks.isEmpty { return watching.watch ? "no tasks\n" : try Self.nothing() }
             let views = try tasks.map { try APIClient.decode(TaskView.self, Data($0.bytes)) }
             let more = hasMore ? "…and more; raise --limit\n" : ""

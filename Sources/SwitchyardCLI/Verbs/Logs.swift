@@ -8,7 +8,8 @@ struct Logs: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Print what a task wrote.",
         discussion: """
-            The task's stdout goes to stdout and its stderr to stderr, byte for byte. A log is capped: of a long \
+            The task's stdout goes to stdout and its stderr to stderr, byte for byte. On a terminal colours are kept, \
+            and sequences that do more (move the cursor, change the title) are dropped. A log is capped: of a long \
             output the beginning and the end are kept, and a line on stderr says how much is missing between them. \
             With -o json each entry is one line.
             """)
@@ -41,9 +42,9 @@ struct Logs: AsyncParsableCommand {
         } while after != nil
     }
 
-    /// A stream that holds for this long shows that the server is there, even if the task writes nothing. Longer than
-    /// an attempt to connect.
-    private static let goodStream: Duration = .seconds(10)
+    /// A stream on which something arrives after this long shows that the server is there, even if the task writes
+    /// nothing: the server sends a comment every 10 s. Shorter than that, and longer than an attempt to connect.
+    private static let goodStream: Duration = .seconds(6)
 
     /// Follows the log, and resumes it after the last entry when the connection breaks.
     /// - Throws: ``Failure`` if the server is unreachable, or ends each stream at once, until the patience ends.
@@ -56,7 +57,8 @@ struct Logs: AsyncParsableCommand {
             var failure = Failure(.unavailable, "the server at \(api.shown) ended the stream before the task ended")
             do {
                 try await api.events(
-                    ["scheduler", "task", id, "log"], query: [("queue", queue), ("follow", "1")], lastID: last
+                    ["scheduler", "task", id, "log"], query: [("queue", queue), ("follow", "1")], lastID: last,
+                    onBytes: { if ContinuousClock.now - start >= Self.goodStream { patience.succeeded() } }
                 ) { event in
                     if event.name == "end" {
                         hasEnded = true
@@ -76,7 +78,6 @@ struct Logs: AsyncParsableCommand {
                 failure = error
             }
             if hasEnded { return }
-            if ContinuousClock.now - start >= Self.goodStream { patience.succeeded() }
             try await patience.wait(after: failure)
         }
     }
@@ -88,9 +89,9 @@ struct Logs: AsyncParsableCommand {
 
     private func write(_ entry: LogEntryView) throws {
         if let attempt, entry.attempt != attempt { return }
-        if output.isJSON { return try Console.out.line(JSONText.encode(entry)) }
+        if output.isJSON { return try Console.out.json(JSONText.encode(entry)) }
         if let mark = LogEntry.mark(missingBytes: entry.missingBytes ?? 0) { try Console.error.write(mark) }
-        try (entry.stream == "stderr" ? Console.error : Console.out).write(bytes: entry.bytes)
+        try (entry.stream == "stderr" ? FilteredOutput.error : FilteredOutput.out).write(entry.bytes)
     }
 }
 

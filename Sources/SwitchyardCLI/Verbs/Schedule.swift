@@ -66,7 +66,7 @@ struct PutSchedule: AsyncParsableCommand {
         var body: JSONValue = ["cron": .string(cron)]
         body.add("zone", zone.map { .string($0) })
         body.add("missed", missed.map { .string($0.rawValue) })
-        body.add("task", .raw(try task.body(command: command, queue: nil, rejectIfNoWorkers: false)))
+        body.add("task", .raw(try task.body(command: command, queue: nil, id: nil, rejectIfNoWorkers: false)))
         return body.text
     }
 }

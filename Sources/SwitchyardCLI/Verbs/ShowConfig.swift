@@ -41,7 +41,7 @@ struct ShowConfig: AsyncParsableCommand {
                     members[name] = ["origin": .string(origin), "value": value]
                 }
             }
-            return try Console.out.line(JSONValue(sorted: members).text)
+            return try Console.out.json(JSONValue(sorted: members).text)
         }
         var table = Table([.text("SETTING"), .text("VALUE"), .text("FROM")])
         table.rows = rows.map { setting, value, origin in

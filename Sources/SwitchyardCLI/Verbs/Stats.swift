@@ -14,7 +14,7 @@ struct Stats: AsyncParsableCommand {
         let (api, queue) = try await server.connect()
         try await watching.run(isJSON: output.isJSON) {
             let data = try await api.send(.GET, ["scheduler", "stats"], query: [("queue", queue)])
-            if output.isJSON { return String(decoding: data, as: UTF8.self).trimmingCharacters(in: .newlines) + "\n" }
+            if output.isJSON { return output.json(data) }
             let stats = try APIClient.decode(StatsView.self, data)
             let tables = [stats.table(queue: queue), stats.classTable].filter { !$0.rows.isEmpty }
             return tables.map { $0.render(colour: Console.out.hasColour) }.joined(separator: "\n")

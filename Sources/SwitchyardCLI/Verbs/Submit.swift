@@ -1,11 +1,12 @@
 import ArgumentParser
 import Foundation
+import Switchyard
 
 /// Submits a task, or a file of tasks as one batch, and optionally follows it until it has ended.
 ///
 /// Only the id (or JSON) is written to stdout, so that a script can read it; everything else goes to stderr. A
-/// submission whose response is lost is repeated under its Idempotency-Key, so that it takes effect once. A task with
-/// an id from the user has no such key, and is not repeated.
+/// submission whose response is lost is repeated under its Idempotency-Key, so that it takes effect once. If it fails
+/// nevertheless, the message names the id under which the task or batch may have been accepted.
 struct Submit: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Submit a task, or many as one batch.",
@@ -84,9 +85,11 @@ struct Submit: AsyncParsableCommand {
 
     private func submitTask() async throws {
         let (api, queue) = try await server.connect()
-        let body = try task.body(command: command, queue: queue, rejectIfNoWorkers: ifNoWorkers == .reject)
+        let id = task.id ?? QueuedTask.randomID()
+        let body = try task.body(command: command, queue: queue, id: id, rejectIfNoWorkers: ifNoWorkers == .reject)
         let data = try await api.submit(
-            ["scheduler", "task"], body: .json(body), idempotencyKey: task.id == nil ? UUID().uuidString : nil)
+            ["scheduler", "task"], body: .json(body), idempotencyKey: UUID().uuidString,
+            name: "task \(id) of queue \(queue) (switchyard get\(Self.queueFlag(queue)) \(id))")
         let submitted = try APIClient.decode(SubmissionView.self, data)
         if !output.isJSON { try Console.out.line(submitted.taskId) }
         if submitted.unique == true {
@@ -125,11 +128,15 @@ struct Submit: AsyncParsableCommand {
         let (api, defaultQueue, isDefault) = try await server.connectNotingDefault()
         // The tasks may name their queue, and a queue in the query must be the same. So the default is not sent.
         let followUp = try onComplete.map { try JSONArgument.text($0, flag: "--on-complete") }
+        let file = try BatchFile(tasks)
+        let key = UUID().uuidString
+        let named = file.queue ?? defaultQueue
+        let id = batchID ?? IdempotencyKey.batchID(key, queue: named)
         let data = try await api.submit(
             ["scheduler", "tasks"], query: [("queue", isDefault ? nil : defaultQueue)],
-            body: try BatchFile(tasks).body(
-                batchID: batchID, onComplete: followUp, onCompleteAgain: onCompleteAgain),
-            idempotencyKey: UUID().uuidString)
+            body: try file.body(batchID: batchID, onComplete: followUp, onCompleteAgain: onCompleteAgain),
+            idempotencyKey: key,
+            name: "batch \(id) of queue \(named) (switchyard list\(Self.queueFlag(named)) --batch \(id))")
         let submitted = try APIClient.decode(BatchSubmissionView.self, data)
         let batch = submitted.batchId
         let queue = submitted.tasks.first?.queue ?? defaultQueue

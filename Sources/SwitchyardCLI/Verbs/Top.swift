@@ -45,7 +45,7 @@ struct Top: AsyncParsableCommand {
         var problem: String?
         while true {
             let rows = terminal.size.rows
-            let notice = problem.map { Colour.red.paint($0, if: Console.out.hasColour) + "\n" } ?? ""
+            let notice = problem.map { Colour.red.paint(TerminalText.line($0), if: Console.out.hasColour) + "\n" } ?? ""
             try terminal.draw(notice + view.text(rows: rows - (problem == nil ? 1 : 2), colour: Console.out.hasColour))
             try await Task.sleep(for: pause)
             do {

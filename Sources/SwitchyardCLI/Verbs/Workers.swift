@@ -20,7 +20,7 @@ struct ListWorkers: AsyncParsableCommand {
         let (api, queue) = try await server.connect()
         try await watching.run(isJSON: output.isJSON) {
             let data = try await api.send(.GET, ["scheduler", "workers"], query: [("queue", queue)])
-            if output.isJSON { return String(decoding: data, as: UTF8.self).trimmingCharacters(in: .newlines) + "\n" }
+            if output.isJSON { return output.json(data) }
             let workers = try APIClient.decode(WorkersView.self, data).workers
             if workers.isEmpty { try Console.error.line("no workers; start one with `switchyard worker`") }
             return workers.isEmpty ? "" : Self.table(workers).render(colour: Console.out.hasColour)
