@@ -72,6 +72,10 @@ extension TestQueue {
                 guard let (word, time) = Snapshot.wordAndTime(text) else { return nil }
                 return (field, "\(word) \(time - milliseconds)")
             }
+            if name.hasPrefix("task:"), field == "ending" {
+                guard let (word, time) = Snapshot.wordAndTime(text) else { return nil }
+                return (field, "\(word) \(time - milliseconds)")
+            }
             guard let number = Int(text) else { return nil }
             if times.contains(field) { return (field, "\(number - milliseconds)") }
             if name.hasPrefix("schedule:"), field == "next" || field == "last" {

@@ -1,10 +1,10 @@
-/// A lease as stored in `attempts:<worker>`: `<attempt>:<deadline ms>[*|+][@<batch>][ <lane>]`.
+/// A lease as stored in `attempts:<worker>`: `<attempt>:<deadline ms>[*|+|!][@<batch>][ <lane>]`.
 struct LeaseEntry: Equatable {
     var attempt: Int
     /// Milliseconds since 1970; 0 until the attempt is started.
     var deadline: Int
     /// What the end of the task affects: `*` anything beyond the task itself, `+` only its dependents; empty: nothing
-    /// else.
+    /// else. `!`: the attempt has ended, and its process is ending, until the deadline at the latest.
     var mark: String
     var batch: String?
     var lane: String?
@@ -18,7 +18,7 @@ struct LeaseEntry: Equatable {
     }
 
     init?(_ text: String) {
-        let pattern = /(\d+):(\d+)([*+]?)(?:@([^ ]+))?(?: (.+))?/
+        let pattern = /(\d+):(\d+)([*+!]?)(?:@([^ ]+))?(?: (.+))?/
         guard let match = text.wholeMatch(of: pattern), let attempt = Int(match.1), let deadline = Int(match.2) else {
             return nil
         }

@@ -3,14 +3,16 @@ import Switchyard
 /// Invariants of concurrency limits, unique keys, workers' capacity, reservations, and the flags of the features that a
 /// queue uses.
 extension Snapshot {
-    /// `running:<key>` contains the live tasks of each concurrency key, at most as many as the limit allows.
+    /// `running:<key>` contains the live tasks of each concurrency key, and those whose process is ending, at most as
+    /// many as the limit allows.
     var limitViolations: [String] {
         var found: [String] = []
         var live: [String: Set<String>] = [:]
         var mostAllowed: [String: Int] = [:]
         for id in taskIDs {
             let fields = task(id)
-            guard let state = state(id), state == .assigned || state == .running else { continue }
+            guard let state = state(id), state == .assigned || state == .running || fields["ending"] != nil
+            else { continue }
             // For a task that a library before version 5 started, only its fields name the limit.
             let concurrency =
                 LaneName(fields["lane"] ?? "").concurrency

@@ -120,9 +120,9 @@ extension Snapshot {
         var found = present.filter { fields[$0] == nil }.sorted().map { "has no \($0)" }
         found += absent.filter { fields[$0] != nil }.sorted().map { "has \($0)" }
         let heldBy = fields["held_by"]
-        let isTimed = heldBy == "schedule" || heldBy == "retry"
+        let isTimed = ["schedule", "retry", "ending"].contains(heldBy ?? "")
         if isTimed != (fields["due_at"] != nil) { found.append("has one of a hold until a time and due_at") }
-        let holds: Set = ["schedule", "retry", "dependencies"]
+        let holds: Set = ["schedule", "retry", "ending", "dependencies"]
         if let heldBy, !holds.contains(heldBy) || state != .pending { found.append("is held by \(heldBy)") }
         if isOfThisLayout(fields) { found += uses(fields) + gates(fields) }
         if let retries = number(fields["retry_count"]),
@@ -168,7 +168,7 @@ extension Snapshot {
     private func lease(_ id: String, _ state: TaskState, _ fields: [String: String]) -> [String] {
         var found: [String] = []
         let isLive = state == .assigned || state == .running
-        for (worker, entry) in holders[id] ?? [:] {
+        for (worker, entry) in holders[id] ?? [:] where LeaseEntry(entry)?.mark != "!" {
             guard isLive, worker == fields["worker"] else {
                 found.append("worker \(worker) still has attempt \(entry)")
                 continue

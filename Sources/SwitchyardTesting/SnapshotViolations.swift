@@ -30,7 +30,7 @@ extension Snapshot {
         strangeKeys + taskIDs.flatMap(violations(ofTask:)) + tombstoneViolations + strayMembers + workerViolations
             + poolViolations + countViolations + batchViolations + laneViolations + workViolations + limitViolations
             + uniqueViolations + dependencyViolations + capacityViolations + reservationViolations + stepViolations
-            + stageViolations + flagViolations + logViolations + failureViolations
+            + stageViolations + flagViolations + logViolations + failureViolations + endingViolations
     }
 
     /// Keys whose name no queue has, or whose type is wrong.
@@ -51,7 +51,7 @@ extension Snapshot {
                 (.sortedSet, "work", _), (.sortedSet, "tenants", true),
                 (.sortedSet, "past_tenants", true), (.sortedSet, "dependents", true),
                 (.sortedSet, "schedules", false), (.sortedSet, "stages", false), (.sortedSet, "logs", false),
-                (.sortedSet, "failures", true), (.set, "running", true),
+                (.sortedSet, "ending", false), (.sortedSet, "failures", true), (.set, "running", true),
                 (.set, "waiters", true), (.set, "reopening", false), (.list, "wake", true), (.list, "cascade", false),
                 (.list, "members", true),
                 (.list, "batch_work", false), (.list, "stage_members", true),

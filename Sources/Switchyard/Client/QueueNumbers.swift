@@ -108,7 +108,7 @@ extension QueueFunctions {
         }
         return WorkerInfo(
             id: fields.string("id") ?? "", slots: fields.int("slots"), busy: fields.int("busy"),
-            isDraining: fields.flag("draining"), cordonedAt: fields.date("cordoned_at"),
+            ending: fields.int("ending"), isDraining: fields.flag("draining"), cordonedAt: fields.date("cordoned_at"),
             labels: fields.words("labels"), resources: Resources(fields),
             workerClass: fields.string("class") ?? "", registeredAt: fields.date("registered_at"),
             expiresAt: fields.date("expires_at"), details: details)
@@ -156,6 +156,7 @@ extension WorkerInfo {
     fileprivate func adding(_ other: WorkerInfo) -> WorkerInfo {
         var worker = self
         worker.busy += other.busy
+        worker.ending += other.ending
         worker.isDraining = isDraining || other.isDraining
         worker.cordonedAt = [cordonedAt, other.cordonedAt].compactMap { $0 }.min()
         worker.registeredAt = [registeredAt, other.registeredAt].compactMap { $0 }.min()

@@ -150,7 +150,7 @@ extension QueuedTask {
         case nil, .paused: (1, level, submitted)
         case .concurrencyLimit: (2, level, submitted)
         case .dependencies: (3, level, submitted)
-        case .schedule, .retry, .rateLimit: (4, 0, dueAt?.timeIntervalSince1970 ?? 0)
+        case .schedule, .retry, .ending, .rateLimit: (4, 0, dueAt?.timeIntervalSince1970 ?? 0)
         }
     }
 }

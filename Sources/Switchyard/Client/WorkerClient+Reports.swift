@@ -5,7 +5,11 @@ extension WorkerClient {
     /// The report of how an attempt ended.
     package struct Report: Sendable, Equatable {
         /// How an attempt ended, as its worker reports it.
-        package enum Outcome: String, Sendable { case completed, failed, timeout }
+        package enum Outcome: String, Sendable {
+            case completed, failed, timeout
+            /// The attempt was told to end, and its process is gone.
+            case ended
+        }
         /// The task's id.
         package var taskID: String
         /// The attempt's number.

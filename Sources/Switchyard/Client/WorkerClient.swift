@@ -51,6 +51,9 @@ package struct WorkerClient: Sendable {
         package var only: [String] = []
         /// Its capacity, of which tasks reserve what they need.
         package var resources = Resources()
+        /// The time between SIGTERM and SIGKILL for processes that are told to end. With it the worker promises to
+        /// report their end, and they occupy what they had until then.
+        package var grace: Duration?
         /// Its host, for people.
         package var host: String?
         /// Its process id, for people.
@@ -96,6 +99,7 @@ package struct WorkerClient: Sendable {
         try registration.resources.check(path: "resources.")
         for (name, value) in registration.resources.arguments { arguments += [.string(name), .string(value)] }
         let optional: [(String, String?)] = [
+            ("grace_ms", registration.grace.map { "\(min($0, .seconds(3600)).milliseconds)" }),
             ("host", registration.host), ("pid", registration.processID.map { "\($0)" }),
             ("version", registration.version), ("note", registration.note),
         ]
@@ -127,8 +131,9 @@ package struct WorkerClient: Sendable {
 
     /// The reply to reports.
     package struct Answer: Sendable {
-        /// For each report, the state of its task now, or why the report was refused.
-        package var states: [Result<TaskState, SchedulerError>]
+        /// For each report, the state of its task now (nil for ``Report/Outcome/ended``), or why the report was
+        /// refused.
+        package var states: [Result<TaskState?, SchedulerError>]
         /// The tasks that were pulled.
         package var assignments: [Assignment]
         /// Why the pull was refused although the reports were processed: the worker is not registered.
@@ -252,10 +257,18 @@ package struct WorkerClient: Sendable {
             identity + [
                 "reason", .string(reason), "task", .string(taskID), "attempt", .integer(Int64(attempt)),
             ])
-        guard let state = reply.array?.first else {
+        guard let first = reply.array?.first, let state = try Self.state(first).get() else {
             throw SchedulerError.internal(message: "switchyard_release returned \(reply)", redisAway: false)
         }
-        return try Self.state(state).get()
+        return state
+    }
+
+    /// Returns an attempt to the queue because this worker drains and has ended its process. Nothing is counted.
+    package func handBackDrained(taskID: String, attempt: Int) async throws {
+        let reply = try await functions.call(
+            "release",
+            identity + ["drain", "1", "task", .string(taskID), "attempt", .integer(Int64(attempt))])
+        if let refusal = reply.array?.first?.error { throw SchedulerError(refusal) }
     }
 
     /// Waits for a wake-up, at most for `timeout`.
@@ -303,8 +316,9 @@ package struct WorkerClient: Sendable {
         return Awakening(assignments: try Self.assignments(replies[1]))
     }
 
-    private static func state(_ reply: RESPValue) throws -> Result<TaskState, SchedulerError> {
+    private static func state(_ reply: RESPValue) throws -> Result<TaskState?, SchedulerError> {
         if reply.isText("completed") { return .success(.completed) }
+        if reply.isText("ended") { return .success(nil) }
         if let error = reply.error { return .failure(SchedulerError(error)) }
         guard let state = reply.string.flatMap(TaskState.init) else {
             throw SchedulerError.internal(message: "switchyard_finish returned \(reply) for a task", redisAway: false)

@@ -9,8 +9,8 @@ public struct Explanation: Sendable, Equatable {
 
     /// One reason why a task does not run.
     public struct Reason: Sendable, Equatable {
-        /// `paused`, `schedule`, `backoff`, `dependencies`, `concurrency_limit`, `rate_limit`, `no_worker_matches`,
-        /// `workers_busy`, `insufficient_resources`, `reserved`, `cordoned` or `position`.
+        /// `paused`, `schedule`, `backoff`, `ending`, `dependencies`, `concurrency_limit`, `rate_limit`,
+        /// `no_worker_matches`, `workers_busy`, `insufficient_resources`, `reserved`, `cordoned` or `position`.
         public var code: String
         /// A text for people, with the numbers and what would change the situation.
         public var message: String

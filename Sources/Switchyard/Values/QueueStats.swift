@@ -70,8 +70,10 @@ public struct WorkerInfo: Sendable, Equatable {
     public var id: String
     /// How many attempts it may have at once.
     public var slots: Int
-    /// Its leased attempts.
+    /// Its leased attempts, and those that are ending.
     public var busy: Int
+    /// The attempts that were told to end, and whose processes still run.
+    public var ending = 0
     /// Whether its process takes no more work.
     public var isDraining: Bool
     /// When it was cordoned; nil if it is not.

@@ -41,6 +41,9 @@ public struct QueuedTask: Sendable, Equatable {
     public var batch: String?
     /// When the task was submitted.
     public var submittedAt: Date?
+    /// Whether the process of its latest attempt still runs although the attempt has ended: it was told to end. It
+    /// occupies the slot, the resources and the concurrency limit until its worker reports its end.
+    public var isEnding = false
     /// When a held task becomes ready.
     public var dueAt: Date?
     /// When the latest attempt was assigned.

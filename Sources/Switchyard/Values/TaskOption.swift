@@ -41,6 +41,11 @@ public struct SchedulingOptions: Sendable, Equatable {
     /// How long the key stays taken after its task has completed, so that the result is reused; nil: not at all.
     public var uniqueFor: Duration?
 
+    // MARK: How it ends
+
+    /// The time between SIGTERM and SIGKILL when an attempt is told to end, at most an hour; nil: the worker's.
+    public var grace: Duration?
+
     /// No options.
     public init() {}
 }
@@ -106,6 +111,9 @@ extension TaskOption {
             .duration(\.uniqueFor, milliseconds: 1...31_536_000_000, wireName: "unique_for_ms"), needs: "unique_key",
             flag: "unique-for", display: .hidden,
             help: "Also return a task with its --unique-key that completed at most this long ago."),
+        TaskOption(
+            "grace_seconds", .duration(\.grace, milliseconds: 0...3_600_000, wireName: "grace_ms"), flag: "grace",
+            help: "Time between SIGTERM and SIGKILL when it is told to end (default: the worker's --grace)."),
     ]
 }
 

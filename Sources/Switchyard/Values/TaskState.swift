@@ -36,6 +36,8 @@ public enum HoldReason: String, Sendable, Codable {
     case schedule
     /// The end of the backoff before its next attempt.
     case retry
+    /// The end of its former attempt's process, which was told to end.
+    case ending
     /// The end of the tasks that it depends on.
     case dependencies
     /// The end of another task with its concurrency key: as many as its limit allows are assigned or running.

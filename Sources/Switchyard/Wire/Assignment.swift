@@ -16,6 +16,8 @@ extension WorkerClient {
         /// True if the task has a unique key, dependencies or dependents. Its end then costs Redis up to three times as
         /// much as that of other tasks.
         package let concernsOthers: Bool
+        /// The task's own time between SIGTERM and SIGKILL; nil: the worker's.
+        package let grace: Duration?
         /// Names and values, alternating.
         private let pairs: [RESPValue]
 
@@ -32,6 +34,7 @@ extension WorkerClient {
             var attempt: Int64?
             var timeout: Int64?
             var concernsOthers = false
+            var grace: Int64?
             for index in stride(from: 0, to: pairs.count, by: 2) {
                 let name = pairs[index]
                 if id == nil, name.isText("task") {
@@ -42,6 +45,8 @@ extension WorkerClient {
                     timeout = pairs[index + 1].int
                 } else if name.isText("uses") {
                     concernsOthers = true
+                } else if name.isText("grace_ms") {
+                    grace = pairs[index + 1].int
                 }
             }
             guard let id, let attempt else { throw Self.unexpected(reply) }
@@ -49,6 +54,7 @@ extension WorkerClient {
             self.attempt = Int(attempt)
             self.timeout = .milliseconds(timeout ?? 0)
             self.concernsOthers = concernsOthers
+            self.grace = grace.map { .milliseconds($0) }
             self.pairs = pairs
         }
 

@@ -83,6 +83,7 @@ extension QueuedTask {
         worker = fields.string("worker")
         batch = fields.string("batch")
         submittedAt = fields.date("submitted_at")
+        isEnding = fields.string("ending") != nil
         dueAt = fields.date("due_at")
         startedAt = fields.date("started_at")
         // Not stored for an attempt that was started by the call that pulled it.

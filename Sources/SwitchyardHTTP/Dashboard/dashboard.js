@@ -133,7 +133,7 @@ function updateRow(row, task) {
   setText(id.firstChild, task.task_id);
   id.title = task.task_id;
   setPill(state.firstChild, task.state);
-  setText(state.lastChild, task.held_by ? ` ${task.held_by.replaceAll("_", " ")}` : "");
+  setText(state.lastChild, task.held_by ? ` ${task.held_by.replaceAll("_", " ")}` : task.ending ? " ending" : "");
   setCell(priority, task.priority, "wide", task.priority_reason);
   setCell(what, summary(task), "", summary(task));
   setCell(attempt, task.attempt || "", "number wide");

@@ -21,6 +21,8 @@ enum HoldJSON {
         case .retry:
             return
                 "attempt \(task.attempt) did not succeed; retry \(task.retryCount) of \(task.maxRetries ?? 0) is \(due)"
+        case .ending:
+            return "the process of attempt \(task.attempt) was told to end and is not gone; it waits for that"
         case .dependencies:
             let some = options.dependsOn.prefix(3).joined(separator: ", ")
             return "it waits for \(some)\(options.dependsOn.count > 3 ? ", …" : "")"

@@ -20,6 +20,7 @@ enum TaskJSON {
         ]
         json.add("reason", reason)
         json.add("queue_position", task.position.map { JSONValue($0) })
+        json.add("ending", task.isEnding ? true : nil)
         json.add("run_at", task.runAt.map { JSONValue($0) })
         json.add("due_at", task.dueAt.map { JSONValue($0) })
         json.add("batch_id", task.batch.map { .string($0) })

@@ -7,7 +7,8 @@ enum WorkerJSON {
     static func json(_ worker: WorkerInfo, queue: String) -> JSONValue {
         var json: JSONValue = [
             "worker_id": .string(worker.id), "queue": .string(queue), "slots": JSONValue(worker.slots),
-            "busy_slots": JSONValue(worker.busy), "state": .string(worker.activity.rawValue),
+            "busy_slots": JSONValue(worker.busy), "ending": JSONValue(worker.ending),
+            "state": .string(worker.activity.rawValue),
             "draining": .bool(worker.isDraining),
             "cordoned": .bool(worker.cordonedAt != nil), "cordoned_at": JSONValue(worker.cordonedAt),
             "labels": JSONValue(worker.labels), "class": .string(worker.workerClass),

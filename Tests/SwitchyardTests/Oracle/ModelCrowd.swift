@@ -50,7 +50,9 @@ struct ModelCrowd {
         case 0..<50: try await pull()
         case 50..<85: try await run.finish()
         case 85..<92: try await pull()
-        case 92..<95: try await run.cancel()
+        case 92..<95:
+            try await run.cancel()
+            while run.chance(75) { try await run.reportEnding() }
         case 95..<97: try await run.prioritize()
         default: try await run.tick()
         }

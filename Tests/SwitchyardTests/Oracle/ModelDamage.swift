@@ -22,12 +22,14 @@ struct ModelDamage {
         guard !tasks.isEmpty else { return }
         let id = run.pick(tasks)
         guard let task = run.model.tasks[id] else { return }
-        switch Int.random(in: 0..<6, using: &run.generator) {
+        switch Int.random(in: 0..<8, using: &run.generator) {
         case 0: try await lose(task)
         case 1: try await lose(task, from: index(of: task))
         case 2: try await lose(task, from: index(of: task))
-        case 3: try await note("HDEL", "{}attempts:" + (task.worker ?? "nobody"), id)
+        case 3: try await note("HDEL", "{}attempts:" + (task.ending?.worker ?? task.worker ?? "nobody"), id)
         case 4: try await note("SREM", "{}running:" + (task.concurrency?.key ?? "none"), id)
+        case 5: try await note("ZREM", "{}ending", id + " " + (task.ending?.worker ?? "nobody"))
+        case 6: try await note("HDEL", "{}task:" + id, "ending")
         default:
             try await note("HSET", "{}stats", "in_lanes_" + task.priority.rawValue, "77")
         }

@@ -24,17 +24,19 @@ extension ModelQueue {
         endCall()
     }
 
-    mutating func endAttempt(_ id: String, outcome: String, retryable: Bool = true, atOnce: Bool = false) {
+    mutating func endAttempt(
+        _ id: String, outcome: String, retryable: Bool = true, atOnce: Bool = false, isTold: Bool = false
+    ) {
         guard let task = tasks[id] else { return }
         if retryable, task.retryCount < task.maxRetries {
             record(id, outcome: outcome)
             tasks[id]?.retryCount += 1
             counts["retries", default: 0] += 1
-            if atOnce || settings.retryDelay == 0 { return move(id, to: .pending) }
+            if atOnce || settings.retryDelay == 0 { return move(id, to: .pending, isTold: isTold) }
             let delay = settings.retryDelay << task.retryCount
-            move(id, to: .pending, heldBy: "retry", due: now + min(delay, 86_400_000))
+            move(id, to: .pending, heldBy: "retry", due: now + min(delay, 86_400_000), isTold: isTold)
         } else {
-            move(id, to: outcome == "timeout" ? .timeout : .failed)
+            move(id, to: outcome == "timeout" ? .timeout : .failed, isTold: isTold)
             tasks[id]?.outcome = outcome
         }
     }
@@ -58,6 +60,10 @@ extension ModelQueue {
 
     mutating func loseAttempt(_ id: String) {
         counts["lost", default: 0] += 1
+        if workers[tasks[id]?.worker ?? ""]?.draining == true {
+            record(id, outcome: "lost")
+            return move(id, to: .pending)
+        }
         if tasks[id]?.state == .assigned { return returnAssignment(id, counted: true) }
         tasks[id]?.deliveries += 1
         let isLast = (tasks[id]?.deliveries ?? 0) >= settings.maxDeliveries
@@ -65,10 +71,28 @@ extension ModelQueue {
         endAttempt(id, outcome: "lost", retryable: !isLast, atOnce: tasks[id]?.deliveries == 1)
     }
 
+    /// A worker that drains hands an attempt back.
+    mutating func handBack(_ id: String) {
+        record(id, outcome: "returned")
+        move(id, to: .pending)
+        endCall()
+    }
+
+    /// The process of an attempt that was told to end is gone, or its time is over.
+    mutating func endEnding(_ id: String) {
+        tasks[id]?.ending = nil
+        if tasks[id]?.heldBy == "ending" { move(id, to: .pending) }
+    }
+
+    /// The worker is gone, and with it the processes that were ending.
+    mutating func endEndings(of worker: String) {
+        for task in occupying(worker) where task.ending != nil { endEnding(task.id) }
+    }
+
     // MARK: At a person's request
 
     mutating func cancel(_ ids: [String]) {
-        for id in ids where tasks[id]?.state.isTerminal == false { move(id, to: .cancelled) }
+        for id in ids where tasks[id]?.state.isTerminal == false { move(id, to: .cancelled, isTold: true) }
         endCall()
     }
 

@@ -2,7 +2,9 @@ import Switchyard
 
 /// Limits are gates of lanes: a lane is open or closed as a whole, and a start counts towards its rate when it happens.
 extension ModelQueue {
-    func running(_ key: String) -> Int { tasks.values.filter { $0.isLive && $0.concurrency?.key == key }.count }
+    func running(_ key: String) -> Int {
+        tasks.values.filter { ($0.isLive || $0.ending != nil) && $0.concurrency?.key == key }.count
+    }
 
     /// The time at which the next task of this rate may start, in ms.
     func due(_ rate: ModelRate) -> Double {

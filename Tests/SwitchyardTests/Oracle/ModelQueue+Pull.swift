@@ -19,12 +19,13 @@ extension ModelQueue {
     ) -> String? {
         guard let worker = workers[id] else { return reply.ids.isEmpty ? nil : "\(id) is not registered" }
         let held = held(by: id)
-        let isUnaware = holding.map { held.count > $0 } ?? false
+        let used = occupying(id).count
+        let isUnaware = holding.map { used > $0 } ?? false
         let again = Set(held.filter { isUnaware || $0.state == .assigned }.map(\.id))
         let new = Array(reply.ids.dropFirst(again.count))
         let found = Set(reply.ids.prefix(again.count))
         if again != found { return "sent again: \(found.sorted()), expected \(again.sorted())" }
-        let want = min(most, Swift.max(0, worker.slots - held.count))
+        let want = min(most, Swift.max(0, worker.slots - used))
         guard want > 0, !isPaused, !worker.draining else {
             settle(id, got: 0, sleeps: want > 0 && !worker.draining)
             // The worker was woken and has no free slot: another is woken in its place.

@@ -20,11 +20,14 @@ extension ModelQueue {
     }
 
     private mutating func report(_ report: ModelReport, by worker: String) -> String {
-        guard let task = tasks[report.id] else { return "TASKNOTFOUND" }
+        guard let task = tasks[report.id] else { return report.outcome == "ended" ? "ended" : "TASKNOTFOUND" }
         guard task.isLive, task.attempt == report.attempt, task.worker == worker else {
+            // Whatever the report says, the process is gone.
+            if task.ending?.worker == worker, task.attempt == report.attempt { endEnding(task.id) }
+            if report.outcome == "ended" { return "ended" }
             return answerAgain(task, report, by: worker)
         }
-        if task.state == .assigned { return "INVALIDSTATE" }
+        if task.state == .assigned || report.outcome == "ended" { return "INVALIDSTATE" }
         if report.outcome == "completed" {
             move(task.id, to: .completed)
         } else {

@@ -24,15 +24,17 @@ extension ModelQueue {
         }
         for task in expired {
             if task.state == .running, (task.startedAt ?? 0) + task.timeout <= now {
-                endAttempt(task.id, outcome: "timeout")
+                endAttempt(task.id, outcome: "timeout", isTold: !lost.contains { $0.id == task.worker })
             } else {
                 loseAttempt(task.id)
             }
         }
         for worker in lost {
             for task in held(by: worker.id) { loseAttempt(task.id) }
+            endEndings(of: worker.id)
             workers[worker.id] = nil
         }
+        for task in tasks.values where (task.ending?.until ?? .max) <= now { endEnding(task.id) }
         for task in due where !moved.contains(task.id) { move(task.id, to: .pending) }
         endCall()
         _ = wake(for: before)
@@ -50,13 +52,14 @@ extension ModelQueue {
     /// - Returns: What is wrong with these, or nil.
     mutating func forgetOverdue(gone: Set<String>) -> String? {
         let ended = tasks.values.filter(\.state.isTerminal)
-        func keepsKey(_ task: ModelTask) -> Bool {
-            task.uniqueKey.map { unique[$0]?.id == task.id } ?? false
+        func isKept(_ task: ModelTask) -> Bool {
+            if task.ending != nil { return true }
+            return task.uniqueKey.map { unique[$0]?.id == task.id } ?? false
         }
         // A clean-up that found too many ended tasks has given these the first positions, due when their unique keys
         // expire.
         if !gone.isEmpty, hasLimitedEnded,
-            gone.allSatisfy({ id in tasks[id].map { $0.uniqueFor != nil && !keepsKey($0) } ?? false })
+            gone.allSatisfy({ id in tasks[id].map { $0.uniqueFor != nil && !isKept($0) } ?? false })
         {
             for id in gone { forget(id) }
             return nil
@@ -65,17 +68,17 @@ extension ModelQueue {
         let excess = settings.maxFinished == 0 ? 0 : max(0, ended.count - settings.maxFinished)
         if overdue.isEmpty, excess > 0 {
             let deleted = ended.filter { gone.contains($0.id) }
-            let oldest = ended.filter { !gone.contains($0.id) && !keepsKey($0) }.map(\.finishedAt).min() ?? .max
+            let oldest = ended.filter { !gone.contains($0.id) && !isKept($0) }.map(\.finishedAt).min() ?? .max
             if let wrong = deleted.first(where: { $0.finishedAt > oldest }) {
                 return "task \(wrong.id) is deleted, and one that ended before it is kept"
             }
-            let protected = ended.filter(keepsKey).count
+            let protected = ended.filter(isKept).count
             if deleted.count > excess || deleted.count < excess - protected {
                 return "\(deleted.count) ended tasks are deleted, and there are \(excess) too many"
             }
             overdue = deleted
         }
-        overdue.removeAll(where: keepsKey)
+        overdue.removeAll(where: isKept)
         let expected = Set(overdue.map(\.id))
         if expected != gone { return "deleted are \(gone.sorted()), expected \(expected.sorted())" }
         for id in gone { forget(id) }

@@ -3,16 +3,20 @@ import Switchyard
 /// Workers that register, drain and leave.
 extension ModelQueue {
     /// - Parameter nonce: Nil if the worker process names none.
-    mutating func register(_ id: String, slots: Int, className: String, nonce: String? = nil) {
+    mutating func register(
+        _ id: String, slots: Int, className: String, nonce: String? = nil, grace: Int? = nil
+    ) {
         var worker = workers[id] ?? ModelWorker(id: id, slots: slots, className: className, expires: 0)
         if let nonce, let former = worker.nonce, nonce != former {
             // Another process: the leases of the former one are lost, and the drain does not apply to this one.
             for task in held(by: id) { loseAttempt(task.id) }
+            endEndings(of: id)
             workers[id]?.isAsleep = false
             endCall()
             worker.draining = false
         }
         worker.slots = slots
+        worker.grace = grace
         worker.className = className
         worker.nonce = nonce ?? worker.nonce
         worker.expires = now + settings.lease
@@ -36,6 +40,7 @@ extension ModelQueue {
         for task in held(by: id) {
             if task.state == .assigned { returnAssignment(task.id, counted: false) } else { loseAttempt(task.id) }
         }
+        endEndings(of: id)
         workers[id] = nil
         endCall()
     }

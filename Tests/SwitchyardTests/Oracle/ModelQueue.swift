@@ -67,6 +67,11 @@ struct ModelQueue {
         tasks.values.filter { $0.isLive && $0.worker == worker }.sorted { $0.id < $1.id }
     }
 
+    /// What occupies the slots of a worker: its live tasks, and those whose process is ending.
+    func occupying(_ worker: String) -> [ModelTask] {
+        tasks.values.filter { $0.isLive && $0.worker == worker || $0.ending?.worker == worker }.sorted { $0.id < $1.id }
+    }
+
     // MARK: Moves
 
     mutating func add(_ task: ModelTask, state: TaskState, heldBy: String? = nil) {
@@ -81,8 +86,17 @@ struct ModelQueue {
         if state.isTerminal { end(task) }
     }
 
-    mutating func move(_ id: String, to state: TaskState, heldBy: String? = nil, due: Int = 0) {
+    /// - Parameter isTold: The attempt is told to end, and its process may still run.
+    mutating func move(
+        _ id: String, to state: TaskState, heldBy: String? = nil, due: Int = 0, isTold: Bool = false
+    ) {
         guard var task = tasks[id] else { return }
+        if isTold, task.state == .running, let worker = workers[task.worker ?? ""], let grace = worker.grace {
+            task.ending = .init(worker: worker.id, until: now + (task.grace ?? grace) + settings.lease)
+        }
+        var heldBy = heldBy
+        var due = due
+        if state == .pending, heldBy == nil, let ending = task.ending { (heldBy, due) = ("ending", ending.until) }
         let wasInLine = task.isInLine
         if task.state.isTerminal { counts[task.state.rawValue, default: 0] -= 1 }
         task.state = state

@@ -54,8 +54,9 @@ extension ModelQueue {
     /// The worker's capacity without that of its leases.
     func room(of worker: ModelWorker) -> ModelRoom {
         var room = ModelRoom(amounts: ModelMatch.amounts(worker.className), slots: worker.slots, ends: [])
-        for task in held(by: worker.id) {
-            let deadline = task.startedAt.map { $0 + task.timeout } ?? now + ModelSettings.defaultTimeout
+        for task in occupying(worker.id) {
+            let deadline =
+                task.ending?.until ?? task.startedAt.map { $0 + task.timeout } ?? now + ModelSettings.defaultTimeout
             room.take(task, until: Double(deadline))
         }
         return room

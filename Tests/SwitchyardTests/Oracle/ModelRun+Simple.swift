@@ -40,7 +40,7 @@ extension ModelRun {
         let id = worker()
         let most = pick([0, 1, 1, 1, 2, 5])
         let start = chance(92)
-        let holding = holding(id, model.held(by: id).count)
+        let holding = holding(id, model.occupying(id).count)
         var arguments: [RedisArgument] = ["worker", .string(id), "max", .integer(Int64(most))]
         arguments += start ? ["start", "1"] : []
         arguments += holding.map { ["holding", .integer(Int64($0))] } ?? []

@@ -10,6 +10,7 @@ extension ModelRun {
         let running = ids { $0.state == .running }
         guard let first = running.randomElement(using: &generator), var worker = model.tasks[first]?.worker
         else { return }
+        if chance(10) { try await reportEnding() }
         if chance(60) { return try await reportCompletion(of: first, by: worker) }
         var reports = [report(on: first)]
         if chance(40) {
@@ -56,7 +57,7 @@ extension ModelRun {
         }
         let most = isUsual ? 1 : pick([nil, 0, 1, 1, 2, 5])
         let start = isUsual || chance(90)
-        let holding = holding(worker, model.held(by: worker).count - ending.count)
+        let holding = holding(worker, model.occupying(worker).count - ending.count)
         var arguments: [RedisArgument] = ["worker", .string(worker)]
         if let most { arguments += ["pull", .integer(Int64(most))] }
         if start { arguments += ["start", "1"] }

@@ -77,6 +77,11 @@ extension ModelRun {
             task.needs = lane.name
             arguments += lane.arguments
         }
+        if chance(30) {
+            let grace = pick([0, 300_000, 1_800_000])
+            task.grace = grace
+            arguments += ["grace_ms", .integer(Int64(grace))]
+        }
         if chance(12) {
             task.delay = 900_000
             arguments += ["delay_ms", "900000"]

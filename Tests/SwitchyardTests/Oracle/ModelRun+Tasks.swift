@@ -19,6 +19,46 @@ extension ModelRun {
         model.release(id)
     }
 
+    /// A worker that drains hands back what it has started.
+    mutating func handBack() async throws {
+        guard let id = ids({ $0.isLive }).randomElement(using: &generator), let task = model.tasks[id] else { return }
+        if chance(50), let worker = task.worker {
+            try await call("drain", ["worker", .string(worker)])
+            model.drain(worker)
+        }
+        try await call("release", ["drain", "1"] + claim(task))
+        model.handBack(id)
+    }
+
+    /// A worker reports that processes that were told to end are gone; sometimes with another outcome, or again.
+    mutating func reportEnding() async throws {
+        let some = ids { $0.ending != nil }
+        guard let id = some.randomElement(using: &generator), let task = model.tasks[id],
+            let worker = chance(90) ? task.ending?.worker : self.worker()
+        else { return }
+        var reports: [ModelReport] = []
+        for other in some where other == id || model.tasks[other]?.ending?.worker == worker && chance(50) {
+            let attempt = model.tasks[other]?.attempt ?? 1
+            reports.append(
+                ModelReport(
+                    id: other, attempt: max(1, chance(95) ? attempt : attempt - 1),
+                    outcome: chance(80) ? "ended" : pick(["completed", "failed", "timeout"])))
+        }
+        if chance(10), let live = ids({ $0.isLive && $0.worker == worker }).first {
+            reports.append(ModelReport(id: live, attempt: model.tasks[live]?.attempt ?? 1, outcome: "ended"))
+        }
+        let arguments: [RedisArgument] = reports.flatMap {
+            [
+                "task", .string($0.id), "attempt", .integer(Int64($0.attempt)), "outcome", .string($0.outcome),
+            ] as [RedisArgument]
+        }
+        let reply = try await call("finish", ["worker", .string(worker)] + arguments)
+        let found = (reply[0]?.array ?? []).map { $0.error?.code ?? $0.string ?? "" }
+        let expected = model.report(reports, by: worker)
+        try expect(found == expected, "the reports of ends got \(found), expected \(expected)")
+        done["ended", default: 0] += 1
+    }
+
     private func claim(_ task: ModelTask) -> [RedisArgument] {
         [
             "worker", .string(task.worker ?? ""), "task", .string(task.id), "attempt", .integer(Int64(task.attempt)),
@@ -99,6 +139,10 @@ extension ModelRun {
         guard !ended.isEmpty else { return }
         let reply = try await call("purge", ended.flatMap { ["task", .string($0)] as [RedisArgument] })
         for (id, answer) in zip(ended, reply.array ?? []) {
+            if model.tasks[id]?.ending != nil {
+                try expect(answer.error?.code == "INVALIDSTATE", "purge of \(id), which is ending, got \(answer)")
+                continue
+            }
             try expect(answer.string == "purged", "purge of \(id) returned \(answer)")
             model.forget(id)
             gone.append(id)

@@ -34,8 +34,10 @@ extension ModelRun {
         let nonce = nonce ?? model.workers[id]?.nonce ?? (chance(70) ? "n\(nextID)" : nil)
         var arguments: [RedisArgument] = ["worker", .string(id), "slots", .integer(Int64(slots))] + kind.arguments
         if let nonce { arguments += ["nonce", .string(nonce)] }
+        let grace = chance(75) ? pick([0, 300_000, 900_000]) : nil
+        if let grace { arguments += ["grace_ms", .integer(Int64(grace))] }
         let reply = try await call("register", arguments)
-        model.register(id, slots: slots, className: kind.className, nonce: nonce)
+        model.register(id, slots: slots, className: kind.className, nonce: nonce, grace: grace)
         try expect(reply.pairs["again"]?.string == "0", "the registration of \(id) was not done at once")
     }
 

@@ -25,6 +25,10 @@ struct ModelTask: Equatable {
     var deliveries = 0
     var worker: String?
     var startedAt: Int?
+    /// Its own grace, in ms.
+    var grace: Int?
+    /// The worker on which the process of its latest attempt is ending, and when it ends at the latest.
+    var ending: Ending?
     var leaseEnds = 0
 
     var dependencies: [String] = []
@@ -52,6 +56,11 @@ struct ModelTask: Equatable {
     struct Record: Equatable {
         let worker: String?
         let outcome: String
+    }
+
+    struct Ending: Equatable {
+        let worker: String
+        let until: Int
     }
 
     init(id: String) { self.id = id }

@@ -47,7 +47,7 @@ struct ModelTests {
     /// The operations that a run must have done to be meaningful.
     static let mixed = [
         "submit ok", "submit QUEUEFULL", "pull", "finish", "tick", "cancel_batch", "deregister", "stage ok", "open ok",
-        "retry pending", "retry INVALIDSTATE", "abandon_batch", "purge",
+        "retry pending", "retry INVALIDSTATE", "abandon_batch", "purge", "ended",
     ]
     static let simple = [
         "submit new", "submit repeated", "submit QUEUEFULL", "submit TASKEXISTS", "submit BADREQUEST", "pull",

@@ -9,6 +9,8 @@ struct ModelWorker {
     var nonce: String?
     var expires: Int
     var draining = false
+    /// Its grace, in ms, if it reports the end of processes.
+    var grace: Int?
     /// Whether it has pulled without success, and nothing has woken it since.
     var isAsleep = false
     /// Whether a wake-up waits for it.

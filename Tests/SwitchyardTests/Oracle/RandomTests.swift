@@ -77,7 +77,9 @@ struct RandomRun {
         case 71..<76: try await aboutTask("cancel")
         case 76..<80: try await aboutTask("retry")
         case 80..<83: try await aboutTask("purge")
-        case 83..<87: try await call("register", ["worker", .string(worker()), "slots", "3"])
+        case 83..<87:
+            let grace: [RedisArgument] = chance(70) ? ["grace_ms", pick(["0", "2000"])] : []
+            try await call("register", ["worker", .string(worker()), "slots", "3"] + grace)
         case 87..<88: try await call(pick(["deregister", "drain"]), ["worker", .string(worker())])
         case 88..<90: try await call("configure", ["paused", pick(["0", "0", "1"])])
         case 90..<92: try await reconcile()
@@ -136,13 +138,18 @@ struct RandomRun {
         var arguments: [RedisArgument] = ["worker", .string(worker)]
         if chance(40) { arguments += ["pull", "2", "start", "1", "holding", pick(["0", "1", "2"])] }
         arguments += ["task", .string(task), "attempt", .integer(Int64(attempt))]
-        arguments += ["outcome", pick(["completed", "completed", "failed", "timeout"])]
+        arguments += ["outcome", pick(["completed", "completed", "failed", "timeout", "ended"])]
         if chance(20) { arguments += ["retryable", "0"] }
         try await call("finish", arguments)
     }
 
     /// Mostly a task with a lease.
     private mutating func liveTask() async throws -> String {
+        if chance(20) {
+            // One whose process is ending, with its worker.
+            let ending = try await queue.raw("ZRANGE", "{}ending", "0", "-1").array?.compactMap(\.string) ?? []
+            if !ending.isEmpty { return String(pick(ending).prefix { $0 != " " }) }
+        }
         let live = try await queue.raw("ZRANGE", "{}leases", "0", "-1").array?.compactMap(\.string) ?? []
         return live.isEmpty || chance(15) ? id() : pick(live)
     }
@@ -184,8 +191,9 @@ struct RandomRun {
         var found: [String] = []
         if let repaired = now.hash("stats")["repaired"] { found.append("the queue was repaired \(repaired) times") }
         for id in previous?.taskIDs ?? [] {
-            guard let before = previous?.task(id), let state = previous?.state(id) else { continue }
-            let after = now.task(id)
+            guard let before = previous?.task(id).filter({ $0.key != "ending" }), let state = previous?.state(id)
+            else { continue }
+            let after = now.task(id).filter { $0.key != "ending" }
             if after.isEmpty {
                 if !deletes { found.append("task \(id) is gone") }
                 continue

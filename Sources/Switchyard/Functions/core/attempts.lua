@@ -43,8 +43,9 @@ end
 -- retries left; otherwise it ends with state timeout, or with failed for the other two outcomes.
 --   report  error_code, error_message, exit_code, result, retryable ("0" forbids a retry), retry_after_ms (replaces the
 --           backoff), deliveries (if it changed), at_once (no backoff)
+--   told_to_end   the process still runs, and is told to end (endings.lua)
 -- Returns the new state.
-function sw.end_attempt(c, task, outcome, report)
+function sw.end_attempt(c, task, outcome, report, told_to_end)
     local q = c.q
     if report.retryable ~= '0' and task.retry_count < task.max_retries then
         local name, record = sw.record(q, task, outcome, report.error_code, report.error_message, report.exit_code)
@@ -54,7 +55,7 @@ function sw.end_attempt(c, task, outcome, report)
             fields[6] = tostring(report.deliveries)
         end
         local delay = report.at_once and 0 or tonumber(report.retry_after_ms) or backoff(q, task, task.retry_count + 1)
-        local opts = { clear = sw.latest_fields(task) }
+        local opts = { clear = sw.latest_fields(task), told_to_end = told_to_end }
         if delay > 0 then opts.held_by, opts.due_at = 'retry', sw.digits(q.now + delay) end
         sw.move(c, task, 'pending', fields, opts)
         sw.count_stat('retries', 1)
@@ -68,8 +69,14 @@ function sw.end_attempt(c, task, outcome, report)
             fields[#fields + 1] = tostring(report[name])
         end
     end
-    sw.move(c, task, state, fields)
+    sw.move(c, task, state, fields, { told_to_end = told_to_end })
     return state
+end
+
+-- Returns a live attempt to its line, whose end says nothing about the task: it uses up no retry, and is no delivery.
+function sw.return_attempt(c, task, outcome, error_code, error_message)
+    local name, record = sw.record(c.q, task, outcome, error_code, error_message)
+    sw.move(c, task, 'pending', { name, record }, { clear = sw.latest_fields(task) })
 end
 
 -- Returns an assignment that was never started to its line. If it expired (`counted`), it counts as a delivery, and
@@ -117,9 +124,13 @@ end
 -- Ends a live attempt whose worker vanished or whose lease expired. An assignment that was not started returns to its
 -- line. A running attempt uses up a retry, the first time without a backoff, because one lost worker says nothing
 -- about the task. Both count as deliveries: after `max_deliveries` of them the task fails even with retries left,
--- because the task itself may kill its workers.
+-- because the task itself may kill its workers. A worker that drains is expected to end, so its end counts for nothing.
 function sw.lose_attempt(c, task, why)
     sw.count_stat('lost', 1)
+    if sw.drains(c.q, task.worker) then
+        return sw.return_attempt(c, task, 'lost', 'WorkerNotFound',
+            'worker ' .. task.worker .. ' ' .. why .. ' while it drained')
+    end
     if task.state == 'assigned' then return sw.return_assignment(c, task, true) end
     local deliveries = task.deliveries + 1
     local message = 'worker ' .. task.worker .. ' ' .. why .. ' while it ran attempt ' .. task.attempt
@@ -136,7 +147,7 @@ end
 function sw.cancel_task(c, task, reason)
     local live, worker, attempt = sw.LIVE[task.state], task.worker, task.attempt
     sw.move(c, task, 'cancelled', { 'finished_at', c.q.now_text, 'outcome', 'cancelled',
-        'error_code', 'Cancelled', 'error_message', reason })
+        'error_code', 'Cancelled', 'error_message', reason }, { told_to_end = true })
     if live then sw.tell(c, worker, 'cancel ' .. task.id .. ' ' .. attempt) end
 end
 

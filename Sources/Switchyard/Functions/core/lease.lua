@@ -1,7 +1,8 @@
 -- Leases: the format of the entries of attempts:<worker>, and when a lease ends.
 --
 -- An entry consists of the attempt, its deadline in ms (0: not started), a mark if the task's end concerns more than
--- the task ("+": tasks may depend on it; "*": its hash must be read), "@" and its batch, a space and its lane.
+-- the task ("+": tasks may depend on it; "*": its hash must be read), "@" and its batch, a space and its lane. The mark
+-- "!" means that the attempt has ended and its process has not (endings.lua); the deadline is then that of its ending.
 
 function sw.lease_entry(attempt, deadline, uses, batch, lane)
     return attempt .. ':' .. deadline .. (uses and (uses == 'dependencies' and '+' or '*') or '')
@@ -18,7 +19,7 @@ function sw.lease_of(entry)
     local attempt = attempts[entry]
     if attempt then return attempt, deadlines[entry], marks[entry], batches[entry], lanes[entry] end
     local deadline, mark, batch, lane
-    attempt, deadline, mark, batch, lane = match(entry, '^(%d+):(%d+)([*+]?)@?([^ ]*) ?(.*)$')
+    attempt, deadline, mark, batch, lane = match(entry, '^(%d+):(%d+)([*+!]?)@?([^ ]*) ?(.*)$')
     if not attempt then return nil end
     if count == 1000 then attempts, deadlines, marks, batches, lanes, count = {}, {}, {}, {}, {}, 0 end
     batch, lane = batch ~= '' and batch, lane ~= '' and lane

@@ -151,10 +151,11 @@ local function send_again(c, plan, held, sends_started)
     local start = math.floor(q.now_us / 1000) % math.max(1, size / 2) * 2
     for k = 1, size, 2 do
         local i = (start + k - 1) % size + 1
-        local attempt, deadline = sw.lease_of(held[i + 1])
+        local attempt, deadline, mark = sw.lease_of(held[i + 1])
         local started = deadline ~= '0'
         if not started then unstarted = unstarted + 1 end
-        if (not started or sends_started) and not over[held[i]] and plan.n < 100 and plan.bytes < sw.REPLY_BYTES then
+        if (not started or sends_started and mark ~= '!') and not over[held[i]] and plan.n < 100
+            and plan.bytes < sw.REPLY_BYTES then
             local fields = call('HGETALL', q.task_prefix .. held[i])
             if #fields == 0 then
                 sw.drop_lease(c, plan.worker, held[i], held[i + 1])

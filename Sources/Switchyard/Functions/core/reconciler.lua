@@ -4,7 +4,7 @@
 
 -- The sections of a pass, in order. The cursor of a pass consists of a section, a rank and a lane.
 local SECTIONS = { 'pending', 'held', 'waiting', 'leases', 'finished', 'finished:failed', 'finished:timeout',
-    'finished:cancelled', 'logs', 'lanes', 'work', 'workers', 'keys', 'counts' }
+    'finished:cancelled', 'logs', 'ending', 'lanes', 'work', 'workers', 'keys', 'counts' }
 
 -- Limit on the lanes that a recount of counters reads. A queue with more keeps the counters as they are.
 local LANES_COUNTED = 1000
@@ -93,14 +93,15 @@ local function check_logs(q, rank, limit)
     return (done < #ids or #ids == limit) and rank + left or nil, repaired
 end
 
--- Removes tasks that are not live from the set of a lane's concurrency key; checks up to 100 of the set, at random.
+-- Removes tasks that are neither live nor ending from the set of a lane's concurrency key; checks up to 100 of the set,
+-- at random.
 local function check_running(c, lane)
     local q, concurrency = c.q, sw.parse_name(lane).concurrency
     if not concurrency then return 0 end
     local key, repaired = q.prefix .. 'running:' .. concurrency.key, 0
     for _, id in ipairs(call('SRANDMEMBER', key, 100)) do
-        local v = call('HMGET', q.task_prefix .. id, 'state', 'concurrency_key')
-        if not (sw.LIVE[v[1]] and v[2] == concurrency.key) then
+        local v = call('HMGET', q.task_prefix .. id, 'state', 'concurrency_key', 'ending')
+        if not ((sw.LIVE[v[1]] or v[3]) and v[2] == concurrency.key) then
             call('SREM', key, id)
             repaired = repaired + 1
         end
@@ -157,9 +158,15 @@ local function check_worker(q, rank)
     local c, repaired = sw.changes(q), 0
     local held = sw.leases_of(q, worker)
     for i = 1, #held, 2 do
-        local attempt = sw.lease_of(held[i + 1])
+        local attempt, _, mark = sw.lease_of(held[i + 1])
         local v = call('HMGET', q.task_prefix .. held[i], 'state', 'worker', 'attempt')
-        if not (sw.LIVE[v[1]] and v[2] == worker and v[3] == attempt) then
+        if mark == '!' then
+            if not call('ZSCORE', q.prefix .. 'ending', held[i] .. ' ' .. worker) then
+                sw.drop_ending(c, held[i], worker)
+                sw.count_stat('repaired', 1)
+                repaired = repaired + 1
+            end
+        elseif not (sw.LIVE[v[1]] and v[2] == worker and v[3] == attempt) then
             repaired = repaired + 1
             if sw.LIVE[v[1]] then
                 call('HDEL', q.attempts_prefix .. worker, held[i])
@@ -183,7 +190,8 @@ local TYPE_OF = { task = 'hash', worker = 'hash', attempts = 'hash', batch = 'ha
 -- Repairs a task that is in no index, or whose lane is missing in `lane_names`. Returns the number of repairs.
 local function check_hash(q, key)
     local id = sub(key, #q.task_prefix + 1)
-    local v = call('HMGET', key, 'state', 'held_by', 'lane')
+    local v = call('HMGET', key, 'state', 'held_by', 'lane', 'ending')
+    if v[4] and sw.check_ending_field(q, id, v[4]) then return 1 end
     if sw.is_task(v[1]) and sw.MAY[v[1]] and not call('ZSCORE', q.prefix .. sw.index_of(v[1], v[2], v[3]), id) then
         sw.put_back(q, id)
         return 1
@@ -326,6 +334,8 @@ function sw.reconcile(q, cursor, limit)
         next_rank = found and rank + 1 or nil
     elseif section == 'logs' then
         next_rank, repaired = check_logs(q, rank, limit)
+    elseif section == 'ending' then
+        next_rank, repaired = sw.check_endings(q, rank, limit)
     elseif section == 'waiting' then
         next_rank, repaired = check_waiting(q, rank, limit)
     elseif section == 'keys' then

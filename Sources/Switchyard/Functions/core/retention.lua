@@ -27,8 +27,8 @@ local function leave_tombstone(q, id, attempt, finished_at)
 end
 
 -- Deletes the ended tasks `ids`: hash, log, index entries, and their part in counters. Keeps tasks whose dependents
--- are not settled. Also keeps tasks that keep a unique key for longer, and moves them in `finished`, so that they are
--- checked later. Returns how many it deleted.
+-- are not settled, and tasks whose process is ending. Also keeps tasks that keep a unique key for longer, and moves
+-- them in `finished`, so that they are checked later. Returns how many it deleted.
 --   forced      deletes all of these too
 --   is_excess   their retention is not over: those that keep a unique key are checked again after all other ended
 --               tasks, not when the key expires
@@ -36,12 +36,13 @@ function sw.delete_ended(q, ids, forced, is_excess)
     local doomed, keys, purged, batches, stones, by_state, logs, log_bytes = {}, {}, {}, {}, {}, {}, {}, 0
     for _, id in ipairs(ids) do
         local v = call('HMGET', q.task_prefix .. id, 'state', 'batch', 'attempt', 'finished_at', 'uses', 'unique_key',
-            'log_bytes')
+            'log_bytes', 'ending')
         local state = v[1]
         local left = v[5] == '1' and v[6] and keeps_key(q, id, v[6])
         if left and not forced then
             call('ZADD', q.finished_key, is_excess and q.now_text or sw.digits(q.now + left - q.retention_ms), id)
-        elseif not sw.is_task(state) or (sw.TERMINAL[state] and (forced or not sw.has_unsettled(q, id))) then
+        elseif not sw.is_task(state)
+            or (sw.TERMINAL[state] and not v[8] and (forced or not sw.has_unsettled(q, id))) then
             doomed[#doomed + 1] = id
             keys[#keys + 1] = q.task_prefix .. id
             keys[#keys + 1] = q.prefix .. 'log:' .. id

@@ -17,7 +17,7 @@ sw.TERMINAL = { completed = true, failed = true, timeout = true, cancelled = tru
 sw.LIVE = { assigned = true, running = true }
 
 -- The index of a held or waiting task, by the reason in its field held_by.
-local HELD_IN = { schedule = 'held', retry = 'held', dependencies = 'waiting' }
+local HELD_IN = { schedule = 'held', retry = 'held', ending = 'held', dependencies = 'waiting' }
 
 -- Returns the line of the pending tasks of `lane` (nil: of the tasks without a lane).
 function sw.line_of(lane)

@@ -26,7 +26,7 @@ local function any() end
 local OPAQUE = { repo = true, target = true, args = true, mr = true, labels = true, command = true,
     env = true, cwd = true,
     payload = true, traceparent = true, priority_reason = true, kind = true }
-local CHECKED = { timeout_ms = integer(1, 2592000000), max_retries = integer(0, 100) }
+local CHECKED = { timeout_ms = integer(1, 2592000000), max_retries = integer(0, 100), grace_ms = integer(0, 3600000) }
 
 -- The arguments that select a lane.
 local LANE = { requires = any, cpu = any, memory_mb = any, resources = any, concurrency_key = key,

@@ -11,7 +11,7 @@ end
 function sw.read(q, id)
     local v = call('HMGET', q.task_prefix .. id, 'state', 'attempt', 'worker', 'tag', 'retry_count',
         'max_retries', 'timeout_ms', 'started_at', 'assigned_at', 'deliveries', 'batch', 'held_by', 'lane', 'priority',
-        'uses', 'deps_left', 'run_anyway', 'run_at', 'place', 'due_at')
+        'uses', 'deps_left', 'run_anyway', 'run_at', 'place', 'due_at', 'grace_ms', 'ending')
     local state = v[1]
     if not state or state == 'purged' then return nil end
     local task = {
@@ -22,7 +22,7 @@ function sw.read(q, id)
         started_at = v[8], assigned_at = v[9], deliveries = tonumber(v[10] or 0), batch = v[11], held_by = v[12],
         lane = v[13], priority = v[14], uses = v[15] or nil, deps_left = tonumber(v[16] or 0),
         run_anyway = v[17] == '1',
-        run_at = tonumber(v[18] or nil), due_at = v[20],
+        run_at = tonumber(v[18] or nil), due_at = v[20], grace_ms = tonumber(v[21] or nil), ending = v[22] or nil,
     }
     if task.uses == '1' then sw.read_unique(q, task) end
     return task
@@ -52,7 +52,7 @@ sw.DEFINITION = {
     repo = true, target = true, args = true, mr = true, labels = true, command = true, env = true, cwd = true,
     payload = true, traceparent = true, kind = true, batch = true, requires = true, cpu = true, memory_mb = true,
     resources = true, depends_on = true, affinity_key = true, fairness_key = true, concurrency_key = true,
-    group_key = true,
+    group_key = true, grace_ms = true,
     uses = true,
 }
 

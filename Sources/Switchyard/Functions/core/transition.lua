@@ -79,6 +79,8 @@ local function enter(name, score, id)
     o.add[n + 1], o.add[n + 2], o.n_add = score, id, n + 2
 end
 
+sw.enter_index, sw.leave_index = enter, leave
+
 local function lease_list(worker)
     local o = leases[worker]
     if not o then
@@ -91,6 +93,24 @@ local function lease_list(worker)
         touched_leases[n_touched_leases] = o
     end
     return o
+end
+
+-- Plans to write the lease entry of `id` on `worker`.
+function sw.set_lease(worker, id, entry)
+    local o = lease_list(worker)
+    o.set[o.n_set + 1], o.set[o.n_set + 2], o.n_set = id, entry, o.n_set + 2
+end
+
+-- Plans to delete the lease entry of `id` on `worker`.
+function sw.end_lease(worker, id)
+    local o = lease_list(worker)
+    o.del[o.n_del + 1], o.n_del = id, o.n_del + 1
+end
+
+-- Plans to delete fields of the hash of task `id`.
+function sw.clear_fields(q, id, fields)
+    cleared[n_cleared + 1], cleared[n_cleared + 2] = q.task_prefix .. id, fields
+    n_cleared = n_cleared + 2
 end
 
 -- Adds `by` to a counter of `stats`.
@@ -155,8 +175,8 @@ local change_set
 --   is_written   the indexes are written
 -- The tables of the features, by the file that owns them: batches (batches.lua); ended, waiting, settled, cascade,
 -- depends (dependencies.lua); takes, gives (unique.lua); running, rates, closing, freed (limits.lua); tags
--- (fairness.lua); warm (affinity.lua); reservations (reservations.lua); awake, wanted, gone (idle.lua); control,
--- vanished (here).
+-- (fairness.lua); warm (affinity.lua); reservations (reservations.lua); awake, wanted, gone (idle.lua); over
+-- (endings.lua); control, vanished (here).
 function sw.changes(q)
     reset()
     local c = change_set
@@ -263,7 +283,8 @@ end
 -- Plans any move of `task` (from sw.read, or a new task, whose state is nil), and updates the fields of `task`.
 --   fields   pairs of its hash, without state and held_by; the caller must not use the table afterwards
 --   opts     held_by, due_at (ms as text): what a pending task waits for; worker, attempt, deadline_at, lease_end
---            (texts): its new lease; clear: list of fields to delete; priority, tag: its new position in line
+--            (texts): its new lease; clear: list of fields to delete; priority, tag: its new position in line;
+--            told_to_end: a running attempt is told to end, and its process may go on for a while (endings.lua)
 function sw.move(c, task, to, fields, opts)
     local q, id, from = c.q, task.id, task.state or 'none'
     opts = opts or NONE
@@ -278,7 +299,17 @@ function sw.move(c, task, to, fields, opts)
     end
     local lane = task.new_lane or task.lane
     local priority = opts.priority or task.priority
-    local held_by = opts.held_by
+    local held_by, due_at = opts.held_by, opts.due_at
+    local ending = opts.told_to_end and from == 'running' and sw.ending_of(q, task)
+    if ending then
+        task.ending = ending
+        fields[#fields + 1] = 'ending'
+        fields[#fields + 1] = ending
+    end
+    if to == 'pending' and not held_by and sw.is_ending(c, task) then
+        held_by = 'ending'
+        due_at = select(2, sw.parse_ending(task.ending))
+    end
     local new_index = sw.index_of(to, held_by, lane)
     local is_line = to == 'pending' and not held_by
     -- The clean-up of a tick may have dropped these flags while no such task was pending.
@@ -295,7 +326,7 @@ function sw.move(c, task, to, fields, opts)
     end
     local score
     if to == 'pending' then
-        score = new_index == 'held' and opts.due_at or sw.score(q, priority, opts.tag or task.tag)
+        score = new_index == 'held' and due_at or sw.score(q, priority, opts.tag or task.tag)
     elseif sw.LIVE[to] then
         score = opts.lease_end
     else
@@ -320,10 +351,10 @@ function sw.move(c, task, to, fields, opts)
         o.set[k + 1], o.set[k + 2] = id, sw.lease_entry(opts.attempt, opts.deadline_at, task.uses, task.batch, lane)
         o.n_set = k + 2
         if lane and not sw.LIVE[from] then sw.note_running(c, lane, id, true) end
+    elseif ending then
+        sw.begin_ending(task, lane)
     elseif sw.LIVE[from] then
-        local o = lease_list(task.worker)
-        local k = o.n_del + 1
-        o.del[k], o.n_del = id, k
+        sw.end_lease(task.worker, id)
         if lane then sw.note_running(c, lane, id, false) end
         c.lost_lease[task.worker] = true
     end
@@ -332,7 +363,7 @@ function sw.move(c, task, to, fields, opts)
         fields[#fields + 1] = held_by
         if new_index == 'held' then
             fields[#fields + 1] = 'due_at'
-            fields[#fields + 1] = opts.due_at
+            fields[#fields + 1] = due_at
         end
     end
     if task.held_by and not held_by then
@@ -343,10 +374,7 @@ function sw.move(c, task, to, fields, opts)
         clear = clear or {}
         clear[#clear + 1] = 'due_at'
     end
-    if clear then
-        cleared[n_cleared + 1], cleared[n_cleared + 2] = q.task_prefix .. id, clear
-        n_cleared = n_cleared + 2
-    end
+    if clear then sw.clear_fields(q, id, clear) end
     if task.batch and from ~= to then sw.count_in_batch(c, task.batch, from ~= 'none' and from or nil, to, id) end
     local text = id .. ' ' .. to .. ' ' .. (opts.attempt or task.attempt or 0)
     if sw.TERMINAL[to] then
@@ -356,7 +384,7 @@ function sw.move(c, task, to, fields, opts)
         sw.tell_event(text)
     end
     task.state, task.held_by, task.lane, task.priority, task.new_lane = to, held_by, lane, priority, nil
-    task.due_at = new_index == 'held' and opts.due_at or nil
+    task.due_at = new_index == 'held' and due_at or nil
     c.moved[id] = task
 end
 

@@ -7,7 +7,7 @@ local TYPES = {
     zset = { 'pending', 'held', 'waiting', 'leases', 'finished', 'finished:failed', 'finished:timeout',
         'finished:cancelled',
         'workers', 'idle', 'idle_pools', 'lanes', 'closed', 'lane_names', 'unserved', 'schedules', 'stages',
-        'logs' },
+        'logs', 'ending' },
     hash = { 'stats', 'class', 'classes', 'reserved', 'stuck', 'claims', 'virtual_time', 'cordoned' },
     list = { 'cascade', 'batch_work' },
 }

@@ -83,7 +83,7 @@ function sw.busy_slots(q, worker)
     return math.max(0, call('HLEN', q.attempts_prefix .. worker) - NOT_LEASES)
 end
 
--- Ends at most `limit` of `worker`'s live attempts.
+-- Ends at most `limit` of `worker`'s attempts: those that are live, and those whose process is ending.
 --   how    left (the worker deregistered: assignments that it has not started return to their line and are not
 --          counted), lost (it missed its heartbeats), or replaced (another process has registered with its id)
 --   seen   the ids of tasks that the call has moved already; ids of ended attempts are added
@@ -96,8 +96,12 @@ function sw.plan_end_of_worker(c, worker, limit, how, seen)
     for i = 1, #held, 2 do
         if ended == limit then return ended, false end
         local id = held[i]
-        local task = not seen[id] and sw.read(c.q, id)
-        if task and sw.LIVE[task.state] and task.worker == worker then
+        local _, _, mark = sw.lease_of(held[i + 1])
+        local task = mark ~= '!' and not seen[id] and sw.read(c.q, id)
+        if mark == '!' then
+            sw.drop_ending(c, id, worker)
+            ended = ended + 1
+        elseif task and sw.LIVE[task.state] and task.worker == worker then
             seen[id] = true
             if how == 'left' and task.state == 'assigned' then
                 sw.return_assignment(c, task, false)
@@ -120,7 +124,8 @@ local function wake_up(q, worker, state)
 end
 sw.leave_sleep = wake_up
 
--- Marks the worker as draining: this process gets no more tasks. The caller tells the worker.
+-- Marks the worker as draining: this process gets no more tasks, and attempts that it loses are not counted. The caller
+-- tells the worker.
 function sw.drain_worker(q, worker)
     call('HSET', q.prefix .. 'worker:' .. worker, 'draining', '1')
     local text = call('HGET', q.attempts_prefix .. worker, '@state')
@@ -130,6 +135,13 @@ function sw.drain_worker(q, worker)
         sw.set_state(q, worker, state, { draining = 1, asleep = 0 })
     end
     if q.has_lanes then sw.unreserve_worker(q, worker) end
+end
+
+-- Whether the end of the worker is expected, because it drains. A worker that leaves without having drained is marked
+-- as draining too, so that it gets no tasks.
+function sw.drains(q, worker)
+    local v = call('HMGET', q.prefix .. 'worker:' .. worker, 'draining', 'leaves')
+    return v[1] == '1' and v[2] ~= '1'
 end
 
 -- Cordons a registered worker: it gets no tasks until it is uncordoned, also after it has registered again. The hash
@@ -161,8 +173,9 @@ end
 
 -- A worker has deregistered and has more leases than this call has ended. The next ticks end the rest.
 function sw.let_leave(q, worker)
+    local has_drained = sw.drains(q, worker)
     sw.drain_worker(q, worker)
-    call('HSET', q.prefix .. 'worker:' .. worker, 'leaves', '1')
+    call('HSET', q.prefix .. 'worker:' .. worker, 'leaves', has_drained and 'drained' or '1')
     call('ZADD', q.prefix .. 'workers', '0', worker)
 end
 

@@ -45,7 +45,8 @@ function sw.finish_one(q, args)
     local text, entry = held[1], held[2]
     if not text or not entry then return nil, held end
     local live, ends, mark, batch, lane = sw.lease_of(entry)
-    if live ~= attempt or ends == '0' or batch or lane or mark == '*' or mark == '+' and sw.has_dependents(q, id) then
+    if live ~= attempt or ends == '0' or batch or lane
+        or mark ~= '' and (mark ~= '+' or sw.has_dependents(q, id)) then
         return nil, held
     end
     local w = sw.worker_state(text)

@@ -1,6 +1,6 @@
 -- switchyard_purge_queue: empties a queue in bounded steps: cancels tasks that have not ended, and deletes ended
--- tasks and all stages. Call it until it returns 0. New tasks may be submitted meanwhile: pause or drain the queue
--- first.
+-- tasks and all stages. What a process that is still ending occupies is then free. Call it until it returns 0. New
+-- tasks may be submitted meanwhile: pause or drain the queue first.
 --
 -- Keys        1: the queue's prefix, 2: its config
 -- Arguments   confirm (the queue's name), limit (1 to 500, default 25: the maximum number of tasks)
@@ -43,7 +43,14 @@ local function purge_queue(keys, args)
     if done then return math.max(1, done) end
     local stage = call('ZRANGE', q.prefix .. 'stages', 0, 0)[1]
     if stage then return math.max(1, sw.drop_stage(q, stage, left)) end
-    return sw.delete_ended(q, call('ZRANGE', q.finished_key, 0, left - 1), true)
+    local ended = call('ZRANGE', q.finished_key, 0, left - 1)
+    c = sw.changes(q)
+    for _, id in ipairs(ended) do
+        local worker = sw.parse_ending(call('HGET', q.task_prefix .. id, 'ending'))
+        if worker then sw.drop_ending(c, id, worker) end
+    end
+    sw.commit(c)
+    return sw.delete_ended(q, ended, true)
 end
 
 redis.register_function{ function_name = 'switchyard_purge_queue', flags = { 'allow-oom' }, callback = purge_queue }

@@ -1,7 +1,7 @@
 -- switchyard_tick: processes everything that is due. Any number of replicas may call it, as often as they like.
 --
 -- Transition  assigned → pending | failed (never started); running → timeout, or as failed, or → pending for a retry
---             (lease expired, worker lost); pending held_by schedule or retry → pending (due)
+--             (lease expired, worker lost); pending held_by schedule, retry or ending → pending (due)
 -- Keys        1: the queue's prefix, 2: its config
 -- Arguments   limit (1 to 1000, default 25: the maximum number of tasks, of all kinds together), cleanup ("1": also
 --             delete ended tasks whose retention is over), interval (ms, 1 to 3600000: the caller ticks at least this
@@ -9,8 +9,8 @@
 -- Reply       pairs: expired, lost_workers, due (held tasks, and lanes with a due rate limit), purged, woken, more
 --             ("1": a limit was reached, call again at once), schedules (ids of recurring schedules that are due:
 --             call switchyard_fire; none while the queue is paused), resumed_at (ms since 1970: with schedules, when
---             the latest pause ended; 0: never), next_due (ms since 1970: when the next lease, worker, held task, rate
---             limit, stage or schedule is due; 0: none), now, instance, partitions (how many the queue has),
+--             the latest pause ended; 0: never), next_due (ms since 1970: when the next lease, worker, ending, held
+--             task, rate limit, stage or schedule is due; 0: none), now, instance, partitions (how many the queue has),
 --             cleanup_interval_ms, forgiving_until (ms since 1970: no lease ends before; 0: leases end as usual),
 --             set_back_ms (by how much the clock was set back; 0: it was not)
 -- Errors      BADREQUEST
@@ -37,10 +37,12 @@ local function expire(c, task)
     local _, deadline = sw.lease_of(call('HGET', q.attempts_prefix .. task.worker, task.id) or nil)
     if task.state == 'running' and deadline and tonumber(deadline) <= q.now then
         sw.tell(c, task.worker, 'timeout ' .. task.id .. ' ' .. task.attempt)
+        -- Of a worker whose registration ends too, nobody will report the end of the process.
+        local is_lost = (tonumber(call('ZSCORE', q.index_keys.workers, task.worker) or nil) or 0) <= q.now
         sw.end_attempt(c, task, 'timeout', {
             error_code = 'Timeout',
             error_message = 'attempt ' .. task.attempt .. ' on worker ' .. task.worker
-                .. ' exceeded its time limit of ' .. task.timeout_ms / 1000 .. ' s' })
+                .. ' exceeded its time limit of ' .. task.timeout_ms / 1000 .. ' s' }, not is_lost)
     else
         sw.lose_attempt(c, task, 'did not renew its lease')
     end
@@ -71,23 +73,30 @@ local function end_due(c, left, sooner, forgiving)
     for _, worker in ipairs(workers) do
         if left <= 0 then break end
         local v = call('HMGET', q.prefix .. 'worker:' .. worker, 'slots', 'leaves')
-        local ended, is_over = sw.plan_end_of_worker(c, worker, left, v[2] == '1' and 'left' or 'lost', seen)
+        local ended, is_over = sw.plan_end_of_worker(c, worker, left, v[2] and 'left' or 'lost', seen)
         left = left - ended
         if not is_over then break end
         left = left - 1
         sw.plan_gone(c, worker)
         gone[#gone + 1] = { worker, tonumber(v[1] or 0) }
-        if v[2] ~= '1' then lost = lost + 1 end
+        if not v[2] then lost = lost + 1 end
     end
+
+    local over, next_ending = sw.end_due_endings(c, left)
+    sooner(next_ending)
+    left = left - over
 
     local held, next_held = due_of(q, 'held', math.max(left, 0))
     sooner(next_held)
     left = left - #held
     for _, id in ipairs(held) do
         local task = not seen[id] and sw.read(q, id)
-        if task and task.held_by and not sw.planned_state(c, id) then
+        local is_planned = sw.planned_state(c, id)
+        if task and task.held_by == 'ending' and not is_planned then
+            sw.release_ending(c, task)
+        elseif task and task.held_by and not is_planned then
             sw.move(c, task, 'pending', {})
-        elseif not seen[id] then
+        elseif not seen[id] and not is_planned then
             sw.strike('held', id)
         end
     end

@@ -4,8 +4,8 @@
 -- Arguments   task (id)
 -- Reply       the task's state, then for each reason its pairs: code, message, and the numbers. The first reason
 --             decides: without it the task could run, or the next one would decide. Codes: paused, schedule, backoff,
---             dependencies, concurrency_limit, rate_limit, no_worker_matches (with nearest, a worker, and what it
---             lacks), workers_busy, insufficient_resources, reserved, cordoned, position. Without a reason, the task
+--             ending, dependencies, concurrency_limit, rate_limit, no_worker_matches (with nearest, a worker, and what
+--             it lacks), workers_busy, insufficient_resources, reserved, cordoned, position. Without a reason, the task
 --             runs or has ended. A task that no index contained is put back.
 -- Errors      BADREQUEST, TASKNOTFOUND
 local SHOWN = 20
@@ -27,6 +27,11 @@ local function why_held(q, task, held_by)
             .. task.retry_count
             .. ' of ' .. task.max_retries .. ' is in ' .. seconds .. ' s', 'due_at', sw.digits(due), 'retry_count',
             task.retry_count, 'max_retries', task.max_retries }
+    elseif held_by == 'ending' then
+        local worker = sw.parse_ending(task.ending)
+        return { 'code', 'ending', 'message', 'the process of its former attempt on worker ' .. (worker or '?')
+            .. ' was told to end and is not gone; it waits for that, at most ' .. (seconds or 0) .. ' s',
+            'due_at', sw.digits(due or 0) }
     elseif held_by == 'dependencies' then
         local open, n = {}, 0
         for id in string.gmatch(call('HGET', key, 'depends_on') or '', '[^,]+') do

@@ -4,17 +4,19 @@
 -- Keys        1: the queue's prefix, 2: its config
 -- Arguments   worker (id); nonce (of its process); pull (0 to 100: how many tasks it wants next), start, holding,
 --             together: as in switchyard_pull;
---             of each task: task (id), attempt, outcome (completed|failed|timeout), result (opaque), error_code,
---             error_message, exit_code (an integer), retryable ("0": no retry), retry_after_ms (the delay before the
---             retry, in place of the queue's backoff: 0 to 30 days)
--- Reply       two lists. 1: for each task, in order: its new state (pending: it will be retried), or an error. 2:
---             assignments as in switchyard_pull, or an error. A repeated report gets the same reply.
+--             of each task: task (id), attempt, outcome (completed|failed|timeout; ended: the process of an attempt
+--             that was told to end is gone), result (opaque), error_code, error_message, exit_code (an integer),
+--             retryable ("0": no retry), retry_after_ms (the delay before the retry, in place of the queue's backoff: 0
+--             to 30 days)
+-- Reply       two lists. 1: for each task, in order: its new state (pending: it will be retried; "ended": the attempt
+--             occupies nothing any more), or an error. 2: assignments as in switchyard_pull, or an error. A repeated
+--             report gets the same reply.
 -- Errors      BADREQUEST, WORKERNOTFOUND by the nonce (the whole call); for each task: TASKNOTFOUND, LEASELOST,
---             INVALIDSTATE (never started); for the pull: WORKERNOTFOUND
+--             INVALIDSTATE (never started; ended, and was not told to end); for the pull: WORKERNOTFOUND
 
 local function check(t)
-    if t.outcome ~= 'completed' and t.outcome ~= 'failed' and t.outcome ~= 'timeout' then
-        return 'outcome of task ' .. t.task .. ': expected completed, failed or timeout, found '
+    if t.outcome ~= 'completed' and t.outcome ~= 'failed' and t.outcome ~= 'timeout' and t.outcome ~= 'ended' then
+        return 'outcome of task ' .. t.task .. ': expected completed, failed, timeout or ended, found '
             .. sw.shown(t.outcome or '')
     end
     if t.exit_code and not find(t.exit_code, '^-?%d%d?%d?%d?%d?$') then
@@ -46,7 +48,15 @@ end
 local function finish_one(c, worker, t)
     local q = c.q
     local task, refused, found = sw.holds(q, worker, t)
-    if not task then return found and reply_again(q, worker, t, found, refused) or refused end
+    if not task then
+        -- Whatever the report says, the process is gone.
+        sw.end_ending(c, t.task, worker, t.attempt)
+        if t.outcome == 'ended' then return 'ended' end
+        return found and reply_again(q, worker, t, found, refused) or refused
+    end
+    if t.outcome == 'ended' then
+        return sw.invalid_state(t.task, task.state, 'reported as ended: it was not told to end')
+    end
     if task.state == 'assigned' then return sw.invalid_state(t.task, 'assigned', 'finished before it is started') end
     if t.outcome == 'completed' then
         local fields = { 'finished_at', q.now_text }

@@ -23,8 +23,8 @@ local function heartbeat(keys, args)
 
     local renewed, progress, stop = {}, {}, {}
     for i, t in ipairs(tasks) do
-        local attempt, deadline = sw.lease_of(held[i + 1] or nil)
-        if tonumber(attempt) ~= t.attempt then
+        local attempt, deadline, mark = sw.lease_of(held[i + 1] or nil)
+        if tonumber(attempt) ~= t.attempt or mark == '!' then
             local found = call('HGET', q.task_prefix .. t.task, 'state')
             stop[#stop + 1] = t.task
             stop[#stop + 1] = tostring(t.attempt)

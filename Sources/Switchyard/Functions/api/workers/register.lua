@@ -7,7 +7,9 @@
 -- Arguments   worker (id), nonce (1 to 200 characters of A-Z a-z 0-9 . _ : -, of its process), slots (1 to 1000,
 --             default 1), protocol (1); what it offers: labels (label or label=value, separated by commas), cpu
 --             (cores), memory_mb, resources (name=amount, …); only (labels of it, separated by commas: it takes only
---             tasks that require one of these); and for people: host, pid, version, note (why it
+--             tasks that require one of these); grace_ms (0 to 3600000: the worker ends processes with SIGTERM, this
+--             grace and SIGKILL, and reports their end, with switchyard_finish and the outcome ended; until then
+--             their slots, resources and limits stay taken); and for people: host, pid, version, note (why it
 --             takes no tasks for now; empty: it takes tasks)
 -- Reply       pairs: protocol, heartbeat_ms, lease_ms, instance, queue, partitions (how many the queue has), again
 --             ("1": the former process had more attempts than one call ends, and the worker is not registered yet:
@@ -51,6 +53,8 @@ local function register(keys, args)
     if head.nonce and not sw.is_name(head.nonce) then
         return sw.bad('nonce: expected 1 to 200 characters of A-Z a-z 0-9 . _ : -, found ' .. sw.shown(head.nonce))
     end
+    problem = head.grace_ms and sw.check_integer('grace_ms', head.grace_ms, 0, 3600000)
+    if problem then return sw.bad(problem) end
     local key = q.prefix .. 'worker:' .. worker
     local set = { 'slots', slots }
     for _, name in ipairs(SHOWN) do
@@ -60,9 +64,13 @@ local function register(keys, args)
             set[#set + 1] = head[name]
         end
     end
+    if head.grace_ms then
+        set[#set + 1] = 'grace_ms'
+        set[#set + 1] = head.grace_ms
+    end
     local class, wrong = sw.class_of(head)
     if not class then return sw.bad(wrong) end
-    local before = call('HMGET', key, 'slots', 'draining', 'leaves')
+    local before = call('HMGET', key, 'slots', 'draining', 'leaves', 'grace_ms')
     local text = call('HGET', q.attempts_prefix .. worker, '@state')
     call('ZCARD', q.index_keys.workers)
     local state = text and sw.worker_state(text)
@@ -73,6 +81,7 @@ local function register(keys, args)
     if class ~= '' then sw.ensure(q, 'has_lanes') end
     sw.write_config(q)
     call('HSET', key, unpack(set))
+    if before[4] and not head.grace_ms then call('HDEL', key, 'grace_ms') end
     if state then sw.leave_sleep(q, worker, state) end
     local had_classless = q.has_lanes and sw.has_classless_workers(q)
     if q.has_lanes then sw.join_class(q, worker, class) end
