@@ -5,13 +5,15 @@ struct AttemptEnd {
     let attempt: Attempt
     let outcome: AttemptOutcome
 
-    /// Returns the report to send, or nil if the attempt was handed back, or stopped because this worker no longer has
-    /// its lease. An attempt that its time limit stopped is reported as timed out, whatever its handler returned. A
-    /// result that the queue does not accept becomes a failure.
+    /// Returns the report to send, or nil if the attempt was handed back, or the lease ends by itself. An attempt that
+    /// its time limit stopped is reported as timed out, whatever its handler returned. Of an attempt that the queue has
+    /// ended, only the end of its process is reported. A result that the queue does not accept becomes a failure.
     func report(stopped: AttemptTable.StopReason?) -> WorkerClient.Report? {
         var report = WorkerClient.Report(taskID: attempt.id, attempt: attempt.number, outcome: .completed)
         switch stopped {
-        case .notOurs, .leaseOver:
+        case .notOurs:
+            report.outcome = .ended
+        case .leaseOver, .drained:
             return nil
         case .timeLimit:
             report.outcome = .timeout

@@ -43,13 +43,15 @@ final class AttemptTable: Sendable {
 
     /// Why an attempt was stopped.
     enum StopReason: Sendable {
-        /// This worker no longer has the lease, or gives it up: the attempt is not reported.
+        /// The queue has ended the attempt, or this worker gives it up: only the end of its process is reported.
         case notOurs
         /// The lease ends by the worker's own clock, because heartbeats have no reply: the attempt is not reported. The
         /// queue may still have its lease.
         case leaseOver
         /// The time limit is over: the attempt is reported as timed out.
         case timeLimit
+        /// The worker drains, and does not wait any longer: the attempt is handed back.
+        case drained
     }
 
     private typealias Poller = UnsafeContinuation<Exchange?, Never>
@@ -268,14 +270,14 @@ final class AttemptTable: Sendable {
         return isStopped
     }
 
-    /// Whether the attempt was stopped because this worker was cut off from Redis until the lease ended.
-    func isCutOff(_ attempt: Attempt) -> Bool {
-        state.withLock { $0.attempts.isCutOff(attempt.id, attempt: attempt.number) }
+    /// Why the attempt was stopped; nil if it was not.
+    func stopReason(of attempt: Attempt) -> StopReason? {
+        state.withLock { $0.attempts.stopReason(of: attempt.id, attempt: attempt.number) }
     }
 
-    /// Stops all attempts; none of them is reported.
-    func stopAll() {
-        for attempt in leased where attempt.isRunning { stop(attempt.id.taskID, attempt: attempt.id.number, .notOurs) }
+    /// Stops all attempts.
+    func stopAll(_ reason: StopReason = .notOurs) {
+        for attempt in leased where attempt.isRunning { stop(attempt.id.taskID, attempt: attempt.id.number, reason) }
     }
 
     /// Stops the attempts that the worker has learned of before this time; none of them is reported.
@@ -310,6 +312,9 @@ final class AttemptTable: Sendable {
     func setProgress(_ taskID: String, attempt: Int, _ progress: ByteBuffer) {
         state.withLock { $0.attempts.setProgress(taskID, attempt: attempt, progress) }
     }
+
+    /// The longest grace that a task of a running attempt asks for; nil if none does.
+    var longestGrace: Duration? { state.withLock { $0.attempts.longestGrace } }
 
     /// How many attempts have not ended yet.
     var runningCount: Int { state.withLock { $0.attempts.runningCount } }

@@ -16,7 +16,7 @@ public struct CommandHandler: TaskHandler {
     /// `{target}`, `{repo}`, `{mr}` and `{task_id}` are replaced by the task's values, and an argument `{args}` by the
     /// task's arguments. If the template is empty, a task without a command fails.
     public var template: [String]
-    /// The time between SIGTERM and SIGKILL.
+    /// The time between SIGTERM and SIGKILL for tasks without their own.
     public var grace: Duration
     /// How long processes of the group may go on after the command itself has ended, as long as they hold its output
     /// open.
@@ -119,7 +119,8 @@ public struct CommandHandler: TaskHandler {
         _ command: ChildProcess.Command, _ task: QueuedTask, _ output: AttemptOutput
     ) async -> (AttemptOutcome, ChildProcess.ExitStatus?) {
         do {
-            let (status, tail) = await output.follow(try await ChildProcess.start(command), grace: grace)
+            let child = try await ChildProcess.start(command)
+            let (status, tail) = await output.follow(child, grace: output.attempt.grace(orWorkers: grace))
             return (Self.outcome(status, lastWords: tail.lastLine, logFile: output.file?.path), status)
         } catch {
             let isPathOfTask = task.request.environment["PATH"] != nil

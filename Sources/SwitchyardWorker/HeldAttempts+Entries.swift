@@ -6,7 +6,8 @@ extension HeldAttempts {
     enum EntryPhase {
         /// The attempt runs, or waits in `overflow`. Can transition to: stopped; reported or over, when it ends.
         case running
-        /// The attempt was told to end. Can transition to, when it ends: reported, if its time limit stopped it; over.
+        /// The attempt was told to end. Can transition to, when it ends: reported, if the queue or its time limit
+        /// stopped it; over.
         case stopped(AttemptTable.StopReason)
         /// The report waits or is under way. Can transition to: over, when the queue has replied to it.
         case reported
@@ -24,6 +25,8 @@ extension HeldAttempts {
         var work: Task<Void, Never>?
         var deadline: ContinuousClock.Instant?
         var progress: ByteBuffer?
+        /// The task's own grace.
+        var grace: Duration?
 
         var isRunning: Bool {
             switch phase {
@@ -51,7 +54,7 @@ extension HeldAttempts {
         new.reserveCapacity(assignments.count)
         var outdated: [Task<Void, Never>] = []
         for assignment in assignments {
-            let entry = Entry(attempt: assignment.attempt, since: now)
+            let entry = Entry(attempt: assignment.attempt, since: now, grace: assignment.grace)
             if let known = entries.updateValue(entry, forKey: assignment.id) {
                 if known.attempt >= assignment.attempt {
                     entries[assignment.id] = known
@@ -104,12 +107,12 @@ extension HeldAttempts {
         _ = update(taskID, attempt) { $0.progress = progress }
     }
 
-    func isCutOff(_ taskID: String, attempt: Int) -> Bool {
-        guard let entry = entries[taskID], entry.attempt == attempt, case .stopped(.leaseOver) = entry.phase else {
-            return false
-        }
-        return true
+    func stopReason(of taskID: String, attempt: Int) -> AttemptTable.StopReason? {
+        guard let entry = entries[taskID], entry.attempt == attempt else { return nil }
+        return entry.stopReason
     }
+
+    var longestGrace: Duration? { entries.values.lazy.filter(\.isRunning).compactMap(\.grace).max() }
 
     /// Records that an attempt has ended, and adds its report if it has one. Does nothing for an attempt that is not
     /// known or was replaced by a later one.

@@ -88,11 +88,18 @@ extension QueueLoop {
     }
 
     func handBack(_ attempt: Attempt, _ reason: String) async {
+        await handBack(attempt) {
+            _ = try await self.link.handBack(
+                taskID: attempt.id, attempt: attempt.number, reason: reason.prefix(maxBytes: 4096))
+        }
+    }
+
+    /// Calls the queue until it has taken the attempt back, or refuses.
+    func handBack(_ attempt: Attempt, _ call: @Sendable () async throws -> Void) async {
         var backoff = Self.backoff()
         while !table.isClosed {
             do {
-                _ = try await link.handBack(
-                    taskID: attempt.id, attempt: attempt.number, reason: reason.prefix(maxBytes: 4096))
+                try await call()
                 return
             } catch SchedulerError.internal(_, redisAway: true) {
                 // The attempt counts as running, so its lease is renewed. Nobody cancels this task.

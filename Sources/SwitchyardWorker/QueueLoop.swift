@@ -31,24 +31,31 @@ final class QueueLoop: Sendable {
     /// The pauses between tries of one loop while Redis is unreachable.
     static func backoff() -> Backoff { Backoff(first: .milliseconds(200), limit: .seconds(2)) }
 
+    /// How long attempts may run on once the worker drains; nil: until they end.
+    let drainTimeout: Duration?
+    /// The worker drains, and waits for no attempt any longer.
+    let isHandingBack = Mutex(false)
     /// Why the worker cannot serve the queue at all; `run` throws it.
     private let refusal = Mutex<SchedulerError?>(nil)
     /// Drains the whole worker.
-    private let onDrain: @Sendable () -> Void
+    let onDrain: @Sendable () -> Void
 
     /// - Parameters:
     ///   - grant: this partition's share of the worker's slots; nil: all of them.
     ///   - onDrain: called when the scheduler asks the worker to drain.
     init(
         link: WorkerClient, partitions: Partitions, grant: SlotGrant?, registration: WorkerClient.Registration,
-        takesTogether: Bool, handler: any TaskHandler, host: HostHealth, logger: Logger,
+        options: WorkerOptions, handler: any TaskHandler, host: HostHealth, logger: Logger,
         onDrain: @escaping @Sendable () -> Void
     ) {
         self.link = link
         self.partitions = partitions
         self.onDrain = onDrain
+        var registration = registration
+        registration.grace = handler.grace
         self.registration = registration
-        self.takesTogether = takesTogether
+        takesTogether = options.takesGroupsTogether
+        drainTimeout = options.drainTimeout
         self.handler = handler
         self.logger = logger
         isSpread = grant != nil
@@ -95,31 +102,6 @@ final class QueueLoop: Sendable {
         if let refusal = refusal.withLock({ $0 }) { throw refusal }
     }
 
-    /// Takes no more tasks from this partition.
-    func beginToDrain() {
-        table.drain()
-        if table.isSleeping { Task { await endSleep() } }
-        if !table.leased.isEmpty { Task { await tellThatItDrains() } }
-    }
-
-    /// Makes the drain known while attempts still run, so that the worker is not counted as idle. A worker without
-    /// attempts deregisters at once.
-    private func tellThatItDrains() async {
-        do {
-            try await link.drain()
-        } catch {
-            // Only what people are shown depends on it: the worker pulls nothing in any case.
-            logger.debug("cannot say that this worker drains", metadata: ["error": "\(error)"])
-        }
-    }
-
-    /// Drains the whole worker.
-    func drain() {
-        if table.isDraining { return }
-        logger.info("worker drains: it takes no more tasks", metadata: ["queue": "\(link.functions.keys.name)"])
-        onDrain()
-    }
-
     /// Registers the worker, and retries until it succeeds. Returns nil if the loop was cancelled or drained before
     /// that, or if the queue refuses the worker or has other partitions; then the worker drains.
     /// - Parameter isFirst: another live process with the worker's id is to leave first.
@@ -164,7 +146,7 @@ final class QueueLoop: Sendable {
 
     /// Waits until the attempts that were told to end have ended.
     private func waitForAttempts() async {
-        let limit = ContinuousClock.now + handler.grace + .seconds(1)
+        let limit = ContinuousClock.now + max(handler.grace, table.longestGrace ?? .zero) + .seconds(1)
         // A cancelled Swift task cannot sleep, an unstructured one can: this sleep never fails.
         await Task { [table] in
             while table.runningCount > 0, ContinuousClock.now < limit { try? await Task.sleep(for: .milliseconds(5)) }
@@ -319,16 +301,19 @@ final class QueueLoop: Sendable {
         }
         table.attach(work, to: attempt.id, attempt: attempt.number, deadline: deadline)
         limits.watch(deadline)
+        if isHandingBack.withLock({ $0 }) { table.stop(attempt.id, attempt: attempt.number, .drained) }
     }
 
     /// Ends an attempt once its output is in the log.
     private func end(_ attempt: Attempt, _ outcome: AttemptOutcome) async {
         await attempt.log.finish()
         await noteHost(attempt, outcome)
-        let isCutOff = table.isCutOff(attempt)
+        let reason = table.stopReason(of: attempt)
+        // A cancelled Swift task cannot send.
+        if reason == .drained { await Task { await handBackDrained(attempt) }.value }
         table.end(AttemptEnd(attempt: attempt, outcome: outcome))
         // If only Redis stood still, the queue still has the lease. Handed back, the attempt uses no retry.
-        if isCutOff {
+        if reason == .leaseOver {
             Task { await handBack(attempt, "the worker was cut off from Redis until the lease ended") }
         }
     }

@@ -59,6 +59,12 @@ public struct Attempt: Sendable {
     public var workerID: String { holder.link.worker }
     /// The queue's name.
     public var queue: String { holder.link.functions.keys.queue }
+    /// How long the attempt may take to end now that it was told to: the task's own grace, or `standard`, that of the
+    /// worker. If the worker is cut off from Redis, it may not take longer than `standard`.
+    func grace(orWorkers standard: Duration) -> Duration {
+        guard let own = assignment.grace else { return standard }
+        return holder.table.stopReason(of: self) == .leaseOver ? min(own, standard) : own
+    }
     /// The worker's logger.
     var logger: Logger { holder.logger }
     /// The results of the tasks that this task depends on: a JSON object of texts by task id. Nil for a task without

@@ -7,7 +7,8 @@ import Synchronization
 /// Pulls tasks from one queue and runs them with a ``TaskHandler``.
 ///
 /// A graceful shutdown drains the worker: it pulls no more tasks, and deregisters when its last attempt has been
-/// reported. It runs one ``QueueLoop`` for each partition of the queue; these share the slots (``SlotBudget``).
+/// reported, or handed back after ``WorkerOptions/drainTimeout``. It runs one ``QueueLoop`` for each partition of the
+/// queue; these share the slots (``SlotBudget``).
 public final class Worker: Service {
     private let loops: [QueueLoop]
 
@@ -58,7 +59,7 @@ public final class Worker: Service {
                 QueueLoop(
                     link: try WorkerClient(worker: id, nonce: nonce, functions: functions), partitions: partitions,
                     grant: budget.map { SlotGrant(budget: $0, partition: partition) }, registration: registration,
-                    takesTogether: options.takesGroupsTogether, handler: handler, host: host, logger: logger,
+                    options: options, handler: handler, host: host, logger: logger,
                     onDrain: { drain.send() }))
         }
         drain.setLoops(loops)
@@ -87,6 +88,13 @@ public final class Worker: Service {
     /// Pulls no more tasks; `run` returns when the last attempt has been reported.
     public func drain() {
         loops[0].drain()
+    }
+
+    /// Drains, and waits for no attempt any longer: all are told to end, and handed back once they have. They use up no
+    /// retry. `run` returns then.
+    public func handBack() {
+        drain()
+        for loop in loops { loop.handBackAll() }
     }
 }
 

@@ -15,6 +15,9 @@ public struct WorkerOptions: Sendable {
     public var takesGroupsTogether = false
     /// How long the worker takes no tasks when its host could not run five attempts in a row. Doubles while that lasts.
     public var setAsidePause: Duration = .seconds(60)
+    /// How long attempts may run on once the worker drains. Those that have not ended by then are told to end, and
+    /// handed back. Nil: until they end.
+    public var drainTimeout: Duration?
     /// The name of the host, for display.
     public var host: String?
     /// The worker's process id, for display.

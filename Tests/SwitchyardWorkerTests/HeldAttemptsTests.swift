@@ -258,20 +258,22 @@ import Testing
         #expect(attempts.isOver)
     }
 
-    @Test func aStoppedAttemptIsNotReportedUnlessItsTimeWasOver() throws {
+    @Test func ofAStoppedAttemptOnlyItsEndIsReportedUnlessItsTimeWasOver() throws {
         let attempts = AttemptsBox(slots: 4)
         let exchange = try #require(attempts.nextExchange())
-        attempts.settle(exchange, assigned: 2, isCertain: true)
-        let tasks = try assignments(0..<2)
+        attempts.settle(exchange, assigned: 4, isCertain: true)
+        let tasks = try assignments(0..<4)
         attempts.add(tasks)
         #expect(attempts.stop("t0", attempt: 1, .notOurs))
+        #expect(attempts.stop("t2", attempt: 1, .leaseOver))
+        #expect(attempts.stop("t3", attempt: 1, .drained))
         #expect(attempts.stop("t1", attempt: 1, .timeLimit))
         // A later stop does not change the reason.
         #expect(!attempts.stop("t1", attempt: 1, .notOurs))
         #expect(!attempts.stop("t9", attempt: 1, .notOurs))
         try attempts.end(tasks)
-        #expect(attempts.reports.map(\.taskID) == ["t1"])
-        #expect(attempts.reports.map(\.outcome) == [.timeout])
+        #expect(attempts.reports.map(\.taskID) == ["t0", "t1"])
+        #expect(attempts.reports.map(\.outcome) == [.ended, .timeout])
     }
 }
 

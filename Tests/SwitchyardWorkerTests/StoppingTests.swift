@@ -27,10 +27,11 @@ import Testing
                 let id = try await queue.submit(command: Self.stubborn, maxRetries: 3)
                 let pids = try await processes(queue, id)
                 #expect(pids.count == 2 && pids.allSatisfy(isAlive))
-                let task = try await queue.handle.cancelTask(id, reason: "not wanted")
-                #expect(task.state == .cancelled)
+                var task = try await queue.handle.cancelTask(id, reason: "not wanted")
+                #expect(task.state == .cancelled && task.isEnding)
                 #expect(try await eventually { !pids.contains(where: isAlive) })
-                // The late end of the attempt does not change the task.
+                // The late end of the attempt changes nothing else of the task.
+                task.isEnding = false
                 let next = try await queue.submit(command: ["true"])
                 #expect(try await queue.ended(next).state == .completed)
                 #expect(try await queue.handle.getTask(id) == task)

@@ -6,8 +6,8 @@ import ServiceLifecycle
 ///
 /// Surplus workers are drained, never killed: a draining worker counts against the maximum until its last task has
 /// ended. While the server is unreachable the size does not change. A graceful shutdown drains all workers and waits
-/// for them; cancellation kills them. The same happens once a worker has exited with a usage error or is replaced again
-/// and again, which ends the pool with that error.
+/// for them; a second signal makes them hand back what they run; cancellation kills them. The same happens once a worker
+/// has exited with a usage error or is replaced again and again, which ends the pool with that error.
 struct AutoscaledPool: Service, CustomStringConvertible {
     var range: ClosedRange<Int>
     var coolDown: Duration
@@ -46,6 +46,14 @@ struct AutoscaledPool: Service, CustomStringConvertible {
 
     func run() async throws {
         let roster = Roster()
+        try await Interruption.noticingRepetition {
+            Task { for worker in await roster.workers.values { worker.handBack() } }
+        } _: {
+            try await run(roster)
+        }
+    }
+
+    private func run(_ roster: Roster) async throws {
         var size = PoolSize(range: range, coolDown: coolDown)
         var isFirst = true
         var wanted: Int?

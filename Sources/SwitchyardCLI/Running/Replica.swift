@@ -31,7 +31,7 @@ struct Replica: Sendable {
     }
 
     /// Limit on a graceful shutdown, after which the remaining services are cancelled.
-    private static let grace: Duration = .seconds(10)
+    private static let grace: Duration = .seconds(15)
 
     /// Returns after a signal has ended the services; throws if a service fails.
     /// - Throws: ``Failure`` if HTTP cannot listen on the address.

@@ -62,6 +62,12 @@ final class SupervisedWorker: Sendable {
         if let child { stop(child) }
     }
 
+    /// Asks a draining worker to hand back the tasks that it still runs.
+    func handBack() {
+        let child = state.withLock { $0.isDraining ? $0.child : nil }
+        child?.signalGroup(SIGTERM)
+    }
+
     /// Returns when the worker has been drained. Cancellation kills the process.
     /// - Throws: ``Failure`` if the process exits with 64, because the next one would too, and if other processes keep
     ///   replacing it.

@@ -1,5 +1,6 @@
 import Dispatch
 import Foundation
+import Synchronization
 
 /// Handles Ctrl-C for commands that only watch and for commands that must clean up.
 enum Interruption {
@@ -20,6 +21,30 @@ enum Interruption {
             source.cancel()
             signal(SIGINT, SIG_DFL)
         }
+        return try await body()
+    }
+
+    /// Runs `body`, in which something else handles the first SIGINT or SIGTERM. Calls `onRepetition` when a second one
+    /// arrives.
+    static func noticingRepetition<Value>(
+        _ onRepetition: @escaping @Sendable () -> Void, _ body: () async throws -> Value
+    ) async rethrows -> Value {
+        let count = Mutex(0)
+        let sources = [SIGINT, SIGTERM].map { number in
+            let source = DispatchSource.makeSignalSource(signal: number, queue: .global())
+            source.setEventHandler {
+                // One event may stand for several signals.
+                let new = Int(source.data)
+                let isRepetition = count.withLock { count in
+                    defer { count += new }
+                    return count < 2 && count + new >= 2
+                }
+                if isRepetition { onRepetition() }
+            }
+            source.resume()
+            return source
+        }
+        defer { for source in sources { source.cancel() } }
         return try await body()
     }
 

@@ -25,6 +25,8 @@ struct TaskView: Decodable, Sendable {
     var queue: String?
     var state: String
     var heldBy: String?
+    /// The process of its latest attempt was told to end, and still runs.
+    var ending: Bool?
     /// Why a pending task waits; in a list only if the task itself shows it.
     var reason: Problem?
     var batchId: String?
@@ -60,7 +62,7 @@ struct TaskView: Decodable, Sendable {
     }
 
     var stateCell: Table.Cell {
-        let text = heldBy.map { "\(state) (\($0))" } ?? state
+        let text = (heldBy ?? (ending == true ? "ending" : nil)).map { "\(state) (\($0))" } ?? state
         return Table.Cell(text, Self.colour(ofState: state))
     }
 

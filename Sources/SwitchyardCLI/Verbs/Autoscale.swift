@@ -27,8 +27,8 @@ struct Autoscale: AsyncParsableCommand {
             The pool is sized for the whole demand, regardless of workers outside the pool: with several pools, divide \
             the demand by --class, --queue or --max.
 
-            SIGINT, SIGTERM or SIGHUP drains all workers and waits for their tasks; SIGQUIT (Ctrl-\\) kills them at \
-            once.
+            SIGINT, SIGTERM or SIGHUP drains all workers and waits for their tasks; a second one makes them hand back \
+            the tasks that still run; SIGQUIT (Ctrl-\\) kills the workers at once.
             """)
 
     @OptionGroup var options: RunOptions

@@ -13,8 +13,9 @@ struct RunWorker: AsyncParsableCommand {
         discussion: """
             Runs each task's command (an argument vector, never through a shell), or the command given after --, in \
             which {target} and {args} are replaced by the task's. SIGTERM, SIGINT or SIGHUP drains the \
-            worker: it pulls no more tasks and exits when its last task has ended. With --no-op it completes every \
-            task without running anything, to measure the queue.
+            worker: it pulls no more tasks and exits when its last task has ended. A second signal, or the end of \
+            --drain-timeout, tells the tasks that still run to end, and hands them back to the queue. With --no-op it \
+            completes every task without running anything, to measure the queue.
 
             Without --no-detect it also offers the cores and the memory that this machine, or its container, has, and \
             the labels os=, arch= and host=. What the flags say comes first.
@@ -61,6 +62,13 @@ struct RunWorker: AsyncParsableCommand {
     @Flag(help: "With several slots, prefer to pull tasks with the same --group-key together.")
     var preferGroups = false
 
+    @Option(
+        help: ArgumentHelp(
+            "How long tasks may run on once the worker drains; then they are told to end, and go back to the queue "
+                + "(default: until they end).", valueName: "duration"),
+        transform: Seconds.init(transforming:))
+    var drainTimeout: Seconds?
+
     @OptionGroup(title: "Commands") var commands: CommandOptions
 
     @Flag(
@@ -106,6 +114,7 @@ struct RunWorker: AsyncParsableCommand {
         workerOptions.memoryMB = memory?.value ?? memoryMB
         workerOptions.resources.custom = Dictionary(uniqueKeysWithValues: resources.map { ($0.name, $0.value) })
         workerOptions.takesGroupsTogether = preferGroups
+        workerOptions.drainTimeout = drainTimeout?.duration
         if detects { HostDetection.current().complete(&workerOptions) }
         workerOptions.host = host
         workerOptions.processID = Int(processID)
@@ -130,7 +139,9 @@ struct RunWorker: AsyncParsableCommand {
         group.endOnSignals()
         let result: Result<Void, any Error>
         do {
-            result = .success(try await ServiceGroup(configuration: group).run())
+            let group = ServiceGroup(configuration: group)
+            result = .success(
+                try await Interruption.noticingRepetition({ worker.handBack() }) { try await group.run() })
         } catch {
             result = .failure(error)
         }

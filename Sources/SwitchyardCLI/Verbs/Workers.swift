@@ -36,7 +36,7 @@ struct ListWorkers: AsyncParsableCommand {
             [
                 Table.Cell(worker.workerId),
                 worker.stateCell,
-                Table.Cell(worker.busySlots.map(String.init)), Table.Cell(worker.slots.map(String.init)),
+                Table.Cell(worker.busyCell), Table.Cell(worker.slots.map(String.init)),
                 Table.Cell(worker.cpu?.shownText), Table.Cell(worker.memoryMb?.shownText.map { "\($0) MB" }),
                 Table.Cell(worker.otherResources.flatMap(TaskTables.resources)),
                 Table.Cell(worker.host), Table.Cell(worker.labels?.joined(separator: ",")),
@@ -51,7 +51,7 @@ struct ListWorkers: AsyncParsableCommand {
 struct WorkersView: Decodable, Sendable {
     struct Worker: Decodable, Sendable {
         var workerId: String
-        var slots, busySlots: Int?
+        var slots, busySlots, ending: Int?
         var draining, cordoned: Bool?
         var labels: [String]?
         var cpu, memoryMb: JSONValue?
@@ -67,6 +67,12 @@ struct WorkersView: Decodable, Sendable {
             // It says until when the worker takes no tasks, and why.
             if let note { return Table.Cell(note, .yellow) }
             return Table.Cell((busySlots ?? 0) < (slots ?? 1) ? "idle" : "busy")
+        }
+
+        /// The slots that are taken, and how many of them by processes that were told to end.
+        var busyCell: String? {
+            guard let busySlots else { return nil }
+            return "\(busySlots)" + ((ending ?? 0) > 0 ? " (\(ending ?? 0) ending)" : "")
         }
 
         /// The resources that have no column of their own.
