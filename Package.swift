@@ -274,7 +274,7 @@ let package = Package(
         .testTarget(
             name: "SwitchyardTests",
             dependencies: [
-                "Switchyard", "SwitchyardTesting", "SwitchyardWorker", "SwitchyardHTTP", "RedisClient",
+                "JSON", "Switchyard", "SwitchyardTesting", "SwitchyardWorker", "SwitchyardHTTP", "RedisClient",
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "Logging", package: "swift-log"),
             ],

@@ -51,6 +51,26 @@ struct ExplainTests {
         }
     }
 
+    @Test func saysHowManyWorkersItLookedAtIfThereAreMore() async throws {
+        try await TestQueue.run { queue in
+            try await queue.submit("t")
+            for (count, looked) in [(2000, nil), (2001, "2000")] {
+                let known = try await queue.stats().totalWorkers
+                let calls = (known..<count).map { n in
+                    RedisCommand(
+                        "FCALL", "switchyard_register", 2, .string(queue.keys.prefix), .string(queue.keys.config),
+                        "worker", .string("w\(n)"))
+                }
+                for reply in try await queue.redis.client.pipeline(calls, deadline: .seconds(30)) {
+                    #expect(reply.error == nil)
+                }
+                let position = try await queue.reasons("t").first { $0["code"] == "position" }
+                #expect(position?["looked_at"] == looked)
+                #expect(position?["message"]?.contains("of 2001 workers 2000 were looked at") == (looked != nil))
+            }
+        }
+    }
+
     @Test func saysWhyNoWorkerTakesIt() async throws {
         try await TestQueue.run(settings: ["reserve_after_ms": 0]) { queue in
             try await queue.submit("early")

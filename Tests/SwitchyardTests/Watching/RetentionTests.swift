@@ -35,6 +35,24 @@ struct RetentionTests {
         }
     }
 
+    /// A task that keeps its unique key is examined, and stays.
+    @Test func onlyDeletedTasksCountAsPurged() async throws {
+        try await TestQueue.run(settings: ["retention_ms": 1000]) { queue in
+            try await queue.register("w", slots: 5)
+            for n in 0..<5 {
+                let unique = n % 2 == 0 ? ["unique_key": "u\(n)", "unique_for_ms": "600000"] : [:]
+                try await queue.submit("t\(n)", unique)
+            }
+            for task in try await queue.pull("w", max: 5, start: true) {
+                try await queue.finish("w", task.id, attempt: 1, "completed")
+            }
+            try await queue.age(by: .seconds(60))
+            #expect(try await queue.tick(cleanup: true).purged == 2)
+            #expect(try await queue.snapshot().taskIDs == ["t0", "t2", "t4"])
+            #expect(try await queue.tick(cleanup: true).purged == 0)
+        }
+    }
+
     @Test func aLongListIsDeletedPieceByPieceUntilNothingIsDue() async throws {
         try await TestQueue.run(settings: ["retention_ms": 0]) { queue in
             for n in 0..<25 {

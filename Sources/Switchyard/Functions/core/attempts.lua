@@ -27,7 +27,7 @@ function sw.record(q, task, outcome, error_code, error_message, exit_code)
         attempt = task.attempt, worker = task.worker, assigned_at = tonumber(task.assigned_at or task.started_at),
         started_at = tonumber(task.started_at), finished_at = task.finished_at or q.now, outcome = outcome,
         error_code = error_code, error_message = error_message and string.sub(error_message, 1, MESSAGE_BYTES),
-        exit_code = tonumber(exit_code),
+        exit_code = sw.number(exit_code),
     })
 end
 

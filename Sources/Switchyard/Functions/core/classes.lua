@@ -89,7 +89,7 @@ function sw.join_class(q, worker, class)
     sw.leave_class(q, worker)
     if class ~= '' then
         call('HSET', q.prefix .. 'class', worker, class)
-        if call('HINCRBY', q.prefix .. 'classes', class, 1) == 1 then note_change(q) end
+        if sw.increase(q.prefix .. 'classes', class, 1) == 1 then note_change(q) end
     end
 end
 
@@ -97,7 +97,7 @@ function sw.leave_class(q, worker)
     local class = call('HGET', q.prefix .. 'class', worker)
     if class then
         call('HDEL', q.prefix .. 'class', worker)
-        if call('HINCRBY', q.prefix .. 'classes', class, -1) <= 0 then
+        if sw.increase(q.prefix .. 'classes', class, -1) <= 0 then
             call('HDEL', q.prefix .. 'classes', class)
             note_change(q)
         end

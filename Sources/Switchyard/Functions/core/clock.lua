@@ -17,12 +17,18 @@ local function left_behind(q, name, bound)
     return { key = q.prefix .. name, bound = bound, members = found }
 end
 
+-- Returns for how long no lease ends after a gap: live workers have time for a heartbeat, and for another if the first
+-- is lost.
+local function forgiven_ms(q)
+    return 2 * q.heartbeat_ms + 1000
+end
+
 -- Looks at the clock for a tick, whose caller ticks at least every `interval` ms (nil: it does not say, and no gap is
 -- found). Returns a table: `forgiving`: until when (ms) no lease and no registration ends, or nil; `back`: how far the
 -- clock was set back (ms), or nil; `has_more`: there is more to correct; and what sw.set_clock writes.
 function sw.look_at_clock(q, interval)
     local v = call('HMGET', q.config_key, 'ticked_at', 'forgiving_until')
-    local before, forgiving = tonumber(v[1] or q.now), tonumber(v[2] or 0)
+    local before, forgiving = sw.whole(v[1], q.now), sw.whole(v[2], 0)
     local back = before - q.now
     if back > LEAST_STEP_MS then
         local leases = left_behind(q, 'leases', sw.digits(q.now + math.max(q.lease_ms, q.assign_timeout_ms)))
@@ -31,10 +37,11 @@ function sw.look_at_clock(q, interval)
         return { back = back, has_more = has_more, ticked_at = has_more and v[1] or q.now_text, until_text = '0',
             indexes = { leases, workers } }
     end
+    -- Longer than a tick ever forgives.
+    if forgiving > q.now + forgiven_ms(q) then forgiving = 0 end
     local clock = { ticked_at = q.now_text, indexes = {} }
     if interval and -back > math.max(LEAST_GAP_MS, INTERVALS * interval) then
-        -- Live workers have time for a heartbeat, and for another if the first is lost.
-        forgiving = q.now + 2 * q.heartbeat_ms + 1000
+        forgiving = q.now + forgiven_ms(q)
         clock.until_text = sw.digits(forgiving)
     end
     clock.forgiving = forgiving > q.now and forgiving or nil

@@ -7,14 +7,14 @@ function sw.put_back(q, id)
     local index = sw.index_of(task.state, task.held_by, task.lane)
     local v = call('HMGET', q.task_prefix .. id, 'due_at', 'finished_at')
     local score
-    if index == 'held' then score = v[1] or q.now_text
+    if index == 'held' then score = sw.whole(v[1]) and v[1] or q.now_text
     elseif index == 'leases' then
         score = q.now + (task.state == 'assigned' and q.assign_timeout_ms or q.lease_ms)
         if task.state == 'running' then
             score = math.min(score, tonumber(task.started_at or q.now) + task.timeout_ms)
         end
         score = sw.digits(score)
-    elseif index == 'finished' then score = v[2] or q.now_text
+    elseif index == 'finished' then score = sw.whole(v[2]) and v[2] or q.now_text
     else score = sw.score(q, task.priority or 'normal', task.tag) end
     if call('ZADD', q.prefix .. index, 'NX', score, id) == 0 then return end
     local end_index = sw.end_index(task.state)
@@ -69,6 +69,10 @@ function sw.describe(q, id, only_reads, longest)
         if fields[i] == 'max_retries' then retries = true end
     end
     if not sw.is_task(state) then return nil end
+    if not sw.is_state(state) and not only_reads then
+        if not sw.mend_state(q, id) then sw.set_aside(q, id) end
+        return sw.describe(q, id, only_reads, longest)
+    end
     local function add(name, value)
         fields[#fields + 1] = name
         fields[#fields + 1] = value

@@ -132,9 +132,9 @@ local function elsewhere(q)
     local total = 0
     local counts = call('HMGET', q.stats_key, 'opening', 'in_lanes_critical', 'in_lanes_high', 'in_lanes_normal',
         'in_lanes_low')
-    if q.has_holds then total = call('ZCARD', q.prefix .. 'waiting') + (tonumber(counts[1] or 0)) end
+    if q.has_holds then total = call('ZCARD', q.prefix .. 'waiting') + sw.whole(counts[1], 0) end
     if q.has_lanes then
-        for i = 2, 5 do total = total + tonumber(counts[i] or 0) end
+        for i = 2, 5 do total = total + sw.whole(counts[i], 0) end
         -- With aging, the counters include the tasks in `pending`.
         if q.aging_ms > 0 then total = total - call('ZCARD', q.pending_key) end
     end

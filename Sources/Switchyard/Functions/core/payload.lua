@@ -18,7 +18,7 @@ function sw.join_payload(fields)
     local size, pieces, kept = #fields, nil, 0
     for i = 1, size, 2 do
         local name = fields[i]
-        local number = string.sub(name, 1, 8) == 'payload.' and tonumber(string.sub(name, 9))
+        local number = string.sub(name, 1, 8) == 'payload.' and tonumber(match(name, '^%d%d?%d?%d?$', 9))
         if number then
             pieces = pieces or {}
             pieces[number] = fields[i + 1]
@@ -32,7 +32,10 @@ function sw.join_payload(fields)
     for i = 1, kept, 2 do
         if fields[i] == 'payload' then
             pieces[1] = fields[i + 1]
-            fields[i + 1] = table.concat(pieces)
+            -- If a piece is missing, what follows it is lost too.
+            local last = 1
+            while pieces[last + 1] do last = last + 1 end
+            fields[i + 1] = table.concat(pieces, '', 1, last)
         end
     end
 end

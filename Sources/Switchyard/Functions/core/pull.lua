@@ -54,7 +54,12 @@ function sw.plan_assignment(c, plan, id, in_lane)
             elseif part == TAG then tag = i
             elseif part == PRIORITY then priority = fields[i + 1]
             elseif part == LONG then bytes = bytes + #fields[i + 1]
-            elseif part == TIMEOUT then timeout_ms = fields[i + 1]
+            elseif part == TIMEOUT then
+                timeout_ms = fields[i + 1]
+                if timeout_ms ~= q.timeout and not sw.is_short_number(timeout_ms) then
+                    timeout_ms = q.default_timeout_text
+                    fields[i + 1] = timeout_ms
+                end
             elseif part == BATCH then batch = fields[i + 1]
             elseif part == LANE then at_lane, lane = i, fields[i + 1]
             elseif part == USES then uses = fields[i + 1]
@@ -68,10 +73,13 @@ function sw.plan_assignment(c, plan, id, in_lane)
         end
     end
     if not state or fields[state + 1] ~= 'pending' or not tag or lane ~= in_lane then
+        -- The reconciler repairs a damaged state.
+        if state and not sw.is_state(fields[state + 1]) and fields[state + 1] ~= 'purged' then return false end
         -- The entry has no such task. It is removed and counted as a repair, and the pull continues.
         sw.strike_from_line(c, id, in_lane)
         return false
     end
+    if not sw.LEVEL[priority] then priority = 'normal' end
     if is_limited and not sw.has_gates(lane) then
         move_to_its_lane(c, id)
         return false
@@ -83,10 +91,10 @@ function sw.plan_assignment(c, plan, id, in_lane)
     end
     if q.is_fair then
         local value = fields[tag + 1]
-        sw.note_start(c, priority, fields[tag] == 'place' and sw.tag_in_score(q, value, priority) or tonumber(value),
-            tenant or '', weight)
+        local number = fields[tag] == 'place' and sw.tag_in_score(q, value, priority) or sw.tag_in(value)
+        sw.note_start(c, priority, number or sw.time_tag(q, 0), tenant or '', weight)
     end
-    local number = attempt and string.format('%.0f', tonumber(attempt) + 1) or '1'
+    local number = attempt and string.format('%.0f', sw.attempt_in(q, attempt) + 1) or '1'
     local worker, to, deadline, lease_end, changes = plan.worker, 'running', nil, nil, nil
     if plan.starts then
         if q.timeout == (timeout_ms or q.default_timeout_ms) then

@@ -56,6 +56,9 @@ local GROUPS, millions, millions_count = {}, {}, 0
 -- The integers from 0 to 999, by their decimal digits.
 sw.COUNTS = {}
 
+-- The greatest number that is converted, and its text: 2^53.
+local MOST, MOST_TEXT = 9007199254740992, '9007199254740992'
+
 -- Makes a function that returns a number as text. The number is rounded down, and a negative number becomes 0. (Lua's
 -- own conversion would print 1.7e+12.) The function caches all but the last three digits of its last number, because
 -- the numbers of the tasks of one call are close together.
@@ -72,6 +75,8 @@ local function new_digits()
             if number < 0 then number = 0 end
             return string.format('%.0f', math.floor(number))
         end
+        -- Infinite, or not a number: only a damaged key has that.
+        if not (number <= MOST) then return MOST_TEXT end
         local below = high % 1000000
         local million = (high - below) / 1000000
         local first = millions[million]
@@ -104,14 +109,14 @@ local function apply(q, effective)
         if FLAGS[name] then
             q[name] = value == '1'
         elseif sw.DEFAULTS[name] then
-            q[name] = tonumber(value) or sw.DEFAULTS[name]
+            q[name] = sw.whole(value, sw.DEFAULTS[name])
         end
     end
     q.effective, q.is_compiled, q.instance = effective, effective ~= false, fields.instance
     -- Only an existing queue can have an older layout. An absent field `layout` means layout 4.
-    q.classes_version = tonumber(fields.classes_version or 0)
+    q.classes_version = sw.whole(fields.classes_version, 0)
     q.run = fields.run
-    q.layout = q.instance and (tonumber(fields.layout) or 4) or LAYOUT
+    q.layout = q.instance and sw.whole(fields.layout, 4) or LAYOUT
     q.width = q.aging_ms > 0 and q.aging_ms * 1000 or BAND
     q.is_strict = not (q.is_fair or q.aging_ms > 0)
     q.lease_text, q.default_timeout_text = digits(q.lease_ms), digits(q.default_timeout_ms)
@@ -287,9 +292,15 @@ function sw.score(q, priority, tag)
     return score_digits(LEVEL[priority] * q.width + tag)
 end
 
+-- Returns the tag in the field `tag` of a task; nil if it is absent or damaged.
+function sw.tag_in(text)
+    local tag = sw.whole(text)
+    return tag and tag < BAND and tag or nil
+end
+
 -- Returns the tag in a score that a library before version 5 wrote, with strict levels or with aging.
 function sw.tag_in_score(q, score, priority)
-    local number, level = tonumber(score) or 0, LEVEL[priority] or 2
+    local number, level = sw.number(score, 0), LEVEL[priority] or 2
     if level == 0 then return number end
     if number >= level * BAND then return number - level * BAND end
     return number - level * q.aging_ms * 1000

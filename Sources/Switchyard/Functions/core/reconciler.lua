@@ -19,7 +19,7 @@ local function check_live(q, id)
     local key = q.attempts_prefix .. task.worker
     local text = call('HGET', key, '@state')
     if text and call('HEXISTS', key, id) == 0 then
-        local deadline = task.state == 'running' and sw.digits(tonumber(task.started_at) + task.timeout_ms) or '0'
+        local deadline = task.state == 'running' and sw.digits(sw.whole(task.started_at, q.now) + task.timeout_ms) or '0'
         call('HSET', key, id, sw.lease_entry(task.attempt, deadline, task.uses, task.batch, task.lane))
         local state = sw.worker_state(text)
         if deadline == '0' then sw.set_state(q, task.worker, state, { unstarted = state.unstarted + 1 }) end
@@ -40,6 +40,10 @@ local function check_entries(q, index, ids)
     for _, id in ipairs(ids) do
         local reply = pcall_redis('HMGET', q.task_prefix .. id, 'state', 'held_by', 'lane')
         local state = not reply.err and sw.is_task(reply[1]) and reply[1]
+        if state and not sw.is_state(state) then
+            state = sw.mend_state(q, id)
+            repaired = repaired + (state and 1 or 0)
+        end
         local home = state and sw.index_of(state, reply[2], reply[3])
         local side = state and sw.end_index(state)
         if index ~= home and index ~= side then
@@ -192,7 +196,11 @@ local function check_hash(q, key)
     local id = sub(key, #q.task_prefix + 1)
     local v = call('HMGET', key, 'state', 'held_by', 'lane', 'ending')
     if v[4] and sw.check_ending_field(q, id, v[4]) then return 1 end
-    if sw.is_task(v[1]) and sw.MAY[v[1]] and not call('ZSCORE', q.prefix .. sw.index_of(v[1], v[2], v[3]), id) then
+    if sw.is_task(v[1]) and not sw.is_state(v[1]) then
+        if not sw.mend_state(q, id) then sw.set_aside(q, id) end
+        return 1
+    end
+    if sw.is_task(v[1]) and not call('ZSCORE', q.prefix .. sw.index_of(v[1], v[2], v[3]), id) then
         sw.put_back(q, id)
         return 1
     elseif v[1] == 'pending' and not v[2] and v[3] and not call('ZSCORE', q.prefix .. 'lane_names', v[3]) then
@@ -231,9 +239,9 @@ end
 -- Sets a counter of `stats` to the counted value. Returns 1 if it was wrong, or 0.
 local function set_stat(q, name, count)
     local reply = pcall_redis('HGET', q.stats_key, name)
-    local before = type(reply) == 'table' and 0 or tonumber(reply or 0)
+    local before = type(reply) ~= 'table' and sw.number(reply or 0)
     if before == count then return 0 end
-    sw.add_to_stat(q, name, count - before)
+    if before then sw.add_to_stat(q, name, count - before) else call('HSET', q.stats_key, name, count) end
     sw.add_to_stat(q, 'repaired', 1)
     return 1
 end
@@ -278,9 +286,9 @@ local function check_counts(q)
     for i, state in ipairs({ 'failed', 'timeout', 'cancelled' }) do
         local kept = call('ZCARD', q.prefix .. 'finished:' .. state)
         completed = completed - kept
-        repaired = repaired + set_stat(q, state, kept + tonumber(v[i + 1] or 0))
+        repaired = repaired + set_stat(q, state, kept + sw.whole(v[i + 1], 0))
     end
-    repaired = repaired + set_stat(q, 'completed', completed + tonumber(v[1] or 0))
+    repaired = repaired + set_stat(q, 'completed', completed + sw.whole(v[1], 0))
     if call('ZCARD', q.prefix .. 'lane_names') <= LANES_COUNTED then repaired = repaired + check_lines(q) end
     if call('ZCARD', q.leases_key) <= TASKS_COUNTED then
         local assigned = 0
@@ -292,7 +300,7 @@ local function check_counts(q)
     if call('ZCARD', q.prefix .. 'workers') <= 1000 then
         local slots = 0
         for _, worker in ipairs(call('ZRANGE', q.prefix .. 'workers', 0, -1)) do
-            slots = slots + tonumber(call('HGET', q.prefix .. 'worker:' .. worker, 'slots') or 0)
+            slots = slots + sw.whole(call('HGET', q.prefix .. 'worker:' .. worker, 'slots'), 0)
         end
         repaired = repaired + set_stat(q, 'slots', slots)
     end
@@ -308,7 +316,7 @@ local function check_counts(q)
         local id = match(work, '^open ([^ ]+) .')
         if id then
             local counts = call('HMGET', q.prefix .. 'batch:' .. id, 'total', 'done')
-            opening = opening + tonumber(counts[1] or 0) - tonumber(counts[2] or 0)
+            opening = opening + math.max(0, sw.whole(counts[1], 0) - sw.whole(counts[2], 0))
         end
     end
     return repaired + set_stat(q, 'opening', opening)

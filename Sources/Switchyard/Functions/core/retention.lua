@@ -20,9 +20,9 @@ end
 
 -- Keeps the attempt number of a deleted task for as long as a late report of it may arrive.
 local function leave_tombstone(q, id, attempt, finished_at)
-    local left = tonumber(finished_at or 0) + math.max(TOMBSTONE_MS, 2 * q.lease_ms) - q.now
-    if tonumber(attempt or 0) == 0 or left <= 0 then return end
-    call('HSET', q.task_prefix .. id, 'state', 'purged', 'attempt', attempt)
+    local left = sw.whole(finished_at, 0) + math.max(TOMBSTONE_MS, 2 * q.lease_ms) - q.now
+    if sw.attempt_in(q, attempt) == 0 or left <= 0 then return end
+    call('HSET', q.task_prefix .. id, 'state', 'purged', 'attempt', sw.digits(sw.attempt_in(q, attempt)))
     call('PEXPIRE', q.task_prefix .. id, sw.digits(left))
 end
 
@@ -41,14 +41,14 @@ function sw.delete_ended(q, ids, forced, is_excess)
         local left = v[5] == '1' and v[6] and keeps_key(q, id, v[6])
         if left and not forced then
             call('ZADD', q.finished_key, is_excess and q.now_text or sw.digits(q.now + left - q.retention_ms), id)
-        elseif not sw.is_task(state)
+        elseif not sw.is_state(state)
             or (sw.TERMINAL[state] and not v[8] and (forced or not sw.has_unsettled(q, id))) then
             doomed[#doomed + 1] = id
             keys[#keys + 1] = q.task_prefix .. id
             keys[#keys + 1] = q.prefix .. 'log:' .. id
             keys[#keys + 1] = q.prefix .. 'dependents:' .. id
             if left then keys[#keys + 1] = q.prefix .. 'unique:' .. v[6] end
-            if sw.is_task(state) then
+            if sw.is_state(state) then
                 sw.count(purged, 'purged_' .. state, 1)
                 local index = sw.end_index(state)
                 if index then
@@ -58,7 +58,7 @@ function sw.delete_ended(q, ids, forced, is_excess)
                 stones[#stones + 1] = { id, v[3], v[4] }
             end
             if v[2] then sw.count(batches, v[2], 1) end
-            if v[7] then logs[#logs + 1], log_bytes = id, log_bytes + tonumber(v[7]) end
+            if v[7] then logs[#logs + 1], log_bytes = id, log_bytes + sw.whole(v[7], 0) end
         end
     end
     if #doomed == 0 then return 0 end
@@ -71,7 +71,7 @@ function sw.delete_ended(q, ids, forced, is_excess)
     for id, by in pairs(batches) do
         local key = q.prefix .. 'batch:' .. id
         if call('HEXISTS', key, 'total') == 1
-            and call('HINCRBY', key, 'purged', by) >= tonumber(call('HGET', key, 'total')) then
+            and sw.increase(key, 'purged', by) >= sw.whole(call('HGET', key, 'total'), 0) then
             call('DEL', key, q.prefix .. 'members:' .. id, q.prefix .. 'failures:' .. id)
         end
     end
@@ -79,17 +79,17 @@ function sw.delete_ended(q, ids, forced, is_excess)
 end
 
 -- Called by tick's clean-up. Deletes up to `limit` ended tasks whose retention is over or that exceed max_finished.
--- Returns how many it checked (of those that exceed max_finished: how many it deleted).
+-- Returns how many it deleted, and how many it examined.
 function sw.delete_overdue(q, limit)
     local overdue = call('ZRANGEBYSCORE', q.finished_key, '-inf', sw.digits(q.now - q.retention_ms), 'LIMIT', 0, limit)
     if #overdue > 0 then
-        sw.delete_ended(q, overdue)
-        return #overdue
+        return sw.delete_ended(q, overdue), #overdue
     end
-    if q.max_finished == 0 then return 0 end
+    if q.max_finished == 0 then return 0, 0 end
     local excess = call('ZCARD', q.finished_key) - q.max_finished
-    if excess <= 0 then return 0 end
-    return sw.delete_ended(q, call('ZRANGE', q.finished_key, 0, math.min(excess, limit) - 1), false, true)
+    if excess <= 0 then return 0, 0 end
+    local deleted = sw.delete_ended(q, call('ZRANGE', q.finished_key, 0, math.min(excess, limit) - 1), false, true)
+    return deleted, deleted
 end
 
 -- Called by tick's clean-up. Drops the flags of features that the queue no longer uses, so that its calls get

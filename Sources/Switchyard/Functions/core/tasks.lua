@@ -7,22 +7,47 @@ function sw.is_task(state)
     return state and state ~= 'purged'
 end
 
--- Returns the task, or nil if there is none.
+-- Whether a text is one of the states of a task.
+function sw.is_state(text)
+    return sw.MAY[text] ~= nil and text ~= 'none'
+end
+
+-- Returns the state of a task whose hash has none of the states, because something else has written to it: the state
+-- whose index contains the task. Returns nil if no index does.
+function sw.state_by_index(q, id, held_by, lane)
+    if call('ZSCORE', q.leases_key, id) then
+        local _, deadline = sw.lease_of(call('HGET', q.attempts_prefix .. (call('HGET', q.task_prefix .. id, 'worker')
+            or ''), id) or nil)
+        return deadline == '0' and 'assigned' or 'running'
+    end
+    if call('ZSCORE', q.finished_key, id) then
+        for _, state in ipairs({ 'failed', 'timeout', 'cancelled' }) do
+            if call('ZSCORE', q.prefix .. 'finished:' .. state, id) then return state end
+        end
+        return 'completed'
+    end
+    return call('ZSCORE', q.prefix .. sw.index_of('pending', held_by, lane), id) and 'pending' or nil
+end
+
+-- Returns the task, or nil if there is none. A field whose value is damaged counts as absent, and a damaged state as
+-- the state whose index contains the task.
 function sw.read(q, id)
     local v = call('HMGET', q.task_prefix .. id, 'state', 'attempt', 'worker', 'tag', 'retry_count',
         'max_retries', 'timeout_ms', 'started_at', 'assigned_at', 'deliveries', 'batch', 'held_by', 'lane', 'priority',
         'uses', 'deps_left', 'run_anyway', 'run_at', 'place', 'due_at', 'grace_ms', 'ending')
     local state = v[1]
     if not state or state == 'purged' then return nil end
+    if not sw.is_state(state) then state = sw.state_by_index(q, id, v[12], v[13]) or 'pending' end
+    local priority = sw.LEVEL[v[14]] and v[14] or 'normal'
     local task = {
-        id = id, state = state, attempt = tonumber(v[2] or 0), worker = v[3] or '',
-        tag = tonumber(v[4] or nil) or sw.tag_in_score(q, v[19], v[14]),
-        retry_count = tonumber(v[5] or 0), max_retries = tonumber(v[6] or q.default_max_retries),
-        timeout_ms = tonumber(v[7] or q.default_timeout_ms),
-        started_at = v[8], assigned_at = v[9], deliveries = tonumber(v[10] or 0), batch = v[11], held_by = v[12],
-        lane = v[13], priority = v[14], uses = v[15] or nil, deps_left = tonumber(v[16] or 0),
-        run_anyway = v[17] == '1',
-        run_at = tonumber(v[18] or nil), due_at = v[20], grace_ms = tonumber(v[21] or nil), ending = v[22] or nil,
+        id = id, state = state, attempt = sw.attempt_in(q, v[2]), worker = v[3] or '',
+        tag = sw.tag_in(v[4]) or sw.tag_in_score(q, v[19], priority),
+        retry_count = sw.whole(v[5], 0), max_retries = sw.whole(v[6], q.default_max_retries),
+        timeout_ms = sw.whole(v[7], q.default_timeout_ms),
+        started_at = sw.whole(v[8]) and v[8], assigned_at = sw.whole(v[9]) and v[9], deliveries = sw.whole(v[10], 0),
+        batch = v[11], held_by = v[12], lane = v[13], priority = priority, uses = v[15] or nil,
+        deps_left = sw.whole(v[16], 0), run_anyway = v[17] == '1', run_at = sw.whole(v[18]), due_at = v[20],
+        grace_ms = sw.whole(v[21]), ending = v[22] or nil,
     }
     if task.uses == '1' then sw.read_unique(q, task) end
     return task
@@ -35,7 +60,8 @@ end
 -- sets the lane that its limits now select.
 function sw.read_unique(q, task)
     local v = call('HMGET', q.task_prefix .. task.id, 'unique_key', 'unique_for_ms', 'concurrency_key', 'rate_key')
-    task.unique_key, task.unique_for_ms = v[1] or nil, v[2] or nil
+    task.unique_key = v[1] or nil
+    task.unique_for_ms = v[2] and sw.is_short_number(v[2]) and v[2] or nil
     if (v[3] or v[4]) and not sw.has_gates(task.lane) then
         local names = { 'requires', 'cpu', 'memory_mb', 'resources', 'concurrency_key', 'concurrency_limit', 'rate_key',
             'rate_per_second', 'rate_burst' }
@@ -68,11 +94,15 @@ function sw.assignment(q, id, attempt, deadline_at, fields)
     sw.join_payload(fields)
     for i = 1, #fields, 2 do
         local name = fields[i]
+        local value = fields[i + 1]
         if wanted[name] then
-            out[n + 1], out[n + 2] = name, fields[i + 1]
+            if name == 'timeout_ms' then
+                has_timeout = true
+                if not sw.is_short_number(value) then value = q.default_timeout_text end
+            end
+            out[n + 1], out[n + 2] = name, value
             n = n + 2
         end
-        has_timeout = has_timeout or name == 'timeout_ms'
     end
     if not has_timeout then out[n + 1], out[n + 2] = 'timeout_ms', q.default_timeout_text end
     return out

@@ -388,6 +388,29 @@ function sw.move(c, task, to, fields, opts)
     c.moved[id] = task
 end
 
+-- Repairs the state of a task whose hash has none of the states, because something else has written to it: the task
+-- gets the state whose index contains it. Returns the state; nil if no index contains the task.
+function sw.mend_state(q, id)
+    local key = q.task_prefix .. id
+    local v = call('HMGET', key, 'held_by', 'lane')
+    local state = sw.state_by_index(q, id, v[1], v[2])
+    if not state then return nil end
+    call('HSET', key, 'state', state)
+    sw.add_to_stat(q, 'repaired', 1)
+    return state
+end
+
+-- Cancels a task that has none of the states and is in no index: nothing tells what became of it. Returns its state.
+function sw.set_aside(q, id)
+    local c, task = sw.changes(q), sw.read(q, id)
+    sw.move(c, task, 'cancelled', { 'finished_at', q.now_text, 'outcome', 'cancelled', 'error_code', 'Damaged',
+        'error_message', 'something else has written to the task: expected one of the states in the field state, found '
+            .. sw.shown(call('HGET', q.task_prefix .. id, 'state')) .. ', and no index contains the task' })
+    sw.count_stat('repaired', 1)
+    sw.commit(c)
+    return 'cancelled'
+end
+
 -- Returns the state that this call has planned for a task, or nil if the call does not move it.
 function sw.planned_state(c, id)
     local task = rawget(c, 'moved') and c.moved[id]
@@ -490,13 +513,13 @@ local function write_index(q, o)
 end
 
 -- Adds to a counter. `stats` has only counters, which the reconciler can recount, so a key of a wrong type is
--- replaced.
+-- replaced, and so is a counter that is no number.
 local function add_to_stat(q, name, by)
     if by == 0 then return end
     local reply = pcall_redis('HINCRBY', q.stats_key, name, by)
     if type(reply) == 'table' and reply.err then
-        call('DEL', q.stats_key)
-        call('HINCRBY', q.stats_key, name, by)
+        if find(reply.err, 'WRONGTYPE', 1, true) then call('DEL', q.stats_key) end
+        call('HSET', q.stats_key, name, by)
     end
 end
 sw.add_to_stat = add_to_stat

@@ -38,7 +38,7 @@ end
 -- returns whether it removed the id from the index. Returns whether the end is reached.
 local function walk(q, index, visit)
     local field = 'upgraded_' .. index
-    local from = tonumber(call('HGET', q.config_key, field) or 0)
+    local from = sw.whole(call('HGET', q.config_key, field), 0)
     local ids = call('ZRANGE', q.prefix .. index, from, from + STEP - 1)
     local left = 0
     for _, id in ipairs(ids) do
@@ -158,7 +158,7 @@ end
 local function index_lanes(q)
     local c = sw.changes(q)
     local from = call('HGET', q.config_key, 'upgraded_lanes')
-    from = tonumber(from or 0)
+    from = sw.whole(from, 0)
     local lanes = call('ZRANGE', q.lanes_key, from, from + STEP - 1)
     for _, lane in ipairs(lanes) do
         call('ZADD', q.prefix .. 'lane_names', 0, lane)
@@ -202,7 +202,7 @@ local STEPS_PER_CALL = 8
 
 -- Continues the conversion. Returns whether the queue now has the present layout.
 function sw.upgrade(q)
-    local at, left = tonumber(call('HGET', q.config_key, 'upgrade_step') or 1), STEPS_PER_CALL
+    local at, left = sw.whole(call('HGET', q.config_key, 'upgrade_step'), 1), STEPS_PER_CALL
     while at <= #STEPS do
         if STEPS[at](q) then
             at = at + 1

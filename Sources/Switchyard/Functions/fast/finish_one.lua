@@ -72,6 +72,7 @@ function sw.finish_one(q, args)
         end
     end
     if not state or not tag or fields[state + 1] ~= 'pending' then return nil, held end
+    if timeout_ms and timeout_ms ~= q.timeout and not sw.is_short_number(timeout_ms) then return nil, held end
     local deadline, lease_end = sw.lease_ends(q, timeout_ms or q.default_timeout_ms)
     if state ~= 1 then
         fields[state], fields[state + 1] = fields[1], fields[2]

@@ -34,7 +34,7 @@ function sw.affine_chooser(c, worker, inner)
             if not id then return end
             local v = call('HMGET', q.prefix .. 'task:' .. id, 'affinity_key', 'priority', 'submitted_at')
             window[#window + 1] = { id = id, lane = lane, key = v[1], priority = v[2],
-                submitted_at = tonumber(v[3] or 0) }
+                submitted_at = sw.whole(v[3], 0) }
         end
     end
     -- Returns the index of the best task in the window: the first, unless another worker's caches are warm for it and

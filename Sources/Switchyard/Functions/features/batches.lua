@@ -36,6 +36,34 @@ function sw.check_features(c)
     end
 end
 
+-- The states that a batch counts its tasks by.
+local COUNTED = { 'pending', 'assigned', 'running', 'completed', 'failed', 'timeout', 'cancelled' }
+
+-- No batch has so many tasks.
+local MOST_COUNTED = 1000000000
+
+-- Adds to the counts of a batch. They add up to its total, so one that is no such number is computed from the others.
+-- Returns the new counts by state.
+local function add_to_batch(key, changes)
+    local counts, damaged = {}, nil
+    for state, by in pairs(changes) do
+        if by ~= 0 then
+            counts[state] = pcall_redis('HINCRBY', key, state, by)
+            local count = counts[state]
+            if type(count) == 'table' or count < 0 or count > MOST_COUNTED then damaged = state end
+        end
+    end
+    if not damaged then return counts end
+    local v = call('HMGET', key, 'total', unpack(COUNTED))
+    local rest = sw.whole(v[1], 0)
+    for i, other in ipairs(COUNTED) do
+        if other ~= damaged then rest = rest - sw.whole(v[i + 1], 0) end
+    end
+    counts[damaged] = math.max(0, rest)
+    call('HSET', key, damaged, counts[damaged])
+    return counts
+end
+
 -- Called by commit. Adds to the counts, and notes when every task of a batch has ended.
 function sw.commit_batches(c)
     local q = c.q
@@ -49,22 +77,19 @@ function sw.commit_batches(c)
     end
     for id, counters in pairs(c.batches) do
         local key, has_ended, is_open, is_again = q.prefix .. 'batch:' .. id, false, false, false
-        for state, by in pairs(counters) do
-            if by ~= 0 then
-                local count = call('HINCRBY', key, state, by)
-                if sw.TERMINAL[state] then
-                    if by > 0 then has_ended = true else is_again = true end
-                elseif count > 0 then
-                    is_open = true
-                end
+        for state, count in pairs(add_to_batch(key, counters)) do
+            if sw.TERMINAL[state] then
+                if counters[state] > 0 then has_ended = true else is_again = true end
+            elseif type(count) ~= 'number' or count > 0 then
+                is_open = true
             end
         end
         if is_again then call('HDEL', key, 'finished_at') end
         if has_ended and not is_open then
             local v = call('HMGET', key, 'total', 'completed', 'failed', 'timeout', 'cancelled', 'finished_at')
             local ended = 0
-            for i = 2, 5 do ended = ended + tonumber(v[i] or 0) end
-            if ended == tonumber(v[1] or -1) and not v[6] then
+            for i = 2, 5 do ended = ended + sw.whole(v[i], 0) end
+            if ended == sw.whole(v[1], -1) and not v[6] then
                 call('HSET', key, 'finished_at', q.now_text)
                 c.finished_batches[#c.finished_batches + 1] = id
                 sw.tell_event('batch:' .. id .. ' finished ' .. ended)
@@ -124,7 +149,7 @@ end
 local function step_cancel(q, id, limit)
     local key = q.prefix .. 'batch:' .. id
     local v = call('HMGET', key, 'cancel_done', 'cancel_reason')
-    local done = tonumber(v[1] or 0)
+    local done = sw.whole(v[1], 0)
     local ids = call('LRANGE', q.prefix .. 'members:' .. id, done, done + limit - 1)
     local c = sw.changes(q)
     for _, task_id in ipairs(ids) do

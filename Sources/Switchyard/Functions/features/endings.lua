@@ -16,7 +16,7 @@ local function member_of(id, worker) return id .. ' ' .. worker end
 
 -- Returns the field `ending` of a running task that is told to end now, or nil if its worker does not report ends.
 function sw.ending_of(q, task)
-    local grace = tonumber(call('HGET', q.prefix .. 'worker:' .. task.worker, 'grace_ms') or nil)
+    local grace = sw.whole(call('HGET', q.prefix .. 'worker:' .. task.worker, 'grace_ms'))
     if not grace then return nil end
     return task.worker .. ' ' .. sw.digits(q.now + (task.grace_ms or grace) + q.lease_ms)
 end

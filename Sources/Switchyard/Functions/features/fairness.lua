@@ -21,11 +21,15 @@
 -- weight 1000 still has a length of 2.
 local QUANTUM = 2000
 
+-- The least weight that a submission may give. Something else may have written a smaller one.
+local LEAST_WEIGHT = 0.001
+
 -- Limit on the tenants with a past finish tag that one call removes from each index.
 local REMOVED_AT_ONCE = 100
 
 local function length_of(weight)
-    return math.max(2, math.floor(QUANTUM / tonumber(weight or 1)))
+    local number = sw.number(weight, 1)
+    return math.max(2, math.floor(QUANTUM / (number >= LEAST_WEIGHT and number or 1)))
 end
 
 -- Returns what the call knows of a level. v: the virtual time; finish: the finish tags that it assigns; new: the
@@ -34,9 +38,9 @@ local function level_of(c, priority)
     local level = c.tags[priority]
     if not level then
         local v = call('HGET', c.q.prefix .. 'virtual_time', priority)
-        level = { finish = {}, v = tonumber(v or nil) or sw.time_tag(c.q, 0),
+        level = { finish = {}, v = sw.tag_in(v) or sw.time_tag(c.q, 0),
             key = c.q.prefix .. 'tenants:' .. priority,
-            past_key = c.q.prefix .. 'past_tenants:' .. priority, new = {}, past = {}, has_moved = not v }
+            past_key = c.q.prefix .. 'past_tenants:' .. priority, new = {}, past = {}, has_moved = not sw.tag_in(v) }
         c.tags[priority] = level
     end
     return level
@@ -64,7 +68,7 @@ function sw.start_tag(c, priority, tenant, weight)
             finish = call('ZSCORE', level.past_key, tenant)
         end
     end
-    finish = tonumber(finish or 0)
+    finish = sw.tag_in(finish) or 0
     local start, length = math.max(level.v, finish), length_of(weight)
     local single = not is_in_line and finish <= level.v and 1 + count_single(level)
     level.finish[tenant] = start + length
@@ -82,7 +86,8 @@ function sw.note_start(c, priority, tag, tenant, weight)
     local level = level_of(c, priority)
     if tag > level.v then level.v, level.has_moved = tag, true end
     local finish = not level.past[tenant] and call('ZSCORE', level.key, tenant)
-    if finish and tag + length_of(weight) >= tonumber(finish) then level.past[tenant] = finish end
+    if finish and tag + length_of(weight) 
+        >= sw.number(finish, 0) then level.past[tenant] = finish end
 end
 
 -- Called by commit. Writes the finish tags and the virtual time.
@@ -113,10 +118,10 @@ end
 -- time with or without the entry.
 function sw.forget_tenants(q)
     for _, priority in ipairs(sw.PRIORITIES) do
-        local v = call('HGET', q.prefix .. 'virtual_time', priority)
+        local v = sw.tag_in(call('HGET', q.prefix .. 'virtual_time', priority))
         for _, name in ipairs({ 'tenants:', 'past_tenants:' }) do
             local key = q.prefix .. name .. priority
-            local past = v and call('ZRANGEBYSCORE', key, '-inf', v, 'LIMIT', 0, REMOVED_AT_ONCE) or {}
+            local past = v and call('ZRANGEBYSCORE', key, '-inf', sw.digits(v), 'LIMIT', 0, REMOVED_AT_ONCE) or {}
             if #past > 0 then call('ZREM', key, unpack(past)) end
         end
     end

@@ -16,7 +16,7 @@ end
 -- Ids and numbers need no escapes.
 local function outcome_of(q, id)
     local v = call('HMGET', q.prefix .. 'batch:' .. id, 'total', 'completed', 'failed', 'timeout', 'cancelled')
-    for i = 1, 5 do v[i] = sw.digits(tonumber(v[i] or 0)) end
+    for i = 1, 5 do v[i] = sw.digits(sw.whole(v[i], 0)) end
     local ids = sw.failures_of(q, id)
     local more = sw.digits(v[3] + v[4] + v[5] - #ids)
     local names = { 'total', 'completed', 'failed', 'timeout', 'cancelled' }
@@ -70,10 +70,11 @@ function sw.start_follow_up(q, id)
     local key = q.prefix .. 'batch:' .. id
     local v = call('HMGET', key, 'on_complete', 'on_complete_again')
     if not v[1] then return end
-    local pairs_ = cjson.decode(v[1])
+    local pairs_ = sw.check_template('on_complete', v[1])
+    if not pairs_ then return end
     if v[2] == '1' then
         -- Each run is a task of its own; the first has the id that was submitted.
-        local runs = call('HINCRBY', key, 'follow_ups', 1)
+        local runs = sw.increase(key, 'follow_ups', 1)
         local suffix = runs > 1 and '-' .. runs or ''
         pairs_ = with_argument(pairs_, 'task', sub(argument(pairs_, 'task'), 1, 200 - #suffix) .. suffix)
     else

@@ -34,7 +34,7 @@ end
 
 local function tat_of(c, rate)
     local planned = rawget(c, 'rates') and c.rates[rate.key]
-    return planned or tonumber(call('GET', c.q.prefix .. 'rate:' .. rate.key) or 0)
+    return planned or sw.whole(call('GET', c.q.prefix .. 'rate:' .. rate.key), 0)
 end
 
 -- Whether a task of `lane` may start now. If not, also returns when it may (ms), or 0 if it waits for the end of a

@@ -39,7 +39,7 @@ end
 -- Adds to the bytes of the queue's logs. Returns the sum.
 local function add_to_sum(q, by)
     sw.add_to_stat(q, 'log_bytes', by)
-    return tonumber(call('HGET', q.stats_key, 'log_bytes') or 0)
+    return sw.whole(call('HGET', q.stats_key, 'log_bytes'), 0)
 end
 
 -- Notes that the log of task `id` grew by `by` bytes (or shrank), and keeps to the budget.
@@ -52,7 +52,7 @@ end
 -- Returns how many bytes of output the log of a task has seen: where its next entry begins.
 function sw.end_of_log(q, id)
     local last = call('XREVRANGE', q.prefix .. 'log:' .. id, '+', '-', 'COUNT', '1')[1]
-    if not last then return tonumber(call('HGET', q.task_prefix .. id, 'log_removed') or 0), nil end
+    if not last then return sw.whole(call('HGET', q.task_prefix .. id, 'log_removed'), 0), nil end
     local ms, offset = match(last[1], '^(%d+)-(%d+)$')
     -- Entries of an earlier library have no data in few cases, and offsets that are too small.
     local size = 1
@@ -83,7 +83,7 @@ function sw.keep_log_budget(q, sum)
     for _, id in ipairs(ids) do
         local v = pcall_redis('HMGET', q.task_prefix .. id, 'state', 'finished_at', 'log_bytes')
         if not v.err and sw.TERMINAL[v[1]] then
-            ended[#ended + 1] = { id, tonumber(v[2] or 0), tonumber(v[3] or 0) }
+            ended[#ended + 1] = { id, sw.whole(v[2], 0), sw.whole(v[3], 0) }
         elseif not v.err and v[1] then
             live[#live + 1], live[#live + 2] = q.now_text, id
         end
@@ -124,7 +124,7 @@ function sw.check_log(q, id)
     local count = call('XLEN', key)
     if count == 0 then
         call('HDEL', task_key, 'log_bytes')
-        sw.add_to_stat(q, 'log_bytes', -tonumber(v[2] or 0))
+        sw.add_to_stat(q, 'log_bytes', -sw.whole(v[2], 0))
         return 1, sw.derived('ZREM', q.prefix .. 'logs', id), false
     end
     local is_new = sw.derived('ZADD', q.prefix .. 'logs', 'NX', q.now_text, id)
@@ -135,7 +135,7 @@ function sw.check_log(q, id)
             if entry[2][i] == 'data' then bytes = bytes + sw.size_of_entry(entry[2][i + 1]) end
         end
     end
-    local wrong = bytes - tonumber(v[2] or 0)
+    local wrong = bytes - sw.whole(v[2], 0)
     if wrong == 0 then return count, is_new, true end
     call('HSET', task_key, 'log_bytes', sw.digits(bytes))
     sw.add_to_stat(q, 'log_bytes', wrong)

@@ -95,7 +95,7 @@ function sw.stage(q, token, head, args, first, skipped)
     if head.on_complete then
         call('HSET', key, 'on_complete', head.on_complete, 'on_complete_again', head.on_complete_again or '0')
     end
-    if head.part and call('HSETNX', key, 'part:' .. head.part, '1') == 1 then call('HINCRBY', key, 'parts', 1) end
+    if head.part and call('HSETNX', key, 'part:' .. head.part, '1') == 1 then sw.increase(key, 'parts', 1) end
     sw.derived('ZADD', q.prefix .. 'stages', sw.digits(q.now + STAGED_MS), token)
     local i, at, size, count = 0, first, #args, 0
     while at <= size do
@@ -117,7 +117,7 @@ function sw.stage(q, token, head, args, first, skipped)
             count = count + 1
         end
     end
-    call('HINCRBY', key, 'total', count)
+    sw.increase(key, 'total', count)
 end
 
 -- Returns the error reply about a stage that another submission has broken. Deletes the stage, as far as one call
@@ -136,14 +136,14 @@ function sw.open_stage(q, token, batch, parts)
     local v = call('HMGET', key, 'total', 'broken', 'on_complete', 'batch', 'dropping', 'parts',
         'on_complete_again')
     -- Early parts may have been deleted if the last one took too long.
-    if v[4] ~= batch or v[5] and not v[2] or parts and tonumber(parts) ~= tonumber(v[6] or 0) and not v[2] then
+    if v[4] ~= batch or v[5] and not v[2] or parts and tonumber(parts) ~= sw.whole(v[6], 0) and not v[2] then
         return redis.error_reply('TASKNOTFOUND batch ' .. batch .. ' does not exist, or was not opened in time')
     end
     if v[2] then return sw.refuse_broken(q, token, batch, v[2]) end
     if call('EXISTS', q.prefix .. 'batch:' .. batch) == 1 then
         return redis.error_reply('TASKEXISTS batch ' .. batch .. ' exists already in queue ' .. q.name)
     end
-    local total, length = tonumber(v[1] or 0), sw.length(q)
+    local total, length = sw.whole(v[1], 0), sw.length(q)
     if total > 0 and length + total > q.max_queue_length then
         sw.add_to_stat(q, 'queue_full_errors', 1)
         return redis.error_reply('QUEUEFULL queue ' .. q.name .. ' holds ' .. length .. ' tasks; with ' .. total
@@ -204,7 +204,7 @@ end
 function sw.step_open(q, batch, token, limit)
     local key = q.prefix .. 'batch:' .. batch
     local v = call('HMGET', key, 'done', 'total', 'opened_at_tag')
-    local done, total = tonumber(v[1] or 0), tonumber(v[2] or 0)
+    local done, total = sw.whole(v[1], 0), sw.whole(v[2], 0)
     local ids = call('LRANGE', q.prefix .. 'members:' .. batch, done, done + limit - 1)
     local args, n = read_part(q, token, ids)
     local c = sw.changes(q)
@@ -215,7 +215,7 @@ function sw.step_open(q, batch, token, limit)
             sw.ensure_uses(q, n)
             for i = 1, n do
                 sw.count_in_batch(c, batch, 'pending', nil)
-                local tag = tonumber(v[3] or sw.time_tag(q, 0)) + done + i - 1
+                local tag = (sw.tag_in(v[3]) or sw.time_tag(q, 0)) + done + i - 1
                 sw.plan_task(c, i, batch, tag, sw.lived_before(i), sw.has_dependents(q, ids[i]))
             end
         else

@@ -23,7 +23,7 @@ local function cancel_batch(keys, args)
     sw.write_config(q)
     sw.cancel_batch(q, head.batch, reason)
     sw.step_batches(q, sw.TASKS_PER_STEP)
-    return tonumber(total)
+    return sw.whole(total, 0)
 end
 
 redis.register_function{ function_name = 'switchyard_cancel_batch', flags = { 'allow-oom' }, callback = cancel_batch }

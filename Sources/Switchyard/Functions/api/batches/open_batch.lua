@@ -33,7 +33,7 @@ local function open_batch(keys, args)
         left = left - math.max(1, sw.step_batches(q, math.min(left, 100)) or left)
     end
     local v = call('HMGET', key, 'stage', 'total', 'done')
-    return v[1] and tonumber(v[2]) - tonumber(v[3] or 0) or 0
+    return v[1] and math.max(0, sw.whole(v[2], 0) - sw.whole(v[3], 0)) or 0
 end
 
 redis.register_function{ function_name = 'switchyard_open_batch', callback = open_batch }

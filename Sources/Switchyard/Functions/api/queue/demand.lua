@@ -26,7 +26,7 @@ local function add_workers(q, rank, by_class)
             names[#names + 1] = name
         end
         class[2] = class[2] + 1
-        class[3] = class[3] + tonumber(v[1] or 0)
+        class[3] = class[3] + sw.whole(v[1], 0)
         class[4] = class[4] + sw.busy_slots(q, worker)
         if v[2] == '1' or v[3] then class[5] = class[5] + 1 end
     end

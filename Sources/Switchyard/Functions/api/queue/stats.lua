@@ -22,7 +22,7 @@ local COUNTERS = { 'assigned', 'completed', 'failed', 'timeout', 'cancelled', 's
 
 -- Returns when task `id`, the first of a line, was submitted.
 local function submitted_at(q, id)
-    return id and tonumber(call('HGET', q.task_prefix .. id, 'submitted_at') or nil)
+    return id and sw.whole(call('HGET', q.task_prefix .. id, 'submitted_at'))
 end
 
 local function sooner(left, right)
@@ -77,7 +77,7 @@ local function stats(keys, args)
         reply[#reply + 1] = name
         reply[#reply + 1] = value
     end
-    for i = 1, #pairs_, 2 do counters[pairs_[i]] = tonumber(pairs_[i + 1]) or 0 end
+    for i = 1, #pairs_, 2 do counters[pairs_[i]] = sw.number(pairs_[i + 1], 0) end
     for _, name in ipairs(COUNTERS) do
         if not counters[name] then add(name, '0') end
     end

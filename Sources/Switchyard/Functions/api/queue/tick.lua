@@ -78,8 +78,8 @@ local function end_due(c, left, sooner, forgiving)
         if not is_over then break end
         left = left - 1
         sw.plan_gone(c, worker)
-        gone[#gone + 1] = { worker, tonumber(v[1] or 0) }
-        if not v[2] then lost = lost + 1 end
+        gone[#gone + 1] = { worker, sw.whole(v[1], 0) }
+        if v[2] ~= '1' then lost = lost + 1 end
     end
 
     local over, next_ending = sw.end_due_endings(c, left)
@@ -155,8 +155,9 @@ local function tick(keys, args)
     end
     local purged, has_more, next_stage = 0, false, nil
     if head.cleanup == '1' and left > 0 then
-        purged = sw.delete_overdue(q, left)
-        left = left - purged
+        local examined
+        purged, examined = sw.delete_overdue(q, left)
+        left = left - examined
     end
     left, has_more, next_stage = step(q, left)
     has_more = sw.trim_logs(q) or has_more

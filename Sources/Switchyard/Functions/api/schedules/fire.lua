@@ -32,7 +32,8 @@ local function fire(keys, args)
             call('ZREM', q.prefix .. 'schedules', head.schedule)
             return false
         end
-        local pairs_ = cjson.decode(template)
+        local pairs_, wrong = sw.check_template('template', template)
+        if not pairs_ then return sw.bad(wrong) end
         pairs_[2] = id
         local refused
         refused, made = sw.plan_one(c, pairs_)

@@ -5,8 +5,9 @@
 -- Reply       the task's state, then for each reason its pairs: code, message, and the numbers. The first reason
 --             decides: without it the task could run, or the next one would decide. Codes: paused, schedule, backoff,
 --             ending, dependencies, concurrency_limit, rate_limit, no_worker_matches (with nearest, a worker, and what
---             it lacks), workers_busy, insufficient_resources, reserved, cordoned, position. Without a reason, the task
---             runs or has ended. A task that no index contained is put back.
+--             it lacks), workers_busy, insufficient_resources, reserved, cordoned, position (with looked_at, if there
+--             are more workers than a call examines). Without a reason, the task runs or has ended. A task that no index
+--             contained is put back.
 -- Errors      BADREQUEST, TASKNOTFOUND
 local SHOWN = 20
 
@@ -18,8 +19,8 @@ local function tasks_in_words(n) return n == 1 and '1 task' or n .. ' tasks' end
 
 local function why_held(q, task, held_by)
     local key = q.prefix .. 'task:' .. task.id
-    local due = tonumber(call('HGET', key, 'due_at') or nil)
-    local seconds = due and math.max(0, math.ceil((due - q.now) / 1000))
+    local due = sw.whole(call('HGET', key, 'due_at'), q.now)
+    local seconds = math.max(0, math.ceil((due - q.now) / 1000))
     if held_by == 'schedule' then
         return { 'code', 'schedule', 'message', 'its run_at is in ' .. seconds .. ' s', 'due_at', sw.digits(due) }
     elseif held_by == 'retry' then
@@ -54,7 +55,7 @@ local function why_closed(q, task)
     local name = sw.parse_name(task.lane)
     local rank = call('ZRANK', q.prefix .. sw.line_of(task.lane), task.id) or 0
     local ahead = rank .. (rank == 1 and ' other waits' or ' others wait') .. ' before it'
-    if tonumber(closed) > 0 then
+    if not name.concurrency or name.rate and tonumber(closed) > 0 then
         local seconds = math.max(0, math.ceil((tonumber(closed) - q.now) / 1000))
         return { 'code', 'rate_limit', 'message', 'tasks of rate_key ' .. name.rate.key .. ' start '
             .. string.format('%.10g', 1000000 / name.rate.interval) .. ' times a second; the next turn is in '
@@ -154,7 +155,7 @@ local function why_no_worker(q, lane, reasons)
     local busy, small, reserved, draining, cordoned, free, looked = 0, 0, 0, 0, 0, 0, 0
     local reservations = q.has_lanes and call('HGETALL', q.prefix .. 'reserved') or {}
     local reserved_for = {}
-    for i = 1, #reservations, 2 do reserved_for[match(reservations[i + 1], '^(.*) %d+$')] = reservations[i] end
+    for i = 1, #reservations, 2 do reserved_for[match(reservations[i + 1], '^(.*) %d+$') or ''] = reservations[i] end
     each_worker(q, function(worker, class)
         if not sw.serves(class, lane) then return end
         local text = call('HGET', q.attempts_prefix .. worker, '@state')
@@ -190,6 +191,11 @@ local function why_in_line(q, task, reasons)
     local position = { 'code', 'position', 'message', rank == 0 and 'it is first in its line'
         or tasks_in_words(rank) .. (rank == 1 and ' stands' or ' stand') .. ' before it in its line',
         'ahead', rank, 'priority', task.priority }
+    local total = call('ZCARD', q.prefix .. 'workers')
+    if total > LOOKED_AT then
+        position[4] = position[4] .. '; of ' .. total .. ' workers ' .. LOOKED_AT .. ' were looked at'
+        position[#position + 1], position[#position + 2] = 'looked_at', LOOKED_AT
+    end
     local at = #reasons + 1
     local has_room = why_no_worker(q, task.lane or '', reasons)
     table.insert(reasons, has_room and at or #reasons + 1, position)

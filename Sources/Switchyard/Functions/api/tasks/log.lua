@@ -24,7 +24,7 @@ local MAX_DELETED = 1000
 local function ended_lately(q, task, worker, attempt, grace_ms)
     if task.attempt ~= attempt or sw.LIVE[task.state] then return false end
     local v = call('HMGET', q.task_prefix .. task.id, 'finished_at', 'attempt:' .. attempt)
-    local by, at = task.worker, tonumber(v[1] or nil)
+    local by, at = task.worker, sw.whole(v[1])
     if not sw.TERMINAL[task.state] then
         local is_json, record = pcall(cjson.decode, v[2] or '')
         if not is_json or type(record) ~= 'table' then return false end

@@ -65,7 +65,7 @@ local function retry_one(c, task)
     if task.worker ~= '' then
         local v = call('HMGET', q.task_prefix .. id, 'outcome', 'error_code', 'error_message', 'exit_code',
             'finished_at')
-        task.finished_at = tonumber(v[5] or nil)
+        task.finished_at = sw.whole(v[5])
         local name, record = sw.record(q, task, v[1] or task.state, v[2] or nil, v[3] or nil, v[4] or nil)
         fields[#fields + 1] = name
         fields[#fields + 1] = record

@@ -247,7 +247,7 @@ end
 -- Returns an error reply, and counts it, if the queue's maximum length does not allow `fresh` more tasks; or nil.
 local function refuse_if_full(q, token, fresh, is_busy)
     local length = sw.length(q, is_busy)
-    local staged = token and tonumber(call('HGET', q.prefix .. 'stage:' .. token, 'total') or 0) or 0
+    local staged = token and sw.whole(call('HGET', q.prefix .. 'stage:' .. token, 'total'), 0) or 0
     if length + staged + fresh <= q.max_queue_length then return nil end
     sw.add_to_stat(q, 'queue_full_errors', 1)
     if staged + fresh > q.max_queue_length then

@@ -23,7 +23,7 @@ local function deregister(keys, args)
     local _, is_over = sw.plan_end_of_worker(c, worker, sw.TASKS_PER_STEP, 'left', {})
     sw.plan_gone(c, worker)
     sw.commit(c)
-    if is_over then sw.forget_worker(q, worker, tonumber(slots)) else sw.let_leave(q, worker) end
+    if is_over then sw.forget_worker(q, worker, sw.whole(slots, 0)) else sw.let_leave(q, worker) end
     return held
 end
 

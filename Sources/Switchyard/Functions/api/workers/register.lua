@@ -86,7 +86,7 @@ local function register(keys, args)
     local had_classless = q.has_lanes and sw.has_classless_workers(q)
     if q.has_lanes then sw.join_class(q, worker, class) end
     call('HSETNX', key, 'registered_at', q.now_text)
-    local draining = before[2] or '0'
+    local draining = before[2] == '1' and '1' or '0'
     -- A worker that reconnects continues to drain if it was told to. A worker whose id was leaving, or another
     -- process, does not.
     if before[3] or is_other then
@@ -103,7 +103,7 @@ local function register(keys, args)
     call('HSETNX', q.attempts_prefix .. worker, '@last', '0')
     call('ZADD', q.index_keys.workers, sw.digits(q.now + q.lease_ms), worker)
     sw.settle_classes(q, had_classless)
-    sw.add_to_stat(q, 'slots', tonumber(slots) - tonumber(before[1] or 0))
+    sw.add_to_stat(q, 'slots', tonumber(slots) - sw.whole(before[1], 0))
     return reply(q, false)
 end
 

@@ -20,7 +20,7 @@ local function start(keys, args)
         if not task then
             replies[i] = refused
         elseif task.state == 'running' then
-            replies[i] = sw.digits(tonumber(task.started_at) + task.timeout_ms)
+            replies[i] = sw.digits(sw.whole(task.started_at, q.now) + task.timeout_ms)
         else
             local deadline, lease_end = sw.lease_ends(q, task.timeout_ms)
             sw.move(c, task, 'running', { 'started_at', q.now_text },
