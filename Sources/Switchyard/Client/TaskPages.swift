@@ -39,7 +39,7 @@ extension SchedulerHandle {
                 cursors.advance(index, again[index])
             }
         }
-        let merged = MergedPage(shown.map { TaskPage(tasks: $0.tasks) }, limit: limit)
+        let merged = MergedPage(shown.map { TaskPage(tasks: $0.tasks, lanes: $0.lanes) }, limit: limit)
         return (merged.tasks, cursors.text, nil)
     }
 
@@ -65,8 +65,12 @@ extension SchedulerHandle {
 /// A page of one partition, and the cursor of its next page, if there is one.
 private struct TaskPage: Sendable {
     var tasks: [QueuedTask] = []
+    /// The name of each task's lane; empty for none.
+    var lanes: [String] = []
     var cursor: String?
     var scannedUntil: Date?
+
+    func place(of index: Int) -> PlaceInList { PlaceInList(tasks[index], lane: lanes[index]) }
 }
 
 /// The cursors of all partitions. As a text they are joined by "/", which is escaped in each of them.
@@ -130,7 +134,7 @@ private struct MergedPage {
             let isKnown = pages.indices.allSatisfy { rests.contains($0) || pages[$0].cursor == nil }
             guard isKnown,
                 let first = rests.min(by: { left, right in
-                    pages[left].tasks[taken[left]].placeInList < pages[right].tasks[taken[right]].placeInList
+                    pages[left].place(of: taken[left]) < pages[right].place(of: taken[right])
                 })
             else { return }
             tasks.append(pages[first].tasks[taken[first]])
@@ -139,19 +143,39 @@ private struct MergedPage {
     }
 }
 
-extension QueuedTask {
-    /// The order of the tasks of different partitions. `Functions/api/tasks/list.lua` has the order within a partition.
-    fileprivate var placeInList: (Int, Int, Double) {
-        let level = priority?.level ?? 0
-        let submitted = submittedAt?.timeIntervalSince1970 ?? 0
-        if state.isTerminal { return (5, 0, -(finishedAt?.timeIntervalSince1970 ?? 0)) }
-        if state != .pending { return (0, 0, leaseExpiresAt?.timeIntervalSince1970 ?? 0) }
-        return switch heldBy {
-        case nil, .paused: (1, level, submitted)
-        case .concurrencyLimit: (2, level, submitted)
-        case .dependencies: (3, level, submitted)
-        case .schedule, .retry, .ending, .rateLimit: (4, 0, dueAt?.timeIntervalSince1970 ?? 0)
+/// The order of the tasks of different partitions. `Functions/api/tasks/list.lua` has the order within a partition:
+/// sections, of which that of the lanes has them in the order of their names.
+private struct PlaceInList: Comparable {
+    private enum Section: Int { case live, line, lanes, waiting, held, ended }
+    private var section: Section
+    private var lane = ""
+    private var level = 0
+    private var time: Double
+
+    init(_ task: QueuedTask, lane: String) {
+        func seconds(_ date: Date?) -> Double { date?.timeIntervalSince1970 ?? 0 }
+        guard task.state == .pending else {
+            section = task.state.isTerminal ? .ended : .live
+            time = task.state.isTerminal ? -seconds(task.finishedAt) : seconds(task.leaseExpiresAt)
+            return
         }
+        switch task.heldBy {
+        case .schedule, .retry, .ending:
+            section = .held
+            time = seconds(task.dueAt)
+        case nil, .paused, .concurrencyLimit, .rateLimit, .dependencies:
+            section = task.heldBy == .dependencies ? .waiting : lane.isEmpty ? .line : .lanes
+            self.lane = section == .lanes ? lane : ""
+            level = task.priority?.level ?? 0
+            time = seconds(task.submittedAt)
+        }
+    }
+
+    static func < (one: PlaceInList, other: PlaceInList) -> Bool {
+        if one.section != other.section { return one.section.rawValue < other.section.rawValue }
+        // Redis compares bytes.
+        if one.lane != other.lane { return one.lane.utf8.lexicographicallyPrecedes(other.lane.utf8) }
+        return (one.level, one.time) < (other.level, other.time)
     }
 }
 
@@ -172,8 +196,10 @@ extension QueueFunctions {
             throw SchedulerError.internal(
                 message: "switchyard_list returned something other than a page", redisAway: false)
         }
+        let fields = try tasks.map { try ReplyFields($0) }
         return TaskPage(
-            tasks: try tasks.map { try QueuedTask(ReplyFields($0)) }, cursor: next.isEmpty ? nil : next,
-            scannedUntil: page[2].string.flatMap(Double.init).map { Date(timeIntervalSince1970: $0 / 1000) })
+            tasks: try fields.map { try QueuedTask($0) }, lanes: fields.map { $0.string("lane") ?? "" },
+            cursor: next.isEmpty ? nil : next,
+            scannedUntil: page[2].string.flatMap(Double.init).flatMap { Date(milliseconds: $0) })
     }
 }

@@ -26,10 +26,11 @@ extension ModelQueue {
         let found = Set(reply.ids.prefix(again.count))
         if again != found { return "sent again: \(found.sorted()), expected \(again.sorted())" }
         let want = min(most, Swift.max(0, worker.slots - used))
-        guard want > 0, !isPaused, !worker.draining else {
-            settle(id, got: 0, sleeps: want > 0 && !worker.draining)
-            // The worker was woken and has no free slot: another is woken in its place.
-            if most == 0, !isPaused { _ = wake(for: min(1, line("").count + strays)) }
+        let isCordoned = cordoned.contains(id) && !worker.draining
+        guard want > 0, !isPaused, !worker.draining, !isCordoned else {
+            settle(id, got: 0, sleeps: want > 0 && !worker.draining && !isCordoned)
+            // The worker was woken, and has no free slot or was cordoned since: another is woken in its place.
+            if most == 0 || isCordoned, !isPaused { _ = wake(for: min(1, line("").count + strays)) }
             return new.isEmpty ? nil : "pulled: \(new), expected nothing"
         }
         if let problem = take(new, want: want, worker, start: start, reply.view) {

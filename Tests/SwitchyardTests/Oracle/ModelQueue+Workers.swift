@@ -36,6 +36,17 @@ extension ModelQueue {
         workers[id]?.isAsleep = false
     }
 
+    mutating func cordon(_ id: String) {
+        cordoned.insert(id)
+        workers[id]?.isAsleep = false
+    }
+
+    /// The worker need not be registered. If it is, a wake-up makes it pull.
+    mutating func uncordon(_ id: String) {
+        cordoned.remove(id)
+        if workers[id]?.draining == false { workers[id]?.isWoken = true }
+    }
+
     mutating func deregister(_ id: String) {
         for task in held(by: id) {
             if task.state == .assigned { returnAssignment(task.id, counted: false) } else { loseAttempt(task.id) }

@@ -11,6 +11,8 @@ struct ModelQueue {
     var isPaused = false
     /// Whether the number of ended tasks has ever been limited.
     var hasLimitedEnded = false
+    /// The ids of cordoned workers, registered or not.
+    var cordoned: Set<String> = []
     var tasks: [String: ModelTask] = [:]
     var workers: [String: ModelWorker] = [:]
     /// For each task that has not ended, the tasks that depend on it.

@@ -75,7 +75,7 @@ extension ModelQueue {
                     "lane \(lane) has reserved \(reserved[lane] ?? "nobody"), and there is no such worker or task")
                 continue
             }
-            if !ModelMatch.serves(worker.className, first.needs) || worker.draining {
+            if !ModelMatch.serves(worker.className, first.needs) || worker.draining || cordoned.contains(worker.id) {
                 found.append("\(worker.id) is reserved for \(lane), which it does not serve")
             }
             if !line(lane).contains(where: { now - $0.submittedAt >= settings.reserveAfter }) {

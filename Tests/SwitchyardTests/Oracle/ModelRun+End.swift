@@ -23,6 +23,7 @@ extension ModelRun {
     /// costs that never used a feature.
     mutating func empty() async throws {
         try await call("configure", ["paused", "0"])
+        for id in model.cordoned.sorted() { try await call("cordon", ["worker", .string(id), "off", "1"]) }
         for id in model.workers.keys.sorted() { try await call("deregister", ["worker", .string(id)]) }
         var left = -1
         for _ in 0..<1000 where left != 0 {

@@ -115,10 +115,20 @@ extension ModelRun {
         model.heartbeat(id)
     }
 
+    /// Cordons a worker, or ends its cordon.
+    private mutating func turnCordon(of id: String) async throws {
+        let ends = model.cordoned.contains(id)
+        try await call("cordon", ["worker", .string(id)] + (ends ? ["off", "1"] : []))
+        if ends { model.uncordon(id) } else { model.cordon(id) }
+    }
+
     mutating func changeWorkers() async throws {
+        if let cordoned = model.cordoned.min(), chance(60) { return try await turnCordon(of: cordoned) }
         let id = worker()
         guard model.workers[id] != nil else { return }
-        if chance(50) {
+        if chance(20) {
+            try await turnCordon(of: id)
+        } else if chance(50) {
             try await call("deregister", ["worker", .string(id)])
             model.deregister(id)
         } else if chance(50) {

@@ -49,6 +49,42 @@ struct WholeQueueTests {
         }
     }
 
+    /// A partition lists its tasks without a lane, then lane after lane, and so does the whole queue.
+    @Test func theLanesOfAllPartitionsAreListedInTheOrderOfTheirNames() async throws {
+        try await PartitionedQueue.run(partitions: 3) { queue in
+            let requirements = [[], ["b"], ["a"], [], ["c=1"], ["a"]]
+            for n in 0..<60 {
+                var task = QueuedTask(BuildRequest(), priority: TaskPriority.allCases[n % 4], id: "t-\(n)")
+                task.scheduling.requires = requirements[n % 6]
+                if n % 7 == 0 { (task.scheduling.rateKey, task.scheduling.ratePerSecond) = ("r", 0.001) }
+                _ = try await queue.handle.addTask(task)
+            }
+            let listed = try await queue.handle.listTasks(limit: 500).tasks
+            #expect(listed.count == 60)
+            // Limits come first in the name of a lane.
+            func place(_ task: QueuedTask) -> String {
+                (task.scheduling.rateKey == nil ? task.scheduling.requires.first ?? "" : "~")
+            }
+            let lanes = listed.filter { $0.scheduling.rateKey == nil }.map(place)
+            #expect(lanes == lanes.sorted())
+            var runs: [String] = []
+            for lane in listed.map(place) where lane != runs.last { runs.append(lane) }
+            #expect(runs.filter { $0 != "~" }.count == Set(lanes).count, "\(runs)")
+            for lane in Set(lanes) {
+                let levels = listed.filter { place($0) == lane }.map { $0.priority?.level ?? 9 }
+                #expect(levels == levels.sorted())
+            }
+            var paged: [String] = []
+            var cursor: String?
+            repeat {
+                let page = try await queue.handle.listTasks(limit: 7, cursor: cursor)
+                paged += page.tasks.map(\.id)
+                cursor = page.cursor
+            } while cursor != nil
+            #expect(paged == listed.map(\.id))
+        }
+    }
+
     @Test func itsNumbersAreSumsAndItsWorkersCountOnce() async throws {
         try await PartitionedQueue.run { queue in
             for n in 0..<40 {
