@@ -115,16 +115,8 @@ extension QueueFunctions {
             var arguments: [RedisArgument] = []
             if let name { arguments.add("class", .string(name)) }
             if !cursor.isEmpty { arguments.add("cursor", .string(cursor)) }
-            let page = try await call("demand", arguments).array ?? []
-            guard page.count == 3, let someLanes = page[0].array, let someClasses = page[1].array,
-                let next = page[2].string
-            else {
-                throw SchedulerError.internal(
-                    message: "switchyard_demand replied something unexpected", redisAway: false)
-            }
-            for entry in someClasses.compactMap(\.array) where entry.count >= 5 {
-                let name = entry[0].string ?? ""
-                let numbers = entry.dropFirst().map { Int($0.int ?? 0) }
+            let page = try DemandPage(await call("demand", arguments))
+            for (name, numbers) in page.classes {
                 var one =
                     classes[name]
                     ?? Demand.Class(
@@ -136,10 +128,8 @@ extension QueueFunctions {
                 one.slotsPerWorker = one.workers > 0 ? Double(one.slots) / Double(one.workers) : 0
                 classes[name] = one
             }
-            lanes += someLanes.compactMap(\.array).filter { $0.count >= 2 }.map {
-                (Int($0[1].int ?? 0), Set($0.dropFirst(2).compactMap(\.string)))
-            }
-            cursor = next
+            lanes += page.lanes
+            cursor = page.cursor
         } while !cursor.isEmpty
         return (Array(classes.values), lanes)
     }
@@ -149,10 +139,7 @@ extension QueueFunctions {
     func configure(_ settings: [(name: String, value: Int)]) async throws -> [String: Int] {
         var arguments: [RedisArgument] = []
         for (name, value) in settings { arguments.add(name, .integer(Int64(value))) }
-        let fields = try ReplyFields(await call("configure", arguments))
-        return Dictionary(
-            fields.names.compactMap { name in fields.optionalInt(name).map { (name, $0) } },
-            uniquingKeysWith: { first, _ in first })
+        return try ReplyFields(await call("configure", arguments)).numbers
     }
 }
 

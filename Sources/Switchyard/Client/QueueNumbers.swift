@@ -1,5 +1,4 @@
 import Foundation
-import RedisClient
 
 // The counts of a queue, its workers, and explanations. They merge the replies of all partitions. Each partition has
 // its own tasks, and all share the workers.
@@ -64,71 +63,23 @@ extension SchedulerHandle {
 
 extension QueueFunctions {
     func stats() async throws -> QueueStats {
-        let fields = try ReplyFields(await call("stats", []))
-        let oldest = fields.date("oldest_pending_at").map { (fields.date("now") ?? $0).timeIntervalSince($0) } ?? 0
-        return QueueStats(
-            queue: keys.queue, ready: fields.int("pending"), held: fields.int("held"),
-            waiting: fields.int("waiting"), blocked: fields.int("blocked"), unroutable: fields.int("unroutable"),
-            assigned: fields.int("assigned"), running: fields.int("running"), completed: fields.int("completed"),
-            failed: fields.int("failed"),
-            timeout: fields.int("timeout"), cancelled: fields.int("cancelled"),
-            readyByPriority: Dictionary(
-                uniqueKeysWithValues: TaskPriority.allCases.map { ($0, fields.int("pending_\($0.rawValue)")) }),
-            totalWorkers: fields.int("workers"), idleWorkers: fields.int("idle_workers"),
-            cordonedWorkers: fields.int("cordoned"), slots: fields.int("slots"),
-            queueFullErrors: fields.int("queue_full_errors"), retries: fields.int("retries"), lost: fields.int("lost"),
-            repaired: fields.int("repaired"), logBytes: fields.int("log_bytes"),
-            logBudget: fields.int("log_budget_bytes"), logsRemoved: fields.int("logs_removed"),
-            oldestPending: .milliseconds(Int(oldest * 1000)),
-            isPaused: fields.flag("paused"),
-            instance: fields.string("instance").flatMap { $0.isEmpty ? nil : $0 })
+        QueueStats(try ReplyFields(await call("stats", [])), queue: keys.queue)
     }
 
     fileprivate func workers() async throws -> [WorkerInfo] {
         var workers: [String: WorkerInfo] = [:]
         var cursor = "0"
         repeat {
-            let page = try await call("workers", ["cursor", .string(cursor)])
-            guard let parts = page.array, parts.count == 2, let next = parts[0].string, let found = parts[1].array
-            else {
-                throw SchedulerError.internal(message: "switchyard_workers returned \(page)", redisAway: false)
-            }
+            let page = try WorkersPage(await call("workers", ["cursor", .string(cursor)]))
             // A worker may be on two pages.
-            for worker in try found.map(Self.worker) { workers[worker.id] = worker }
-            cursor = next
+            for worker in page.workers { workers[worker.id] = worker }
+            cursor = page.cursor
         } while !cursor.isEmpty
         return Array(workers.values)
     }
 
-    private static func worker(_ reply: RESPValue) throws -> WorkerInfo {
-        let fields = try ReplyFields(reply)
-        var details: [String: String] = [:]
-        for name in ["host", "pid", "version", "note", "last_assigned"] {
-            details[name] = fields.string(name)
-        }
-        return WorkerInfo(
-            id: fields.string("id") ?? "", slots: fields.int("slots"), busy: fields.int("busy"),
-            ending: fields.int("ending"), isDraining: fields.flag("draining"), cordonedAt: fields.date("cordoned_at"),
-            labels: fields.words("labels"), resources: Resources(fields),
-            workerClass: fields.string("class") ?? "", registeredAt: fields.date("registered_at"),
-            expiresAt: fields.date("expires_at"), details: details)
-    }
-
     fileprivate func explain(_ id: String) async throws -> Explanation {
-        let reply = try await call("explain", ["task", .string(id)])
-        guard let entries = reply.array, let state = entries.first?.string.flatMap(TaskState.init) else {
-            throw SchedulerError.internal(message: "switchyard_explain returned \(reply)", redisAway: false)
-        }
-        let reasons = try entries.dropFirst().map { entry in
-            let fields = try ReplyFields(entry)
-            var details: [String: String] = [:]
-            for name in fields.names where name != "code" && name != "message" {
-                details[name] = fields.string(name) ?? fields.optionalInt(name).map(String.init)
-            }
-            return Explanation.Reason(
-                code: fields.string("code") ?? "", message: fields.string("message") ?? "", details: details)
-        }
-        return Explanation(id: id, state: state, reasons: reasons)
+        try Explanation(await call("explain", ["task", .string(id)]), id: id)
     }
 }
 

@@ -75,12 +75,7 @@ public struct SchedulerHandle: Sendable {
     public func getBatch(_ id: String) async throws -> BatchStatus {
         let id = try Name.validate(id, field: "batch_id")
         let fields = try ReplyFields(await find(id) { try await $0.call("batch", ["batch", .string(id)]) })
-        var counts: [TaskState: Int] = [:]
-        for state in TaskState.allCases { counts[state] = fields.optionalInt(state.rawValue) }
-        return BatchStatus(
-            id: id, total: fields.int("total"), counts: counts, submittedAt: fields.date("submitted_at"),
-            finishedAt: fields.date("finished_at"), followUp: fields.string("follow_up"),
-            failures: fields["failures"]?.array?.compactMap(\.string) ?? [])
+        return BatchStatus(fields, id: id)
     }
 
     // MARK: Changing

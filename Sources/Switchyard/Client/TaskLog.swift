@@ -17,7 +17,7 @@ public struct LogEntry: Sendable, Equatable {
 
     /// When Redis received the entry.
     public var writtenAt: Date? {
-        id.split(separator: "-").first.flatMap { Double($0) }.map { Date(timeIntervalSince1970: $0 / 1000) }
+        id.split(separator: "-").first.flatMap { Double($0) }.flatMap { Date(milliseconds: $0) }
     }
 
     /// The text that stands for the missing bytes where the log is shown as text; nil if none are missing.
@@ -36,7 +36,8 @@ public struct LogEntry: Sendable, Equatable {
     private var offset: Int { Self.offset(in: id) }
 
     fileprivate static func offset(in id: String) -> Int {
-        id.split(separator: "-").dropFirst().first.flatMap { Int($0) } ?? 0
+        let number = id.split(separator: "-").dropFirst().first.flatMap { Int64($0) }
+        return number.flatMap { NumberRange.count.values.contains($0) ? Int($0) : nil } ?? 0
     }
 
     /// The offset after the entry.
@@ -95,7 +96,7 @@ extension SchedulerHandle {
 
     /// Returns the entries without the entry `after`, with the gaps between them. If that entry was deleted since it
     /// was read, the gap begins where it began.
-    private static func following(_ after: String, _ entries: [LogEntry]) -> [LogEntry] {
+    static func following(_ after: String, _ entries: [LogEntry]) -> [LogEntry] {
         var entries = entries
         if entries.first?.id == (after.contains("-") ? after : after + "-0") {
             LogEntry.markGaps(&entries, after: nil)
@@ -124,7 +125,7 @@ extension SchedulerHandle {
         return cursor
     }
 
-    private static func entries(_ reply: RESPValue) -> [LogEntry] {
+    static func entries(_ reply: RESPValue) -> [LogEntry] {
         (reply.array ?? []).compactMap { entry in
             guard let parts = entry.array, parts.count == 2, let id = parts[0].string,
                 let fields = try? ReplyFields(parts[1])

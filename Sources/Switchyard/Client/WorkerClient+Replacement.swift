@@ -24,7 +24,8 @@ extension WorkerClient {
         }
         // A login that may not ask gets an error as the first reply: the registration then replaces the process.
         guard let listeners = replies.first?.array?.last?.int, listeners > 0 else { return nil }
-        return replies.last?.int.map { .milliseconds($0) } ?? SchedulerConfig().lease
+        let lease = NumberRange.duration.number(replies.last, field: "lease_ms")
+        return lease.map { .milliseconds($0) } ?? SchedulerConfig().lease
     }
 
     /// What the process learns that another one replaces: the same as the queue's reply to its next call.

@@ -85,6 +85,21 @@ package struct WorkerClient: Sendable {
         package var heartbeat: Duration
         /// How long its leases and its registration last after a heartbeat.
         package var lease: Duration
+
+        /// Intervals.
+        package init(heartbeat: Duration, lease: Duration) {
+            self.heartbeat = heartbeat
+            self.lease = lease
+        }
+
+        /// Reads the reply to a registration or a heartbeat. An absent interval is the default, and one below a tenth
+        /// of a second is raised to that: a worker must not call without pause.
+        init(_ fields: ReplyFields) {
+            heartbeat = max(fields.optionalDuration("heartbeat_ms") ?? SchedulerConfig().heartbeat, Self.least)
+            lease = max(fields.optionalDuration("lease_ms") ?? SchedulerConfig().lease, Self.least)
+        }
+
+        private static let least: Duration = .milliseconds(100)
     }
 
     /// Registers the worker. Registering again, such as after a reconnect, keeps its leases. If the last registration
@@ -107,7 +122,7 @@ package struct WorkerClient: Sendable {
         var fields = try ReplyFields(await functions.call("register", arguments))
         // Each call ends a bounded number of the former process's attempts.
         while fields.flag("again") { fields = try ReplyFields(await functions.call("register", arguments)) }
-        return Terms(heartbeat: fields.duration("heartbeat_ms"), lease: fields.duration("lease_ms"))
+        return Terms(fields)
     }
 
     /// Ends the registration. Attempts that the worker has not started return to their lines, and running attempts are
@@ -187,6 +202,20 @@ package struct WorkerClient: Sendable {
         package var partitions: Int?
         /// The attempts that the worker must stop at once.
         package var stop: [Stop]
+
+        /// Reads the reply of `switchyard_heartbeat`.
+        init(_ fields: ReplyFields) {
+            let stop = fields["stop"]?.array ?? []
+            terms = Terms(fields)
+            drain = fields.flag("drain")
+            partitions = fields.optionalInt("partitions")
+            self.stop = stride(from: 0, to: stop.count - 2, by: 3).map { index in
+                Stop(
+                    taskID: stop[index].string ?? "",
+                    attempt: NumberRange.any.number(stop[index + 1], field: "attempt") ?? 0,
+                    isCancelled: stop[index + 2].string == "cancelled")
+            }
+        }
     }
 
     /// Limit on the tasks of one call.
@@ -216,15 +245,7 @@ package struct WorkerClient: Sendable {
             if let progress = attempt.progress { arguments += ["progress", .buffer(progress)] }
         }
         let fields = try ReplyFields(await functions.call("heartbeat", arguments, onceWithin: deadline))
-        let stop = fields["stop"]?.array ?? []
-        return Orders(
-            terms: Terms(heartbeat: fields.duration("heartbeat_ms"), lease: fields.duration("lease_ms")),
-            drain: fields.flag("drain"), partitions: fields.optionalInt("partitions"),
-            stop: stride(from: 0, to: stop.count - 2, by: 3).map { index in
-                Orders.Stop(
-                    taskID: stop[index].string ?? "", attempt: Int(stop[index + 1].int ?? 0),
-                    isCancelled: stop[index + 2].string == "cancelled")
-            })
+        return Orders(fields)
     }
 
     /// Appends output to the task's log. `stream` is stdout or stderr. A piece has at most 65,536 bytes.

@@ -55,7 +55,7 @@ package struct ServerReview: Sendable {
         {
             findings.append(
                 .warn(
-                    "memory", "\(Int(used / most * 100)) % of maxmemory is used",
+                    "memory", "\(Int(min(used / most * 100, 1000))) % of maxmemory is used",
                     "raise maxmemory, or shorten the retention: switchyard queue set retention_seconds=N"))
         }
         return findings

@@ -17,12 +17,16 @@ public struct Demand: Sendable, Equatable {
         public var draining: Int
         /// Ready tasks that count for the class.
         public var ready: Int
+        /// Limit on ``desiredWorkers``. Numbers in Redis that something else has written may ask for more.
+        private static let most = 1e9
         /// Slots of one worker: the mean of the registered workers, or the number that the caller expects.
         public var slotsPerWorker: Double
 
         /// The ready tasks and the leased attempts, divided by the slots of a worker, rounded up.
         public var desiredWorkers: Int {
-            slotsPerWorker > 0 ? Int((Double(ready + busy) / slotsPerWorker).rounded(.up)) : 0
+            guard slotsPerWorker > 0 else { return 0 }
+            let workers = (Double(ready + busy) / slotsPerWorker).rounded(.up)
+            return Int(min(workers, Self.most))
         }
     }
 

@@ -31,8 +31,8 @@ extension WorkerClient {
         init(_ reply: RESPValue) throws(SchedulerError) {
             guard case .array(let pairs) = reply, pairs.count % 2 == 0 else { throw Self.unexpected(reply) }
             var id: String?
-            var attempt: Int64?
-            var timeout: Int64?
+            var attempt: Int?
+            var timeout: Int?
             var concernsOthers = false
             var grace: Int64?
             for index in stride(from: 0, to: pairs.count, by: 2) {
@@ -40,9 +40,9 @@ extension WorkerClient {
                 if id == nil, name.isText("task") {
                     id = pairs[index + 1].string
                 } else if attempt == nil, name.isText("attempt") {
-                    attempt = pairs[index + 1].int
+                    attempt = NumberRange.any.number(pairs[index + 1], field: "attempt")
                 } else if timeout == nil, name.isText("timeout_ms") {
-                    timeout = pairs[index + 1].int
+                    timeout = NumberRange.duration.number(pairs[index + 1], field: "timeout_ms")
                 } else if name.isText("uses") {
                     concernsOthers = true
                 } else if name.isText("grace_ms") {
@@ -51,8 +51,8 @@ extension WorkerClient {
             }
             guard let id, let attempt else { throw Self.unexpected(reply) }
             self.id = id
-            self.attempt = Int(attempt)
-            self.timeout = .milliseconds(timeout ?? 0)
+            self.attempt = attempt
+            self.timeout = timeout.map { .milliseconds($0) } ?? SchedulerConfig().defaultTaskTimeout
             self.concernsOthers = concernsOthers
             self.grace = grace.map { .milliseconds($0) }
             self.pairs = pairs

@@ -29,6 +29,12 @@ struct ReplyFields {
         stride(from: 0, to: pairs.count, by: 2).compactMap { pairs[$0].string }
     }
 
+    /// All pairs whose values are numbers.
+    var numbers: [String: Int] {
+        Dictionary(
+            names.compactMap { name in optionalInt(name).map { (name, $0) } }, uniquingKeysWith: { first, _ in first })
+    }
+
     subscript(name: String) -> RESPValue? {
         var name = name
         return name.withUTF8 { wanted in
@@ -62,17 +68,22 @@ struct ReplyFields {
     }
 
     func bytes(_ name: String) -> ByteBuffer? { self[name]?.bytes }
+    // A number out of its range counts as absent.
+    func optionalInt(_ name: String, in range: NumberRange = .any) -> Int? { range.number(self[name], field: name) }
     func int(_ name: String) -> Int { optionalInt(name) ?? 0 }
-    func optionalInt(_ name: String) -> Int? { self[name]?.int.map { Int($0) } }
+    func count(_ name: String) -> Int { optionalInt(name, in: .count) ?? 0 }
     func flag(_ name: String) -> Bool { string(name) == "1" }
-    func duration(_ name: String) -> Duration { .milliseconds(int(name)) }
+    func optionalDuration(_ name: String) -> Duration? {
+        optionalInt(name, in: .duration).map { .milliseconds($0) }
+    }
+    func duration(_ name: String) -> Duration { optionalDuration(name) ?? .zero }
 
     func date(_ name: String) -> Date? {
-        guard let milliseconds = self[name]?.int, milliseconds > 0 else { return nil }
+        guard let milliseconds = optionalInt(name, in: .time), milliseconds > 0 else { return nil }
         return Date(timeIntervalSince1970: Double(milliseconds) / 1000)
     }
 
-    func double(_ name: String) -> Double? { string(name).flatMap(Double.init) }
+    func double(_ name: String) -> Double? { string(name).flatMap(Double.init).flatMap { $0.isFinite ? $0 : nil } }
     /// The words of a list that is separated by commas.
     func words(_ name: String) -> [String] { (string(name) ?? "").split(separator: ",").map(String.init) }
 

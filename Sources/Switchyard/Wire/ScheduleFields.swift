@@ -72,12 +72,7 @@ extension RecurringSchedule {
         guard template.first == "task" else { return nil }
         let pairs = RESPValue.array(template.map { .bulkString(ByteBuffer(string: $0)) })
         guard let fields = try? ReplyFields(pairs), var task = try? QueuedTask(fields) else { return nil }
-        task.delay = fields.optionalInt("delay_ms").map { .milliseconds($0) }
+        task.delay = fields.optionalDuration("delay_ms")
         return task
     }
-}
-
-extension Date {
-    /// Milliseconds since 1970.
-    var milliseconds: Int64 { Int64((timeIntervalSince1970 * 1000).rounded()) }
 }

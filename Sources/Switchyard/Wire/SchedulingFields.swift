@@ -46,7 +46,7 @@ extension TaskOption {
         case .number(let property, _): options[keyPath: property] = fields.double(wireName)
         case .integer(let property, _): options[keyPath: property] = fields.optionalInt(wireName)
         case .duration(let property, _, _):
-            options[keyPath: property] = fields.optionalInt(wireName).map { .milliseconds($0) }
+            options[keyPath: property] = fields.optionalDuration(wireName)
         case .flag(let property): options[keyPath: property] = fields.flag(wireName)
         case .taskIDs(let property, _), .requirements(let property):
             options[keyPath: property] = fields.words(wireName)
@@ -72,7 +72,7 @@ extension Resources {
         self.init(cpu: fields.double("cpu"), memoryMB: fields.optionalInt("memory_mb"))
         for amount in fields.words("resources") {
             let sides = amount.split(separator: "=", maxSplits: 1)
-            if sides.count == 2, let number = Double(sides[1]) { custom[String(sides[0])] = number }
+            if sides.count == 2, let number = Double(sides[1]), number.isFinite { custom[String(sides[0])] = number }
         }
     }
 }

@@ -71,7 +71,7 @@ extension QueuedTask {
 
         requestToken = fields.string("request")
         priorityReason = fields.string("priority_reason") ?? Self.givenReason
-        timeout = fields.string("timeout_ms").map { _ in fields.duration("timeout_ms") }
+        timeout = fields.optionalDuration("timeout_ms")
         maxRetries = fields.optionalInt("max_retries")
         runAt = fields.date("run_at")
         scheduling = SchedulingOptions(fields)
@@ -140,7 +140,7 @@ private struct AttemptRecord: Decodable {
     }
 
     var attempt: TaskAttempt {
-        func date(_ milliseconds: Double?) -> Date? { milliseconds.map { Date(timeIntervalSince1970: $0 / 1000) } }
+        func date(_ milliseconds: Double?) -> Date? { milliseconds.flatMap { Date(milliseconds: $0) } }
         return TaskAttempt(
             attempt: number, worker: worker, assignedAt: date(assignedAt), startedAt: date(startedAt),
             finishedAt: date(finishedAt), outcome: outcome, exitCode: exitCode,

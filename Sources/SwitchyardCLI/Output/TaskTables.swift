@@ -114,7 +114,7 @@ enum TaskTables {
 
     private static func tries(_ task: TaskView) -> String? {
         guard let attempt = task.attempt else { return nil }
-        let retries = task.maxRetries.map { ", \(max($0 - (task.retryCount ?? 0), 0)) retries left" } ?? ""
+        let retries = task.maxRetries.map { ", \(max($0 &- (task.retryCount ?? 0), 0)) retries left" } ?? ""
         return "\(attempt)\(task.hasEnded ? "" : retries)"
     }
 }

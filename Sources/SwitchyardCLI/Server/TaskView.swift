@@ -103,7 +103,8 @@ struct BatchView: Decodable, Sendable, Equatable {
     /// The task that runs once the batch has ended.
     var followUpTaskId: String?
 
-    var ended: Int { (completed ?? 0) + (failed ?? 0) + (timeout ?? 0) + (cancelled ?? 0) }
+    // The numbers are the server's: &+ does not trap.
+    var ended: Int { (completed ?? 0) &+ (failed ?? 0) &+ (timeout ?? 0) &+ (cancelled ?? 0) }
     var hasEnded: Bool { ended >= total }
 }
 

@@ -36,8 +36,9 @@ struct TopView: Sendable {
         let priorities = ["critical", "high", "normal", "low"].compactMap { name in
             stats.byPriority?[name]?.int.flatMap { $0 > 0 ? "\($0) \(name)" : nil }
         }
-        let slots = workers.reduce(0) { $0 + ($1.slots ?? 0) }
-        let busy = workers.reduce(0) { $0 + ($1.busySlots ?? 0) }
+        // The numbers are the server's: &+ does not trap.
+        let slots = workers.reduce(0) { $0 &+ ($1.slots ?? 0) }
+        let busy = workers.reduce(0) { $0 &+ ($1.busySlots ?? 0) }
         let draining = workers.count { $0.draining == true }
         var waiting = words([(stats.pendingTasks, "pending", nil)])
         if !priorities.isEmpty { waiting += " (\(priorities.joined(separator: ", ")))" }

@@ -19,7 +19,7 @@ enum ExplanationJSON {
         for (name, value) in reason.details.sorted(by: { $0.key < $1.key }) {
             switch (name, Int(value)) {
             case ("due_at", let milliseconds?):
-                json.add(name, JSONValue(Date(timeIntervalSince1970: Double(milliseconds) / 1000)))
+                json.add(name, JSONValue(Date(milliseconds: Double(milliseconds), field: name)))
             case (_, let number?) where !texts.contains(name): json.add(name, JSONValue(number))
             default: json.add(name, .string(value))
             }

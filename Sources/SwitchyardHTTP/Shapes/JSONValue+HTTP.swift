@@ -15,6 +15,17 @@ extension JSONReader {
 extension JSONValue {
     var buffer: ByteBuffer { ByteBuffer(bytes: bytes) }
 
+    /// Whether every number in the value is finite as a double and has few digits: other parsers refuse `1e999`, or a
+    /// number of a million digits.
+    var hasFiniteNumbers: Bool {
+        switch self {
+        case .number(let text): text.utf8.count <= 1000 && Double(text)?.isFinite == true
+        case .array(let values): values.allSatisfy(\.hasFiniteNumbers)
+        case .object(let members): members.allSatisfy(\.value.hasFiniteNumbers)
+        case .null, .bool, .string, .raw: true
+        }
+    }
+
     /// The value in a short, printable form for error messages.
     var shown: String {
         switch self {

@@ -4,7 +4,7 @@ import Switchyard
 /// Reads and writes RFC 3339 times. They are written in UTC with milliseconds, and read with any offset and fraction.
 enum RFC3339 {
     static func text(_ date: Date) -> String {
-        let milliseconds = Int((date.timeIntervalSince1970 * 1000).rounded())
+        let milliseconds = Int(date.milliseconds)
         let (days, inDay) = milliseconds.dividedDown(by: 86_400_000)
         let date = CivilDate(daysSince1970: days)
         func two(_ number: Int) -> String { number < 10 ? "0\(number)" : "\(number)" }

@@ -64,11 +64,12 @@ enum TaskJSON {
         return ["code": .string(failure.code), "message": .string(failure.message)]
     }
 
-    /// Adds bytes that a submitter or a worker wrote: as JSON if they are valid JSON, otherwise as ``addText(_:_:to:)``
-    /// does.
+    /// Adds bytes that a submitter or a worker wrote: as JSON if they are valid JSON with finite numbers, otherwise as
+    /// ``addText(_:_:to:)`` does.
     static func add(_ name: String, _ bytes: ByteBuffer?, to json: inout JSONValue) {
         guard let bytes else { return json.add(name, .null) }
-        if let value = try? JSONReader.read(bytes) { return json.add(name, value) }
+        // A worker, or something else that writes to Redis, may have sent JSON that other parsers refuse.
+        if let value = try? JSONReader.read(bytes), value.hasFiniteNumbers { return json.add(name, value) }
         addText(name, bytes, to: &json)
     }
 

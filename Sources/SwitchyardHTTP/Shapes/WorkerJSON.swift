@@ -16,8 +16,8 @@ enum WorkerJSON {
             "expires_at": JSONValue(worker.expiresAt),
         ]
         // Microseconds since 1970.
-        let assigned = worker.details["last_assigned"].flatMap { Double($0) }.flatMap { $0 > 0 ? $0 / 1e6 : nil }
-        json.add("last_assigned_at", JSONValue(assigned.map { Date(timeIntervalSince1970: $0) }))
+        let assigned = worker.details["last_assigned"].flatMap { Double($0) }.flatMap { $0 > 0 ? $0 / 1000 : nil }
+        json.add("last_assigned_at", JSONValue(assigned.flatMap { Date(milliseconds: $0) }))
         for name in ["host", "version"] { json.add(name, worker.details[name].map { .string($0) }) }
         if let note = worker.details["note"], !note.isEmpty { json.add("note", .string(note)) }
         json.add("pid", worker.details["pid"].flatMap { Int($0) }.map { JSONValue($0) })
