@@ -6,8 +6,8 @@ import Testing
 
 @testable import SwitchyardHTTP
 
-/// Something else writes into the keys of a queue whatever it likes. Every route that reads replies, with JSON or with a
-/// problem that has words, and the replica lives.
+/// Something else writes into the keys of a queue whatever it likes. Every route that reads replies, with JSON or with
+/// a problem that has words, and the replica lives.
 ///
 /// A run tries some of the damages, chosen by `SWITCHYARD_TEST_SEED`; with `SWITCHYARD_TEST_INPUTS=1000000` all of
 /// them. If one makes the process trap, it is the content of `switchyard-damage.txt` in the directory for temporary

@@ -109,7 +109,8 @@ import Testing
                 await client.close()
             }
         }
-        #expect(try await world.redis.client.send(RedisCommand("DBSIZE")).int == before)
+        // Keys of other tests may have expired.
+        #expect(try await world.redis.client.send(RedisCommand("DBSIZE")).int ?? .max <= before ?? 0)
     }
 
     @Test(arguments: [

@@ -83,6 +83,19 @@ struct DamagedValueTests {
         // The attempts between have no records, so the queue's snapshot would not be consistent.
     }
 
+    /// A worker asks again for what it holds, and gets the rest.
+    @Test(arguments: ["x", "", ":", "999999999999999999999999:0", "nan:inf", "1", "-1:-1"])
+    func aDamagedLeaseIsNotSentAgain(value: String) async throws {
+        let queue = try await TestQueue()
+        let worker = try await queue.worker("w", slots: 5)
+        for id in ["a", "b", "c"] { try await queue.submit(id) }
+        #expect(try await worker.pull(max: 3, holding: 0).map(\.id) == ["a", "b", "c"])
+        try await queue.raw("HSET", "{}attempts:w", "b", value)
+        #expect(try await Set(worker.pull(max: 1, holding: 0).map(\.id)) == ["a", "c"])
+        _ = try await queue.reconcileAll()
+        #expect(try await queue.raw("HGET", "{}attempts:w", "b").string != value)
+    }
+
     /// A batch whose counts are damaged still ends.
     @Test(arguments: TaskState.allCases, ["x", "9223372036854775807", "1e3"])
     func aDamagedCountOfABatchIsComputedFromTheOthers(state: TaskState, value: String) async throws {

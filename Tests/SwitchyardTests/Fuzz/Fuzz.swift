@@ -12,12 +12,12 @@ enum Fuzz {
     static let firstSeed =
         environment["SWITCHYARD_TEST_SEED"].flatMap(UInt64.init) ?? UInt64.random(in: 0...UInt64(UInt32.max))
 
-    /// - Parameter share: For a target whose inputs cost much: the part of the inputs that it gets.
+    /// - Parameter share: The part of the inputs that a slow target gets, unless a million or more are wanted.
     static func run(
         _ target: StaticString, share: Double = 1, _ body: (inout FuzzInput) throws -> Void
     ) throws {
         LastWords.install()
-        for index in 0..<max(1, Int(Double(inputs) * share)) {
+        for index in 0..<(inputs < 1_000_000 ? max(1, Int(Double(inputs) * share)) : inputs) {
             let seed = firstSeed &+ UInt64(index)
             LastWords.note(target, seed)
             var input = FuzzInput(seed: seed)

@@ -38,7 +38,7 @@ struct TextFuzzTests {
     }
 
     @Test func bodies() throws {
-        try Fuzz.run("bodies", share: 0.5) { input in
+        try Fuzz.run("bodies", share: 0.25) { input in
             let bytes = Self.json(&input)
             if let value = try Self.read(JSONReader.Failure.self, { try JSONReader.read(bytes) }) {
                 try Self.accept { _ = try TaskInput(value) }

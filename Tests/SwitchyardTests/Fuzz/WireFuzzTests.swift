@@ -27,7 +27,7 @@ struct WireFuzzTests {
     }
 
     @Test func tasks() throws {
-        try Fuzz.run("tasks") { input in
+        try Fuzz.run("tasks", share: 0.25) { input in
             let reply = input.reply(FuzzExamples.task)
             try Self.decode {
                 let task = try QueuedTask(ReplyFields(reply))
@@ -39,7 +39,7 @@ struct WireFuzzTests {
     }
 
     @Test func assignments() throws {
-        try Fuzz.run("assignments") { input in
+        try Fuzz.run("assignments", share: 0.25) { input in
             let reply = input.reply(FuzzExamples.task)
             try Self.decode {
                 let assignment = try WorkerClient.Assignment(reply)
@@ -52,7 +52,7 @@ struct WireFuzzTests {
     }
 
     @Test func workers() throws {
-        try Fuzz.run("workers") { input in
+        try Fuzz.run("workers", share: 0.25) { input in
             let list = RESPValue.array([input.reply(FuzzExamples.worker), input.reply(FuzzExamples.worker)])
             let reply = input.oneIn(50) ? input.value() : .array([input.field(), list])
             try Self.decode {
@@ -77,7 +77,7 @@ struct WireFuzzTests {
     }
 
     @Test func statisticsAddUp() throws {
-        try Fuzz.run("stats") { input in
+        try Fuzz.run("stats", share: 0.25) { input in
             var stats: [StatsJSON.Queue] = []
             for _ in 0..<(input.oneIn(10) ? 4 : 1) {
                 let (reply, demand) = (input.reply(FuzzExamples.stats), Self.demandPage(&input))
@@ -112,7 +112,7 @@ struct WireFuzzTests {
     }
 
     @Test func batches() throws {
-        try Fuzz.run("batches") { input in
+        try Fuzz.run("batches", share: 0.5) { input in
             let reply = input.reply(FuzzExamples.batch)
             try Self.decode {
                 let batch = BatchStatus(try ReplyFields(reply), id: "b")
@@ -122,7 +122,7 @@ struct WireFuzzTests {
     }
 
     @Test func explanations() throws {
-        try Fuzz.run("explanations") { input in
+        try Fuzz.run("explanations", share: 0.4) { input in
             let head = input.oneIn(10) ? input.field() : input.string("pending")
             let reply = RESPValue.array([head, input.reply(FuzzExamples.reason), input.reply(FuzzExamples.reason)])
             try Self.decode {
@@ -158,7 +158,7 @@ struct WireFuzzTests {
     }
 
     @Test func logs() throws {
-        try Fuzz.run("logs") { input in
+        try Fuzz.run("logs", share: 0.5) { input in
             let entries = (0..<3).map { _ -> RESPValue in
                 let id = input.oneIn(3) ? input.text() : "\(input.number())-\(input.number())"
                 return .array([input.string(id), input.reply(FuzzExamples.log)])
@@ -182,7 +182,7 @@ struct WireFuzzTests {
     // MARK: What is written is read again
 
     @Test func aTaskIsReadAsItWasSubmitted() throws {
-        try Fuzz.run("task and back") { input in
+        try Fuzz.run("task and back", share: 0.5) { input in
             let task = Self.task(&input)
             let values = task.submission.map { argument -> RESPValue in
                 switch argument {

@@ -162,7 +162,9 @@ local function send_again(c, plan, held, sends_started)
         local attempt, deadline, mark = sw.lease_of(held[i + 1])
         local started = deadline ~= '0'
         if not started then unstarted = unstarted + 1 end
-        if (not started or sends_started and mark ~= '!') and not over[held[i]] and plan.n < 100
+        -- A damaged entry has no attempt, or one that no worker reads. The reconciler deletes it.
+        local is_readable = attempt and sw.is_short_number(attempt)
+        if is_readable and (not started or sends_started and mark ~= '!') and not over[held[i]] and plan.n < 100
             and plan.bytes < sw.REPLY_BYTES then
             local fields = call('HGETALL', q.task_prefix .. held[i])
             if #fields == 0 then

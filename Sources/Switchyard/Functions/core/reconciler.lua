@@ -19,7 +19,8 @@ local function check_live(q, id)
     local key = q.attempts_prefix .. task.worker
     local text = call('HGET', key, '@state')
     if text and call('HEXISTS', key, id) == 0 then
-        local deadline = task.state == 'running' and sw.digits(sw.whole(task.started_at, q.now) + task.timeout_ms) or '0'
+        local started_at = sw.whole(task.started_at, q.now)
+        local deadline = task.state == 'running' and sw.digits(started_at + task.timeout_ms) or '0'
         call('HSET', key, id, sw.lease_entry(task.attempt, deadline, task.uses, task.batch, task.lane))
         local state = sw.worker_state(text)
         if deadline == '0' then sw.set_state(q, task.worker, state, { unstarted = state.unstarted + 1 }) end

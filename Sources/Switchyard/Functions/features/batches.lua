@@ -87,9 +87,13 @@ function sw.commit_batches(c)
         if is_again then call('HDEL', key, 'finished_at') end
         if has_ended and not is_open then
             local v = call('HMGET', key, 'total', 'completed', 'failed', 'timeout', 'cancelled', 'finished_at')
-            local ended = 0
-            for i = 2, 5 do ended = ended + sw.whole(v[i], 0) end
-            if ended == sw.whole(v[1], -1) and not v[6] then
+            local ended, total = 0, sw.whole(v[1], -1)
+            for i = 2, 5 do
+                local count = sw.whole(v[i], 0)
+                -- A count above the total is damaged.
+                ended = ended + (count <= total and count or 0)
+            end
+            if ended == total and not v[6] then
                 call('HSET', key, 'finished_at', q.now_text)
                 c.finished_batches[#c.finished_batches + 1] = id
                 sw.tell_event('batch:' .. id .. ' finished ' .. ended)

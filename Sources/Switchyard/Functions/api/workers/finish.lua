@@ -36,7 +36,8 @@ local function reply_again(q, worker, t, task, refused)
     local v = call('HMGET', q.task_prefix .. t.task, 'attempt:' .. t.attempt, 'outcome')
     if v[1] then
         local ok, record = pcall(cjson.decode, v[1])
-        if ok and type(record) == 'table' and record.worker == worker and record.outcome == t.outcome then return 'pending' end
+        local is_record = ok and type(record) == 'table'
+        if is_record and record.worker == worker and record.outcome == t.outcome then return 'pending' end
     elseif sw.TERMINAL[task.state] and task.attempt == t.attempt and task.worker == worker
         and (v[2] or task.state) == t.outcome then
         return task.state
