@@ -23,11 +23,11 @@ final class BlockingConnections: Sendable {
         self.connector = connector
     }
 
-    /// Returns all replies. `deadline` counts from the moment a connection is ready; connecting has until `connectBy`.
-    func execute(_ commands: [RedisCommand], deadline: Duration, connectBy: NIODeadline) async throws -> [RESPValue] {
+    /// Returns all replies. `limit` counts from the moment a connection is ready; connecting has until `connectBy`.
+    func execute(_ commands: [RedisCommand], limit: Duration, connectBy: NIODeadline) async throws -> [RESPValue] {
         let connection = try await take(connectBy: connectBy)
         do {
-            let replies = try await connection.execute(commands, deadline: .after(deadline)) {
+            let replies = try await connection.execute(commands, limit: TimeLimit(limit)) {
                 connection.close("its blocking command was cancelled")
             }
             giveBack(connection, isUsable: true)

@@ -1,7 +1,36 @@
 import DequeModule
 import NIOCore
 
-/// The replies that one submission waits for: who receives them, how many are missing, and their deadline.
+/// How long a command waits for its replies, and its connection for a sign of life.
+///
+/// The two differ: a caller that gives up early says nothing about the connection, which others share. It stays open,
+/// and the late reply is dropped. If nothing at all arrives for ``patience``, the connection counts as dead.
+struct TimeLimit: Sendable {
+    /// When the caller gets `deadlineExceeded`.
+    var deadline: NIODeadline
+    /// Whether the caller waits longer while bytes arrive: replies come in order, so every byte brings its own nearer.
+    var extends = true
+    /// After this time without a byte, the connection is closed.
+    var patience: TimeAmount
+
+    /// A caller that waits longer while bytes arrive waits at most this many times ``patience``.
+    private static let longest = 10
+
+    /// Returns when the caller of a command that was submitted at `start` gives up.
+    fileprivate func end(start: NIODeadline, lastReceived: NIODeadline) -> NIODeadline {
+        guard extends, lastReceived > start else { return deadline }
+        return max(deadline, min(lastReceived + patience, start + patience * Self.longest))
+    }
+}
+
+extension TimeLimit {
+    /// The same limit for the caller and for the connection.
+    init(_ limit: Duration) {
+        self.init(deadline: .after(limit), patience: TimeAmount(limit))
+    }
+}
+
+/// The replies that one submission waits for: who receives them, how many are missing, and until when.
 struct PendingReplies: Sendable {
     enum Receiver: Sendable {
         case one(OneShot<RESPValue>)
@@ -10,14 +39,22 @@ struct PendingReplies: Sendable {
 
     let receiver: Receiver
     var missing: Int
-    let deadline: NIODeadline
+    let limit: TimeLimit
+    let start: NIODeadline
+    /// The caller has given up. The entry stays until its replies have arrived.
+    var isAbandoned = false
     /// The replies so far, of `.all`. Error replies are kept as values: the caller sees each.
     var received: [RESPValue] = []
 
-    init(_ receiver: Receiver, count: Int = 1, deadline: NIODeadline) {
+    init(_ receiver: Receiver, count: Int = 1, limit: TimeLimit, start: NIODeadline = .now()) {
         self.receiver = receiver
         self.missing = count
-        self.deadline = deadline
+        self.limit = limit
+        self.start = start
+    }
+
+    fileprivate func end(_ lastReceived: NIODeadline) -> NIODeadline {
+        limit.end(start: start, lastReceived: lastReceived)
     }
 
     func fail(with error: RedisError) {
@@ -31,8 +68,8 @@ struct PendingReplies: Sendable {
 /// The state machine of a connection: the bytes to write, and which caller waits for which reply. It does no I/O: each
 /// method takes one event and returns the action to perform.
 ///
-/// Replies go to callers in the order of their commands. The entry of a cancelled caller stays until its reply arrives
-/// and is dropped, so that no caller gets the reply to another's command.
+/// Replies go to callers in the order of their commands. The entry of a caller that was cancelled or has given up stays
+/// until its reply arrives and is dropped, so that no caller gets the reply to another's command.
 struct ConnectionState {
     /// Limit on replies not yet received. Each uses memory here and in the server; only callers that submit commands
     /// without waiting for replies reach it.
@@ -57,10 +94,12 @@ struct ConnectionState {
     private var flushIsScheduled = false
     /// When the expiry timer fires next. This may be before the earliest deadline, but not after it.
     private var timerFires: NIODeadline?
-    private(set) var lastReceived = NIODeadline.now()
+    /// When bytes last arrived.
+    private(set) var lastReceived: NIODeadline
 
-    init(endpoint: String) {
+    init(endpoint: String, now: NIODeadline = .now()) {
         self.endpoint = endpoint
+        lastReceived = now
     }
 
     var isOpen: Bool {
@@ -101,7 +140,7 @@ struct ConnectionState {
         flushIsScheduled = false
         guard unwritten > 0 else { return (nil, nil) }
         // Only the deadlines of the commands written now: the timer already covers those written before.
-        let earliest = pending.suffix(unwritten).lazy.map(\.deadline).min()
+        let earliest = pending.suffix(unwritten).lazy.map(\.limit.deadline).min()
         unwritten = 0
         let bytes = outbox
         outbox = ByteBuffer()
@@ -118,7 +157,6 @@ struct ConnectionState {
     }
 
     mutating func receive(_ value: RESPValue) -> (Received, shouldClose: Bool) {
-        lastReceived = .now()
         guard pending.count > unwritten else { return (.unexpected, true) }
         if case .error(let error) = value, error.meansDemoted, case .open = phase { phase = .draining }
         inFlight -= 1
@@ -132,15 +170,15 @@ struct ConnectionState {
         return (.deliver(first, value), false)
     }
 
-    /// Notes that the server sent a push message, which is the reply to no command.
-    mutating func noteActivity() { lastReceived = .now() }
+    /// Notes that bytes have arrived: a reply, a part of one, or a push message.
+    mutating func noteBytes(now: NIODeadline) { lastReceived = now }
 
     // MARK: Deadlines
 
     enum Expired {
-        case armTimer(NIODeadline)
-        case nothing
-        /// A reply is late, and later replies can only follow it: close the connection.
+        /// These callers have waited long enough. The connection goes on.
+        case fail([(PendingReplies, RedisError)], armTimer: NIODeadline?)
+        /// Nothing arrives any more: close the connection.
         case close
     }
 
@@ -148,9 +186,21 @@ struct ConnectionState {
     /// command.
     mutating func expire(now: NIODeadline) -> Expired {
         if let fires = timerFires, fires <= now { timerFires = nil }
-        guard let earliest = pending.lazy.map(\.deadline).min() else { return .nothing }
-        if earliest <= now { return .close }
-        return armTimer(earliest).map { .armTimer($0) } ?? .nothing
+        guard pending.count > unwritten else { return .fail([], armTimer: nil) }
+        let silentUntil = max(lastReceived, pending[0].start) + pending[0].limit.patience
+        if silentUntil <= now { return .close }
+        var late: [(PendingReplies, RedisError)] = []
+        var next = silentUntil
+        for index in 0..<pending.count - unwritten where !pending[index].isAbandoned {
+            let end = pending[index].end(lastReceived)
+            if end <= now {
+                pending[index].isAbandoned = true
+                late.append((pending[index], Self.deadlineExceeded(endpoint).applied(true)))
+            } else {
+                next = min(next, end)
+            }
+        }
+        return .fail(late, armTimer: armTimer(next))
     }
 
     /// Returns the time to arm a timer for; nil if the present one fires by then.
@@ -176,7 +226,7 @@ struct ConnectionState {
         let firstUnwritten = pending.count - unwritten
         return pending.enumerated().map { index, replies in
             if index >= firstUnwritten { return (replies, refusal) }
-            let isLate = replies.deadline <= now && error.kind == .connectionClosed
+            let isLate = replies.limit.deadline <= now && error.kind == .connectionClosed
             return (replies, (isLate ? Self.deadlineExceeded(endpoint) : error).applied(true))
         }
     }

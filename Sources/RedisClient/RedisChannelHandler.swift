@@ -16,6 +16,7 @@ final class RedisChannelHandler: ChannelInboundHandler {
     }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        connection.receivedBytes()
         do {
             try reader.feed(unwrapInboundIn(data)) { connection.received($0) }
         } catch {

@@ -1,15 +1,15 @@
 import Logging
 import NIOCore
 import NIOPosix
-import Synchronization
 
 /// A client of one Redis server.
 ///
-/// Any number of tasks may use it at once: their commands share one connection and are pipelined. Commands with large
-/// replies share a second one. Blocking commands and subscriptions have their own connections. The client connects
+/// Any number of tasks may use it at once: their commands share a connection and are pipelined; which one, says their
+/// ``Traffic``. All subscriptions share another one, and a blocking command has one for itself. The client connects
 /// when a call needs it, and reconnects after a loss.
 ///
-/// Every call ends by its deadline, with a reply or a ``RedisError``. The client never repeats a command that may have
+/// Every call ends by its deadline, with a reply or a ``RedisError``; only a call without a deadline of its own waits
+/// longer while bytes arrive. The client never repeats a command that may have
 /// been carried out: ``RedisError/mayHaveBeenApplied`` tells the caller, who knows whether repeating it is safe. The
 /// client retries, until the deadline, a command that had no effect: the server is loading, busy or has too few Redis
 /// replicas, or the connection was lost before the command was written.
@@ -17,14 +17,21 @@ public final class RedisClient: Sendable {
     /// The configuration that the client was created with.
     public let configuration: RedisConfiguration
     private let connector: RedisConnector
-    private let shared: SharedConnection
-    /// For large replies, which would hold up the others.
+    private let ordinary: SharedConnection
     private let bulk: SharedConnection
+    private let urgent: SharedConnection
     private let blocking: BlockingConnections
-    private let logger: Logger
+    private let subscriptions: Subscriptions
 
-    /// The running subscriptions, which their consumers own; nil after shutdown.
-    private let subscriptions = Mutex<[ObjectIdentifier: SubscriptionFeed]?>([:])
+    /// Which connection a command uses. A reply delays the replies that follow it on the same connection.
+    public enum Traffic: Sendable {
+        /// The connection that most commands share.
+        case ordinary
+        /// A second one, for commands with large replies.
+        case bulk
+        /// A third one, for small commands that must not wait for others, such as heartbeats.
+        case urgent
+    }
 
     /// Creates a client. It connects when the first call needs a connection.
     public init(
@@ -33,10 +40,12 @@ public final class RedisClient: Sendable {
         logger: Logger = Logger(label: "redis", factory: { _ in SwiftLogNoOpLogHandler() })
     ) {
         self.configuration = configuration
-        self.logger = logger
-        connector = RedisConnector(configuration, group: eventLoopGroup, logger: logger)
-        shared = SharedConnection(connector)
+        let connector = RedisConnector(configuration, group: eventLoopGroup, logger: logger)
+        self.connector = connector
+        ordinary = SharedConnection(connector)
         bulk = SharedConnection(connector)
+        urgent = SharedConnection(connector)
+        subscriptions = Subscriptions(connector, logger: logger)
         blocking = BlockingConnections(connector)
     }
 
@@ -47,28 +56,43 @@ public final class RedisClient: Sendable {
     /// Sends one command and returns its reply. An error reply is thrown; an error inside an array stays a value.
     ///
     /// Cancelling the task throws `CancellationError` at once; the command may still be carried out.
-    /// - Parameter deadline: for the whole call, including connecting; the configuration's `commandTimeout` if nil.
-    ///   A late reply closes the shared connection, which fails all commands that wait on it.
-    /// - Parameter isBulk: whether the reply may be large: such commands share a second connection, so that others do
-    ///   not wait for their replies.
+    /// - Parameters:
+    ///   - deadline: for the whole call, including connecting. Nil: the configuration's `commandTimeout`, and longer
+    ///     while bytes arrive, at most ten times as long. A late reply is dropped; the other commands on the connection
+    ///     wait on. Only if nothing arrives for `commandTimeout` is the connection closed; an urgent one already after
+    ///     this deadline.
+    ///   - traffic: which connection to use.
     public func send(
-        _ command: RedisCommand, deadline: Duration? = nil, isBulk: Bool = false
+        _ command: RedisCommand, deadline: Duration? = nil, traffic: Traffic = .ordinary
     ) async throws -> RESPValue {
-        let deadline = NIODeadline.after(deadline ?? configuration.commandTimeout)
-        return try await repeating(until: deadline) {
-            let reply = try await (isBulk ? bulk : shared).connection(until: deadline).execute(
-                command, deadline: deadline)
+        let limit = limit(deadline, traffic)
+        return try await repeating(until: limit.deadline) {
+            let reply = try await connection(traffic).connection(until: limit.deadline).execute(command, limit: limit)
             if let error = reply.error { throw error }
             return reply
         }
     }
 
+    private func connection(_ traffic: Traffic) -> SharedConnection {
+        switch traffic {
+        case .ordinary: ordinary
+        case .bulk: bulk
+        case .urgent: urgent
+        }
+    }
+
+    private func limit(_ deadline: Duration?, _ traffic: Traffic = .ordinary) -> TimeLimit {
+        guard let deadline else { return TimeLimit(configuration.commandTimeout) }
+        let patience = traffic == .urgent ? deadline : configuration.commandTimeout
+        return TimeLimit(deadline: .after(deadline), extends: false, patience: TimeAmount(patience))
+    }
+
     /// Sends all commands in one write and returns all replies. Error replies are values among them.
     public func pipeline(_ commands: [RedisCommand], deadline: Duration? = nil) async throws -> [RESPValue] {
         if commands.isEmpty { return [] }
-        let deadline = NIODeadline.after(deadline ?? configuration.commandTimeout)
-        return try await repeating(until: deadline) {
-            try await shared.connection(until: deadline).execute(commands, deadline: deadline)
+        let limit = limit(deadline)
+        return try await repeating(until: limit.deadline) {
+            try await ordinary.connection(until: limit.deadline).execute(commands, limit: limit)
         }
     }
 
@@ -89,34 +113,19 @@ public final class RedisClient: Sendable {
         let grace = configuration.commandTimeout
         let connectBy = NIODeadline.after(grace)
         return try await repeating(until: connectBy) {
-            let replies = try await blocking.execute(commands, deadline: timeout + grace, connectBy: connectBy)
+            let replies = try await blocking.execute(commands, limit: timeout + grace, connectBy: connectBy)
             if let error = replies.first?.error { throw error }
             return replies
         }
     }
 
-    /// Subscribes to channels, on a connection of its own. Returns when the server has confirmed all of them. If
-    /// messages published after that are missed, the sequence says so (see ``RedisSubscription``).
+    /// Subscribes to channels. Returns when the server has confirmed all of them. If messages published after that are
+    /// missed, the sequence says so (see ``RedisSubscription``).
     public func subscribe(to channels: [String]) async throws -> RedisSubscription {
         guard !channels.isEmpty else {
             throw RedisError(kind: .invalidConfiguration, message: "a subscription needs at least one channel")
         }
-        let feed = SubscriptionFeed(channels: channels, connector: connector, logger: logger)
-        let id = ObjectIdentifier(feed)
-        let isRegistered = subscriptions.withLock { subscriptions in
-            subscriptions?[id] = feed
-            return subscriptions != nil
-        }
-        guard isRegistered else { throw RedisError.clientShutDown(endpoint: connector.endpoint) }
-        do {
-            try await feed.start { [weak self] in
-                self?.subscriptions.withLock { $0?[id] = nil }
-            }
-        } catch {
-            subscriptions.withLock { $0?[id] = nil }
-            throw error
-        }
-        return RedisSubscription(feed: feed)
+        return RedisSubscription(feed: try await subscriptions.add(channels))
     }
 
     /// Closes every connection. Calls in progress and later calls throw `clientShutDown`; subscriptions end.
@@ -125,15 +134,10 @@ public final class RedisClient: Sendable {
     }
 
     private func closeAll() {
-        let feeds = subscriptions.withLock { subscriptions in
-            defer { subscriptions = nil }
-            return subscriptions ?? [:]
-        }
-        for feed in feeds.values {
-            feed.stop()
-        }
-        shared.shutDown()
+        subscriptions.shutDown()
+        ordinary.shutDown()
         bulk.shutDown()
+        urgent.shutDown()
         blocking.shutDown()
     }
 

@@ -5,8 +5,9 @@ import Synchronization
 /// One established connection. It is used until it is lost; it never reconnects.
 ///
 /// It owns a channel and a ``ConnectionState``, and performs the actions that the state returns. Commands submitted
-/// within one iteration of the event loop are sent in one write. If the connection is lost, a reply is late, or bytes
-/// arrive that are not RESP2, it closes; each waiting caller gets an error that says whether its command was written.
+/// within one iteration of the event loop are sent in one write. If the connection is lost, if nothing arrives for too
+/// long, or if bytes arrive that are not RESP2, it closes; each waiting caller gets an error that says whether its
+/// command was written.
 final class RedisConnection: Sendable {
     /// Handles a value that is not the reply to a command (a published message). Returns false if the value is a reply.
     typealias PushHandler = @Sendable (RESPValue) -> Bool
@@ -33,22 +34,26 @@ final class RedisConnection: Sendable {
     /// Returns the reply, which may be an error value. Cancelling the task does not disturb the order of replies, see
     /// ``ConnectionState``.
     func execute(
-        _ command: RedisCommand, deadline: NIODeadline, onCancel: @escaping @Sendable () -> Void = {}
+        _ command: RedisCommand, limit: TimeLimit, onCancel: @escaping @Sendable () -> Void = {}
     ) async throws -> RESPValue {
         let reply = OneShot<RESPValue>()
         return try await reply.wait(
-            start: { submit(CollectionOfOne(command), PendingReplies(.one(reply), deadline: deadline)) },
+            start: { submit(CollectionOfOne(command), PendingReplies(.one(reply), limit: limit)) },
             onCancel: onCancel)
     }
 
-    /// Returns all replies, with errors as values. SUBSCRIBE has one reply for each channel: give `replyCount`.
+    /// Returns all replies, with errors as values. Each command must have one reply.
     func execute(
-        _ commands: [RedisCommand], replyCount: Int? = nil, deadline: NIODeadline,
-        onCancel: @escaping @Sendable () -> Void = {}
+        _ commands: [RedisCommand], limit: TimeLimit, onCancel: @escaping @Sendable () -> Void = {}
     ) async throws -> [RESPValue] {
         let replies = OneShot<[RESPValue]>()
-        let pending = PendingReplies(.all(replies), count: replyCount ?? commands.count, deadline: deadline)
+        let pending = PendingReplies(.all(replies), count: commands.count, limit: limit)
         return try await replies.wait(start: { submit(commands, pending) }, onCancel: onCancel)
+    }
+
+    /// Sends commands whose replies nobody waits for.
+    func post(_ commands: [RedisCommand], limit: TimeLimit) {
+        submit(commands, PendingReplies(.all(OneShot()), count: commands.count, limit: limit))
     }
 
     private func submit(_ commands: some Collection<RedisCommand>, _ replies: PendingReplies) {
@@ -75,19 +80,23 @@ final class RedisConnection: Sendable {
 
     private func expire() {
         switch state.withLock({ $0.expire(now: .now()) }) {
-        case .armTimer(let deadline): armTimer(deadline)
-        case .nothing: break
+        case .fail(let late, let next):
+            if let next { armTimer(next) }
+            for (replies, error) in late { replies.fail(with: error) }
         case .close: close("a reply was late")
         }
     }
 
     // MARK: Replies
 
+    /// Called by the channel's handler, on its event loop, before the values in the bytes.
+    func receivedBytes() {
+        state.withLock { $0.noteBytes(now: .now()) }
+    }
+
     /// Called by the channel's handler, on its event loop.
     func received(_ value: RESPValue) {
-        if let onPush, onPush(value) {
-            return state.withLock { $0.noteActivity() }
-        }
+        if let onPush, onPush(value) { return }
         let (received, shouldClose) = state.withLock { $0.receive(value) }
         switch received {
         case .deliver(let replies, let last):
@@ -133,16 +142,15 @@ final class RedisConnection: Sendable {
         }
     }
 
-    /// Sends PING whenever nothing has arrived for `interval`; if no reply arrives by its deadline, the connection
-    /// closes. Only subscriptions need it: elsewhere, every command has its own deadline.
-    func pingWhenIdle(every interval: TimeAmount, deadline: Duration) {
+    /// Sends PING whenever nothing has arrived for `interval`; if nothing arrives within `limit` then, the connection
+    /// closes. Only subscriptions need it: elsewhere, every command has its own limit.
+    func pingWhenIdle(every interval: TimeAmount, limit: Duration) {
         channel.eventLoop.scheduleTask(in: interval) { [weak self] in
             guard let self, isOpen else { return }
             if state.withLock({ $0.lastReceived }) + interval <= .now() {
-                let unread = OneShot<RESPValue>()
-                submit(CollectionOfOne(RedisCommand("PING")), PendingReplies(.one(unread), deadline: .after(deadline)))
+                post([RedisCommand("PING")], limit: TimeLimit(limit))
             }
-            pingWhenIdle(every: interval, deadline: deadline)
+            pingWhenIdle(every: interval, limit: limit)
         }
     }
 }

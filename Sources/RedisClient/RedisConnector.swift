@@ -28,6 +28,8 @@ final class RedisConnector: Sendable {
     private let tlsContext = Mutex<NIOSSLContext?>(nil)
     /// Why the last attempt failed, for callers that time out while waiting; nil after a success.
     private let failure = Mutex<String?>(nil)
+    /// Whether the server has refused to name a connection, which is logged once.
+    private let hasNoName = Mutex(false)
 
     init(_ configuration: RedisConfiguration, group: any EventLoopGroup, logger: Logger) {
         self.configuration = configuration
@@ -64,7 +66,7 @@ final class RedisConnector: Sendable {
 
     /// Connects with a single attempt.
     func connectOnce(onPush: RedisConnection.PushHandler? = nil) async throws -> RedisConnection {
-        let deadline = NIODeadline.after(configuration.connectTimeout)
+        let limit = TimeLimit(configuration.connectTimeout)
         let connection: RedisConnection
         do {
             connection = try await openChannel(onPush: onPush)
@@ -74,7 +76,7 @@ final class RedisConnector: Sendable {
             throw failed(describe(error))
         }
         do {
-            try await logIn(connection, deadline: deadline)
+            try await logIn(connection, limit: limit)
         } catch let error as RedisError where error.kind != .server {
             connection.close("the login failed")
             throw failed(error.message)
@@ -126,7 +128,7 @@ final class RedisConnector: Sendable {
     }
 
     /// Sends AUTH, SELECT and CLIENT SETNAME in one write. Throws the first error reply.
-    private func logIn(_ connection: RedisConnection, deadline: NIODeadline) async throws {
+    private func logIn(_ connection: RedisConnection, limit: TimeLimit) async throws {
         var commands: [RedisCommand] = []
         if let password = configuration.password {
             let login = [configuration.username, password].compactMap { $0.map(RedisArgument.string) }
@@ -138,14 +140,24 @@ final class RedisConnector: Sendable {
         // Always sent, so that a server that requires a password refuses the login, not a caller's first command.
         commands.append(RedisCommand("CLIENT", "SETNAME", .string(configuration.clientName)))
 
-        let replies = try await connection.execute(commands, deadline: deadline)
+        let replies = try await connection.execute(commands, limit: limit)
         for (command, reply) in zip(commands, replies) {
             guard let error = reply.error else { continue }
-            // A connection works without its name: the ACL may forbid CLIENT, and a busy server must still accept
-            // SCRIPT KILL.
-            if command.name == "CLIENT", error.code == "NOPERM" || error.isNotNow { continue }
-            throw error
+            // A connection works without its name: the ACL or a managed service may forbid CLIENT, and a busy server
+            // must still accept SCRIPT KILL.
+            guard command.name == "CLIENT", error.code != "NOAUTH" else { throw error }
+            noteMissingName(error)
         }
+    }
+
+    private func noteMissingName(_ error: RedisError) {
+        let isFirst = hasNoName.withLock { hasNoName in
+            defer { hasNoName = true }
+            return !hasNoName
+        }
+        guard isFirst else { return }
+        logger.debug(
+            "connections have no name in CLIENT LIST", metadata: ["endpoint": "\(endpoint)", "error": "\(error)"])
     }
 
     private func sharedTLSContext() throws -> NIOSSLContext? {

@@ -2,7 +2,7 @@ import Logging
 import NIOCore
 import Synchronization
 
-/// The one connection that all ordinary commands share.
+/// One connection that many callers share.
 ///
 /// It connects when a caller needs it: for the first time, and again after a loss. It does not reconnect by itself.
 /// Callers that come while it connects wait for the same attempt, each until its own deadline.
@@ -38,10 +38,19 @@ final class SharedConnection: Sendable {
     }
 
     private let connector: RedisConnector
+    private let onPush: RedisConnection.PushHandler?
     private let state = Mutex(State())
 
-    init(_ connector: RedisConnector) {
+    init(_ connector: RedisConnector, onPush: RedisConnection.PushHandler? = nil) {
         self.connector = connector
+        self.onPush = onPush
+    }
+
+    /// The open connection; nil if there is none now.
+    var current: RedisConnection? {
+        state.withLock { state in
+            if case .ready(let connection) = state.phase, connection.isOpen { connection } else { nil }
+        }
     }
 
     /// Returns the open connection, or connects first.
@@ -89,7 +98,7 @@ final class SharedConnection: Sendable {
     private func connect() async {
         let result: Result<RedisConnection, any Error>
         do {
-            result = .success(try await connector.connect(until: .distantFuture))
+            result = .success(try await connector.connect(until: .distantFuture, onPush: onPush))
         } catch {
             result = .failure(error)
         }

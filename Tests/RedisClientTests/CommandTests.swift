@@ -28,14 +28,15 @@ import Testing
         }
     }
 
-    @Test func bulkCommandsShareAConnectionOfTheirOwn() async throws {
+    @Test func eachKindOfTrafficHasAConnectionOfItsOwn() async throws {
         try await TestRedis.run { _, redis in
             let id = RedisCommand("CLIENT", "ID")
-            let small = try await redis.send(id)
-            let bulk = try await redis.send(id, isBulk: true)
-            #expect(small != bulk)
-            #expect(try await redis.send(id) == small)
-            #expect(try await redis.send(id, isBulk: true) == bulk)
+            let kinds: [RedisClient.Traffic] = [.ordinary, .bulk, .urgent]
+            var ids: [RESPValue] = []
+            for traffic in kinds { ids.append(try await redis.send(id, traffic: traffic)) }
+            #expect(Set(ids.compactMap(\.int)).count == 3)
+            for (traffic, known) in zip(kinds, ids) { #expect(try await redis.send(id, traffic: traffic) == known) }
+            #expect(try await redis.send(id) == ids[0])
         }
     }
 

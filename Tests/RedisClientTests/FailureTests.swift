@@ -48,22 +48,44 @@ import Testing
         }
     }
 
-    @Test func aLateReplyThrowsDeadlineExceededAndTheNextCallWorks() async throws {
+    @Test(arguments: [1, 20]) func aLateReplyCostsItsCallerAndNobodyElse(count: Int) async throws {
         try await TestRedis.run { _, redis in
-            _ = try await redis.send(RedisCommand("PING"))
-            let other = Task { try await redis.send(RedisCommand("BLPOP", "no-such-list", 30), deadline: .seconds(20)) }
+            let before = try await redis.send(RedisCommand("CLIENT", "ID"))
+            let other = Task { try await redis.send(RedisCommand("BLPOP", "list", 30), deadline: .seconds(20)) }
             let probe = RedisClient(redis.configuration)
             #expect(try await probe.waitForBlockedClients(1))
-            let late = try await redisError {
-                _ = try await redis.send(RedisCommand("ECHO", "x"), deadline: .milliseconds(100))
+            for _ in 0..<count {
+                let late = try await redisError {
+                    _ = try await redis.send(RedisCommand("ECHO", "x"), deadline: .milliseconds(20))
+                }
+                #expect(late?.kind == .deadlineExceeded)
+                #expect(late?.mayHaveBeenApplied == true)
             }
-            #expect(late?.kind == .deadlineExceeded)
-            #expect(late?.mayHaveBeenApplied == true)
-            let bystander = try await redisError { _ = try await other.value }
-            #expect(bystander?.kind == .connectionClosed)
-            #expect(bystander?.mayHaveBeenApplied == true)
-            #expect(try await redis.send(RedisCommand("PING")).string == "PONG")
+            _ = try await probe.send(RedisCommand("LPUSH", "list", "here"))
+            #expect(try await other.value.array?.last?.string == "here")
+            #expect(try await redis.send(RedisCommand("ECHO", "mine")).string == "mine")
+            #expect(try await redis.send(RedisCommand("CLIENT", "ID")) == before)
             await probe.shutdown()
+        }
+    }
+
+    @Test(arguments: [RedisClient.Traffic.ordinary, .urgent])
+    func aServerThatSaysNothingCostsTheConnection(traffic: RedisClient.Traffic) async throws {
+        try await TestRedis.run { _, base in
+            var configuration = base.configuration
+            configuration.commandTimeout = traffic == .urgent ? .seconds(60) : .milliseconds(300)
+            let redis = RedisClient(configuration)
+            let id = RedisCommand("CLIENT", "ID")
+            let before = try await redis.send(id, traffic: traffic)
+            let error = try await redisError {
+                _ = try await redis.send(
+                    RedisCommand("BLPOP", "no-such-list", 30), deadline: traffic == .urgent ? .milliseconds(300) : nil,
+                    traffic: traffic)
+            }
+            #expect(error?.kind == .deadlineExceeded)
+            #expect(error?.mayHaveBeenApplied == true)
+            #expect(try await redis.send(id, traffic: traffic) != before)
+            await redis.shutdown()
         }
     }
 

@@ -32,6 +32,22 @@ import Testing
         }
     }
 
+    @Test(arguments: ["", "hidden-client"])
+    func aServerWithoutTheCommandClientIsUsedAllTheSame(name: String) async throws {
+        try await TestRedis.run(options: ["--rename-command", "CLIENT", name]) { _, redis in
+            #expect(try await redis.send(RedisCommand("ECHO", "x")).string == "x")
+            let subscription = try await redis.subscribe(to: ["news"])
+            _ = try await redis.send(RedisCommand("PUBLISH", "news", "hello"))
+            var events = subscription.makeAsyncIterator()
+            #expect(await events.next() == .message(channel: "news", payload: .init(string: "hello")))
+        }
+        // A missing password is still told.
+        try await TestRedis.run(options: ["--rename-command", "CLIENT", name, "--requirepass", "x"]) { _, redis in
+            let refused = try await redisError { _ = try await redis.send(RedisCommand("GET", "a")) }
+            #expect(refused?.code == "NOAUTH")
+        }
+    }
+
     @Test func tcpWorks() async throws {
         let port = try TestRedis.freePort()
         try await TestRedis.run(port: port, url: "redis://localhost:\(port)/2") { _, redis in

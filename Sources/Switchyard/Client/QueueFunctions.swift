@@ -17,7 +17,7 @@ package struct QueueFunctions: Sendable {
     /// The functions of a partition.
     /// - Parameter queue: a valid ``Name``.
     package init(queue: String, partition: Int = 0, client: RedisClient, logger: Logger) {
-        self.keys = Keys(queue: queue, partition: partition)
+        self.keys = Keys(queue: queue, partition: partition, database: client.configuration.database)
         self.client = client
         self.library = FunctionLibrary(client: client, logger: logger)
     }
@@ -29,17 +29,19 @@ package struct QueueFunctions: Sendable {
     /// - Parameters:
     ///   - deadline: the time limit of a single try, without a repetition; nil: the client's time limit for each try,
     ///     and repetitions for a while.
-    ///   - isBulk: whether the reply may be large; see `RedisClient`.
+    ///   - traffic: which connection to use; see `RedisClient`.
     /// - Throws: ``SchedulerError``, or `CancellationError`.
     package func call(
-        _ function: String, _ arguments: [RedisArgument], onceWithin deadline: Duration? = nil, isBulk: Bool = false
+        _ function: String, _ arguments: [RedisArgument], onceWithin deadline: Duration? = nil,
+        traffic: RedisClient.Traffic = .ordinary
     ) async throws -> RESPValue {
-        try await callNotingRepeats(function, arguments, onceWithin: deadline, isBulk: isBulk).reply
+        try await callNotingRepeats(function, arguments, onceWithin: deadline, traffic: traffic).reply
     }
 
     /// Like ``call(_:_:)``. `repeated` is true if an earlier try may have been carried out and its reply was lost.
     func callNotingRepeats(
-        _ function: String, _ arguments: [RedisArgument], onceWithin deadline: Duration? = nil, isBulk: Bool = false
+        _ function: String, _ arguments: [RedisArgument], onceWithin deadline: Duration? = nil,
+        traffic: RedisClient.Traffic = .ordinary
     ) async throws -> (reply: RESPValue, repeated: Bool) {
         let command = RedisCommand(
             "FCALL", [.string("switchyard_\(function)")] + keys.declared, arguments)
@@ -49,7 +51,7 @@ package struct QueueFunctions: Sendable {
         var pause = Duration.milliseconds(20)
         while true {
             do {
-                return (try await client.send(command, deadline: deadline, isBulk: isBulk), repeated)
+                return (try await client.send(command, deadline: deadline, traffic: traffic), repeated)
             } catch let error as RedisError {
                 let isMissing = FunctionLibrary.isMissing(error)
                 if isMissing {

@@ -89,7 +89,8 @@ extension QueueFunctions {
         var tasks: [QueuedTask?] = []
         while tasks.count < ids.count {
             let rest = ids[tasks.count...]
-            let reply = try await call("get", rest.flatMap { ["task", .string($0)] as [RedisArgument] }, isBulk: true)
+            let names = rest.flatMap { ["task", .string($0)] as [RedisArgument] }
+            let reply = try await call("get", names, traffic: .bulk)
             let values = (reply.array ?? []).prefix { $0.error?.code != "TOOLARGE" }
             guard !values.isEmpty else {
                 throw SchedulerError.internal(

@@ -69,7 +69,7 @@ extension SchedulerHandle {
             // The entry `after` itself is read too: a gap begins at its end.
             let command = RedisCommand(
                 "XRANGE", [.string(key), .string(after), "+", "COUNT", .integer(Int64(limit) + 1)])
-            let found = Self.entries(try await functions.client.send(command, isBulk: true))
+            let found = Self.entries(try await functions.client.send(command, traffic: .bulk))
             return Array(Self.following(after, found).prefix(limit))
         }
     }

@@ -191,7 +191,7 @@ extension QueueFunctions {
             ("longest", longest.map { "\($0)" }),
         ]
         for case (let name, let value?) in filters { arguments += [.string(name), .string(value)] }
-        let page = try await call("list", arguments, isBulk: true).array ?? []
+        let page = try await call("list", arguments, traffic: .bulk).array ?? []
         guard page.count == 3, let next = page[0].string, let tasks = page[1].array else {
             throw SchedulerError.internal(
                 message: "switchyard_list returned something other than a page", redisAway: false)

@@ -12,14 +12,20 @@ package struct Keys: Sendable, Equatable {
     /// `switchyard:{Q}:` or `switchyard:{Q/1}:`. The braces put all keys of the partition into one hash slot of a Redis
     /// Cluster.
     package let prefix: String
+    /// What the names of the channels begin with: ``prefix``, and `db3:` in database 3. Channels belong to the server
+    /// and not to a database; in database 0 their names are the same as ever.
+    package let channels: String
 
     /// The keys of a partition.
-    /// - Parameter queue: a valid ``Name``.
-    package init(queue: String, partition: Int = 0) {
+    /// - Parameters:
+    ///   - queue: a valid ``Name``.
+    ///   - database: the number of the Redis database that has the partition.
+    package init(queue: String, partition: Int = 0, database: Int = 0) {
         self.queue = queue
         self.partition = partition
         self.name = partition == 0 ? queue : "\(queue)/\(partition)"
         self.prefix = "switchyard:{\(name)}:"
+        self.channels = database == 0 ? prefix : "\(prefix)db\(database):"
     }
 
     /// SET of the queues that replicas serve. It belongs to no queue, so it is written outside the functions.
@@ -42,7 +48,7 @@ package struct Keys: Sendable, Equatable {
     /// LIST of a worker's wake-ups.
     package func wake(_ worker: String) -> String { "\(prefix)wake:\(worker)" }
     /// The channel with orders for a worker.
-    package func control(_ worker: String) -> String { "\(prefix)control:\(worker)" }
+    package func control(_ worker: String) -> String { "\(channels)control:\(worker)" }
     /// ZSET of the pending tasks without a lane.
     package var pending: String { prefix + "pending" }
     /// ZSET of the pending tasks that wait for a time.
@@ -60,9 +66,9 @@ package struct Keys: Sendable, Equatable {
     /// HASH of the settings.
     package var config: String { prefix + "config" }
     /// The channel with the tasks that ended.
-    package var results: String { prefix + "results" }
+    package var results: String { channels + "results" }
     /// The channel with all other changes of tasks and batches.
-    package var events: String { prefix + "events" }
+    package var events: String { channels + "events" }
     /// The channel for the reports of workers that can only publish.
-    package var reports: String { prefix + "reports" }
+    package var reports: String { channels + "reports" }
 }
