@@ -5,7 +5,8 @@ import RedisClient
 import Synchronization
 
 /// A proxy between clients and a redis-server, on a Unix socket of its own. It delays, loses and holds back what passes
-/// through it, for each kind of connection apart. The bytes of one connection keep their order.
+/// through it, for each kind of connection apart, and all connections may share a slow link. The bytes of one
+/// connection keep their order.
 public final class RedisProxy: Sendable {
     /// What a client uses a connection for, known from the first commands on it.
     public enum Purpose: Sendable, Equatable {
@@ -53,27 +54,35 @@ public final class RedisProxy: Sendable {
     public let url: String
     private let directory: String
     private let rule: Rule
+    private let bytesPerSecond: Int?
     private let state = Mutex(State())
+    /// When the link has carried all the bytes that were given to it, in each direction.
+    private let link = Mutex((request: NIODeadline.uptimeNanoseconds(0), reply: NIODeadline.uptimeNanoseconds(0)))
     private let listener = Mutex<(any Channel)?>(nil)
 
-    private init(directory: String, rule: @escaping Rule) {
+    private init(directory: String, bytesPerSecond: Int?, rule: @escaping Rule) {
         self.directory = directory
+        self.bytesPerSecond = bytesPerSecond
         self.rule = rule
         url = "unix://\(directory)/redis.sock"
     }
 
     /// Starts a proxy of a test's redis-server.
+    /// - Parameter bytesPerSecond: What all connections together may carry in each direction; nil: any number.
     public static func start(
-        to redis: TestRedis, rule: @escaping Rule = { _, _ in .deliver(after: .zero) }
+        to redis: TestRedis, bytesPerSecond: Int? = nil, rule: @escaping Rule = { _, _ in .deliver(after: .zero) }
     ) async throws -> RedisProxy {
-        try await start(toSocket: String(redis.url.dropFirst("unix://".count)), rule: rule)
+        let socket = String(redis.url.dropFirst("unix://".count))
+        return try await start(toSocket: socket, bytesPerSecond: bytesPerSecond, rule: rule)
     }
 
     /// Starts a proxy of the redis-server that listens on a socket.
-    public static func start(toSocket server: String, rule: @escaping Rule) async throws -> RedisProxy {
+    public static func start(
+        toSocket server: String, bytesPerSecond: Int? = nil, rule: @escaping Rule
+    ) async throws -> RedisProxy {
         let directory = NSTemporaryDirectory() + "switchyard-proxy-\(UUID().uuidString.prefix(8))"
         try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)
-        let proxy = RedisProxy(directory: directory, rule: rule)
+        let proxy = RedisProxy(directory: directory, bytesPerSecond: bytesPerSecond, rule: rule)
         let channel = try await ServerBootstrap(group: MultiThreadedEventLoopGroup.singleton)
             .childChannelInitializer { client in
                 ClientBootstrap(group: client.eventLoop).connect(unixDomainSocketPath: server).flatMapThrowing {
@@ -110,6 +119,22 @@ public final class RedisProxy: Sendable {
 
     fileprivate var isStalled: Bool { state.withLock { $0.mode == .stalled } }
     fileprivate func fate(_ purpose: Purpose, _ direction: Direction) -> Fate { rule(purpose, direction) }
+
+    /// Gives bytes to the link. Returns when it has carried them.
+    fileprivate func carry(_ count: Int, _ direction: Direction) -> NIODeadline {
+        guard let bytesPerSecond else { return .now() }
+        let time = TimeAmount.nanoseconds(Int64(count) * 1_000_000_000 / Int64(bytesPerSecond))
+        return link.withLock { link in
+            switch direction {
+            case .request:
+                link.request = max(link.request, .now()) + time
+                return link.request
+            case .reply:
+                link.reply = max(link.reply, .now()) + time
+                return link.reply
+            }
+        }
+    }
 
     private func change(to mode: Mode) -> [ProxiedConnection] {
         state.withLock { state in
@@ -178,11 +203,22 @@ private final class ProxiedConnection: @unchecked Sendable {
         return text.contains("\r\nSUBSCRIBE\r\n") ? .subscription : .commands
     }
 
+    /// The link carries pieces of this size, so that those of several connections take turns.
+    private static let pieceBytes = 16 * 1024
+
     private func pass(_ bytes: ByteBuffer, _ direction: RedisProxy.Direction) {
         guard case .deliver(let delay) = proxy.fate(purpose, direction) else { return close() }
+        var rest = bytes
+        while let piece = rest.readSlice(length: min(rest.readableBytes, Self.pieceBytes)), piece.readableBytes > 0 {
+            deliver(piece, direction, after: delay)
+        }
+    }
+
+    private func deliver(_ bytes: ByteBuffer, _ direction: RedisProxy.Direction, after delay: Duration) {
         let isRequest = direction == .request
         let receiver = isRequest ? server : client
-        let at = max(NIODeadline.now() + TimeAmount(delay), isRequest ? deliveries.request : deliveries.reply)
+        let carried = proxy.carry(bytes.readableBytes, direction)
+        let at = max(carried + TimeAmount(delay), isRequest ? deliveries.request : deliveries.reply)
         if isRequest { deliveries.request = at } else { deliveries.reply = at }
         if at <= .now() { return receiver.writeAndFlush(bytes, promise: nil) }
         client.eventLoop.scheduleTask(deadline: at) { receiver.writeAndFlush(bytes, promise: nil) }

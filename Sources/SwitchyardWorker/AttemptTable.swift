@@ -21,6 +21,8 @@ final class AttemptTable: Sendable {
         var reports: [WorkerClient.Report] = []
         /// How many tasks to pull.
         var want = 0
+        /// How many bytes the pulled tasks may have; nil: as many as the functions allow.
+        var maxBytes: Int?
         /// How many attempts the worker knows of, without those reported here, plus those that another call under way
         /// may bring.
         var holding = 0
@@ -37,8 +39,10 @@ final class AttemptTable: Sendable {
     struct Sleep {
         /// The number of the call.
         var call: CallsUnderWay.Number
-        /// How many slots are free.
+        /// How many tasks to pull: at most the slots that are free.
         var want: Int
+        /// How many bytes the pulled tasks may have; nil: as many as the functions allow.
+        var maxBytes: Int?
     }
 
     /// Why an attempt was stopped.

@@ -80,6 +80,7 @@ struct HeldAttempts {
     /// Half the slots, so that two calls under way keep all slots busy; but 16 to 100. The functions accept a pull of
     /// at most 100 tasks, which takes Redis about 2 ms. Below 16, the cost of a call exceeds what a second call gains.
     private let maxTasksPerCall: Int
+    private var pullSize: PullSize
     /// The functions accept no higher number.
     private static let maxHolding = 1000
 
@@ -116,6 +117,7 @@ struct HeldAttempts {
         self.slots = isSpread ? 0 : slots
         partition = isSpread ? Partition(server: .replies(last: now)) : nil
         maxTasksPerCall = max(16, min((slots + 1) / 2, 100))
+        pullSize = PullSize(mostTasks: maxTasksPerCall)
     }
 
     // MARK: Phases
@@ -178,7 +180,7 @@ struct HeldAttempts {
         let reported = min(reports.count, tasksPerCall)
         let unsent = reports.count - reported
         let free = slots - runningCount - unsent - wantUnderWay
-        let want = isDraining || isSetAside ? 0 : max(0, min(free, tasksPerCall))
+        let want = isDraining || isSetAside ? 0 : max(0, min(free, tasksPerCall, pullSize.tasks))
         switch exchangeCount {
         case 0:
             guard reported > 0 || (want > 0 && supply.mayBring) || (want == 0 && mustAskForNone) else { return nil }
@@ -190,7 +192,7 @@ struct HeldAttempts {
         }
         let holding = min(runningCount + unsent + wantUnderWay, Self.maxHolding)
         let exchange = AttemptTable.Exchange(
-            call: calls.begin(), reports: takeReports(reported), want: want, holding: holding,
+            call: calls.begin(), reports: takeReports(reported), want: want, maxBytes: pullSize.bytes, holding: holding,
             reconciles: mustReconcile && want > 0)
         if want > 0 { supply.noteAsking() }
         // A call with reports that pulls nothing does not pass the wake-up on.
@@ -222,6 +224,7 @@ struct HeldAttempts {
     ) {
         end(exchange)
         settle(exchange.reports)
+        if isCertain { pullSize.grow() } else { pullSize.halve() }
         if exchange.want > 0 { supply.noteReply(broughtAll: assigned >= exchange.want) }
         if isAway { supply.noteNews() }
         partition?.server = .replies(last: now)
@@ -239,6 +242,7 @@ struct HeldAttempts {
         end(exchange)
         reports = exchange.reports + reports
         partition?.server = .away
+        pullSize.halve()
         noteUnknown()
     }
 
@@ -266,22 +270,24 @@ struct HeldAttempts {
     /// Begins a sleep and returns its arguments. Returns nil if there may be something to send, if no slot is free, or
     /// if the worker takes no more tasks. Attempts may run during the sleep.
     mutating func nextSleep() -> AttemptTable.Sleep? {
-        let want = min(slots - runningCount, tasksPerCall)
+        let want = min(slots - runningCount, tasksPerCall, pullSize.tasks)
         guard case .working = phase, !isSetAside, exchangeCount == 0, want > 0, !supply.mayBring, !mustReconcile
         else { return nil }
         phase = .sleeping
-        return AttemptTable.Sleep(call: calls.begin(), want: want)
+        return AttemptTable.Sleep(call: calls.begin(), want: want, maxBytes: pullSize.bytes)
     }
 
     /// Ends the sleep. Its assignments must have been added before, as in ``settle(_:assigned:isCertain:now:)``.
     mutating func wakeUp(_ sleep: AttemptTable.Sleep, assigned: Int) {
         endSleep(sleep)
+        pullSize.grow()
         supply.noteReply(broughtAll: assigned >= sleep.want)
     }
 
     /// Ends a sleep that failed. The reply to its pull may be lost.
     mutating func breakSleep(_ sleep: AttemptTable.Sleep) {
         endSleep(sleep)
+        pullSize.halve()
         noteUnknown()
     }
 

@@ -29,6 +29,9 @@ extension QueueLoop {
             leaseWatch.renew(sent: sent, orders.terms)
             if orders.drain { drain() }
             if let found = orders.partitions, let error = partitions.mismatch(found, link.functions) { refuse(error) }
+            for reason in orders.ignored {
+                logger.warning("the queue did not accept a part of a heartbeat", metadata: ["reason": "\(reason)"])
+            }
             for stop in orders.stop { self.stop(stop.taskID, attempt: stop.attempt) }
             if leaseWatch.mayHaveLeftLeases(now: sent) { table.noteWork() }
             return orders.terms

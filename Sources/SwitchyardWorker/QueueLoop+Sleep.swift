@@ -20,7 +20,7 @@ extension QueueLoop {
             let sent = ContinuousClock.now
             do {
                 let awakening = try await link.sleepAndPull(
-                    timeout: Self.wakeTimeout, max: sleep.want, together: takesTogether)
+                    timeout: Self.wakeTimeout, max: sleep.want, together: takesTogether, maxBytes: sleep.maxBytes)
                 start(table.wakeUp(sleep, awakening.assignments), sent: sent)
                 // A poller's call gets the same refusal, and handles it.
                 if awakening.refusal != nil { table.noteWork() }

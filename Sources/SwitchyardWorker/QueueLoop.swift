@@ -195,7 +195,8 @@ final class QueueLoop: Sendable {
         }
         do {
             let reply = try await link.finish(
-                exchange.reports, pull: exchange.want, holding: exchange.holding, together: takesTogether)
+                exchange.reports, pull: exchange.want, holding: exchange.holding, together: takesTogether,
+                maxBytes: exchange.maxBytes)
             for case (let report, .failure(let refusal)) in zip(exchange.reports, reply.states) {
                 noteRefusal(of: report, refusal)
             }

@@ -31,6 +31,33 @@ import Testing
         #expect(attempts.nextExchange()?.want == 100)
     }
 
+    /// A reply that never came may have been too large for the link.
+    @Test(arguments: [1, 16, 40, 200])
+    func aPullIsHalvedWhenItsReplyIsLostAndGrowsAgain(slots: Int) throws {
+        let attempts = AttemptsBox(slots: slots)
+        let full = min(slots, max(16, min((slots + 1) / 2, 100)))
+        var wants: [Int] = []
+        for isLost in Array(repeating: true, count: 8) + Array(repeating: false, count: 7) {
+            let exchange = try #require(attempts.nextExchange())
+            wants.append(exchange.want)
+            if isLost {
+                attempts.giveBack(exchange)
+            } else {
+                attempts.settle(exchange, assigned: 0, isCertain: true)
+                attempts.noteWork()
+            }
+            #expect(exchange.maxBytes ?? 0 < WorkerClient.maxReplyBytes)
+            if isLost { #expect((exchange.maxBytes == nil) == (wants.count == 1)) }
+        }
+        #expect(wants[0] == full)
+        #expect(wants[8] == 1)
+        let last = try #require(attempts.nextExchange())
+        #expect(last.want == full && last.maxBytes == nil)
+        for (one, next) in zip(wants, wants.dropFirst()) {
+            #expect(next >= one / 2 && next <= one * 2)
+        }
+    }
+
     @Test func aSingleReportIsSentAtOnceAndTheNextWaitForItsReply() throws {
         let attempts = AttemptsBox(slots: 8)
         let first = try #require(attempts.nextExchange())

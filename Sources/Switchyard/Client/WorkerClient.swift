@@ -140,9 +140,16 @@ package struct WorkerClient: Sendable {
     /// - Parameters:
     ///   - holding: how many attempts the worker knows of. If it has more leases, their assignments are sent again.
     ///   - together: true to prefer tasks of one group.
-    package func pull(max: Int, holding: Int, together: Bool = false) async throws -> [Assignment] {
-        try await finish([], pull: max, holding: holding, together: together).assignments
+    ///   - maxBytes: how many bytes of fields the reply may have; nil: as many as the functions allow.
+    package func pull(
+        max: Int, holding: Int, together: Bool = false, maxBytes: Int? = nil
+    ) async throws -> [Assignment] {
+        try await finish([], pull: max, holding: holding, together: together, maxBytes: maxBytes).assignments
     }
+
+    /// The most bytes of fields that the functions put into the reply to a pull: `REPLY_BYTES`. A larger task comes
+    /// alone.
+    package static let maxReplyBytes = 1 << 20
 
     /// The reply to reports.
     package struct Answer: Sendable {
@@ -160,7 +167,7 @@ package struct WorkerClient: Sendable {
 
     /// Reports how attempts ended, and pulls up to `pull` more in the same call. Without reports it only pulls.
     package func finish(
-        _ reports: [Report], pull: Int, holding: Int, together: Bool = false
+        _ reports: [Report], pull: Int, holding: Int, together: Bool = false, maxBytes: Int? = nil
     ) async throws -> Answer {
         var arguments = identity
         arguments.reserveCapacity(12 + 10 * reports.count)
@@ -168,6 +175,7 @@ package struct WorkerClient: Sendable {
         arguments.add("start", "1")
         arguments.add("holding", .integer(Int64(holding)))
         if together { arguments.add("together", "1") }
+        if let maxBytes { arguments.add("max_bytes", .integer(Int64(maxBytes))) }
         for report in reports { report.write(to: &arguments) }
         if reports.isEmpty {
             let (reply, repeated) = try await functions.callNotingRepeats("pull", arguments)
@@ -202,6 +210,8 @@ package struct WorkerClient: Sendable {
         package var partitions: Int?
         /// The attempts that the worker must stop at once.
         package var stop: [Stop]
+        /// What the queue did not accept, for people: progress that is too long.
+        package var ignored: [String] = []
 
         /// Reads the reply of `switchyard_heartbeat`.
         init(_ fields: ReplyFields) {
@@ -209,6 +219,7 @@ package struct WorkerClient: Sendable {
             terms = Terms(fields)
             drain = fields.flag("drain")
             partitions = fields.optionalInt("partitions")
+            ignored = (fields["ignored"]?.array ?? []).compactMap(\.string)
             self.stop = stride(from: 0, to: stop.count - 2, by: 3).map { index in
                 Stop(
                     taskID: stop[index].string ?? "",
@@ -230,7 +241,9 @@ package struct WorkerClient: Sendable {
         var orders = try await heartbeatOnce(attempts.prefix(Self.maxTasksPerCall), deadline)
         var rest = attempts.dropFirst(Self.maxTasksPerCall)
         while !rest.isEmpty {
-            orders.stop += try await heartbeatOnce(rest.prefix(Self.maxTasksPerCall), deadline).stop
+            let more = try await heartbeatOnce(rest.prefix(Self.maxTasksPerCall), deadline)
+            orders.stop += more.stop
+            orders.ignored += more.ignored
             rest = rest.dropFirst(Self.maxTasksPerCall)
         }
         return orders
@@ -244,7 +257,8 @@ package struct WorkerClient: Sendable {
             arguments += ["task", .string(attempt.taskID), "attempt", .integer(Int64(attempt.attempt))]
             if let progress = attempt.progress { arguments += ["progress", .buffer(progress)] }
         }
-        let fields = try ReplyFields(await functions.call("heartbeat", arguments, onceWithin: deadline))
+        let fields = try ReplyFields(
+            await functions.call("heartbeat", arguments, onceWithin: deadline, traffic: .urgent))
         return Orders(fields)
     }
 
@@ -314,16 +328,20 @@ package struct WorkerClient: Sendable {
     /// blocking pop and runs it when the sleep ends, so a task is started before the worker learns of it.
     ///
     /// The pull has no `holding`: the number may change during the sleep, and the queue would then send attempts again
-    /// that the worker knows of. So if the reply is lost, a ``pull(max:holding:together:)`` must follow.
+    /// that the worker knows of. So if the reply is lost, a ``pull(max:holding:together:maxBytes:)`` must follow.
     /// - Parameters:
     ///   - max: the most tasks to pull: the slots that are free when the sleep begins.
     ///   - together: true to prefer tasks of one group.
-    package func sleepAndPull(timeout: Duration, max: Int, together: Bool = false) async throws -> Awakening {
+    ///   - maxBytes: as for ``pull(max:holding:together:maxBytes:)``.
+    package func sleepAndPull(
+        timeout: Duration, max: Int, together: Bool = false, maxBytes: Int? = nil
+    ) async throws -> Awakening {
         var arguments: [RedisArgument] =
             ["switchyard_pull"] + functions.keys.declared + identity + [
                 "max", .integer(Int64(max)), "start", "1",
             ]
         if together { arguments.add("together", "1") }
+        if let maxBytes { arguments.add("max_bytes", .integer(Int64(maxBytes))) }
         let seconds = String(format: "%.3f", timeout.seconds)
         let replies = try await functions.client.sendBlocking(
             [

@@ -46,6 +46,34 @@ struct HeartbeatTests {
         }
     }
 
+    /// The field is skipped, and no lease ends for it.
+    @Test(arguments: [0, 1, 2], [1025, 100_000])
+    func progressThatIsTooLongCostsNoLease(position: Int, bytes: Int) async throws {
+        try await TestQueue.run { queue in
+            let worker = try await queue.worker("w", slots: 3)
+            for n in 0..<3 { try await queue.submit("t\(n)") }
+            _ = try await worker.pull(max: 3, holding: 0)
+            _ = try await worker.heartbeat((0..<3).map { ("t\($0)", 1, ByteBuffer(string: "before")) })
+            for _ in 0..<2 {
+                try await Task.sleep(for: .milliseconds(2))  // so that the renewed leases end later
+                let before = try await queue.snapshot()
+                let orders = try await worker.heartbeat(
+                    (0..<3).map { n in
+                        let size = n == position ? bytes : 1024
+                        return ("t\(n)", 1, ByteBuffer(repeating: UInt8(ascii: "x"), count: size))
+                    })
+                let reason = "progress of task t\(position): at most 1024 bytes, found \(bytes)"
+                #expect(orders.ignored == [reason] && orders.stop.isEmpty)
+                let after = try await queue.snapshot()
+                for n in 0..<3 {
+                    let (old, new) = (before.sortedSet("leases")["t\(n)"], after.sortedSet("leases")["t\(n)"])
+                    #expect(try #require(new) > #require(old))
+                    #expect(after.task("t\(n)")["progress"]?.count == (n == position ? 6 : 1024))
+                }
+            }
+        }
+    }
+
     @Test func cancellingTellsTheWorkerOfALiveAttempt() async throws {
         try await TestQueue.run { queue in
             let control = try await queue.redis.client.subscribe(to: [queue.keys.control(TestQueue.holder)])

@@ -85,7 +85,7 @@ function sw.plan_assignment(c, plan, id, in_lane)
         return false
     end
     plan.bytes = plan.bytes + bytes
-    if plan.bytes > sw.REPLY_BYTES and plan.n > 0 then
+    if plan.bytes > plan.most_bytes and plan.n > 0 then
         plan.is_full = true
         return false
     end
@@ -164,13 +164,16 @@ local function send_again(c, plan, held, sends_started)
         if not started then unstarted = unstarted + 1 end
         -- A damaged entry has no attempt, or one that no worker reads. The reconciler deletes it.
         local is_readable = attempt and sw.is_short_number(attempt)
-        if is_readable and (not started or sends_started and mark ~= '!') and not over[held[i]] and plan.n < 100
-            and plan.bytes < sw.REPLY_BYTES then
+        if is_readable and (not started or sends_started and mark ~= '!') and not over[held[i]] and not plan.is_full then
             local fields = call('HGETALL', q.task_prefix .. held[i])
+            local bytes = sw.bytes_of(fields)
             if #fields == 0 then
                 sw.drop_lease(c, plan.worker, held[i], held[i + 1])
+            elseif plan.n == 100 or plan.n > 0 and plan.bytes + bytes > plan.most_bytes then
+                -- The next pull sends the others.
+                plan.is_full = true
             else
-                plan.bytes = plan.bytes + sw.bytes_of(fields)
+                plan.bytes = plan.bytes + bytes
                 local assignment = sw.assignment(q, held[i], attempt, started and deadline or nil, fields)
                 sw.add_dependency_results(q, plan, assignment)
                 plan.n = plan.n + 1
@@ -185,13 +188,13 @@ local NOTHING = {}
 
 -- The plan of the call that pulls. A call pulls at most once.
 --   state       the worker's state (workers.lua); class; free: its free slots; starts: whether the tasks are started
---   assignments, n, got (how many of them are new), unstarted, bytes, is_full: what the reply carries
+--   assignments, n, got (how many of them are new), unstarted, bytes, most_bytes, is_full: what the reply carries
 --   idle        the worker has free slots left, and falls asleep
 --   room        if a worker of a class with capacity falls asleep: its room, as text
 --   groups      the groups with work for the class, if the pull has looked at the first of them only
 --   reserved, raised, stale_lanes, stale_groups, gated: notes of the chooser (chooser.lua, reservations.lua)
 local the_plan = { worker = false, state = false, class = false, assignments = false, unstarted = 0, got = 0,
-    n = 0, bytes = 0,
+    n = 0, bytes = 0, most_bytes = 0,
     starts = false, idle = false, is_full = false, lease = false, free = 0, first_start = false, reserved = false,
     raised = false, stale_lanes = false, stale_groups = false, groups = false, gated = false, room = '' }
 
@@ -254,9 +257,9 @@ end
 
 -- Plans what `switchyard_pull`, and `switchyard_finish` with "pull", hand out: collects it in `c` for commit.
 --   state     the worker's state
---   head      max: how many tasks at most (0: none, and another worker is woken if there is work); start: "1" to start
---             the tasks at once; holding: how many attempts the worker knows of, so that those of a lost reply are
---             sent again
+--   head      max: how many tasks at most (0: none, and another worker is woken if there is work); max_bytes; start:
+--             "1" to start the tasks at once; holding: how many attempts the worker knows of, so that those of a lost
+--             reply are sent again
 -- Returns the plan, which sw.commit_pull completes.
 function sw.plan_pull(c, worker, state, head)
     local q, w = c.q, state
@@ -282,12 +285,14 @@ function sw.plan_pull(c, worker, state, head)
     plan.worker, plan.state, plan.class, plan.assignments, plan.unstarted = worker, w, class, {}, w.unstarted
     plan.got, plan.n, plan.bytes, plan.starts, plan.idle, plan.is_full, plan.free = 0, 0, 0, starts, false, false, free
     plan.stale_groups, plan.groups, plan.room = false, false, ''
+    plan.most_bytes = head.max_bytes or sw.REPLY_BYTES
     c.pull = plan
 
     local unknown = head.holding and used > head.holding
     if plan.unstarted > 0 or unknown then
         held = held or sw.leases_of(q, worker)
         send_again(c, plan, held, unknown)
+        if plan.is_full then return plan end
     end
 
     if want == 0 or q.paused or w.draining > 0 then
@@ -390,5 +395,10 @@ function sw.check_pull(head)
     if head.holding then
         head.holding, problem = sw.count_of('holding', head.holding, sw.MAX_SLOTS)
         if problem then return sw.bad(problem) end
+    end
+    if head.max_bytes then
+        problem = sw.check_integer('max_bytes', head.max_bytes, 1, sw.REPLY_BYTES)
+        if problem then return sw.bad(problem) end
+        head.max_bytes = tonumber(head.max_bytes)
     end
 end

@@ -3,7 +3,7 @@
 -- Transition  running → completed | failed | timeout, or → pending for a retry
 -- Keys        1: the queue's prefix, 2: its config
 -- Arguments   worker (id); nonce (of its process); pull (0 to 100: how many tasks it wants next), start, holding,
---             together: as in switchyard_pull;
+--             together, max_bytes: as in switchyard_pull;
 --             of each task: task (id), attempt, outcome (completed|failed|timeout; ended: the process of an attempt
 --             that was told to end is gone), result (opaque), error_code, error_message, exit_code (an integer),
 --             retryable ("0": no retry), retry_after_ms (the delay before the retry, in place of the queue's backoff: 0

@@ -3,9 +3,10 @@
 --
 -- Keys        1: the queue's prefix, 2: its config
 -- Arguments   worker (id), nonce (of its process); of each task: task (id), attempt, progress (opaque, at most 1024
---             bytes)
+--             bytes; a longer one is ignored: the other leases must not end for it)
 -- Reply       pairs: lease_ms, heartbeat_ms, drain ("1": pull no more tasks), partitions (how many the queue has),
---             stop (a list of id, attempt, reason: the attempts to end at once; reason is cancelled or lost)
+--             stop (a list of id, attempt, reason: the attempts to end at once; reason is cancelled or lost), ignored
+--             (a list of texts: what was not accepted, and why)
 -- Errors      BADREQUEST, WORKERNOTFOUND (register again: its attempts are lost)
 local function heartbeat(keys, args)
     local q, failure = sw.enter(keys)
@@ -21,7 +22,7 @@ local function heartbeat(keys, args)
     local state, refused = sw.registered(worker, held[1], head.nonce)
     if not state then return refused end
 
-    local renewed, progress, stop = {}, {}, {}
+    local renewed, progress, stop, ignored = {}, {}, {}, {}
     for i, t in ipairs(tasks) do
         local attempt, deadline, mark = sw.lease_of(held[i + 1] or nil)
         if tonumber(attempt) ~= t.attempt or mark == '!' then
@@ -34,10 +35,9 @@ local function heartbeat(keys, args)
                 renewed[#renewed + 1] = sw.renewed_lease(q, deadline)
                 renewed[#renewed + 1] = t.task
             end
-            if t.progress then
-                if #t.progress > 1024 then
-                    return sw.bad('progress of task ' .. t.task .. ': at most 1024 bytes, found ' .. #t.progress)
-                end
+            if t.progress and #t.progress > 1024 then
+                ignored[#ignored + 1] = 'progress of task ' .. t.task .. ': at most 1024 bytes, found ' .. #t.progress
+            elseif t.progress then
                 progress[#progress + 1] = { q.task_prefix .. t.task, 'progress', t.progress }
             end
         end
@@ -53,7 +53,8 @@ local function heartbeat(keys, args)
     end
     if #changes > 0 then call('PUBLISH', q.events_key, table.concat(changes, '\n')) end
     return { 'lease_ms', sw.digits(q.lease_ms), 'heartbeat_ms', sw.digits(q.heartbeat_ms),
-        'drain', state.draining == 1 and '1' or '0', 'partitions', sw.digits(q.partitions), 'stop', stop }
+        'drain', state.draining == 1 and '1' or '0', 'partitions', sw.digits(q.partitions), 'stop', stop,
+        'ignored', ignored }
 end
 
 redis.register_function{ function_name = 'switchyard_heartbeat', flags = { 'allow-oom' }, callback = heartbeat }

@@ -5,10 +5,11 @@
 -- Arguments   worker (id), nonce (of its process), max (0 to 100, default 1; 0: it has no free slot for the tasks
 --             that it was woken for, so another worker is woken), start ("1"), together ("1": prefer tasks with the
 --             same group_key), holding (how many attempts the worker knows of: if it has more leases, the tasks are
---             sent again, because a reply was lost)
+--             sent again, because a reply was lost), max_bytes (1 to 1048576, which is the default: how many bytes of
+--             payload, args, command and env the reply may have; a larger task comes alone)
 -- Reply       a list of assignments, each in pairs: task, attempt, deadline_at (once started), timeout_ms, priority
 --             and the submitted fields. Each pull repeats the assignments that the worker has not started. A reply
---             ends at 1 MiB; the next pull continues.
+--             ends at max_bytes; the worker is then woken to pull again.
 -- Errors      BADREQUEST, WORKERNOTFOUND
 local function pull(keys, args)
     local q, failure = sw.enter(keys)
