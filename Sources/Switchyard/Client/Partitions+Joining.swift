@@ -15,6 +15,7 @@ extension Partitions {
         // Once for each server.
         if functions.keys.partition < instances.count { try await checkOthers(beside: functions) }
         let settings = try await functions.configure([])
+        try await functions.nameChannels(foundDatabase: settings["database"])
         let stored = settings["partitions"] ?? 1
         guard stored != count else { return }
         let isNew = settings["instance"] == nil
@@ -72,6 +73,15 @@ extension Partitions {
 }
 
 extension QueueFunctions {
+    /// Tells the functions in which database they run, which they cannot see, so that they publish on its channels.
+    /// - Parameter foundDatabase: the database that the queue's `config` names; nil: an older library has no such
+    ///   setting.
+    func nameChannels(foundDatabase: Int?) async throws {
+        let database = client.configuration.database
+        guard let foundDatabase, foundDatabase != database else { return }
+        try await configure([("database", database)])
+    }
+
     /// The functions of another partition of the same queue on the same Redis server.
     fileprivate init(queue: String, partition: Int, like other: QueueFunctions) {
         self.init(queue: queue, partition: partition, client: other.client, logger: other.library.logger)

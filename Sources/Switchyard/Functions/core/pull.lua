@@ -164,7 +164,8 @@ local function send_again(c, plan, held, sends_started)
         if not started then unstarted = unstarted + 1 end
         -- A damaged entry has no attempt, or one that no worker reads. The reconciler deletes it.
         local is_readable = attempt and sw.is_short_number(attempt)
-        if is_readable and (not started or sends_started and mark ~= '!') and not over[held[i]] and not plan.is_full then
+        if is_readable and (not started or sends_started and mark ~= '!') and not over[held[i]]
+            and not plan.is_full then
             local fields = call('HGETALL', q.task_prefix .. held[i])
             local bytes = sw.bytes_of(fields)
             if #fields == 0 then

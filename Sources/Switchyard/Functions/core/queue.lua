@@ -33,6 +33,7 @@ sw.DEFAULTS = {
     draining = 0,
     reserve_after_ms = 10000,
     partitions = 1,
+    database = 0,
 }
 
 -- Fields of `config` that are "1" while the queue uses a feature. The clean-up of a tick deletes the flags of
@@ -120,6 +121,10 @@ local function apply(q, effective)
     q.width = q.aging_ms > 0 and q.aging_ms * 1000 or BAND
     q.is_strict = not (q.is_fair or q.aging_ms > 0)
     q.lease_text, q.default_timeout_text = digits(q.lease_ms), digits(q.default_timeout_ms)
+    -- Channels belong to the server and not to a database. A function cannot see in which one it runs, so clients of
+    -- databases other than 0 write the number to `config`.
+    q.channels = q.database == 0 and q.prefix or q.prefix .. 'db' .. digits(q.database) .. ':'
+    q.results_key, q.events_key = q.channels .. 'results', q.channels .. 'events'
 end
 
 -- Writes fields of `config`, given as pairs, and updates the field `effective`, which contains all settings in one
@@ -168,8 +173,8 @@ local function meet(keys)
     local q = { name = name, prefix = prefix, task_prefix = prefix .. 'task:', attempts_prefix = prefix .. 'attempts:',
         index_keys = {} }
     for _, key in ipairs(INDEXES) do q.index_keys[key] = prefix .. key end
-    for _, key in ipairs({ 'config', 'pending', 'held', 'leases', 'finished', 'idle', 'idle_pools', 'stats', 'results',
-        'events', 'claims', 'lanes', 'closed' }) do
+    for _, key in ipairs({ 'config', 'pending', 'held', 'leases', 'finished', 'idle', 'idle_pools', 'stats',
+        'claims', 'lanes', 'closed' }) do
         q[key .. '_key'] = prefix .. key
     end
     queues[prefix] = q

@@ -677,7 +677,7 @@ function sw.commit(c)
     publish(q.events_key, events, add_texts(events, n, started, n_started, ' running 1'))
     if not c.is_general then return end
     for _, message in ipairs(rawget(c, 'control') or NONE) do
-        call('PUBLISH', q.prefix .. 'control:' .. message[1], message[2])
+        call('PUBLISH', q.channels .. 'control:' .. message[1], message[2])
     end
     for _, id in ipairs(rawget(c, 'finished_batches') or NONE) do sw.start_follow_up(q, id) end
 end

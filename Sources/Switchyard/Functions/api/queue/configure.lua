@@ -7,7 +7,8 @@
 --             cleanup_interval_ms, log_max_entries, log_budget_bytes (of all logs; 0: a quarter of maxmemory, or
 --             1 GiB), reserve_after_ms, aging_ms (the waiting time that is worth one
 --             level; 0: strict levels), draining (1: no new tasks), paused (0 or 1), partitions (1 to 64: how many
---             the queue has; can change only while this one has no task and no schedule)
+--             the queue has; can change only while this one has no task and no schedule), database (the number of the
+--             Redis database that the queue is in: it is part of the names of its channels)
 -- Reply       pairs: each setting with its present value
 -- Errors      BADREQUEST (also for an unknown setting); nothing is written
 local RANGE = {
@@ -19,7 +20,7 @@ local RANGE = {
     log_max_entries = { 1, 1000000 }, log_budget_bytes = { 0, 17592186044416 },
     reserve_after_ms = { 0, 86400000 }, aging_ms = { 0, 604800000 },
     draining = { 0, 1 }, paused = { 0, 1 },
-    partitions = { 1, 64 },
+    partitions = { 1, 64 }, database = { 0, 2147483647 },
 }
 
 -- Returns how many tasks have not ended.

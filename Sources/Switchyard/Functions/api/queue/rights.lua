@@ -46,7 +46,7 @@ redis.register_function{ function_name = 'switchyard_rights', flags = { 'no-writ
         end
     end
     for _, channel in ipairs(CHANNELS) do
-        local name = q.prefix .. channel
+        local name = q.channels .. channel
         check(missing, 'PUBLISH', name, name, '')
         check(missing, 'SUBSCRIBE', name, name)
     end

@@ -11,7 +11,8 @@
 --             grace and SIGKILL, and reports their end, with switchyard_finish and the outcome ended; until then
 --             their slots, resources and limits stay taken); and for people: host, pid, version, note (why it
 --             takes no tasks for now; empty: it takes tasks)
--- Reply       pairs: protocol, heartbeat_ms, lease_ms, instance, queue, partitions (how many the queue has), again
+-- Reply       pairs: protocol, heartbeat_ms, lease_ms, instance, queue, partitions (how many the queue has), channels
+--             (what the names of the queue's channels begin with), again
 --             ("1": the former process had more attempts than one call ends, and the worker is not registered yet:
 --             call again)
 -- Errors      BADREQUEST
@@ -19,7 +20,8 @@ local SHOWN = { 'labels', 'cpu', 'memory_mb', 'resources', 'only', 'host', 'pid'
 
 local function reply(q, again)
     return { 'protocol', '1', 'heartbeat_ms', sw.digits(q.heartbeat_ms), 'lease_ms', sw.digits(q.lease_ms),
-        'instance', q.instance, 'queue', q.name, 'partitions', sw.digits(q.partitions), 'again', again and '1' or '0' }
+        'instance', q.instance, 'queue', q.name, 'partitions', sw.digits(q.partitions), 'channels', q.channels,
+        'again', again and '1' or '0' }
 end
 
 -- Ends attempts of the former process after another process has taken the id, up to the limit of one call. Returns
