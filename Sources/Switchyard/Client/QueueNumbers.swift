@@ -62,8 +62,9 @@ extension SchedulerHandle {
 }
 
 extension QueueFunctions {
-    func stats() async throws -> QueueStats {
-        QueueStats(try ReplyFields(await call("stats", [])), queue: keys.queue)
+    /// - Parameter deadline: the time limit of a single try; nil: as for any other call.
+    func stats(onceWithin deadline: Duration? = nil) async throws -> QueueStats {
+        QueueStats(try ReplyFields(await call("stats", [], onceWithin: deadline)), queue: keys.queue)
     }
 
     fileprivate func workers() async throws -> [WorkerInfo] {
