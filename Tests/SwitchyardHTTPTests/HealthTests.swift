@@ -189,6 +189,64 @@ import Testing
         }
     }
 
+    /// Redis replies, but refuses: that is not "away".
+    @Test(arguments: ["function", "config"]) func aRefusalOfRedisIsNamed(what: String) async throws {
+        let redis = try await RedisForTests.start()
+        if what == "function" {
+            let foreign = "#!lua name=switchyard\nredis.register_function('relay_set', function() return 1 end)"
+            _ = try await redis.client.send(RedisCommand("FUNCTION", "LOAD", .string(foreign)))
+        } else {
+            _ = try await redis.client.send(RedisCommand("SET", "switchyard:{default}:config", "a string"))
+        }
+        let world = try await World.start(redis: redis, ticks: true)
+        try await eventually("the replica has tried", within: .seconds(30)) {
+            world.scheduler.health.current["default"]?.failure != nil
+        }
+        let health = try await world.ask(.GET, "/v2/health")
+        #expect(health.status == 503)
+        let found = codes(health).filter { ["redis_error", "not_served", "redis_away"].contains($0) }
+        #expect(found == ["redis_error", "not_served"])
+        let messages = (0..<health["reasons"].count).compactMap { health["reasons"][$0]["message"].string }
+        let cause = what == "function" ? "FUNCTION DELETE" : "WRONGTYPE"
+        #expect(messages.filter { $0.contains(cause) }.count == 2, "\(messages)")
+        // It goes on once the cause is gone.
+        _ = try await redis.client.send(
+            what == "function"
+                ? RedisCommand("FUNCTION", "DELETE", "switchyard")
+                : RedisCommand("DEL", "switchyard:{default}:config"))
+        try await eventually("the replica ticks", within: .seconds(30)) {
+            world.scheduler.health.current["default"].map { $0.failure == nil && $0.lastTick != nil } == true
+        }
+        let later = try await world.ask(.GET, "/v2/health")
+        #expect(later.status == 200)
+        #expect(!codes(later).contains("not_served") && !codes(later).contains("redis_error"))
+        await world.stop()
+        try await redis.stop()
+    }
+
+    @Test func aReplicaThatCannotSubscribeSaysSoAndTriesAgain() async throws {
+        let redis = try await RedisForTests.start()
+        func allow(_ rule: String) async throws {
+            _ = try await redis.client.send(RedisCommand("ACL", "SETUSER", "default", .string(rule)))
+        }
+        for rule in ["-subscribe", "resetchannels", "&switchyard:{default}:events"] { try await allow(rule) }
+        let world = try await World.start(redis: redis, ticks: true)
+        _ = try await world.worker("default")
+        try await eventually("the health has the reason", within: .seconds(30)) {
+            codes(try await world.ask(.GET, "/v2/health")).contains("reports_unheard")
+        }
+        for rule in ["allchannels", "+subscribe"] { try await allow(rule) }
+        try await eventually("it listens", within: .seconds(30)) {
+            let listeners = RedisCommand("PUBSUB", "NUMSUB", "switchyard:{default}:reports")
+            return try await redis.client.send(listeners).array?.last?.int == 1
+        }
+        try await eventually("the health knows", within: .seconds(30)) {
+            !codes(try await world.ask(.GET, "/v2/health")).contains("reports_unheard")
+        }
+        await world.stop()
+        try await redis.stop()
+    }
+
     @Test func aReplicaWhoseUserMayNotPublishIsNotReady() async throws {
         let redis = try await RedisForTests.start()
         _ = try await redis.client.send(

@@ -39,16 +39,10 @@ package struct FunctionLibrary: Sendable {
     }()
 
     /// Loads the library unless the server has this version or a newer one.
-    /// - Throws: `RedisError`, also if the login may not load functions.
+    /// - Throws: `RedisError`, also if the login may not load functions; ``SchedulerError`` if the server has somebody
+    ///   else's functions of the same names, which are never replaced.
     package func ensureLoaded() async throws {
-        guard let loaded = try await loadedVersion() else {
-            do {
-                // Without REPLACE, because another replica, perhaps a newer one, may load its library at this moment.
-                return try await load()
-            } catch let error as RedisError where error.message.contains("already exists") {
-                return try await ensureLoaded()
-            }
-        }
+        guard let loaded = try await loadedVersion() else { return try await loadFirst() }
         if loaded > Self.version {
             logger.debug(
                 "Redis has a newer function library, which is kept",
@@ -56,6 +50,48 @@ package struct FunctionLibrary: Sendable {
         }
         if try await shouldReplace(loaded) { try await load("REPLACE") }
     }
+
+    /// Loads the library into a server that seems to have none. Without REPLACE, because another replica, perhaps a
+    /// newer one, may load its library at this moment.
+    private func loadFirst() async throws {
+        for _ in 0..<Self.triesToLoad {
+            do {
+                return try await load()
+            } catch let error as RedisError where error.message.contains("already exists") {
+                if try await loadedVersion() != nil { return try await ensureLoaded() }
+                if let strangers = try await strangers() { throw strangers }
+            }
+        }
+        throw SchedulerError.internal(
+            message: "the function library is deleted again and again while it is loaded", redisAway: false)
+    }
+
+    /// Between two calls another replica may load the library, and somebody may delete it.
+    private static let triesToLoad = 3
+
+    /// Returns what to say of a server without our library that has somebody else's functions of the same names; nil if
+    /// it has none.
+    package func strangers() async throws -> SchedulerError? {
+        let reply = try await client.send(RedisCommand("FUNCTION", "LIST"))
+        for library in reply.array ?? [] {
+            let fields = try ReplyFields(library)
+            let functions = (fields["functions"]?.array ?? []).compactMap { try? ReplyFields($0).string("name") }
+            let name = fields.string("library_name") ?? ""
+            guard name == Self.name || functions.contains(where: { $0.hasPrefix(Self.name + "_") }) else { continue }
+            let shown = functions.sorted().prefix(5).map { Name.shown($0) }.joined(separator: ", ")
+            return .internal(
+                message: """
+                    Redis has a function library \(Name.shown(name)) with functions of its own (\(functions.count): \
+                    \(shown)), and no switchyard_version that returns a number: it is not Switchyard's, and is not \
+                    replaced. If nobody needs it, delete it: FUNCTION DELETE \(name); otherwise use another Redis \
+                    server, because all databases of a server share the functions
+                    """,
+                redisAway: false)
+        }
+        return nil
+    }
+
+    private static let name = "switchyard"
 
     private func load(_ options: RedisArgument...) async throws {
         let text = Self.source(shortValue: await longestListpackValue())

@@ -46,6 +46,7 @@ struct QueueReplica: Sendable {
                         "tick",
                         ["cleanup", cleansUp ? "1" : "0", "interval", .integer(Int64(max(1, interval.milliseconds)))]))
                 try await check(fields)
+                try await functions.nameChannels(foundDatabase: fields.optionalInt("database"))
                 if !settings.isEmpty, configured != fields.optionalInt("instance") {
                     configured = try await functions.configure(settings)["instance"]
                 }
@@ -64,7 +65,7 @@ struct QueueReplica: Sendable {
             } catch let error as PartitionMismatch {
                 throw error.error
             } catch {
-                health.failed(queue: functions.keys.name, error: error, logger: logger)
+                health.failed("a tick failed", queue: functions.keys.name, error: error, logger: logger)
             }
             // Jitter keeps replicas that started together from ticking together. The sleep fails only when the task is
             // cancelled, which ends the loop.
@@ -146,12 +147,14 @@ struct QueueReplica: Sendable {
             do {
                 let events = try await functions.client.subscribe(to: [functions.keys.reports])
                 backoff = Backoff(first: .milliseconds(200), limit: .seconds(5))
+                health.hears(queue: functions.keys.name, failure: nil)
                 for await event in events {
                     guard case .message(_, let payload) = event else { continue }
                     await apply(String(buffer: payload))
                 }
             } catch {
                 if Task.isCancelled { return }
+                health.hears(queue: functions.keys.name, failure: error)
                 logger.error(
                     "cannot subscribe to reports; retrying",
                     metadata: ["queue": "\(functions.keys.name)", "error": "\(error)"])

@@ -1,4 +1,5 @@
 import Logging
+import RedisClient
 import Synchronization
 
 /// The health of a replica: whether it reaches Redis, and whether Redis lost the data of a queue.
@@ -7,8 +8,13 @@ public final class ReplicaHealth: Sendable {
     public struct Queue: Sendable, Equatable {
         /// When a tick last succeeded; nil: not yet.
         public var lastTick: ContinuousClock.Instant?
-        /// Why the latest tick failed; nil if it succeeded.
+        /// Why this replica does not serve the partition now: its latest tick failed, or it cannot prepare Redis. Nil
+        /// if it does.
         public var failure: String?
+        /// Whether the failure is that Redis does not reply, or is not ready.
+        public var isRedisAway = false
+        /// Why this replica does not hear the reports that workers publish; nil if it does.
+        public var deafness: String?
         /// The queue's instance id at the latest successful tick.
         public var instance: String?
         /// True once the instance id has changed: Redis lost the queue's data (a flush, or an empty Redis replica was
@@ -32,18 +38,22 @@ public final class ReplicaHealth: Sendable {
     public var current: [String: Queue] { queues.withLock { $0 } }
 
     func ticked(queue name: String, instance: String, logger: Logger) {
-        let (recovered, lost): (Bool, Bool) = queues.withLock { queues in
+        let (recovered, wasAway, lost): (Bool, Bool, Bool) = queues.withLock { queues in
             var queue = queues[name] ?? Queue()
             let recovered = queue.failure != nil
+            let wasAway = queue.isRedisAway
             let lost = queue.instance != nil && queue.instance != instance
             queue.lastTick = .now
             queue.failure = nil
+            queue.isRedisAway = false
             queue.instance = instance
             queue.lostData = queue.lostData || lost
             queues[name] = queue
-            return (recovered, lost)
+            return (recovered, wasAway, lost)
         }
-        if recovered { logger.notice("Redis is back", metadata: ["queue": "\(name)"]) }
+        if recovered {
+            logger.notice(wasAway ? "Redis is back" : "the queue is served again", metadata: ["queue": "\(name)"])
+        }
         if lost {
             logger.critical(
                 """
@@ -54,13 +64,26 @@ public final class ReplicaHealth: Sendable {
         }
     }
 
-    func failed(queue name: String, error: any Error, logger: Logger) {
+    /// Notes that the partition is not served, and logs it unless the same was logged just before.
+    func failed(_ what: Logger.Message, queue name: String, error: any Error, logger: Logger) {
+        let known = (error as? RedisError).map { SchedulerError($0) } ?? error as? SchedulerError
+        let message = known?.message ?? "\(error)"
+        let isRedisAway = if case .internal(_, redisAway: true)? = known { true } else { false }
         let isNews = queues.withLock { queues in
-            let isNews = queues[name]?.failure == nil
-            queues[name, default: Queue()].failure = "\(error)"
-            return isNews
+            var queue = queues[name] ?? Queue()
+            defer { queues[name] = queue }
+            let former = queue.failure
+            queue.failure = message
+            queue.isRedisAway = isRedisAway
+            // While Redis is away, errors differ from try to try, and say nothing new.
+            return former == nil || former != message && !isRedisAway
         }
-        if isNews { logger.error("a tick failed", metadata: ["queue": "\(name)", "error": "\(error)"]) }
+        if isNews { logger.error(what, metadata: ["queue": "\(name)", "error": "\(error)"]) }
+    }
+
+    /// Notes whether the subscription to published reports stands.
+    func hears(queue name: String, failure: (any Error)?) {
+        queues.withLock { $0[name, default: Queue()].deafness = failure.map { "\($0)" } }
     }
 
     /// The latest findings about the Redis servers that need attention, in order.
@@ -89,6 +112,15 @@ public final class ReplicaHealth: Sendable {
         }
     }
 
+    /// A replica works without the settings of the server; `doctor` says that it cannot read them.
+    private static func level(_ finding: ServerFinding) -> Logger.Level {
+        switch finding.level {
+        case .fail: .error
+        case .warn where ServerReview.optional.contains(finding.subject): .debug
+        case .warn, .ok: .warning
+        }
+    }
+
     /// Notes what a review of a server found, and logs what is new.
     func reviewed(server index: Int, _ findings: [ServerFinding], logger: Logger) {
         let known = servers.withLock { servers in
@@ -97,7 +129,7 @@ public final class ReplicaHealth: Sendable {
         }
         for finding in findings where !known.contains(finding.subject) {
             logger.log(
-                level: finding.level == .fail ? .error : .warning, "\(finding.message)",
+                level: Self.level(finding), "\(finding.message)",
                 metadata: ["redis": "\(index + 1)", "check": "\(finding.subject)", "do": "\(finding.advice ?? "")"])
         }
     }

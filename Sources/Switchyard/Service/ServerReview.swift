@@ -10,6 +10,8 @@ package struct ServerReview: Sendable {
     package init(_ client: RedisClient) { self.client = client }
 
     private static let deadline: Duration = .seconds(5)
+    /// The subjects of findings that say only that something cannot be read: the command is renamed or forbidden.
+    static let optional: Set = ["info", "config"]
     /// The first major version that has functions.
     private static let leastVersion = 7
 

@@ -176,11 +176,11 @@ public final class TaskScheduler: Service {
         }
     }
 
-    /// Loads the function library and checks the partitions. Retries until it succeeds.
+    /// Loads the function library and checks the partitions. Retries until it succeeds; meanwhile the health says why.
     /// - Throws: `invalidInput` if the partitions differ.
     private func prepare(_ functions: QueueFunctions) async throws {
         let index = functions.keys.partition
-        var told = ""
+        var backoff = Backoff(first: .seconds(1), limit: .seconds(5))
         while !Task.isCancelled {
             do {
                 try await loadLibrary(on: partitions.instance(of: index))
@@ -190,13 +190,10 @@ public final class TaskScheduler: Service {
                 throw error
             } catch {
                 if Task.isCancelled { return }
-                // The same error again is no news.
-                logger.log(
-                    level: told == "\(error)" ? .debug : .error, "cannot prepare Redis yet",
-                    metadata: ["queue": "\(functions.keys.name)", "error": "\(error)"])
-                told = "\(error)"
+                health.failed("cannot prepare Redis", queue: functions.keys.name, error: error, logger: logger)
             }
-            try? await Task.sleep(for: .seconds(1))
+            // The sleep fails only when the task is cancelled, which ends the loop.
+            try? await Task.sleep(for: backoff.nextDelay())
         }
     }
 

@@ -57,6 +57,11 @@ struct RedisChecks: Sendable {
         do {
             let library = FunctionLibrary(client: client, logger: Logger(label: "switchyard.doctor"))
             guard let loaded = try await library.loadedVersion() else {
+                // A user who may not list the functions is told the rest.
+                if let strangers = try? await library.strangers() {
+                    let advice = "look at it with FUNCTION LIST WITHCODE, and ask whose it is"
+                    return (.fail("library", strangers.message, advice), false)
+                }
                 return (
                     .warn("library", "the functions are not loaded", "the first replica or worker loads them"), false
                 )

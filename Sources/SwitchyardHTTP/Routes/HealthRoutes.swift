@@ -67,7 +67,12 @@ extension API {
             do {
                 (reasons, counts) = try await queueReasons()
             } catch let error as SchedulerError {
-                reasons.append(Reason(code: "redis_away", message: error.message, isUnhealthy: true))
+                let isAway = if case .internal(_, redisAway: true) = error { true } else { false }
+                reasons.append(
+                    Reason(
+                        code: isAway ? "redis_away" : "redis_error",
+                        message: isAway ? error.message : "the queues cannot be read: \(error.message)",
+                        isUnhealthy: true))
             }
         }
         // What does not harm the tasks is for `doctor`: persistence may be off on purpose.
@@ -80,7 +85,19 @@ extension API {
                 Reason(
                     code: "submissions_fail", message: "the latest submission through this replica failed: \(failure)"))
         }
-        for (queue, health) in scheduler.health.current.sorted(by: { $0.key < $1.key }) where health.lostData {
+        for (queue, health) in scheduler.health.current.sorted(by: { $0.key < $1.key }) {
+            if let failure = health.failure, problems.isEmpty || !health.isRedisAway {
+                reasons.append(
+                    Reason(code: "not_served", message: "this replica does not serve queue \(queue): \(failure)"))
+            }
+            if let failure = health.deafness, problems.isEmpty {
+                reasons.append(
+                    Reason(
+                        code: "reports_unheard",
+                        message: "this replica does not hear the reports that workers publish for queue \(queue): "
+                            + failure))
+            }
+            guard health.lostData else { continue }
             reasons.append(
                 Reason(
                     code: "data_lost",

@@ -71,6 +71,70 @@ struct LibraryTests {
         }
     }
 
+    /// Libraries of somebody else that have the name of ours or of one of our functions.
+    struct Stranger: Sendable, CustomTestStringConvertible {
+        var library: String
+        var functions: [String]
+        /// What the functions return, in Lua.
+        var value = "1"
+        var testDescription: String { "\(library): \(functions.joined(separator: ", "))" }
+
+        var source: String {
+            "#!lua name=\(library)\n"
+                + functions.map { "redis.register_function('\($0)', function() return \(value) end)\n" }.joined()
+        }
+    }
+
+    static let strangers = [
+        Stranger(library: "switchyard", functions: ["relay_set"]),
+        Stranger(library: "switchyard", functions: (0..<30).map { "f\($0)" }),
+        Stranger(library: "railway", functions: ["switchyard_pull"]),
+        Stranger(library: "switchyard", functions: ["switchyard_version"], value: "'one'"),
+    ]
+
+    /// It is said once, and the foreign functions are kept.
+    @Test(arguments: strangers)
+    func aForeignLibraryIsKeptAndToldAbout(stranger: Stranger) async throws {
+        try await TestRedis.run { redis in
+            _ = try await redis.client.send(RedisCommand("FUNCTION", "FLUSH"))
+            try await load(stranger.source, redis)
+            let list = RedisCommand("FUNCTION", "LIST", "WITHCODE")
+            let before = try await redis.client.send(list)
+            func calls() async throws -> Int {
+                let stats = try await redis.client.send(RedisCommand("INFO", "commandstats")).string ?? ""
+                return stats.firstMatch(of: #/cmdstat_function\|load:calls=(\d+)/#).flatMap { Int($0.1) } ?? 0
+            }
+            let callsBefore = try await calls()
+            for _ in 0..<2 {
+                do {
+                    try await redis.library.ensureLoaded()
+                    Issue.record("the library was loaded")
+                } catch let error as SchedulerError {
+                    for text in [stranger.library, stranger.functions[0], "FUNCTION DELETE"] {
+                        #expect(error.message.contains(text), "\(error.message)")
+                    }
+                }
+            }
+            // A replica says so in its health and does not hurry.
+            let replica = try TaskScheduler(client: redis.client, logger: TestRedis.quiet)
+            let running = Task { try await replica.run() }
+            let isKnown = try await eventually(within: .seconds(30)) {
+                replica.health.current["default"]?.failure?.contains("FUNCTION DELETE") == true
+            }
+            #expect(isKnown)
+            #expect(replica.health.current["default"]?.isRedisAway == false)
+            try await Task.sleep(for: .seconds(1))
+            // Two direct calls, the replica's, and a few more on a slow machine: before, thousands.
+            #expect(try await calls() - callsBefore < 30)
+            #expect(try await redis.client.send(list) == before)
+            // Once it is gone, the replica goes on by itself.
+            _ = try await redis.client.send(RedisCommand("FUNCTION", "DELETE", .string(stranger.library)))
+            #expect(try await eventually(within: .seconds(30)) { replica.health.current["default"]?.lastTick != nil })
+            running.cancel()
+            _ = await running.result
+        }
+    }
+
     @Test func functionsThatOnlyReadSaySoAndThoseThatDrainWorkInAFullRedis() async throws {
         let redis = try await TestRedis.shared
         let reply = try await redis.client.send(RedisCommand("FUNCTION", "LIST", "LIBRARYNAME", "switchyard"))
