@@ -49,12 +49,12 @@ import Testing
                     ]
                         + arguments))
         }
-        _ = try await call("register", ["slots", "10"])
         var ids: [String] = []
-        for report in Self.reports {
-            let id = try await dev.run(["submit", "--", "true"]).line
-            ids.append(id)
-            _ = try await call("pull", ["max", "1", "start", "1", "holding", "\(ids.count - 1)"])
+        for _ in Self.reports { ids.append(try await dev.run(["submit", "--", "true"]).line) }
+        _ = try await call("register", ["slots", "10"])
+        let pulled = try await call("pull", ["max", "10", "start", "1"])
+        #expect(pulled.array?.count == ids.count, "\(pulled)")
+        for (id, report) in zip(ids, Self.reports) {
             let beat = try await call("heartbeat", ["task", .string(id), "attempt", "1", "progress", .string(report)])
             #expect(beat.array != nil, "\(beat)")
             try await expectShown(dev, [["get", id]])
