@@ -82,10 +82,10 @@ import Testing
                 try await expectError("QueueNotFound") { try await handle.drain() }
                 try await expectError("QueueNotFound") { try await handle.resume() }
                 let task = QueuedTask(BuildRequest())
-                try await expectError("NoWorkers") { try await handle.addTask(task, rejectIfNoWorkers: true) }
+                try await expectError("NoWorkers") { _ = try await handle.addTask(task, rejectIfNoWorkers: true) }
                 var waiting = QueuedTask(BuildRequest())
                 waiting.scheduling.dependsOn = ["none"]
-                try await expectError("BadRequest") { try await handle.addTasks([task, waiting]) }
+                try await expectError("BadRequest") { _ = try await handle.addTasks([task, waiting]) }
             }
             #expect(try await handle.exists() == false)
             #expect(try await isKnown() == false)
@@ -98,7 +98,7 @@ import Testing
             _ = try await queue.redis.client.send(RedisCommand("SREM", "switchyard:queues", .string(queue.name)))
             let other = try SchedulerHandle(queue: queue.name, client: queue.redis.client, logger: TestRedis.quiet)
             try await expectError("NoWorkers") {
-                try await other.addTask(QueuedTask(BuildRequest()), rejectIfNoWorkers: true)
+                _ = try await other.addTask(QueuedTask(BuildRequest()), rejectIfNoWorkers: true)
             }
             #expect(try await isKnown())
         }

@@ -67,7 +67,7 @@ import Testing
 
     @Test(arguments: [5000, 300_000])
     func aTaskThatRunsAgainSaysWhatIsMissing(size: Int) async throws {
-        try await TestQueue.run(settings: ["log_budget_bytes": 100]) { queue in
+        try await TestQueue.run(settings: ["log_budget_bytes": 50]) { queue in
             let worker = try await running(["t"], queue)
             try await write(size, to: "t", worker)
             try await end("t", in: queue, "failed")
