@@ -69,8 +69,8 @@ package struct Snapshot: Sendable, Equatable {
         var contents: [String: Content] = [:]
         for ((name, type), reply) in zip(zip(names, types), replies) {
             if let error = reply.error { throw error }
-            if type.string == "none" { continue }
-            if type.string == "string", reply.bytes == nil || expired.contains(name) { continue }
+            if type.string == "none" || expired.contains(name) { continue }
+            if type.string == "string", reply.bytes == nil { continue }
             contents[String(name.dropFirst(keys.prefix.count))] = Self.content(
                 type.string ?? "", reply, expires: expiring.contains(name))
         }

@@ -137,7 +137,7 @@ import Testing
             for id in ["a", "b", "c"] { try await scene.wait(for: "\(id).1 start") }
             for id in ["a", "b", "c"] { try await scene.queue.handle.cancelTask(id) }
             for id in ["a", "b", "c"] {
-                try await scene.submit("next-\(id)", lock: "next", body: "true") {
+                try await scene.submit("next-\(id)", lock: "next-\(id)", body: "true") {
                     $0.scheduling.concurrencyKey = id
                 }
             }
