@@ -40,8 +40,10 @@ struct MessageTests {
     @Test func aReportPublishedByAWorkerIsAppliedOnceByTwoReplicas() async throws {
         try await TestQueue.run(settings: ["lease_ms": 60_000, "heartbeat_ms": 1000]) { queue in
             try await queue.put("t", in: .running)
-            let replicas = try (0..<2).map { _ in
-                try TaskScheduler(client: queue.redis.client, queues: [queue.name], logger: .silent)
+            // A client subscribes to a channel once, so each replica has its own.
+            let clients = try (0..<2).map { _ in try queue.redis.makeClient() }
+            let replicas = try clients.map { client in
+                try TaskScheduler(client: client, queues: [queue.name], logger: .silent)
             }
             try await withThrowingTaskGroup(of: Void.self) { group in
                 for replica in replicas { group.addTask { try await replica.run() } }
@@ -61,6 +63,7 @@ struct MessageTests {
                 #expect(ended)
                 group.cancelAll()
             }
+            for client in clients { await client.shutdown() }
             let task = try await queue.handle.getTask("t")
             #expect(task.result == ByteBuffer(string: "done"))
             #expect(try await queue.stats().completed == 1)
