@@ -61,13 +61,15 @@ package struct FunctionLibrary: Sendable {
                 if try await loadedVersion() != nil { return try await ensureLoaded() }
                 if let strangers = try await strangers() { throw strangers }
             }
+            try await Task.sleep(for: Self.pauseBeforeLoading)
         }
         throw SchedulerError.internal(
             message: "the function library is deleted again and again while it is loaded", redisAway: false)
     }
 
     /// Between two calls another replica may load the library, and somebody may delete it.
-    private static let triesToLoad = 3
+    private static let triesToLoad = 50
+    private static let pauseBeforeLoading: Duration = .milliseconds(20)
 
     /// Returns what to say of a server without our library that has somebody else's functions of the same names; nil if
     /// it has none.
