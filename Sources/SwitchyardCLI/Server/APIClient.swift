@@ -191,7 +191,7 @@ struct APIClient: Sendable {
     /// - Throws: ``Failure``: with `unavailable` after ``longestSilence``, with `error` if the response is no stream.
     func events(
         _ path: [String], query: [(String, String?)], lastID: String?, onBytes: () -> Void,
-        _ receive: (EventStream.Event) async throws -> Void
+        receive: (EventStream.Event) async throws -> Void
     ) async throws {
         var request = request(.GET, path, query: query)
         request.headers.replaceOrAdd(name: "accept", value: "text/event-stream")

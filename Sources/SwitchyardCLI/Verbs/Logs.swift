@@ -58,22 +58,22 @@ struct Logs: AsyncParsableCommand {
             do {
                 try await api.events(
                     ["scheduler", "task", id, "log"], query: [("queue", queue), ("follow", "1")], lastID: last,
-                    onBytes: { if ContinuousClock.now - start >= Self.goodStream { patience.succeeded() } }
-                ) { event in
-                    if event.name == "end" {
-                        hasEnded = true
-                        try write(removed: try APIClient.decode(LogEnd.self, Data(event.data.utf8)).removed)
-                        return
-                    }
-                    if event.name == "error" { throw Problem.failure(event: event.data) }
-                    var entry = try APIClient.decode(LogEntryView.self, Data(event.data.utf8))
-                    entry.id = entry.id ?? event.id
-                    if let id = entry.id, id != last {
-                        patience.succeeded()
-                        last = id
-                    }
-                    try write(entry)
-                }
+                    onBytes: { if ContinuousClock.now - start >= Self.goodStream { patience.succeeded() } },
+                    receive: { event in
+                        if event.name == "end" {
+                            hasEnded = true
+                            try write(removed: try APIClient.decode(LogEnd.self, Data(event.data.utf8)).removed)
+                            return
+                        }
+                        if event.name == "error" { throw Problem.failure(event: event.data) }
+                        var entry = try APIClient.decode(LogEntryView.self, Data(event.data.utf8))
+                        entry.id = entry.id ?? event.id
+                        if let id = entry.id, id != last {
+                            patience.succeeded()
+                            last = id
+                        }
+                        try write(entry)
+                    })
             } catch let error as Failure {
                 failure = error
             }
