@@ -85,19 +85,20 @@ extension Snapshot {
         return violations
     }
 
-    /// What logs take is counted for each task and for the queue.
+    /// What logs take is counted for each task and for the queue. Logs of an earlier library are not counted yet.
     private var logViolations: [String] {
         var violations: [String] = []
         let logs = Set(ids("log:"))
-        if Set(sortedSet("logs").keys) != logs { violations.append("logs has not just the tasks with a log") }
+        let counted = Set(sortedSet("logs").keys)
+        if !counted.isSubset(of: logs) { violations.append("logs has \(counted.subtracting(logs)), without a log") }
         var sum = 0
         for id in taskIDs {
             let bytes = Int(task(id)["log_bytes"] ?? "0") ?? -1
-            if (bytes > 0) != logs.contains(id) { violations.append("task \(id) has a log of \(bytes) bytes") }
+            if (bytes > 0) != counted.contains(id) { violations.append("task \(id) has a log of \(bytes) bytes") }
             sum += bytes
         }
-        let counted = hash("stats")["log_bytes"] ?? "0"
-        if counted != "\(sum)" { violations.append("the logs take \(sum) bytes, and stats has \(counted)") }
+        let stat = hash("stats")["log_bytes"] ?? "0"
+        if stat != "\(sum)" { violations.append("the logs take \(sum) bytes, and stats has \(stat)") }
         return violations
     }
 

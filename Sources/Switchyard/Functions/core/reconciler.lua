@@ -58,6 +58,8 @@ local function check_entries(q, index, ids)
             end
         elseif index == 'leases' then
             repaired = repaired + check_live(q, id)
+        elseif index == side then
+            sw.check_failure(q, id)
         end
     end
     return repaired

@@ -149,7 +149,10 @@ local function index_ended(q)
     return walk(q, 'finished', function(id)
         local v = call('HMGET', q.task_prefix .. id, 'state', 'finished_at')
         local index = sw.end_index(v[1] or 'completed')
-        if index then call('ZADD', q.prefix .. index, v[2] or q.now_text, id) end
+        if index then
+            call('ZADD', q.prefix .. index, v[2] or q.now_text, id)
+            sw.check_failure(q, id)
+        end
         return false
     end)
 end

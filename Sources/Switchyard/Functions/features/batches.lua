@@ -102,6 +102,15 @@ function sw.commit_batches(c)
     end
 end
 
+-- Puts a task that ended without success into the index of its batch, if it has one and is not there: it ended under an
+-- earlier library, or the index has lost it.
+function sw.check_failure(q, id)
+    local v = call('HMGET', q.task_prefix .. id, 'batch', 'finished_at')
+    if v[1] and call('HEXISTS', q.prefix .. 'batch:' .. v[1], 'total') == 1 then
+        sw.derived('ZADD', q.prefix .. 'failures:' .. v[1], 'NX', v[2] or q.now_text, id)
+    end
+end
+
 -- Plans the hash of a new batch of the tasks `ids`.
 --   head      the arguments of the call: on_complete, on_complete_again
 --   request   the request token by which a repeated submission is recognized
