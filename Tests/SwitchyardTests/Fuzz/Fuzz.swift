@@ -14,15 +14,15 @@ enum Fuzz {
 
     /// - Parameter share: The part of the inputs that a slow target gets, unless a million or more are wanted.
     static func run(
-        _ target: StaticString, share: Double = 1, _ body: (inout FuzzInput) throws -> Void
-    ) throws {
+        _ target: StaticString, share: Double = 1, _ body: (inout FuzzInput) async throws -> Void
+    ) async throws {
         LastWords.install()
         for index in 0..<(inputs < 1_000_000 ? max(1, Int(Double(inputs) * share)) : inputs) {
             let seed = firstSeed &+ UInt64(index)
             LastWords.note(target, seed)
             var input = FuzzInput(seed: seed)
             do {
-                try body(&input)
+                try await body(&input)
             } catch {
                 Issue.record("\(target): SWITCHYARD_TEST_SEED=\(seed) SWITCHYARD_TEST_INPUTS=1: \(error)")
                 return

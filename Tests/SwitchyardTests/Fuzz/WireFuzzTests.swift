@@ -26,8 +26,8 @@ struct WireFuzzTests {
         do { try body() } catch { try isRefusal(error) }
     }
 
-    @Test func tasks() throws {
-        try Fuzz.run("tasks", share: 0.25) { input in
+    @Test func tasks() async throws {
+        try await Fuzz.run("tasks", share: 0.25) { input in
             let reply = input.reply(FuzzExamples.task)
             try Self.decode {
                 let task = try QueuedTask(ReplyFields(reply))
@@ -38,8 +38,8 @@ struct WireFuzzTests {
         }
     }
 
-    @Test func assignments() throws {
-        try Fuzz.run("assignments", share: 0.25) { input in
+    @Test func assignments() async throws {
+        try await Fuzz.run("assignments", share: 0.25) { input in
             let reply = input.reply(FuzzExamples.task)
             try Self.decode {
                 let assignment = try WorkerClient.Assignment(reply)
@@ -51,8 +51,8 @@ struct WireFuzzTests {
         }
     }
 
-    @Test func workers() throws {
-        try Fuzz.run("workers", share: 0.25) { input in
+    @Test func workers() async throws {
+        try await Fuzz.run("workers", share: 0.25) { input in
             let list = RESPValue.array([input.reply(FuzzExamples.worker), input.reply(FuzzExamples.worker)])
             let reply = input.oneIn(50) ? input.value() : .array([input.field(), list])
             try Self.decode {
@@ -63,8 +63,8 @@ struct WireFuzzTests {
         }
     }
 
-    @Test func schedules() throws {
-        try Fuzz.run("schedules", share: 0.3) { input in
+    @Test func schedules() async throws {
+        try await Fuzz.run("schedules", share: 0.3) { input in
             let reply = input.reply(FuzzExamples.schedule)
             try Self.decode {
                 let schedule = try RecurringSchedule(ReplyFields(reply))
@@ -76,8 +76,8 @@ struct WireFuzzTests {
         }
     }
 
-    @Test func statisticsAddUp() throws {
-        try Fuzz.run("stats", share: 0.25) { input in
+    @Test func statisticsAddUp() async throws {
+        try await Fuzz.run("stats", share: 0.25) { input in
             var stats: [StatsJSON.Queue] = []
             for _ in 0..<(input.oneIn(10) ? 4 : 1) {
                 let (reply, demand) = (input.reply(FuzzExamples.stats), Self.demandPage(&input))
@@ -111,8 +111,8 @@ struct WireFuzzTests {
         return demand
     }
 
-    @Test func batches() throws {
-        try Fuzz.run("batches", share: 0.5) { input in
+    @Test func batches() async throws {
+        try await Fuzz.run("batches", share: 0.5) { input in
             let reply = input.reply(FuzzExamples.batch)
             try Self.decode {
                 let batch = BatchStatus(try ReplyFields(reply), id: "b")
@@ -121,8 +121,8 @@ struct WireFuzzTests {
         }
     }
 
-    @Test func explanations() throws {
-        try Fuzz.run("explanations", share: 0.4) { input in
+    @Test func explanations() async throws {
+        try await Fuzz.run("explanations", share: 0.4) { input in
             let head = input.oneIn(10) ? input.field() : input.string("pending")
             let reply = RESPValue.array([head, input.reply(FuzzExamples.reason), input.reply(FuzzExamples.reason)])
             try Self.decode {
@@ -132,8 +132,8 @@ struct WireFuzzTests {
         }
     }
 
-    @Test func settings() throws {
-        try Fuzz.run("settings") { input in
+    @Test func settings() async throws {
+        try await Fuzz.run("settings") { input in
             let reply = input.reply(FuzzExamples.settings)
             try Self.decode {
                 let numbers = try ReplyFields(reply).numbers
@@ -142,8 +142,8 @@ struct WireFuzzTests {
         }
     }
 
-    @Test func heartbeats() throws {
-        try Fuzz.run("heartbeats") { input in
+    @Test func heartbeats() async throws {
+        try await Fuzz.run("heartbeats") { input in
             var values = input.reply(FuzzExamples.heartbeat).array ?? []
             values += [input.string("stop"), .array((0..<input.below(8)).map { _ in input.field() })]
             try Self.decode {
@@ -157,8 +157,8 @@ struct WireFuzzTests {
         }
     }
 
-    @Test func logs() throws {
-        try Fuzz.run("logs", share: 0.5) { input in
+    @Test func logs() async throws {
+        try await Fuzz.run("logs", share: 0.5) { input in
             let entries = (0..<3).map { _ -> RESPValue in
                 let id = input.oneIn(3) ? input.text() : "\(input.number())-\(input.number())"
                 return .array([input.string(id), input.reply(FuzzExamples.log)])
@@ -171,8 +171,8 @@ struct WireFuzzTests {
         }
     }
 
-    @Test func errorsOfRedis() throws {
-        try Fuzz.run("errors") { input in
+    @Test func errorsOfRedis() async throws {
+        try await Fuzz.run("errors") { input in
             let codes = ["QUEUEFULL", "TASKNOTFOUND", "BADREQUEST", "LEASELOST", "OOM", "ERR", "LOADING"]
             let text = input.pick(codes) + (input.oneIn(2) ? " " : "") + input.text() + ": " + input.text()
             _ = SchedulerError(RedisError.server(text, endpoint: "fuzz")).message
@@ -181,8 +181,8 @@ struct WireFuzzTests {
 
     // MARK: What is written is read again
 
-    @Test func aTaskIsReadAsItWasSubmitted() throws {
-        try Fuzz.run("task and back", share: 0.5) { input in
+    @Test func aTaskIsReadAsItWasSubmitted() async throws {
+        try await Fuzz.run("task and back", share: 0.5) { input in
             let task = Self.task(&input)
             let values = task.submission.map { argument -> RESPValue in
                 switch argument {
@@ -228,8 +228,8 @@ struct WireFuzzTests {
         return task
     }
 
-    @Test func aScheduleIsReadAsItWasPut() throws {
-        try Fuzz.run("schedule and back", share: 0.2) { input in
+    @Test func aScheduleIsReadAsItWasPut() async throws {
+        try await Fuzz.run("schedule and back", share: 0.2) { input in
             var task = Self.task(&input)
             (task.runAt, task.request.payload) = (nil, input.oneIn(2) ? ByteBuffer(string: input.text()) : nil)
             let zone = input.pick(FuzzExamples.zones)
