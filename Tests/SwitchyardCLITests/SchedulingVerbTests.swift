@@ -33,7 +33,7 @@ import Testing
         _ = try await Tool.eventually("it is registered") { try await dev.workers()["w"] }
         let listed = try await dev.run(["workers", "-o", "json"]).json()["workers"]?.array?.first
         #expect(listed?["labels"]?.array?.map(\.plainText) == ["gpu", "os=linux"])
-        #expect(listed?["resources"]?.plainText == #"{"cpu":2.5,"fpga":0.5,"license":3,"memory_mb":512}"#)
+        #expect(listed?["resources"]?.plainText == #"{"cpu":2.5,"memory_mb":512,"fpga":0.5,"license":3}"#)
         let table = try await dev.run(["workers"]).stdout
         #expect(table.contains("fpga=0.5, license=3") && table.contains("512 MB"), "\(table)")
 

@@ -26,7 +26,7 @@ import Testing
         let style = Date.ISO8601FormatStyle(includingFractionalSeconds: true)
         var generator = SystemRandomNumberGenerator()
         for _ in 0..<500 {
-            let milliseconds = Int.random(in: 0...253_402_300_799_000, using: &generator)
+            let milliseconds = Int.random(in: 0...100_000_000_000_000, using: &generator)
             let date = Date(timeIntervalSince1970: Double(milliseconds) / 1000)
             #expect(RFC3339.date(RFC3339.text(date)) == date)
             let whole = Date(timeIntervalSince1970: Double(milliseconds / 1000))

@@ -58,7 +58,7 @@ extension Event {
             return [
                 "worker:" + holder, "wake:" + holder, "attempts:" + holder, "workers", "idle", "stats slots",
             ]
-        case .log: return ["log:t"]
+        case .log: return ["log:t", "logs t", "stats log_bytes", "task:t log_bytes"]
         default: return []
         }
     }

@@ -107,7 +107,7 @@ end
 function sw.check_failure(q, id)
     local v = call('HMGET', q.task_prefix .. id, 'batch', 'finished_at')
     if v[1] and call('HEXISTS', q.prefix .. 'batch:' .. v[1], 'total') == 1 then
-        sw.derived('ZADD', q.prefix .. 'failures:' .. v[1], 'NX', v[2] or q.now_text, id)
+        sw.derived('ZADD', q.prefix .. 'failures:' .. v[1], 'NX', sw.digits(sw.whole(v[2], q.now)), id)
     end
 end
 
