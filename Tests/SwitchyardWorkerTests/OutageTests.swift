@@ -68,7 +68,11 @@ extension TestQueue {
 
     /// Submits tasks to a worker that hears of them when it has lost them, and waits until they have completed.
     private func loseFirstAttempts(_ ids: [String], _ queue: TestQueue, _ proxy: RedisProxy) async throws {
-        while try await queue.raw("ZSCORE", "{}idle", "w1").isNull { try await Task.sleep(for: .milliseconds(5)) }
+        // The worker's sleep, and the pull after it, are in Redis before the network stands still.
+        let sleeps = try await eventually(within: .seconds(30)) {
+            try await queue.raw("CLIENT", "LIST").string?.contains("cmd=blpop") == true
+        }
+        #expect(sleeps)
         proxy.stall()
         // In one call, so that the pull after the sleep brings all.
         var tasks = ids.map { QueuedTask(BuildRequest(), id: $0) }
