@@ -181,8 +181,8 @@ let package = Package(
         .executableTarget(
             name: "SwitchyardCLI",
             dependencies: [
-                "JSON", "Switchyard", "SwitchyardBench", "SwitchyardTorture", "SwitchyardWorker", "SwitchyardHTTP", "PrivateRedis",
-                "ChildProcess", "RedisClient",
+                "JSON", "Switchyard", "SwitchyardBench", "SwitchyardTorture", "SwitchyardWorker", "SwitchyardHTTP",
+                "PrivateRedis", "ChildProcess", "RedisClient",
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOHTTP1", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),

@@ -3,8 +3,8 @@ import Foundation
 import Switchyard
 
 /// The `switchyard` command. Its subcommands are in `Verbs/`: `worker` in RunWorker.swift, `config` in
-/// ShowConfig.swift, `torture` in RunTorture.swift, `wait` in WaitForTasks.swift, those of `queue` in Queue.swift and EmptyQueue.swift, each other
-/// in a file of its name.
+/// ShowConfig.swift, `torture` in RunTorture.swift, `wait` in WaitForTasks.swift, those of `queue` in Queue.swift and
+/// EmptyQueue.swift, each other in a file of its name.
 ///
 /// A subcommand returns (exit code 0) or throws a ``Failure``, which carries any other exit code and a message for
 /// stderr. ArgumentParser reports usage errors itself and exits with 64.
@@ -34,7 +34,8 @@ struct SwitchyardCommand: AsyncParsableCommand {
                 subcommands: [
                     Stats.self, Top.self, Workers.self, Queue.self, Schedule.self, Autoscale.self,
                 ]),
-            CommandGroup(name: "Look inside", subcommands: [Doctor.self, Bench.self, RunTorture.self, ShowConfig.self]),
+            CommandGroup(
+                name: "Look inside", subcommands: [Doctor.self, Bench.self, RunTorture.self, ShowConfig.self]),
         ])
 
     static func main() async {

@@ -17,7 +17,7 @@ struct Uptime: Comparable, Sendable {
     static func + (left: Uptime, right: Double) -> Uptime { Uptime(seconds: left.seconds + right) }
 }
 
-/// One call of a client, with what it was answered.
+/// One call of a client, with its reply.
 struct Call: Sendable {
     enum Kind: String, Sendable {
         case submit, repeated, cancel, prioritize, retry, get

@@ -63,7 +63,8 @@ package struct Torture: Sendable {
             deaths: Dictionary(uniqueKeysWithValues: farm.workers.map { ($0.name, $0.deaths) }), faults: faults,
             tasks: tasks,
             counts: [
-                .completed: stats.completed, .failed: stats.failed, .timeout: stats.timeout, .cancelled: stats.cancelled,
+                .completed: stats.completed, .failed: stats.failed, .timeout: stats.timeout,
+                .cancelled: stats.cancelled,
             ], processFailures: farm.processes.flatMap(\.failures))
         var violations = Checker.violations(evidence)
         let snapshot = try await Snapshot(reading: Keys(queue: Farm.queue), client: farm.client)

@@ -6,8 +6,8 @@ import ServiceLifecycle
 ///
 /// Surplus workers are drained, never killed: a draining worker counts against the maximum until its last task has
 /// ended. While the server is unreachable the size does not change. A graceful shutdown drains all workers and waits
-/// for them; a second signal makes them hand back what they run; cancellation kills them. The same happens once a worker
-/// has exited with a usage error or is replaced again and again, which ends the pool with that error.
+/// for them; a second signal makes them hand back what they run; cancellation kills them. The same happens once a
+/// worker has exited with a usage error or is replaced again and again, which ends the pool with that error.
 struct AutoscaledPool: Service, CustomStringConvertible {
     var range: ClosedRange<Int>
     var coolDown: Duration

@@ -22,7 +22,8 @@ extension Checker {
                 if evidence.wasOutOfReach(first.worker, from: first.from, to: second.from + 1) { return nil }
                 // The next attempt of the same task ends before it is noted that the first was killed.
                 if first.to == nil, evidence.wasEnded(first) { return nil }
-                return "attempt \(second.attempt) of \(first.task) began at \(second.from.seconds) on \(second.worker), "
+                return
+                    "attempt \(second.attempt) of \(first.task) began at \(second.from.seconds) on \(second.worker), "
                     + "attempt \(first.attempt) on \(first.worker) ended at "
                     + (evidence.end(of: first).map { "\($0.seconds)" } ?? "an unknown time")
             }
@@ -44,10 +45,13 @@ extension Checker {
             let oldest = task.attempts.map(\.attempt).min() ?? 0
             return executions.filter { $0.attempt >= oldest }.compactMap { execution in
                 guard let attempt = task.attempts.first(where: { $0.attempt == execution.attempt }) else {
-                    return "attempt \(execution.attempt) of \(id) was executed by \(execution.worker), and is not listed"
+                    return
+                        "attempt \(execution.attempt) of \(id) was executed by \(execution.worker), and is not listed"
                 }
                 if attempt.worker != execution.worker {
-                    return "attempt \(execution.attempt) of \(id) was executed by \(execution.worker), not \(attempt.worker)"
+                    return
+                        "attempt \(execution.attempt) of \(id) was executed by \(execution.worker), not by "
+                        + attempt.worker
                 }
                 return attempt.outcome == nil ? "attempt \(execution.attempt) of \(id) has no outcome" : nil
             }
@@ -63,7 +67,8 @@ extension Checker {
             else { return nil }
             let waited = start.timeIntervalSince(submitted)
             let asked = delay / .seconds(1)
-            return waited < asked - 0.002 ? "\(task.id) has a delay of \(asked) s and was assigned after \(waited) s" : nil
+            return waited < asked - 0.002
+                ? "\(task.id) has a delay of \(asked) s and was assigned after \(waited) s" : nil
         }.sorted()
     }
 
@@ -88,7 +93,7 @@ extension Checker {
         let limited = evidence.executions.filter { evidence.submitted[$0.task]?.options.concurrencyKey != nil }
         let byKey = Dictionary(grouping: limited) { evidence.submitted[$0.task]?.options.concurrencyKey ?? "" }
         return byKey.flatMap { key, executions -> [String] in
-            // Of one that noted no end, and of one whose worker was out of reach, nobody knows how long it held the key.
+            // Nobody knows how long one held the key that noted no end, or whose worker was out of reach.
             var changes: [(time: Uptime, starts: Bool, execution: Execution)] = []
             for execution in executions {
                 guard let end = execution.to,
@@ -107,7 +112,9 @@ extension Checker {
                 let certain = running.values.count { ($0.to ?? time) - time > clockStep }
                 if starts, certain > TaskChoices.limit {
                     findings.append(
-                        "\(certain) of \(key) at once at \(time.seconds): \(running.keys.sorted().joined(separator: ", "))")
+                        "\(certain) of \(key) at once at \(time.seconds): "
+                            + running.keys.sorted().joined(separator: ", ")
+                    )
                 }
             }
             return findings

@@ -28,10 +28,12 @@ enum Checker {
 
     static func strangers(_ evidence: Evidence) -> [String] {
         let unknown = evidence.tasks.keys.filter { evidence.submitted[$0] == nil }.sorted()
-        let refused = Set(evidence.calls.filter { $0.kind == .submit }.flatMap { call -> [String] in
-            guard case .refused = call.outcome else { return [] }
-            return call.tasks
-        }).subtracting(evidence.acknowledged)
+        let refused = Set(
+            evidence.calls.filter { $0.kind == .submit }.flatMap { call -> [String] in
+                guard case .refused = call.outcome else { return [] }
+                return call.tasks
+            }
+        ).subtracting(evidence.acknowledged)
         return unknown.map { "nobody submitted \($0)" }
             + refused.filter { evidence.tasks[$0] != nil }.sorted().map { "\($0) was refused, and Redis has it" }
             + Set(evidence.executions.map(\.task)).filter { evidence.tasks[$0] == nil }.sorted()
@@ -71,11 +73,15 @@ enum Checker {
         let retried = Set(evidence.calls.filter { $0.kind == .retry }.flatMap(\.tasks))
         for call in evidence.calls {
             // The reply to a submission has only a part of the task.
-            guard call.kind == .get, let seen = call.seen, seen.state == .completed, !retried.contains(seen.id) else { continue }
+            guard call.kind == .get, let seen = call.seen, seen.state == .completed, !retried.contains(seen.id) else {
+                continue
+            }
             guard let now = evidence.tasks[seen.id] else { continue }
             if now.state != .completed || now.attempt != seen.attempt || now.finishedAt != seen.finishedAt {
                 findings.append(
-                    "\(seen.id) was completed by attempt \(seen.attempt), and is \(now.state.rawValue) by attempt \(now.attempt)")
+                    "\(seen.id) was completed by attempt \(seen.attempt), and is \(now.state.rawValue) by attempt "
+                        + "\(now.attempt)"
+                )
             }
         }
         return findings

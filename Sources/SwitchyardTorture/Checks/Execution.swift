@@ -18,7 +18,8 @@ struct Execution: Sendable {
         for line in text.split(separator: "\n") {
             let words = line.split(separator: " ")
             guard words.count == 5, let attempt = Int(words[2]), let seconds = Double(words[4]) else {
-                throw TortureError("the journal has the line \"\(line)\": expected an event, a task, an attempt, a worker, a time")
+                throw TortureError(
+                    "the journal has the line \"\(line)\": expected an event, a task, an attempt, a worker, a time")
             }
             let key = "\(words[1]) \(attempt) \(words[3])"
             if words[0] == "start" {

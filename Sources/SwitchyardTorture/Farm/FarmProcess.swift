@@ -4,7 +4,11 @@ import Synchronization
 
 /// A `switchyard` process of the farm: it is killed, stopped and started again, always with the same arguments.
 final class FarmProcess: Sendable {
-    enum Role: String, Sendable { case replica, handlerWorker = "handler worker", commandWorker = "command worker" }
+    enum Role: String, Sendable {
+        case replica
+        case handlerWorker = "handler worker"
+        case commandWorker = "command worker"
+    }
 
     let name: String
     let role: Role

@@ -20,7 +20,8 @@ package struct TortureHandler: TaskHandler {
     }
 
     package func run(_ attempt: Attempt) async -> AttemptOutcome {
-        guard let text = attempt.task.request.payload, let payload = try? JSONReader.read(Array(text.readableBytesView)),
+        guard let text = attempt.task.request.payload,
+            let payload = try? JSONReader.read(Array(text.readableBytesView)),
             let pause = payload["ms"]?.int, let failures = payload["failures"]?.int
         else {
             return .failed(

@@ -68,9 +68,10 @@ extension ModelQueue {
         let excess = settings.maxFinished == 0 ? 0 : max(0, ended.count - settings.maxFinished)
         if overdue.isEmpty, excess > 0 {
             let deleted = ended.filter { gone.contains($0.id) }
-            // A task that kept its unique key when an earlier clean-up examined it is behind all others since then, also
-            // after the key has expired.
-            let oldest = ended.filter { !gone.contains($0.id) && !isKept($0) && $0.uniqueFor == nil }
+            // A task that kept its unique key when an earlier clean-up examined it is behind all others since then,
+            // also after the key has expired.
+            let oldest =
+                ended.filter { !gone.contains($0.id) && !isKept($0) && $0.uniqueFor == nil }
                 .map(\.finishedAt).min() ?? .max
             if let wrong = deleted.first(where: { $0.finishedAt > oldest }) {
                 return "task \(wrong.id) is deleted, and one that ended before it is kept"

@@ -150,3 +150,15 @@ function sw.length(q, none_held)
     if q.has_holds or q.has_lanes then length = length + elsewhere(q) end
     return length
 end
+
+-- Plans to remove an entry of a line that is not a pending task of that line.
+function sw.strike_from_line(c, id, lane)
+    local q = c.q
+    local line = sw.line_of(lane)
+    if lane and q.aging_ms == 0 then
+        -- Only the score tells the priority of the entry.
+        local score = call('ZSCORE', q.prefix .. line, id)
+        if score then sw.count_stat('in_lanes_' .. sw.level_in(tonumber(score)), -1) end
+    end
+    sw.strike(line, id)
+end

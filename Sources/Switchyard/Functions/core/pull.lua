@@ -139,18 +139,6 @@ function sw.plan_assignment(c, plan, id, in_lane)
     return true
 end
 
--- Plans to remove an entry of a line that is not a pending task of that line.
-function sw.strike_from_line(c, id, lane)
-    local q = c.q
-    local line = sw.line_of(lane)
-    if lane and q.aging_ms == 0 then
-        -- Only the score tells the priority of the entry.
-        local score = call('ZSCORE', q.prefix .. line, id)
-        if score then sw.count_stat('in_lanes_' .. sw.level_in(tonumber(score)), -1) end
-    end
-    sw.strike(line, id)
-end
-
 -- Sends again the assignments of an earlier pull that the worker has not started, or (`sends_started`) does not know
 -- of, as many as a reply carries.
 local function send_again(c, plan, held, sends_started)

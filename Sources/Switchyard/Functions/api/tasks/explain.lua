@@ -6,8 +6,8 @@
 --             decides: without it the task could run, or the next one would decide. Codes: paused, schedule, backoff,
 --             ending, dependencies, concurrency_limit, rate_limit, no_worker_matches (with nearest, a worker, and what
 --             it lacks), workers_busy, insufficient_resources, reserved, cordoned, position (with looked_at, if there
---             are more workers than a call examines). Without a reason, the task runs or has ended. A task that no index
---             contained is put back.
+--             are more workers than a call examines). Without a reason, the task runs or has ended. A task that no
+--             index contained is put back.
 -- Errors      BADREQUEST, TASKNOTFOUND
 local SHOWN = 20
 
