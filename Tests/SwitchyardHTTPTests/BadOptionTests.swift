@@ -26,7 +26,7 @@ import Testing
         Bad(#"{"fairness_key":"a","fairness_weight":0}"#, "fairness_weight"),
         Bad(#"{"concurrency_limit":1}"#, "concurrency_limit"),
         Bad(#"{"concurrency_key":"a","concurrency_limit":0}"#, "concurrency_limit"),
-        Bad(#"{"concurrency_key":"a/b"}"#, "concurrency_key"), Bad(#"{"rate_per_second":1}"#, "rate_per_second"),
+        Bad(#"{"concurrency_key":""}"#, "concurrency_key"), Bad(#"{"rate_per_second":1}"#, "rate_per_second"),
         Bad(#"{"rate_key":"a","rate_per_second":0}"#, "rate_per_second"),
         Bad(#"{"rate_key":"a","rate_burst":1.5}"#, "rate_burst"), Bad(#"{"rate_burst":2}"#, "rate_burst"),
         Bad(#"{"unique_key":"ä"}"#, "unique_key"), Bad(#"{"unique_for_seconds":1}"#, "unique_for_seconds"),

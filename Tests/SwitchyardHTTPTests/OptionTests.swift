@@ -12,7 +12,7 @@ import Testing
             {"requires":["gpu","os=linux","zone!=eu","arch in (x86, arm)"],
              "resources":{"cpu":0.5,"memory_mb":512,"gpu":2},"affinity_key":"repo:a","group_key":"g",
              "fairness_key":"team","fairness_weight":2.5,"concurrency_key":"db","concurrency_limit":3,
-             "rate_key":"api","rate_per_second":0.25,"rate_burst":4,"unique_key":"u","unique_for_seconds":60}
+             "rate_key":"api","rate_per_second":0.25,"rate_burst":4,"unique_key":"swift/swift-nio ü","unique_for_seconds":60}
             """#
         let id = try await world.submit(options, queue: queue)
         let task = try await world.ask(.GET, "/scheduler/task/\(id)?queue=\(queue)")
@@ -20,7 +20,7 @@ import Testing
         #expect(task["resources"].text == #"{"cpu":0.5,"memory_mb":512,"gpu":2}"#)
         for (name, value) in [
             ("affinity_key", "repo:a"), ("group_key", "g"), ("fairness_key", "team"), ("concurrency_key", "db"),
-            ("rate_key", "api"), ("unique_key", "u"),
+            ("rate_key", "api"), ("unique_key", "swift/swift-nio ü"),
         ] {
             #expect(task[name].string == value)
         }

@@ -57,17 +57,22 @@ extension SchedulerHandle {
 
     /// Changes settings of a queue that exists: a mistyped name must not make a queue.
     private func configureExisting(_ settings: [(name: String, value: Int)]) async throws {
+        try await checkExists()
+        try await configure(settings)
+    }
+
+    private func checkExists() async throws {
         guard try await exists() else {
             throw SchedulerError.queueNotFound(message: "there is no queue \(queue); a submission creates one")
         }
-        try await configure(settings)
     }
 
     /// Cancels every task that has not ended and deletes all tasks, in bounded steps, until there is none. Drain the
     /// queue first: tasks that are submitted meanwhile are deleted too.
     /// - Parameter confirm: the queue's name, as a protection against a wrong queue.
-    /// - Throws: `invalidInput` if `confirm` is another name.
+    /// - Throws: `invalidInput` if `confirm` is another name; `queueNotFound`.
     public func purgeQueue(confirm: String) async throws {
+        try await checkExists()
         _ = try await all { functions in
             while true {
                 try Task.checkCancellation()

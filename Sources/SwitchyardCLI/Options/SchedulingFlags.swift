@@ -82,8 +82,8 @@ struct SchedulingFlags: ParsableArguments, CustomReflectable {
 
     func validate() throws {
         for flag in TaskOption.all.flatMap(Self.flags) {
-            guard let number = values[flag]?.number, !(number > 0 && number.isFinite) else { continue }
-            throw ValidationError("--\(flag): expected more than 0, found \(JSONValue(number).text)")
+            guard let number = values[flag]?.number, !(number >= 0 && number.isFinite) else { continue }
+            throw ValidationError("--\(flag): expected 0 or more, found \(JSONValue(number).text)")
         }
         for option in TaskOption.all {
             guard let sizeFlag = option.sizeFlag, let size = values[sizeFlag]?.number,

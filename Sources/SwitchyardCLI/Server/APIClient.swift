@@ -179,8 +179,8 @@ struct APIClient: Sendable {
         do {
             return try decoder.decode(type, from: data)
         } catch {
-            throw Failure(
-                .error, "the server sent a response that this version does not understand: \(error)")
+            let reason = (error as? JSONReader.Failure)?.message ?? "\(error)"
+            throw Failure(.error, "the server sent a response that this version does not understand: \(reason)")
         }
     }
 

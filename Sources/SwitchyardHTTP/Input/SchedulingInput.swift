@@ -20,7 +20,7 @@ extension SchedulingOptions {
 extension TaskOption {
     fileprivate func read(_ fields: Fields, into options: inout SchedulingOptions) throws {
         switch kind {
-        case .key(let property): options[keyPath: property] = try fields.name(name)
+        case .key(let property): options[keyPath: property] = try fields.word(name)
         case .text(let property, _): options[keyPath: property] = try fields.text(name)
         case .number(let property, let range): options[keyPath: property] = try fields.decimal(name, in: range)
         case .integer(let property, let range): options[keyPath: property] = try fields.integer(name, in: range)

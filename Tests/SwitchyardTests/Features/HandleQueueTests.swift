@@ -81,6 +81,7 @@ import Testing
                 try await expectError("QueueNotFound") { try await handle.pause() }
                 try await expectError("QueueNotFound") { try await handle.drain() }
                 try await expectError("QueueNotFound") { try await handle.resume() }
+                try await expectError("QueueNotFound") { try await handle.purgeQueue(confirm: handle.queue) }
                 let task = QueuedTask(BuildRequest())
                 try await expectError("NoWorkers") { _ = try await handle.addTask(task, rejectIfNoWorkers: true) }
                 var waiting = QueuedTask(BuildRequest())
