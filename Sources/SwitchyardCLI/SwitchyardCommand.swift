@@ -39,6 +39,7 @@ struct SwitchyardCommand: AsyncParsableCommand {
         ])
 
     static func main() async {
+        Allocator.limitArenas()
         do {
             try ArgumentBytes.check()
             var command = try parseAsRoot()

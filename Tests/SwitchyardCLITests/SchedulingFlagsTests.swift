@@ -26,6 +26,7 @@ import Testing
         (["--rate-key", "r", "--rate-per-second", "0.5", "--rate-burst", "4"], "rate_per_second", "0.5"),
         (["--rate-key", "r", "--rate-per-second", "0.5", "--rate-burst", "4"], "rate_burst", "4"),
         (["--unique-key", "u", "--unique-for", "5m"], "unique_for_seconds", "300"),
+        (["--grace", "0"], "grace_seconds", "0"),
     ])
     func aFlagBecomesItsField(arguments: [String], field: String, expected: String) throws {
         #expect(try body(arguments + ["--", "true"])[field]?.plainText == expected)

@@ -21,7 +21,7 @@ import Testing
         Bad(#"{"resources":{"memory_mb":1.5}}"#, "resources.memory_mb"),
         Bad(#"{"resources":{"gpu":null,"disk":true}}"#, "resources.disk"),
         Bad(#"{"resources":{"a b":1}}"#, "resources.\"a b\""),
-        Bad(#"{"affinity_key":""}"#, "affinity_key"), Bad(#"{"group_key":"a b"}"#, "group_key"),
+        Bad(#"{"affinity_key":""}"#, "affinity_key"), Bad(#"{"group_key":"a\tb"}"#, "group_key"),
         Bad(#"{"fairness_key":1}"#, "fairness_key"), Bad(#"{"fairness_weight":1}"#, "fairness_weight"),
         Bad(#"{"fairness_key":"a","fairness_weight":0}"#, "fairness_weight"),
         Bad(#"{"concurrency_limit":1}"#, "concurrency_limit"),
@@ -29,7 +29,7 @@ import Testing
         Bad(#"{"concurrency_key":""}"#, "concurrency_key"), Bad(#"{"rate_per_second":1}"#, "rate_per_second"),
         Bad(#"{"rate_key":"a","rate_per_second":0}"#, "rate_per_second"),
         Bad(#"{"rate_key":"a","rate_burst":1.5}"#, "rate_burst"), Bad(#"{"rate_burst":2}"#, "rate_burst"),
-        Bad(#"{"unique_key":"ä"}"#, "unique_key"), Bad(#"{"unique_for_seconds":1}"#, "unique_for_seconds"),
+        Bad(#"{"unique_key":"ä\u0007"}"#, "unique_key"), Bad(#"{"unique_for_seconds":1}"#, "unique_for_seconds"),
         Bad(#"{"unique_key":"a","unique_for_seconds":0}"#, "unique_for_seconds"),
     ]
 

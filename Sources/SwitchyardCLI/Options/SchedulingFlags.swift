@@ -81,9 +81,15 @@ struct SchedulingFlags: ParsableArguments, CustomReflectable {
     }
 
     func validate() throws {
-        for flag in TaskOption.all.flatMap(Self.flags) {
-            guard let number = values[flag]?.number, !(number >= 0 && number.isFinite) else { continue }
-            throw ValidationError("--\(flag): expected 0 or more, found \(JSONValue(number).text)")
+        for option in TaskOption.all {
+            var mayBeZero = false
+            if case .duration(_, let range, _) = option.kind { mayBeZero = range.contains(0) }
+            for flag in Self.flags(of: option) {
+                guard let number = values[flag]?.number else { continue }
+                if number.isFinite, number > 0 || mayBeZero && number == 0 { continue }
+                throw ValidationError(
+                    "--\(flag): expected \(mayBeZero ? "0 or more" : "more than 0"), found \(JSONValue(number).text)")
+            }
         }
         for option in TaskOption.all {
             guard let sizeFlag = option.sizeFlag, let size = values[sizeFlag]?.number,
