@@ -83,7 +83,8 @@ extension API {
         } catch SchedulerError.taskExists(let message) where identity != nil {
             throw Problem(
                 .conflict, code: "TaskExists",
-                "\(message), submitted by another request (with another Idempotency-Key, or with this one and another body)",
+                "\(message), submitted by another request (with another Idempotency-Key, or with this one and another "
+                    + "body)",
                 field: "Idempotency-Key")
         } catch SchedulerError.queueFull(let message) {
             var problem = Problem(.queueFull(message: message))
