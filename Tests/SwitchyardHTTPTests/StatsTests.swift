@@ -1,3 +1,4 @@
+import RedisClient
 import Switchyard
 import Testing
 
@@ -44,6 +45,27 @@ import Testing
         let stats = try await world.ask(.GET, "/scheduler/stats")
         #expect(stats["pending_tasks"].int == 2)
         #expect(Set(stats["queues"].names) == Set(queues))
+        await world.stop()
+    }
+
+    /// One queue whose keys have a wrong type does not hide the others.
+    @Test(arguments: ["config", "leases", "workers"]) func aDamagedQueueIsLeftOut(key: String) async throws {
+        let shared = try await World.shared
+        let queues = [shared.newQueue(), shared.newQueue(), shared.newQueue()]
+        let world = try await World.start(redis: shared.redis, queues: queues)
+        for queue in queues { _ = try await world.submit("{}", queue: queue) }
+        let client = shared.redis.client
+        let damaged = "switchyard:{\(queues[1])}:\(key)"
+        _ = try await client.pipeline([
+            RedisCommand("DEL", .string(damaged)), RedisCommand("SET", .string(damaged), "x"),
+        ])
+        for path in ["stats", "workers", "autoscale", "schedules"] {
+            let answer = try await world.ask(.GET, "/scheduler/\(path)")
+            #expect(answer.status == 200, "\(path): \(answer.json.text)")
+        }
+        let names = try await world.ask(.GET, "/scheduler/stats")["queues"].names
+        #expect(Set(names).isSuperset(of: [queues[0], queues[2]]))
+        _ = try await client.send(RedisCommand("DEL", .string(damaged)))
         await world.stop()
     }
 

@@ -42,16 +42,30 @@ extension API {
     }
 
     /// Returns the result of `ask` for each queue, in the order of `handles`. The calls run concurrently, so that they
-    /// share a round trip to Redis.
+    /// share a round trip to Redis. A queue that cannot be read, because something has damaged its keys, is left out if
+    /// others can: the health names it.
     func forEach<Value: Sendable>(
         _ handles: [SchedulerHandle], _ ask: @escaping @Sendable (SchedulerHandle) async throws -> Value
     ) async throws -> [Value] {
-        try await withThrowingTaskGroup(of: (Int, Value).self) { group in
+        try await withThrowingTaskGroup(of: (Int, Result<Value, any Error>).self) { group in
             for (index, handle) in handles.enumerated() {
-                group.addTask { (index, try await ask(handle)) }
+                group.addTask {
+                    do {
+                        return (index, .success(try await ask(handle)))
+                    } catch SchedulerError.internal(let message, redisAway: false) {
+                        return (index, .failure(SchedulerError.internal(message: message, redisAway: false)))
+                    }
+                }
             }
             var values: [(Int, Value)] = []
-            for try await value in group { values.append(value) }
+            var damage: (any Error)?
+            for try await (index, result) in group {
+                switch result {
+                case .success(let value): values.append((index, value))
+                case .failure(let error): damage = error
+                }
+            }
+            if values.isEmpty, let damage { throw damage }
             return values.sorted { $0.0 < $1.0 }.map(\.1)
         }
     }
