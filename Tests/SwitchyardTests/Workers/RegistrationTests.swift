@@ -1,3 +1,4 @@
+import Switchyard
 import SwitchyardTesting
 import Testing
 
@@ -10,6 +11,21 @@ struct RegistrationTests {
             #expect(first != nil)
             try await queue.register("w", slots: 2)
             #expect(try await queue.raw("HGET", "{}worker:w", "registered_at").string == first)
+        }
+    }
+
+    /// A worker whose state something has overwritten is told to register again, and has all its slots then.
+    @Test(arguments: ["x", "", "slots=nan draining=0 unstarted=0 asleep=0 nonce= class=", "slots=-1"])
+    func anUnreadableStateIsWrittenAnew(text: String) async throws {
+        try await TestQueue.run { queue in
+            let worker = try await queue.worker("w", slots: 3)
+            try await queue.submit((0..<4).map { ("t\($0)", [:]) })
+            #expect(try await worker.pull(max: 1, holding: 0).count == 1)
+            try await queue.raw("HSET", "{}attempts:w", "@state", text)
+            try await expectError("WorkerNotFound") { _ = try await worker.heartbeat([]) }
+            try await expectError("WorkerNotFound") { _ = try await worker.pull(max: 3, holding: 1) }
+            _ = try await worker.register(WorkerClient.Registration(slots: 3))
+            #expect(try await worker.pull(max: 3, holding: 1).count == 2)
         }
     }
 

@@ -27,7 +27,8 @@ function sw.worker_state(text)
     local slots, draining, unstarted, asleep, rest =
         match(text, '^slots=(%d+) draining=(%d+) unstarted=(%d+) asleep=(%d+)(.*)$')
     rest = rest or ''
-    state = { slots = tonumber(slots or 1), draining = tonumber(draining or 0), unstarted = tonumber(unstarted or 0),
+    state = { is_readable = slots ~= nil, slots = tonumber(slots or 1), draining = tonumber(draining or 0),
+        unstarted = tonumber(unstarted or 0),
         asleep = tonumber(asleep or 0), nonce = match(rest, ' nonce=([^ ]*)'),
         room = match(rest, ' room=([^ ]*)') or '',
         class = match(rest, ' class=(.*)$') }
@@ -61,6 +62,8 @@ end
 function sw.registered(worker, text, nonce)
     if not text then return nil, sw.worker_not_found(worker) end
     local state = sw.worker_state(text)
+    -- Something else has written into it. The worker registers again, which writes it anew.
+    if not state.is_readable then return nil, sw.worker_not_found(worker) end
     if nonce and state.nonce and nonce ~= state.nonce then
         return nil, redis.error_reply('WORKERNOTFOUND worker ' .. worker
             .. ' is another process now, which registered with its id: stop the work')
