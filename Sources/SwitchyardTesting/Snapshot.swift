@@ -45,8 +45,8 @@ package struct Snapshot: Sendable, Equatable {
     package init(reading keys: Keys, client: RedisClient) async throws {
         self.keys = keys
         let names = try await Self.scan(keys.prefix, client)
-        let types = try await client.pipeline(names.map { RedisCommand("TYPE", .string($0)) })
-        let replies = try await client.pipeline(
+        let types = try await Self.send(names.map { RedisCommand("TYPE", .string($0)) }, client)
+        let replies = try await Self.send(
             zip(names, types).map { name, type in
                 let key = RedisArgument.string(name)
                 switch type.string {
@@ -58,11 +58,11 @@ package struct Snapshot: Sendable, Equatable {
                 case "string": return RedisCommand("GET", key)
                 default: return RedisCommand("TYPE", key)
                 }
-            })
+            }, client)
         let timed = zip(names, types).filter { name, type in
             type.string == "string" || name.hasPrefix(keys.prefix + "task:") || name.hasPrefix(keys.prefix + "batch:")
         }.map(\.0)
-        let timesToLive = try await client.pipeline(timed.map { RedisCommand("PTTL", .string($0)) })
+        let timesToLive = try await Self.send(timed.map { RedisCommand("PTTL", .string($0)) }, client)
         let expiring = Set(zip(timed, timesToLive).filter { ($0.1.int ?? -1) >= 0 }.map(\.0))
         // Keys that expired while they were read.
         let expired = Set(zip(timed, timesToLive).filter { $0.1.int == -2 }.map(\.0))
@@ -100,6 +100,15 @@ package struct Snapshot: Sendable, Equatable {
             }
         }
         self.holders = holders
+    }
+
+    /// Sends commands in pipelines of a bounded size: a client refuses more than 100,000 at once.
+    private static func send(_ commands: [RedisCommand], _ client: RedisClient) async throws -> [RESPValue] {
+        var replies: [RESPValue] = []
+        for start in stride(from: 0, to: commands.count, by: 10_000) {
+            replies += try await client.pipeline(Array(commands[start..<min(start + 10_000, commands.count)]))
+        }
+        return replies
     }
 
     private static func scan(_ prefix: String, _ client: RedisClient) async throws -> [String] {

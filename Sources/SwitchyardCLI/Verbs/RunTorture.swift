@@ -47,7 +47,11 @@ struct RunTorture: AsyncParsableCommand {
         }
         try Console.error.line("torture: seed \(plan.seed)")
         let report = try await Interruption.cancelling { try await torture.run() }
-        try Console.out.line(output.isJSON ? report.json.text : report.text)
+        if output.isJSON {
+            try Console.out.json(report.json.text)
+        } else {
+            for line in report.text.split(separator: "\n") { try Console.out.line(String(line)) }
+        }
         if !report.violations.isEmpty { throw Failure(.error, "\(report.violations.count) violations") }
     }
 }
