@@ -9,8 +9,8 @@ import Testing
 /// Real processes under faults. A short run; `switchyard torture` makes longer ones.
 @Suite("Torture", .serialized) struct TortureTests {
     /// The built `switchyard`, in the directory of the test bundle.
-    private static let program = URL(fileURLWithPath: CommandLine.arguments[0]).deletingLastPathComponent()
-        .appendingPathComponent("switchyard").path
+    private static let program = URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath()
+        .deletingLastPathComponent().appendingPathComponent("switchyard").path
 
     private func run(_ adjust: (inout TorturePlan) -> Void) async throws -> TortureReport {
         var plan = TorturePlan()
