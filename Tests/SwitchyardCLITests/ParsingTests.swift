@@ -79,7 +79,7 @@ import Testing
     @Test func workersListsUnlessToldOtherwise() throws {
         _ = try parse(ListWorkers.self, ["workers"])
         _ = try parse(ListWorkers.self, ["workers", "-o", "json"])
-        #expect(try parse(DrainWorker.self, ["workers", "drain", "w1"]).id == "w1")
+        #expect(try parse(DrainWorker.self, ["workers", "drain", "w1"]).order.id == "w1")
         _ = try parse(PauseQueue.self, ["queue", "pause", "--queue", "q"])
     }
 

@@ -81,23 +81,31 @@ struct WorkersView: Decodable, Sendable {
     var workers: [Worker]
 }
 
-struct DrainWorker: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(
-        commandName: "drain",
-        abstract: "Ask a worker's process to finish its tasks and to pull no more; it ends then.")
-
+/// The worker that a verb is about, and the request that the verb makes.
+struct WorkerOrder: ParsableArguments {
     @OptionGroup var server: ServerOptions
     @OptionGroup var output: OutputOptions
 
     @Argument(help: ArgumentHelp("The worker's id.", valueName: "worker-id"))
     var id: String
 
-    func run() async throws {
+    /// - Parameter state: what the worker is afterwards, for people.
+    func send(_ verb: String, then state: String) async throws {
         let (api, queue) = try await server.connect()
-        let data = try await api.send(.POST, ["scheduler", "worker", id, "drain"], query: [("queue", queue)])
+        let data = try await api.send(.POST, ["scheduler", "worker", id, verb], query: [("queue", queue)])
         if output.isJSON { return try output.writeJSON(data) }
-        try Console.out.line("\(id)  draining")
+        try Console.out.line("\(id)  \(state)")
     }
+}
+
+struct DrainWorker: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "drain",
+        abstract: "Ask a worker's process to finish its tasks and to pull no more; it ends then.")
+
+    @OptionGroup var order: WorkerOrder
+
+    func run() async throws { try await order.send("drain", then: "draining") }
 }
 
 struct CordonWorker: AsyncParsableCommand {
@@ -105,34 +113,16 @@ struct CordonWorker: AsyncParsableCommand {
         commandName: "cordon",
         abstract: "Give a worker no more tasks until it is uncordoned, also after a restart with its id.")
 
-    @OptionGroup var server: ServerOptions
-    @OptionGroup var output: OutputOptions
+    @OptionGroup var order: WorkerOrder
 
-    @Argument(help: ArgumentHelp("The worker's id.", valueName: "worker-id"))
-    var id: String
-
-    func run() async throws {
-        let (api, queue) = try await server.connect()
-        let data = try await api.send(.POST, ["scheduler", "worker", id, "cordon"], query: [("queue", queue)])
-        if output.isJSON { return try output.writeJSON(data) }
-        try Console.out.line("\(id)  cordoned")
-    }
+    func run() async throws { try await order.send("cordon", then: "cordoned") }
 }
 
 struct UncordonWorker: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "uncordon", abstract: "Give a cordoned worker tasks again.")
 
-    @OptionGroup var server: ServerOptions
-    @OptionGroup var output: OutputOptions
+    @OptionGroup var order: WorkerOrder
 
-    @Argument(help: ArgumentHelp("The worker's id.", valueName: "worker-id"))
-    var id: String
-
-    func run() async throws {
-        let (api, queue) = try await server.connect()
-        let data = try await api.send(.POST, ["scheduler", "worker", id, "uncordon"], query: [("queue", queue)])
-        if output.isJSON { return try output.writeJSON(data) }
-        try Console.out.line("\(id)  uncordoned")
-    }
+    func run() async throws { try await order.send("uncordon", then: "uncordoned") }
 }
