@@ -16,12 +16,7 @@ import NIOPosix
 public final class RedisClient: Sendable {
     /// The configuration that the client was created with.
     public let configuration: RedisConfiguration
-    private let connector: RedisConnector
-    private let ordinary: SharedConnection
-    private let bulk: SharedConnection
-    private let urgent: SharedConnection
-    private let blocking: BlockingConnections
-    private let subscriptions: Subscriptions
+    private let server: ServerConnections
 
     /// Which connection a command uses. A reply delays the replies that follow it on the same connection.
     public enum Traffic: Sendable {
@@ -40,17 +35,11 @@ public final class RedisClient: Sendable {
         logger: Logger = Logger(label: "redis", factory: { _ in SwiftLogNoOpLogHandler() })
     ) {
         self.configuration = configuration
-        let connector = RedisConnector(configuration, group: eventLoopGroup, logger: logger)
-        self.connector = connector
-        ordinary = SharedConnection(connector)
-        bulk = SharedConnection(connector)
-        urgent = SharedConnection(connector)
-        subscriptions = Subscriptions(connector, logger: logger)
-        blocking = BlockingConnections(connector)
+        server = ServerConnections(configuration, group: eventLoopGroup, logger: logger)
     }
 
     deinit {
-        closeAll()
+        server.shutDown()
     }
 
     /// Sends one command and returns its reply. An error reply is thrown; an error inside an array stays a value.
@@ -67,17 +56,10 @@ public final class RedisClient: Sendable {
     ) async throws -> RESPValue {
         let limit = limit(deadline, traffic)
         return try await repeating(until: limit.deadline) {
-            let reply = try await connection(traffic).connection(until: limit.deadline).execute(command, limit: limit)
+            let reply = try await server.shared(traffic).connection(until: limit.deadline)
+                .execute(command, limit: limit)
             if let error = reply.error { throw error }
             return reply
-        }
-    }
-
-    private func connection(_ traffic: Traffic) -> SharedConnection {
-        switch traffic {
-        case .ordinary: ordinary
-        case .bulk: bulk
-        case .urgent: urgent
         }
     }
 
@@ -92,7 +74,8 @@ public final class RedisClient: Sendable {
         if commands.isEmpty { return [] }
         let limit = limit(deadline)
         return try await repeating(until: limit.deadline) {
-            try await ordinary.connection(until: limit.deadline).execute(commands, limit: limit)
+            try await server.shared(.ordinary).connection(until: limit.deadline)
+                .execute(commands, limit: limit)
         }
     }
 
@@ -113,7 +96,7 @@ public final class RedisClient: Sendable {
         let grace = configuration.commandTimeout
         let connectBy = NIODeadline.after(grace)
         return try await repeating(until: connectBy) {
-            let replies = try await blocking.execute(commands, limit: timeout + grace, connectBy: connectBy)
+            let replies = try await server.blocking.execute(commands, limit: timeout + grace, connectBy: connectBy)
             if let error = replies.first?.error { throw error }
             return replies
         }
@@ -125,20 +108,12 @@ public final class RedisClient: Sendable {
         guard !channels.isEmpty else {
             throw RedisError(kind: .invalidConfiguration, message: "a subscription needs at least one channel")
         }
-        return RedisSubscription(feed: try await subscriptions.add(channels))
+        return RedisSubscription(feed: try await server.subscriptions.add(channels))
     }
 
     /// Closes every connection. Calls in progress and later calls throw `clientShutDown`; subscriptions end.
     public func shutdown() async {
-        closeAll()
-    }
-
-    private func closeAll() {
-        subscriptions.shutDown()
-        ordinary.shutDown()
-        bulk.shutDown()
-        urgent.shutDown()
-        blocking.shutDown()
+        server.shutDown()
     }
 
     /// Retries an operation that had no effect, with growing delays, until the deadline; then throws its last error.

@@ -168,13 +168,19 @@ final class RedisConnector: Sendable {
             if let caFile = configuration.caFile { tls.trustRoots = .file(caFile) }
             if !configuration.verifiesCertificates { tls.certificateVerification = .none }
             do {
+                if let certificateFile = configuration.certificateFile, let keyFile = configuration.keyFile {
+                    tls.certificateChain = try NIOSSLCertificate.fromPEMFile(certificateFile).map { .certificate($0) }
+                    tls.privateKey = .privateKey(try NIOSSLPrivateKey(file: keyFile, format: .pem))
+                }
                 let made = try NIOSSLContext(configuration: tls)
                 context = made
                 return made
             } catch {
-                let file = configuration.caFile ?? "the system's certificates"
+                let files = [configuration.caFile, configuration.certificateFile, configuration.keyFile]
+                    .compactMap { $0 }.joined(separator: ", ")
+                let found = files.isEmpty ? "the system's certificates" : files
                 throw RedisError(
-                    kind: .invalidConfiguration, message: "cannot use \(file) for TLS with \(endpoint): \(error)",
+                    kind: .invalidConfiguration, message: "cannot use \(found) for TLS with \(endpoint): \(error)",
                     endpoint: endpoint)
             }
         }

@@ -3,7 +3,11 @@
 
 extension RedisConfiguration {
     /// Reads a configuration from a URL. Accepts
-    /// - `redis://[user[:password]@]host[:port][/db]` (`rediss://` for TLS, with `?cafile=…` and `?insecure=1`),
+    /// - `redis://[user[:password]@]host[:port][/db]`,
+    /// - `redis-sentinel://[user[:password]@]host[:port],…/name[?db=1&sentinel_user=…&sentinel_password=…]`, where the
+    ///   hosts are sentinels (port 26379) and the login is the primary's,
+    /// - `redis-cluster://[user[:password]@]host[:port],…`, where the hosts are some of the nodes,
+    /// - each with `rediss` for TLS, and then `?ca=…` (or `?cafile=…`), `?cert=…&key=…` and `?insecure=1`,
     /// - `unix:///path/to.sock[?db=1&user=…&password=…]`,
     /// - and for all of them `?timeout=` and `?connect_timeout=` (seconds), `?name=` (see ``clientName``).
     ///
@@ -34,7 +38,7 @@ extension RedisConfiguration {
 
     private init(plain url: String, password given: String?) throws {
         guard let schemeEnd = url.firstRange(of: "://") else {
-            throw Self.invalid("no scheme found; expected redis://, rediss:// or unix://")
+            throw Self.invalid("no scheme found; expected \(Self.schemes)")
         }
         let scheme = url[..<schemeEnd.lowerBound].lowercased()
         let rest = url[schemeEnd.upperBound...]
@@ -53,42 +57,88 @@ extension RedisConfiguration {
                     "unix:// needs an absolute path (unix:///run/redis.sock); a login is given as ?user=…&password=…")
             }
             self.init(endpoint: .unixSocket(path: path))
-        case "redis-sentinel", "redis-cluster":
-            throw Self.invalid("\(scheme):// is not supported yet; use redis://, rediss:// or unix://")
+        case "redis-sentinel", "rediss-sentinel":
+            try self.init(sentinel: location)
+            tls = scheme == "rediss-sentinel"
+        case "redis-cluster", "rediss-cluster":
+            try self.init(cluster: location)
+            tls = scheme == "rediss-cluster"
         default:
-            throw Self.invalid("unknown scheme \"\(scheme)\"; expected redis://, rediss:// or unix://")
+            throw Self.invalid("unknown scheme \"\(scheme)\"; expected \(Self.schemes)")
         }
         for option in query.split(separator: "&") {
             try apply(option: option)
         }
         password = password ?? given
-        if username != nil, password == nil {
-            throw Self.invalid("a user without a password; expected user:password@host")
-        }
+        try checkOptions()
     }
+
+    private static let schemes =
+        "redis://, redis-sentinel://, redis-cluster://, each with rediss for TLS, or unix://"
 
     /// Reads `[user[:password]@]host[:port][/db]`.
     private init(tcp location: Substring) throws {
-        let slash = location.firstIndex(of: "/") ?? location.endIndex
-        let authority = location[..<slash]
-        let databaseText = slash < location.endIndex ? location[location.index(after: slash)...] : ""
-        let at = authority.lastIndex(of: "@")
-        let hostAndPort = at.map { authority[authority.index(after: $0)...] } ?? authority
-
-        let (host, port) = try Self.hostAndPort(hostAndPort)
-        self.init(endpoint: .tcp(host: host, port: port))
-        if let at {
-            let login = authority[..<at].split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false)
-            let user = try Self.decoded(login[0], "the user")
-            username = user.isEmpty ? nil : user
-            password = login.count > 1 ? try Self.decoded(login[1], "the password") : nil
-        }
+        let (hosts, databaseText) = Self.parted(location)
+        try self.init(hosts: hosts) { [try Self.endpoint($0, defaultPort: 6379)] }
         if !databaseText.isEmpty {
             database = try Self.database(databaseText)
         }
     }
 
-    private static func hostAndPort(_ text: Substring) throws -> (String, Int) {
+    /// Reads `[user[:password]@]host[:port],…/name`.
+    private init(sentinel location: Substring) throws {
+        let (hosts, nameText) = Self.parted(location)
+        var sentinels: [Endpoint] = []
+        try self.init(hosts: hosts) { hosts in
+            sentinels = try Self.endpoints(hosts, defaultPort: 26379)
+            return sentinels
+        }
+        let name = try Self.decoded(nameText, "the name behind the sentinels")
+        guard !name.isEmpty, name.utf8.allSatisfy({ (0x21...0x7E).contains($0) }) else {
+            throw Self.invalid(
+                "expected the name that the sentinels have for the primary (redis-sentinel://h1,h2,h3/NAME), found "
+                    + (name.isEmpty ? "none" : "one with spaces or other characters that a name cannot have"))
+        }
+        deployment = .sentinel(Sentinel(sentinels: sentinels, name: name))
+    }
+
+    /// Reads `[user[:password]@]host[:port],…`.
+    private init(cluster location: Substring) throws {
+        let (hosts, databaseText) = Self.parted(location)
+        var nodes: [Endpoint] = []
+        try self.init(hosts: hosts) { hosts in
+            nodes = try Self.endpoints(hosts, defaultPort: 6379)
+            return nodes
+        }
+        deployment = .cluster(nodes: nodes)
+        if !databaseText.isEmpty { database = try Self.database(databaseText) }
+    }
+
+    /// Splits `authority/rest` at the first slash.
+    private static func parted(_ location: Substring) -> (Substring, Substring) {
+        let slash = location.firstIndex(of: "/") ?? location.endIndex
+        return (location[..<slash], slash < location.endIndex ? location[location.index(after: slash)...] : "")
+    }
+
+    /// Reads `[user[:password]@]hosts`. `read` returns the addresses in `hosts`, at least one.
+    private init(hosts authority: Substring, _ read: (Substring) throws -> [Endpoint]) throws {
+        let at = authority.lastIndex(of: "@")
+        let hosts = at.map { authority[authority.index(after: $0)...] } ?? authority
+        self.init(endpoint: try read(hosts)[0])
+        guard let at else { return }
+        let login = authority[..<at].split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false)
+        let user = try Self.decoded(login[0], "the user")
+        username = user.isEmpty ? nil : user
+        password = login.count > 1 ? try Self.decoded(login[1], "the password") : nil
+    }
+
+    private static func endpoints(_ hosts: Substring, defaultPort: Int) throws -> [Endpoint] {
+        try hosts.split(separator: ",", omittingEmptySubsequences: false).map {
+            try endpoint($0, defaultPort: defaultPort)
+        }
+    }
+
+    private static func endpoint(_ text: Substring, defaultPort: Int) throws -> Endpoint {
         var host = text
         var port: Substring?
         if text.hasPrefix("["), let bracket = text.firstIndex(of: "]") {
@@ -103,15 +153,15 @@ extension RedisConfiguration {
             port = text[text.index(after: colon)...]
         }
         guard !host.isEmpty else {
-            throw invalid("no host found; expected redis://host[:port][/db]")
+            throw invalid("no host found; expected host[:port] behind the scheme and the login")
         }
-        guard let port else { return (String(host), 6379) }
+        guard let port else { return .tcp(host: String(host), port: defaultPort) }
         guard let number = Int(port), (1...65535).contains(number) else {
             // Other text is not shown: where somebody forgot the host, it is a password.
             let isNumber = port.count <= 5 && port.allSatisfy(\.isNumber)
             throw invalid("expected a port from 1 to 65535" + (isNumber ? ", found \"\(port)\"" : " after the host"))
         }
-        return (String(host), number)
+        return .tcp(host: String(host), port: number)
     }
 
     private mutating func apply(option: Substring) throws {
@@ -125,16 +175,52 @@ extension RedisConfiguration {
         case "name": clientName = try Self.name(Self.decoded(raw, "name"))
         case "timeout": commandTimeout = try Self.seconds(raw, "timeout")
         case "connect_timeout": connectTimeout = try Self.seconds(raw, "connect_timeout")
-        case "cafile" where tls: caFile = try Self.decoded(raw, "cafile")
+        case "ca" where tls, "cafile" where tls: caFile = try Self.decoded(raw, "\(name)")
+        case "cert" where tls: certificateFile = try Self.decoded(raw, "cert")
+        case "key" where tls: keyFile = try Self.decoded(raw, "key")
         case "insecure" where tls: verifiesCertificates = try !Self.flag(raw, "insecure")
-        case "cafile", "insecure": throw Self.invalid("?\(name)= is for rediss:// only")
+        case "ca", "cafile", "cert", "key", "insecure":
+            throw Self.invalid("?\(name)= is for TLS only (rediss://, rediss-sentinel://, rediss-cluster://)")
+        case "sentinel_user": try setSentinel(\.username, Self.decoded(raw, "sentinel_user"), "\(name)")
+        case "sentinel_password": try setSentinel(\.password, Self.decoded(raw, "sentinel_password"), "\(name)")
         default:
             // After a password it may be a piece of it, behind an & that was not encoded.
-            let found = password == nil ? "unknown option \"\(name)\"" : "an unknown option after the password"
+            let hasPassword = password != nil || sentinelPassword != nil
+            let found = hasPassword ? "an unknown option after the password" : "unknown option \"\(name)\""
             throw Self.invalid(
-                "\(found); expected db, user, password, name, timeout, connect_timeout, cafile "
-                    + "or insecure"
+                "\(found); expected db, user, password, name, timeout, connect_timeout, sentinel_user, "
+                    + "sentinel_password, ca, cert, key or insecure"
             )
+        }
+    }
+
+    private var sentinelPassword: String? {
+        if case .sentinel(let sentinel) = deployment { sentinel.password } else { nil }
+    }
+
+    private mutating func setSentinel(
+        _ field: WritableKeyPath<Sentinel, String?>, _ value: String, _ name: String
+    ) throws {
+        guard case .sentinel(var sentinel) = deployment else {
+            throw Self.invalid("?\(name)= is for redis-sentinel:// only")
+        }
+        sentinel[keyPath: field] = value
+        deployment = .sentinel(sentinel)
+    }
+
+    /// Checks what only all options together can show.
+    private func checkOptions() throws {
+        if username != nil, password == nil {
+            throw Self.invalid("a user without a password; expected user:password@host")
+        }
+        if case .sentinel(let sentinel) = deployment, sentinel.username != nil, sentinel.password == nil {
+            throw Self.invalid("sentinel_user without sentinel_password; expected both")
+        }
+        if (certificateFile == nil) != (keyFile == nil) {
+            throw Self.invalid("expected both ?cert= and ?key=, found one of them")
+        }
+        if case .cluster = deployment, database != 0 {
+            throw Self.invalid("a Redis Cluster has database 0 only, found \(database)")
         }
     }
 }

@@ -43,8 +43,19 @@ import Testing
     @Test(arguments: [
         ("localhost:6379", "no scheme"),
         ("http://h", "unknown scheme \"http\""),
-        ("redis-sentinel://h", "not supported yet"),
-        ("redis-cluster://h", "not supported yet"),
+        ("redis-sentinel://h", "expected the name that the sentinels have for the primary"),
+        ("redis-sentinel://h1,h2/a%20b", "with spaces"),
+        ("redis-sentinel://h1,,h2/name", "no host"),
+        ("redis-sentinel://h/name?sentinel_user=u", "sentinel_user without sentinel_password"),
+        ("redis-sentinel://u@h/name", "a user without a password"),
+        ("redis://h?sentinel_password=p", "for redis-sentinel:// only"),
+        ("redis-cluster://h,", "no host"),
+        ("redis-cluster://h1,h2:x", "expected a port from 1 to 65535 after the host"),
+        ("redis-cluster://h/1", "has database 0 only, found 1"),
+        ("redis-cluster://h?db=2", "has database 0 only, found 2"),
+        ("rediss://h?cert=/c", "expected both ?cert= and ?key="),
+        ("rediss-cluster://h?key=/k", "expected both ?cert= and ?key="),
+        ("redis-cluster://h?cert=/c&key=/k", "is for TLS only"),
         ("redis://", "no host"),
         ("redis://h:0", "expected a port from 1 to 65535, found \"0\""),
         ("redis://h:x", "expected a port from 1 to 65535 after the host"),
@@ -58,7 +69,7 @@ import Testing
         ("redis://:%zz@h", "the password has a %"),
         ("redis://:%FF@h", "the password is not UTF-8"),
         ("redis://h?color=red", "unknown option \"color\""),
-        ("redis://h?cafile=/x", "for rediss:// only"),
+        ("redis://h?cafile=/x", "is for TLS only"),
         ("rediss://h?insecure=maybe", "found \"maybe\""),
         ("redis://h?timeout=0", "expected timeout in seconds"),
         ("redis://h?name=a%20b", "without spaces"),
@@ -80,6 +91,27 @@ import Testing
         #expect(read.clientName == "replica-1")
     }
 
+    @Test func sentinelsAndNodesAreRead() throws {
+        let three: [RedisConfiguration.Endpoint] = [
+            .tcp(host: "a", port: 26379), .tcp(host: "b", port: 1), .tcp(host: "::1", port: 26379),
+        ]
+        var read = try RedisConfiguration(
+            url: "rediss-sentinel://u:p%2F@a,b:1,[::1]/my-primary?db=3&sentinel_user=s&sentinel_password=q%26")
+        #expect(
+            read.deployment
+                == .sentinel(.init(sentinels: three, name: "my-primary", username: "s", password: "q&")))
+        #expect((read.username, read.password, read.database, read.tls) == ("u", "p/", 3, true))
+        #expect("\(read)" == "rediss-sentinel://u:***@a:26379,b:1,[::1]:26379/my-primary?db=3")
+
+        read = try RedisConfiguration(url: "redis-cluster://a,b:7001?name=x", password: "given")
+        #expect(read.deployment == .cluster(nodes: [.tcp(host: "a", port: 6379), .tcp(host: "b", port: 7001)]))
+        #expect((read.password, read.tls, read.clientName) == ("given", false, "x"))
+        #expect("\(read)" == "redis-cluster://:***@a:6379,b:7001")
+
+        read = try RedisConfiguration(url: "rediss-cluster://a?cert=/c.pem&key=/k%20.pem&ca=/ca.pem")
+        #expect((read.certificateFile, read.keyFile, read.caFile) == ("/c.pem", "/k .pem", "/ca.pem"))
+    }
+
     @Test(arguments: [
         ("redis://h", "p/?@", "p/?@"), ("redis://u@h", "p", "p"), ("redis://:own@h", "p", "own"),
         ("unix:///s?user=u", "p", "p"), ("unix:///s?password=", "p", ""),
@@ -92,7 +124,8 @@ import Testing
     @Test(arguments: [
         "redis://u:secret", "redis://u:secret/@h", "redis://u:secret?@h", "redis://:1/secret@h",
         "redis://:a@b/secret@h", "redis://:a@h?secret@h", "unix:///s?password=a&secret", "unix://u:secret@/s",
-        "redis://u:1?timeout=secret@h",
+        "redis://u:1?timeout=secret@h", "redis-sentinel://u:p@h,secret@h2/n?x=1", "redis-cluster://u:secret,h",
+        "redis-sentinel://h/n?sentinel_password=a&secret", "redis-sentinel://u:a/secret@h/n",
     ])
     func noErrorShowsAPassword(url: String) {
         let error = #expect(throws: RedisError.self) { try RedisConfiguration(url: url) }
