@@ -65,7 +65,7 @@ final class ConnectionHandler: ChannelDuplexHandler, RemovableChannelHandler {
         do {
             let pipeline = context.pipeline.syncOperations
             let codec = try pipeline.handler(type: HTTP1ToHTTPServerCodec.self)
-            try pipeline.addHandler(HTTP10Handler(), position: .before(codec))
+            try pipeline.addHandlers([HTTP10Handler(), ContinueHandler()], position: .before(codec))
         } catch {
             // The connection is closed already. Otherwise a client of HTTP/1.0 could not be served.
             context.close(promise: nil)
