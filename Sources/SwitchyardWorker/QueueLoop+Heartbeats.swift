@@ -9,14 +9,31 @@ extension QueueLoop {
     /// The pause before a heartbeat that failed is repeated.
     private static let pauseAfterFailedHeartbeat: Duration = .seconds(1)
 
-    /// Sends heartbeats, which renew the leases, and obeys their replies.
+    /// Sends heartbeats, which renew the leases, and obeys their replies: one after each pause, and at once when orders
+    /// may have been missed.
     func sendHeartbeats(_ terms: WorkerClient.Terms) async {
         var pause = leaseWatch.pause(terms)
-        // The sleep fails only when the task is cancelled.
-        while (try? await Task.sleep(for: pause)) != nil {
-            let next = await heartbeat(deadline: max(.seconds(1), pause / 2))
+        var timer = beat(after: pause)
+        for await deadline in beats.stream {
+            timer.cancel()
+            let next = await heartbeat(deadline: deadline)
             if let next { pause = leaseWatch.pause(next) } else { pause = min(pause, Self.pauseAfterFailedHeartbeat) }
+            timer = beat(after: pause)
         }
+        timer.cancel()
+    }
+
+    private func beat(after pause: Duration) -> Task<Void, any Error> {
+        Task { [beats] in
+            try await Task.sleep(for: pause)
+            beats.continuation.yield(max(.seconds(1), pause / 2))
+        }
+    }
+
+    /// Has a heartbeat sent now. Its reply has the orders that the control channel may have lost. One that fails is
+    /// repeated.
+    private func askForOrders() {
+        beats.continuation.yield(.seconds(1))
     }
 
     /// Sends one heartbeat and obeys its reply. Returns the intervals that hold from now on, or nil if it failed.
@@ -61,8 +78,9 @@ extension QueueLoop {
         }
     }
 
-    /// Obeys the messages on the control channel. A message may be lost, but arrives sooner than the heartbeat's reply,
-    /// which repeats the same orders.
+    /// Obeys the messages on the control channel. A message arrives sooner than the reply to a heartbeat, which repeats
+    /// the same orders, but may be lost: so a heartbeat follows whenever the subscription is made, for the messages
+    /// before it.
     /// - Parameter first: the subscription, if the first try succeeded.
     func obeyControlChannel(_ first: RedisSubscription?) async {
         var subscription = first
@@ -70,7 +88,8 @@ extension QueueLoop {
         while !Task.isCancelled {
             if let events = subscription {
                 backoff = Self.backoff()
-                for await event in events { await obey(event) }
+                askForOrders()
+                for await event in events { obey(event) }
             }
             // The sleep fails only when the task is cancelled, which ends the loop.
             try? await Task.sleep(for: backoff.nextDelay())
@@ -78,12 +97,9 @@ extension QueueLoop {
         }
     }
 
-    private func obey(_ event: RedisSubscription.Event) async {
-        guard case .message(_, let payload) = event else {
-            // Messages may have been lost. The reply to a heartbeat has the same orders.
-            _ = await heartbeat(deadline: .seconds(1))
-            return
-        }
+    private func obey(_ event: RedisSubscription.Event) {
+        // Otherwise messages may have been lost.
+        guard case .message(_, let payload) = event else { return askForOrders() }
         let words = String(buffer: payload).split(separator: " ").map(String.init)
         switch (words.first, words.count) {
         case ("cancel", 3), ("timeout", 3):

@@ -29,7 +29,7 @@ final class QueueLoop: Sendable {
     /// Redis can run one call while the reply to the other is on its way; a third call would only wait.
     private static let pollerCount = 2
     /// The pauses between tries of one loop while Redis is unreachable.
-    static func backoff() -> Backoff { Backoff(first: .milliseconds(200), limit: .seconds(2)) }
+    static func backoff() -> Backoff { Backoff(first: .milliseconds(200), limit: .seconds(1)) }
 
     /// How long attempts may run on once the worker drains; nil: until they end.
     let drainTimeout: Duration?
@@ -39,6 +39,8 @@ final class QueueLoop: Sendable {
     private let refusal = Mutex<SchedulerError?>(nil)
     /// Drains the whole worker.
     let onDrain: @Sendable () -> Void
+    /// Each value has a heartbeat sent, with this time limit. Those that come during a heartbeat are one.
+    let beats = AsyncStream.makeStream(of: Duration.self, bufferingPolicy: .bufferingNewest(1))
 
     /// - Parameters:
     ///   - grant: this partition's share of the worker's slots; nil: all of them.

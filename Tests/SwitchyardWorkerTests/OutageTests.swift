@@ -7,11 +7,6 @@ import Synchronization
 import Testing
 
 extension TestQueue {
-    /// When the registration of a worker expires, in ms since 1970.
-    fileprivate func expiry(_ worker: String) async throws -> Int64 {
-        try await raw("ZSCORE", "{}workers", worker).int ?? 0
-    }
-
     /// Whether the first attempt of each task has lost its lease.
     fileprivate func haveLost(_ ids: [String]) async throws -> Bool {
         try await handle.getTasks(ids).allSatisfy { $0?.attempts.first?.outcome == "lost" }
@@ -20,25 +15,6 @@ extension TestQueue {
 
 /// Workers and replicas while Redis, or a part of the traffic with it, is away.
 @Suite(.serialized) struct OutageTests {
-    /// Runs each attempt until it is cancelled, and counts the cancellations.
-    private final class WaitingHandler: TaskHandler {
-        private let counts = Mutex((running: 0, cancelled: 0))
-
-        func run(_ attempt: Attempt) async -> AttemptOutcome {
-            counts.withLock { $0.running += 1 }
-            // The sleep ends early only when the attempt is cancelled.
-            try? await Task.sleep(for: .seconds(600))
-            counts.withLock { counts in
-                counts.running -= 1
-                counts.cancelled += 1
-            }
-            return .completed()
-        }
-
-        var running: Int { counts.withLock { $0.running } }
-        var cancelled: Int { counts.withLock { $0.cancelled } }
-    }
-
     /// Completes each attempt, and notes its number.
     private final class NotingHandler: TaskHandler {
         private let numbers = Mutex<[String: [Int]]>([:])
@@ -82,30 +58,6 @@ extension TestQueue {
         #expect(areLost)
         proxy.resume()
         for id in ids { #expect(try await queue.ended(id).state == .completed) }
-    }
-
-    @Test func aFailedHeartbeatIsRepeatedAfterASecond() async throws {
-        try await TestQueue.run(settings: ["lease_ms": 60_000, "heartbeat_ms": 6000]) { queue in
-            let proxy = try await RedisProxy.start(to: queue.redis)
-            let client = try proxy.makeClient()
-            try await queue.withWorker(client: client, handler: NoOpHandler()) { _ in
-                try await failAHeartbeat(queue, proxy)
-            }
-            await client.shutdown()
-            await proxy.stop()
-        }
-    }
-
-    private func failAHeartbeat(_ queue: TestQueue, _ proxy: RedisProxy) async throws {
-        while try await queue.expiry("w1") == 0 { try await Task.sleep(for: .milliseconds(5)) }
-        let registered = try await queue.expiry("w1")
-        // The first heartbeat, after 6 s, fails.
-        proxy.refuse()
-        try await Task.sleep(for: .seconds(8))
-        #expect(try await queue.expiry("w1") == registered)
-        proxy.resume()
-        let isRenewed = try await eventually(within: .seconds(3)) { try await queue.expiry("w1") > registered }
-        #expect(isRenewed)
     }
 
     /// A replica that was cut off gives workers a heartbeat and a margin before it counts them as lost.
@@ -152,8 +104,7 @@ extension TestQueue {
     }
 
     /// Redis refuses reports for three times as long as a lease lasts, and accepts everything else.
-    @Test(arguments: [1, 4, 16])
-    func finishedWorkKeepsItsLeaseWhileReportsFail(count: Int) async throws {
+    @Test func finishedWorkKeepsItsLeaseWhileReportsFail() async throws {
         let entry = "local function finish(keys, args)\n    local q, failure = sw.enter(keys)\n"
         let library = FunctionLibrary.source
             .replacing(
@@ -165,18 +116,27 @@ extension TestQueue {
         #expect(library.contains("blocked by the test"))
         try await TestRedis.run { redis in
             _ = try await redis.client.send(RedisCommand("FUNCTION", "LOAD", "REPLACE", .string(library)))
-            try await TestQueue.run(on: redis, settings: ["lease_ms": 2500, "heartbeat_ms": 200]) { queue in
-                try await queue.raw("SET", "{}blocked", "1")
-                for index in 0..<count { try await queue.submit("t\(index)") }
-                try await queue.withWorker(slots: count, handler: NoOpHandler()) { _ in
-                    #expect(try await eventually { try await queue.handle.getStats().running == count })
-                    try await Task.sleep(for: .milliseconds(7500))
-                    try await queue.raw("DEL", "{}blocked")
-                    #expect(try await eventually { try await queue.handle.getStats().completed == count })
+            try await withThrowingTaskGroup(of: Void.self) { group in
+                for count in [1, 4, 16] {
+                    group.addTask { try await self.finishLate(count, on: redis) }
                 }
-                let stats = try await queue.handle.getStats()
-                #expect(stats.lost == 0 && stats.retries == 0)
+                try await group.waitForAll()
             }
+        }
+    }
+
+    private func finishLate(_ count: Int, on redis: TestRedis) async throws {
+        try await TestQueue.run(on: redis, settings: ["lease_ms": 2500, "heartbeat_ms": 200]) { queue in
+            try await queue.raw("SET", "{}blocked", "1")
+            for index in 0..<count { try await queue.submit("t\(index)") }
+            try await queue.withWorker(slots: count, handler: NoOpHandler()) { _ in
+                #expect(try await eventually { try await queue.handle.getStats().running == count })
+                try await Task.sleep(for: .milliseconds(7500))
+                try await queue.raw("DEL", "{}blocked")
+                #expect(try await eventually { try await queue.handle.getStats().completed == count })
+            }
+            let stats = try await queue.handle.getStats()
+            #expect(stats.lost == 0 && stats.retries == 0)
         }
     }
 
@@ -184,7 +144,7 @@ extension TestQueue {
         try await TestQueue.run(settings: ["lease_ms": 3000, "heartbeat_ms": 200, "retry_delay_ms": 0]) { queue in
             let proxy = try await RedisProxy.start(to: queue.redis)
             let client = try proxy.makeClient(commandTimeout: .seconds(1))
-            let handler = WaitingHandler()
+            let handler = PatientHandler()
             try await queue.withWorker(slots: 3, client: client, handler: handler) { worker in
                 for id in ["a", "b", "c"] { try await queue.submit(id, maxRetries: 5) }
                 #expect(try await eventually { handler.running == 3 })
@@ -214,7 +174,7 @@ extension TestQueue {
         try await TestQueue.run(settings: ["lease_ms": 3000, "heartbeat_ms": 200, "retry_delay_ms": 0]) { queue in
             let proxy = try await RedisProxy.start(to: queue.redis)
             let client = try proxy.makeClient(commandTimeout: .seconds(1))
-            let handler = WaitingHandler()
+            let handler = PatientHandler()
             let worker = try Worker(
                 id: "w1", queue: queue.name, client: client, options: WorkerOptions(), handler: handler,
                 logger: TestRedis.quiet)
@@ -237,35 +197,6 @@ extension TestQueue {
             #expect(try await eventually { handler.running == 0 })
             worker.drain()
             try await serving.value
-            await client.shutdown()
-            await proxy.stop()
-        }
-    }
-
-    @Test func aSubscriptionThatFailsIsTriedAgain() async throws {
-        try await TestQueue.run(settings: ["lease_ms": 120_000, "heartbeat_ms": 60_000]) { queue in
-            let losses = Mutex(3)
-            let proxy = try await RedisProxy.start(to: queue.redis) { purpose, direction in
-                guard purpose == .subscription, direction == .reply else { return .deliver(after: .zero) }
-                return losses.withLock { losses in
-                    losses -= 1
-                    return losses >= 0 ? .lose : .deliver(after: .zero)
-                }
-            }
-            let client = try proxy.makeClient(commandTimeout: .seconds(1))
-            let handler = WaitingHandler()
-            try await queue.withWorker(client: client, handler: handler) { _ in
-                try await queue.submit("t")
-                #expect(try await eventually { handler.running == 1 })
-                // Redis has a subscriber also while the reply to it is being lost.
-                let isSubscribed = try await eventually(within: .seconds(30)) {
-                    let subscribers = try await queue.raw("PUBSUB", "NUMSUB", "{}control:w1").array?.last?.int
-                    return losses.withLock { $0 < 0 } && subscribers == 1
-                }
-                #expect(isSubscribed)
-                try await queue.handle.cancelTask("t")
-                #expect(try await eventually { handler.cancelled == 1 })
-            }
             await client.shutdown()
             await proxy.stop()
         }
