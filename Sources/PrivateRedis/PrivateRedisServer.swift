@@ -155,6 +155,14 @@ public actor PrivateRedisServer {
     /// Starts redis-server and waits until it replies to PING: starting → running.
     private func launch() async throws {
         guard let directory else { throw PrivateRedisError.notAllowed("the private redis-server was stopped") }
+        if !options.ephemeral {
+            let removed = try AppendOnlyFile.cutUnfinishedEnd(directory: directory.path)
+            if removed > 0 {
+                logger.warning(
+                    "the append-only file ended within a transaction, which was removed",
+                    metadata: ["bytes": "\(removed)"])
+            }
+        }
         let starting = try await RedisProcess.spawn(directory, options: options)
         child = starting.child
         do {
