@@ -50,11 +50,16 @@ import Testing
 
     @Test func signalsReachALingeringGroupAndAReleasedHandleEndsIt() async throws {
         let child = try await start(
-            "(trap 'echo got; exit' USR1; while :; do sleep 0.01; done) & exit 0", linger: .seconds(60))
-        try await Task.sleep(for: .milliseconds(300))
-        #expect(child.exitStatus == nil)
-        child.signalGroup(SIGUSR1)
-        #expect(await finish(child).text == "got\n")
+            "(trap 'echo got; exit' USR1; echo ready; while :; do sleep 0.01; done) & exit 0", linger: .seconds(60))
+        var text = ""
+        for await chunk in child.output where chunk.stream == .stdout {
+            text += String(decoding: chunk.bytes, as: UTF8.self)
+            guard text == "ready\n" else { continue }
+            #expect(child.exitStatus == nil)
+            child.signalGroup(SIGUSR1)
+        }
+        #expect(text == "ready\ngot\n")
+        _ = await child.waitForExit()
 
         let group = try await start("sleep 1000 & exit 0", linger: .seconds(1000)).processGroup
         try await eventually("the group is empty") { members(of: group).isEmpty }

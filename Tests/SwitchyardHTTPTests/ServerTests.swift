@@ -75,8 +75,6 @@ import Testing
         let base = "http://127.0.0.1:\(number)/scheduler/task/\(id)"
 
         let start = ContinuousClock.now
-        let following = try await HTTPClient.shared.execute(
-            HTTPClientRequest(url: "\(base)/log?queue=\(queue)&follow=1"), timeout: .seconds(60))
         async let polled = HTTPClient.shared.execute(
             HTTPClientRequest(url: "\(base)?queue=\(queue)&wait=50"), timeout: .seconds(60))
         try await eventually("the poll waits") {
@@ -84,6 +82,9 @@ import Testing
                 RedisCommand("PUBSUB", "CHANNELS", .string("switchyard:{\(queue)}:events")))
             return channels.array?.isEmpty == false
         }
+        // Second, because it subscribes too: the poll must have arrived.
+        let following = try await HTTPClient.shared.execute(
+            HTTPClientRequest(url: "\(base)/log?queue=\(queue)&follow=1"), timeout: .seconds(60))
         await group.triggerGracefulShutdown()
         #expect(try await polled.status == .ok)
         let rest = String(buffer: try await following.body.collect(upTo: 1 << 20))
