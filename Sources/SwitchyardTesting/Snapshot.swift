@@ -197,6 +197,9 @@ extension Snapshot {
         contents.keys.filter { $0.hasPrefix(prefix) }.map { String($0.dropFirst(prefix.count)) }.sorted()
     }
 
+    /// What a tick changes always.
+    private static let ofTicks: Set = ["config ticked_at", "config ticks"]
+
     /// Returns a line for each field, member or element that differs from `earlier`; empty if nothing differs, byte for
     /// byte. That a tick was called is no change.
     /// - Parameter ignored: Keys that may differ (`idle`), or single fields of them (`stats repaired`).
@@ -204,7 +207,7 @@ extension Snapshot {
         let before = earlier.entries
         let after = entries
         return Set(before.keys).union(after.keys).sorted().compactMap { name in
-            guard before[name] != after[name], !ignored.contains(name), name != "config ticked_at" else { return nil }
+            guard before[name] != after[name], !ignored.contains(name), !Self.ofTicks.contains(name) else { return nil }
             if ignored.contains(String(name.prefix { $0 != " " })) { return nil }
             return "\(name): \(Self.shown(before[name])) → \(Self.shown(after[name]))"
         }

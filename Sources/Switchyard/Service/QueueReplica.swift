@@ -37,6 +37,8 @@ struct QueueReplica: Sendable {
         var schedules = ScheduleFirer(functions: functions, logger: logger)
         // The instance id of the queue that has the settings.
         var configured: Int?
+        // An older state of Redis may have an older library, and older settings.
+        var isOlder = false
         while !Task.isCancelled {
             var pause = interval
             do {
@@ -47,13 +49,21 @@ struct QueueReplica: Sendable {
                         ["cleanup", cleansUp ? "1" : "0", "interval", .integer(Int64(max(1, interval.milliseconds)))]))
                 try await check(fields)
                 try await functions.nameChannels(foundDatabase: fields.optionalInt("database"))
+                let hasChanged = health.ticked(
+                    queue: functions.keys.name, instance: fields.string("instance") ?? "",
+                    ticks: fields.optionalInt("ticks") ?? 0, logger: logger)
+                isOlder = isOlder || hasChanged
+                if isOlder {
+                    try await functions.library.ensureLoaded()
+                    configured = nil
+                    isOlder = false
+                }
                 if !settings.isEmpty, configured != fields.optionalInt("instance") {
                     configured = try await functions.configure(settings)["instance"]
                 }
                 if cleansUp, !fields.flag("more") {
                     cleanUpAt = .now + fields.duration("cleanup_interval_ms") * Double.random(in: 0.8...1)
                 }
-                health.ticked(queue: functions.keys.name, instance: fields.string("instance") ?? "", logger: logger)
                 pause = nextPause(fields)
                 logWhatHappened(fields)
                 let due = (fields["schedules"]?.array ?? []).compactMap(\.string)

@@ -17,9 +17,24 @@ public final class ReplicaHealth: Sendable {
         public var deafness: String?
         /// The queue's instance id at the latest successful tick.
         public var instance: String?
-        /// True once the instance id has changed: Redis lost the queue's data (a flush, or an empty Redis replica was
-        /// promoted).
+        /// The number of ticks that the queue has had, all replicas together, at the latest successful tick.
+        public var ticks: Int?
+        /// True once the instance id has changed (a flush, or an empty Redis replica was promoted), or ``wasSetBack``:
+        /// Redis lost data of the queue.
         public var lostData = false
+        /// True once Redis had an older state of the queue than this replica had seen: a backup was restored, or a
+        /// restart or a failover lost the latest writes.
+        public var wasSetBack = false
+
+        /// What Redis lost; nil if it lost nothing that this replica knows of.
+        package func loss(of queue: String) -> String? {
+            guard lostData else { return nil }
+            return wasSetBack
+                ? "Redis has an older state of queue \(queue) than before (a backup was restored, or a restart or a "
+                    + "failover lost the latest writes): what was acknowledged since then is gone"
+                : "the data of queue \(queue) was lost (a flush, or an empty Redis replica was promoted): tasks "
+                    + "acknowledged before are gone"
+        }
     }
 
     private let queues = Mutex<[String: Queue]>([:])
@@ -37,19 +52,27 @@ public final class ReplicaHealth: Sendable {
     /// The health of each partition, by the queue's name, or `queue/k` for partition k above 0.
     public var current: [String: Queue] { queues.withLock { $0 } }
 
-    func ticked(queue name: String, instance: String, logger: Logger) {
-        let (recovered, wasAway, lost): (Bool, Bool, Bool) = queues.withLock { queues in
+    /// Notes a successful tick.
+    /// - Parameter ticks: how many the queue has had; 0 if the function library is too old to say.
+    /// - Returns: whether the queue is another one than at the tick before, or in an older state.
+    func ticked(queue name: String, instance: String, ticks: Int, logger: Logger) -> Bool {
+        let (recovered, wasAway, lost, isOlder): (Bool, Bool, Bool, Bool) = queues.withLock { queues in
             var queue = queues[name] ?? Queue()
             let recovered = queue.failure != nil
             let wasAway = queue.isRedisAway
             let lost = queue.instance != nil && queue.instance != instance
+            // Each tick counts, so a state that has seen those of this replica has a higher number.
+            let known = queue.ticks ?? 0
+            let isOlder = !lost && known > 0 && ticks <= known
             queue.lastTick = .now
             queue.failure = nil
             queue.isRedisAway = false
             queue.instance = instance
-            queue.lostData = queue.lostData || lost
+            queue.ticks = ticks
+            queue.lostData = queue.lostData || lost || isOlder
+            queue.wasSetBack = queue.wasSetBack || isOlder
             queues[name] = queue
-            return (recovered, wasAway, lost)
+            return (recovered, wasAway, lost, isOlder)
         }
         if recovered {
             logger.notice(wasAway ? "Redis is back" : "the queue is served again", metadata: ["queue": "\(name)"])
@@ -62,6 +85,15 @@ public final class ReplicaHealth: Sendable {
                 """,
                 metadata: ["queue": "\(name)", "instance": "\(instance)"])
         }
+        if isOlder {
+            logger.critical(
+                """
+                data of the queue was lost: Redis has an older state than before (a backup was restored, or a restart \
+                or a failover lost the latest writes); what was acknowledged since then is gone
+                """,
+                metadata: ["queue": "\(name)", "instance": "\(instance)"])
+        }
+        return lost || isOlder
     }
 
     /// Notes that the partition is not served, and logs it unless the same was logged just before.

@@ -97,12 +97,7 @@ extension API {
                         message: "this replica does not hear the reports that workers publish for queue \(queue): "
                             + failure))
             }
-            guard health.lostData else { continue }
-            reasons.append(
-                Reason(
-                    code: "data_lost",
-                    message: "the data of queue \(queue) was lost (a flush, or an empty Redis replica was promoted): "
-                        + "tasks acknowledged before are gone"))
+            if let loss = health.loss(of: queue) { reasons.append(Reason(code: "data_lost", message: loss)) }
         }
         let isUnhealthy = reasons.contains(where: \.isUnhealthy)
         let status = isUnhealthy ? "unhealthy" : reasons.isEmpty ? "healthy" : "degraded"

@@ -10,7 +10,8 @@
 --             ("1": a limit was reached, call again at once), schedules (ids of recurring schedules that are due:
 --             call switchyard_fire; none while the queue is paused), resumed_at (ms since 1970: with schedules, when
 --             the latest pause ended; 0: never), next_due (ms since 1970: when the next lease, worker, ending, held
---             task, rate limit, stage or schedule is due; 0: none), now, instance, partitions (how many the queue has),
+--             task, rate limit, stage or schedule is due; 0: none), now, instance, ticks (how many the queue has had:
+--             if a caller finds no more than before, Redis has an older state), partitions (how many the queue has),
 --             database (which one its channels are named for), cleanup_interval_ms, forgiving_until (ms since 1970: no
 --             lease ends before; 0: leases end as usual), set_back_ms (by how much the clock was set back; 0: it was
 --             not)
@@ -173,9 +174,8 @@ local function tick(keys, args)
     return { 'expired', expired, 'lost_workers', lost, 'due', due, 'purged', purged, 'woken', woken,
         'more', (left <= 0 or has_more or clock.has_more) and '1' or '0', 'next_due', sw.digits(next_due or 0),
         'now', q.now_text, 'cleanup_interval_ms', sw.digits(q.cleanup_interval_ms),
-        'instance', q.instance, 'partitions', sw.digits(q.partitions), 'database', sw.digits(q.database),
-        'schedules', scheduled,
-        'resumed_at', resumed_at or '0',
+        'instance', q.instance, 'ticks', clock.ticks, 'partitions', sw.digits(q.partitions),
+        'database', sw.digits(q.database), 'schedules', scheduled, 'resumed_at', resumed_at or '0',
         'forgiving_until', sw.digits(clock.forgiving or 0), 'set_back_ms', sw.digits(clock.back or 0) }
 end
 
