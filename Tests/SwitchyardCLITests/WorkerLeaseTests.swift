@@ -107,6 +107,28 @@ import Testing
         }
     }
 
+    /// A stopped worker cannot end its processes. Two of them run until it goes on, and then only the later one.
+    @Test func aTaskOfAStoppedWorkerRunsTwiceUntilTheWorkerGoesOn() async throws {
+        try await withScene(["lease_ms": 1500, "heartbeat_ms": 300]) { world in
+            let first = try await world.worker("first")
+            try await world.submit("t")
+            try await world.waitForAttempt(1, of: "t")
+            let second = try await world.worker("second")
+            kill(first.process.processID, SIGSTOP)
+            try await world.waitForAttempt(2, of: "t")
+            let count = world.written("t").count { $0 == 1 }
+            _ = try await Tool.eventually("attempt 1 still runs") {
+                world.written("t").count { $0 == 1 } > count ? true : nil
+            }
+            kill(first.process.processID, SIGCONT)
+            _ = try await Tool.eventually("attempt 1 has ended") {
+                world.written("t").suffix(30).allSatisfy { $0 == 2 } ? true : nil
+            }
+            #expect(try await world.queue.handle.getTask("t").attempts.map(\.outcome) == ["lost", nil])
+            try await end(first, second)
+        }
+    }
+
     // MARK: One id
 
     @Test(arguments: [(slots: 1, isStubborn: false), (slots: 4, isStubborn: true)])
