@@ -262,7 +262,7 @@ let package = Package(
         .testTarget(
             name: "SwitchyardHTTPTests",
             dependencies: [
-                "JSON", "Switchyard", "SwitchyardHTTP", "RedisClient",
+                "JSON", "Switchyard", "SwitchyardHTTP", "SwitchyardTesting", "RedisClient",
                 .product(name: "AsyncHTTPClient", package: "async-http-client"),
                 .product(name: "NIOHTTP1", package: "swift-nio"),
                 .product(name: "NIOCore", package: "swift-nio"),

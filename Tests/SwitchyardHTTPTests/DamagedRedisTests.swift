@@ -2,6 +2,7 @@ import Foundation
 import NIOCore
 import RedisClient
 import Switchyard
+import SwitchyardTesting
 import Testing
 
 @testable import SwitchyardHTTP
@@ -18,14 +19,6 @@ struct DamagedRedisTests {
     private static let seed =
         environment["SWITCHYARD_TEST_SEED"].flatMap(UInt64.init) ?? UInt64.random(in: 0...UInt64(UInt32.max))
     private static let tries = (environment["SWITCHYARD_TEST_INPUTS"].flatMap(Int.init) ?? 10_000) / 150
-
-    private struct Generator: RandomNumberGenerator {
-        var state: UInt64
-        mutating func next() -> UInt64 {
-            state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
-            return state ^ (state >> 33)
-        }
-    }
 
     private static let values: [ByteBuffer] =
         [
@@ -94,7 +87,7 @@ struct DamagedRedisTests {
             for (start, names) in Self.more where short.hasPrefix(start) { fields += names }
             hashes += Set(fields).sorted().map { (key, $0) }
         }
-        var generator = Generator(state: Self.seed)
+        var generator = SeededGenerator(seed: Self.seed)
         var damages = hashes.flatMap { hash in Self.values.map { (hash.key, hash.field, $0) } }
         damages.shuffle(using: &generator)
         let note = FileManager.default.temporaryDirectory.appending(path: "switchyard-damage.txt")

@@ -1,24 +1,13 @@
 import RedisClient
+import SwitchyardTesting
 import Testing
 
 @testable import Switchyard
 @testable import SwitchyardWorker
 
 /// A worker's ``HeldAttempts`` and a model of its queue, between which any call is carried out at any time, and any
-/// reply arrives at any time or never.
+/// reply arrives at any time or never. The steps are random, and the same for the same seed.
 struct HeldAttemptsSimulation {
-    /// Steps at random, the same for the same seed (SplitMix64).
-    struct Generator: RandomNumberGenerator {
-        var state: UInt64
-
-        mutating func next() -> UInt64 {
-            state &+= 0x9E37_79B9_7F4A_7C15
-            var mixed = (state ^ (state >> 30)) &* 0xBF58_476D_1CE4_E5B9
-            mixed = (mixed ^ (mixed >> 27)) &* 0x94D0_49BB_1331_11EB
-            return mixed ^ (mixed >> 31)
-        }
-    }
-
     private enum Call {
         case exchange(AttemptTable.Exchange)
         case sleep(AttemptTable.Sleep)
@@ -50,13 +39,13 @@ struct HeldAttemptsSimulation {
     private var started: Set<AttemptID> = []
     private(set) var startedTwice: [AttemptID] = []
     private let holder: AttemptHolder
-    private var random: Generator
+    private var random: SeededGenerator
     private let loses: Bool
 
     init(seed: UInt64, slots: Int, tasks: Int, loses: Bool) throws {
         self.slots = slots
         self.loses = loses
-        random = Generator(state: seed)
+        random = SeededGenerator(seed: seed)
         unsubmitted = (0..<tasks).map { AttemptID(taskID: "t\($0)", number: 1) }
         attempts = HeldAttempts(slots: slots, now: .now)
         holder = try AttemptHolder(
@@ -111,7 +100,7 @@ struct HeldAttemptsSimulation {
 
     private static func sorted(_ ids: some Sequence<AttemptID>) -> [AttemptID] { ids.sorted { $0.taskID < $1.taskID } }
 
-    private static func any(_ ids: some Sequence<AttemptID>, _ random: inout Generator) -> AttemptID? {
+    private static func any(_ ids: some Sequence<AttemptID>, _ random: inout SeededGenerator) -> AttemptID? {
         sorted(ids).randomElement(using: &random)
     }
 

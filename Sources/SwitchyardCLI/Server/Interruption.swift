@@ -9,14 +9,11 @@ enum Interruption {
         -> Value
     {
         let line = "\nswitchyard: \(message())\n"
-        signal(SIGINT, SIG_IGN)
-        let source = DispatchSource.makeSignalSource(signal: SIGINT, queue: .global())
-        source.setEventHandler {
+        let source = instead(of: SIGINT) {
             try? Console.error.write(TerminalText.lines(line))
             // Nothing needs an orderly shutdown, and `exit` would race with the Swift tasks that still run.
             _exit(ExitStatus.interrupted.rawValue)
         }
-        source.resume()
         defer {
             source.cancel()
             signal(SIGINT, SIG_DFL)
@@ -53,16 +50,23 @@ enum Interruption {
     {
         let work = Task { try await body() }
         let sources = [SIGINT, SIGTERM].map { number in
-            signal(number, SIG_IGN)
-            let source = DispatchSource.makeSignalSource(signal: number, queue: .global())
-            source.setEventHandler {
+            instead(of: number) {
                 signal(number, SIG_DFL)
                 work.cancel()
             }
-            source.resume()
-            return source
         }
         defer { for source in sources { source.cancel() } }
         return try await work.value
+    }
+
+    /// Calls `handler` when the signal arrives, which then does nothing else.
+    private static func instead(of number: Int32, _ handler: @escaping @Sendable () -> Void)
+        -> any DispatchSourceSignal
+    {
+        signal(number, SIG_IGN)
+        let source = DispatchSource.makeSignalSource(signal: number, queue: .global())
+        source.setEventHandler(handler: handler)
+        source.resume()
+        return source
     }
 }

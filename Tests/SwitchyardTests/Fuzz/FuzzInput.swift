@@ -1,5 +1,6 @@
 import Foundation
 import NIOCore
+import SwitchyardTesting
 
 @testable import RedisClient
 
