@@ -152,7 +152,7 @@ let package = Package(
         .target(
             name: "SwitchyardTesting",
             dependencies: [
-                "Switchyard", "PrivateRedis", "RedisClient",
+                "Switchyard", "PrivateRedis", "ChildProcess", "RedisClient",
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
                 .product(name: "Logging", package: "swift-log"),

@@ -2,7 +2,7 @@ import Logging
 import NIOCore
 import NIOPosix
 
-/// A client of one Redis server.
+/// A client of one Redis server, or of the primary that Redis Sentinel names.
 ///
 /// Any number of tasks may use it at once: their commands share a connection and are pipelined; which one, says their
 /// ``Traffic``. All subscriptions share another one, and a blocking command has one for itself. The client connects
@@ -116,6 +116,11 @@ public final class RedisClient: Sendable {
         server.shutDown()
     }
 
+    /// Whether a server that is the primary no more has refused a command, and sentinels know the one that is.
+    private func isFromFormerPrimary(_ error: RedisError) -> Bool {
+        if case .sentinel = configuration.deployment { error.wasRefusedByReplica } else { false }
+    }
+
     /// Retries an operation that had no effect, with growing delays, until the deadline; then throws its last error.
     private func repeating<Reply>(
         until deadline: NIODeadline, _ operation: () async throws -> Reply
@@ -124,7 +129,7 @@ public final class RedisClient: Sendable {
         while true {
             do {
                 return try await operation()
-            } catch let error as RedisError where error.isNotNow || error.wasNeverSent {
+            } catch let error as RedisError where error.isNotNow || error.wasNeverSent || isFromFormerPrimary(error) {
                 let delay = backoff.nextDelay()
                 guard NIODeadline.after(delay) < deadline else { throw error }
                 try await Task.sleep(for: delay)

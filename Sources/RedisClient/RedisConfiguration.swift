@@ -1,7 +1,7 @@
 /// The address of a Redis server, and how to connect and log in to it. Created from a URL (``init(url:)``) or by field.
 public struct RedisConfiguration: Sendable, Equatable {
     /// The address of a server.
-    public enum Endpoint: Sendable, Equatable, CustomStringConvertible {
+    public enum Endpoint: Sendable, Hashable, CustomStringConvertible {
         /// A host name or IP address (IPv6 without brackets), and a port.
         case tcp(host: String, port: Int)
         /// The path of a Unix socket.

@@ -132,6 +132,11 @@ final class RedisConnection: Sendable {
         channel.close(promise: nil)
     }
 
+    /// Calls `action` once the channel is closed; at once if it is.
+    func whenClosed(_ action: @escaping @Sendable () -> Void) {
+        channel.closeFuture.whenComplete { _ in action() }
+    }
+
     /// Waits until the channel is closed. Cancelling the task closes it.
     func waitUntilClosed() async {
         await withTaskCancellationHandler {

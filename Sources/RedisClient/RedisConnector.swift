@@ -10,7 +10,8 @@ import Synchronization
     import Darwin
 #endif
 
-/// Opens connections: TCP or Unix socket, TLS, login.
+/// Opens connections: TCP or Unix socket, TLS, login. With Redis Sentinel it finds the primary first, and checks that
+/// the server is one.
 ///
 /// A failure is a ``RedisError``: of kind `connectionFailed`, with the endpoint and the system's reason, or of kind
 /// `server`, with the server's error, if it refused the login. A failure that a retry cannot cure (a wrong password) is
@@ -18,10 +19,14 @@ import Synchronization
 final class RedisConnector: Sendable {
     /// The number of attempts before callers get the error. They take about half a second, which covers the time
     /// between a server's restart and its first `accept`.
-    private static let attempts = 6
+    static let attempts = 6
 
     let configuration: RedisConfiguration
+    /// The server for messages: its address or, with sentinels, the name of the primary.
     let endpoint: String
+    private let attempts: Int
+    /// Nil without sentinels.
+    private let finder: PrimaryFinder?
     private let group: any EventLoopGroup
     private let logger: Logger
     /// Created at the first connection, because reading certificates is slow and can fail.
@@ -31,22 +36,32 @@ final class RedisConnector: Sendable {
     /// Whether the server has refused to name a connection, which is logged once.
     private let hasNoName = Mutex(false)
 
-    init(_ configuration: RedisConfiguration, group: any EventLoopGroup, logger: Logger) {
+    init(
+        _ configuration: RedisConfiguration, group: any EventLoopGroup, logger: Logger,
+        attempts: Int = RedisConnector.attempts
+    ) {
         self.configuration = configuration
         self.group = group
         self.logger = logger
-        endpoint = configuration.endpoint.description
+        self.attempts = attempts
+        endpoint = configuration.shownEndpoint
+        finder = PrimaryFinder(configuration, group: group, logger: logger)
     }
+
+    /// Closes what finds the primary. Connections are closed by their owners.
+    func shutDown() { finder?.shutDown() }
 
     var anyEventLoop: any EventLoop { group.next() }
     var lastFailure: String? { failure.withLock { $0 } }
 
     /// Connects, with several attempts and growing delays between them. Throws when the attempts or the time are used
-    /// up, and at once if a retry cannot help.
+    /// up, and at once if a retry cannot help. With sentinels it goes on for the time of a command, because another
+    /// primary may be elected meanwhile.
     func connect(
         until deadline: NIODeadline, onPush: RedisConnection.PushHandler? = nil
     ) async throws -> RedisConnection {
-        var backoff = Backoff(first: .milliseconds(20), limit: .milliseconds(500))
+        var backoff = Backoff(first: .milliseconds(20), limit: .milliseconds(finder == nil ? 500 : 200))
+        let start = NIODeadline.now()
         var attempt = 1
         while true {
             do {
@@ -56,8 +71,14 @@ final class RedisConnector: Sendable {
             } catch let error as RedisError {
                 failure.withLock { $0 = error.message }
                 logger.debug("cannot connect to Redis", metadata: ["endpoint": "\(endpoint)", "error": "\(error)"])
-                let isFinal = error.kind == .invalidConfiguration || (error.kind == .server && !error.isNotNow)
-                if isFinal || attempt == Self.attempts || deadline.isPast { throw error }
+                finder?.noteTrouble()
+                let isFinal =
+                    error.kind == .invalidConfiguration || error.kind == .clientShutDown
+                    || (error.kind == .server && !error.isNotNow)
+                let isLast =
+                    finder == nil
+                    ? attempt == attempts : (start + TimeAmount(configuration.commandTimeout)).isPast
+                if isFinal || isLast || deadline.isPast { throw error }
             }
             attempt += 1
             try await Task.sleep(for: backoff.nextDelay())
@@ -66,20 +87,26 @@ final class RedisConnector: Sendable {
 
     /// Connects with a single attempt.
     func connectOnce(onPush: RedisConnection.PushHandler? = nil) async throws -> RedisConnection {
+        let server = try await finder?.address() ?? configuration.endpoint
         let limit = TimeLimit(configuration.connectTimeout)
         let connection: RedisConnection
         do {
-            connection = try await openChannel(onPush: onPush)
+            connection = try await openChannel(to: server, onPush: onPush)
         } catch let error as RedisError {
             throw error
         } catch {
-            throw failed(describe(error))
+            throw failed(describe(error), server)
+        }
+        if let finder, !finder.add(connection, to: server) {
+            connection.close("the sentinels name another primary")
+            throw failed("the sentinels name another primary", server)
         }
         do {
             try await logIn(connection, limit: limit)
+            if finder != nil { try await checkRole(connection, limit: limit) }
         } catch let error as RedisError where error.kind != .server {
             connection.close("the login failed")
-            throw failed(error.message)
+            throw failed(error.message, server)
         } catch {
             connection.close("the login failed")
             throw error
@@ -87,10 +114,12 @@ final class RedisConnector: Sendable {
         return connection
     }
 
-    private func openChannel(onPush: RedisConnection.PushHandler?) async throws -> RedisConnection {
+    private func openChannel(
+        to server: RedisConfiguration.Endpoint, onPush: RedisConnection.PushHandler?
+    ) async throws -> RedisConnection {
         let tls = try sharedTLSContext()
         var bootstrap = ClientBootstrap(group: group).connectTimeout(TimeAmount(configuration.connectTimeout))
-        if case .tcp = configuration.endpoint {
+        if case .tcp = server {
             bootstrap =
                 bootstrap
                 .channelOption(.tcpOption(.tcp_nodelay), value: 1)
@@ -104,10 +133,10 @@ final class RedisConnector: Sendable {
         }
         let initialize: @Sendable (any Channel) -> EventLoopFuture<RedisConnection> = { channel in
             channel.eventLoop.makeCompletedFuture {
-                try self.addHandlers(to: channel, tls: tls, onPush: onPush)
+                try self.addHandlers(to: channel, of: server, tls: tls, onPush: onPush)
             }
         }
-        switch configuration.endpoint {
+        switch server {
         case .tcp(let host, let port):
             return try await bootstrap.connect(host: host, port: port, channelInitializer: initialize)
         case .unixSocket(let path):
@@ -116,13 +145,14 @@ final class RedisConnector: Sendable {
     }
 
     private func addHandlers(
-        to channel: any Channel, tls: NIOSSLContext?, onPush: RedisConnection.PushHandler?
+        to channel: any Channel, of server: RedisConfiguration.Endpoint, tls: NIOSSLContext?,
+        onPush: RedisConnection.PushHandler?
     ) throws -> RedisConnection {
         let pipeline = channel.pipeline.syncOperations
         if let tls {
-            try pipeline.addHandler(NIOSSLClientHandler(context: tls, serverHostname: configuration.tlsHostname))
+            try pipeline.addHandler(NIOSSLClientHandler(context: tls, serverHostname: server.tlsHostname))
         }
-        let connection = RedisConnection(channel: channel, endpoint: endpoint, logger: logger, onPush: onPush)
+        let connection = RedisConnection(channel: channel, endpoint: server.description, logger: logger, onPush: onPush)
         try pipeline.addHandler(RedisChannelHandler(connection: connection))
         return connection
     }
@@ -148,6 +178,30 @@ final class RedisConnector: Sendable {
             guard command.name == "CLIENT", error.code != "NOAUTH" else { throw error }
             noteMissingName(error)
         }
+    }
+
+    /// Checks that the server is a primary. Sentinels may name one that was demoted, or is not promoted yet.
+    private func checkRole(_ connection: RedisConnection, limit: TimeLimit) async throws {
+        let reply = try await connection.execute(RedisCommand("ROLE"), limit: limit)
+        guard let error = reply.error else { return try Self.check(role: reply.array?.first?.string, connection) }
+        // ROLE is in the categories @admin and @dangerous, which a login may lack.
+        guard error.code == "NOPERM" else { throw error }
+        let info = try await connection.execute(RedisCommand("INFO", "replication"), limit: limit)
+        guard let text = info.string else {
+            return logger.debug(
+                "this login may use neither ROLE nor INFO, so the primary is taken without a check",
+                metadata: ["endpoint": "\(connection.endpoint)", "error": "\(error)"])
+        }
+        try Self.check(role: text.contains("role:slave") ? "slave" : "master", connection)
+    }
+
+    private static func check(role: String?, _ connection: RedisConnection) throws {
+        if role == "master" { return }
+        let found = role == "slave" ? "a Redis replica" : "no primary (its role is \(role ?? "unknown"))"
+        throw RedisError(
+            kind: .connectionFailed,
+            message: "the sentinels name \(connection.endpoint) as the primary, but it is \(found)",
+            endpoint: connection.endpoint)
     }
 
     private func noteMissingName(_ error: RedisError) {
@@ -186,16 +240,17 @@ final class RedisConnector: Sendable {
         }
     }
 
-    private func failed(_ reason: String) -> RedisError {
-        RedisError(kind: .connectionFailed, message: "cannot connect to \(endpoint): \(reason)", endpoint: endpoint)
+    private func failed(_ reason: String, _ server: RedisConfiguration.Endpoint) -> RedisError {
+        let shown = finder == nil ? endpoint : "\(server), the primary of \(endpoint)"
+        return RedisError(kind: .connectionFailed, message: "cannot connect to \(shown): \(reason)", endpoint: endpoint)
     }
 }
 
-extension RedisConfiguration {
+extension RedisConfiguration.Endpoint {
     /// The server name for TLS (SNI and verification). An IP address must not be sent as SNI (RFC 6066): nil then, and
     /// NIOSSL verifies the address itself.
     fileprivate var tlsHostname: String? {
-        guard case .tcp(let host, _) = endpoint else { return nil }
+        guard case .tcp(let host, _) = self else { return nil }
         // The initializer throws if the host is not an IP address: then it is a name.
         let isAddress = (try? SocketAddress(ipAddress: host, port: 0)) != nil
         return isAddress ? nil : host

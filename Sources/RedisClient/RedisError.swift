@@ -83,8 +83,11 @@ extension RedisError {
     /// The connection was lost before the command was written to it.
     var wasNeverSent: Bool { kind == .connectionClosed && !mayHaveBeenApplied }
 
-    /// The server is a Redis replica now: connecting to the endpoint again may reach the new primary.
-    var meansDemoted: Bool { kind == .server && code == "READONLY" }
+    /// The server is a Redis replica now: connecting again may reach the new primary.
+    var meansDemoted: Bool { kind == .server && (code == "READONLY" || code == "MASTERDOWN") }
+
+    /// The server did not carry out the command, because it is a Redis replica now.
+    var wasRefusedByReplica: Bool { meansDemoted && !wasRaisedInsideAScript }
 
     /// Returns the same error with another value of ``mayHaveBeenApplied``.
     func applied(_ mayHaveBeenApplied: Bool) -> RedisError {

@@ -7,13 +7,14 @@ final class ServerConnections: Sendable {
     let configuration: RedisConfiguration
     let blocking: BlockingConnections
     let subscriptions: Subscriptions
+    private let connector: RedisConnector
     private let ordinary: SharedConnection
     private let bulk: SharedConnection
     private let urgent: SharedConnection
 
     init(_ configuration: RedisConfiguration, group: any EventLoopGroup, logger: Logger) {
         self.configuration = configuration
-        let connector = RedisConnector(configuration, group: group, logger: logger)
+        connector = RedisConnector(configuration, group: group, logger: logger)
         ordinary = SharedConnection(connector)
         bulk = SharedConnection(connector)
         urgent = SharedConnection(connector)
@@ -36,5 +37,6 @@ final class ServerConnections: Sendable {
         bulk.shutDown()
         urgent.shutDown()
         blocking.shutDown()
+        connector.shutDown()
     }
 }
