@@ -4,37 +4,39 @@ import RedisClient
 import Switchyard
 import SwitchyardWorker
 
-/// Measures the cost of a queue for each of the Redis servers over which it is spread.
+/// Measures the cost of a queue for the Redis servers, or the primaries of a Redis Cluster, over which it is spread.
 ///
 /// It submits tasks, and workers in this process complete them without running anything. It measures how the tasks are
 /// distributed and what a task costs. It does not measure the total throughput, which takes a core for each server.
 struct SpreadLoad: Sendable {
-    let instances: [RedisClient]
+    let partitions: Partitions
     /// Tasks in one submission. All tasks of a submission go to one partition.
     let perCall: Int
     var callers = 32
     var workers = 2
     var slots = 200
 
-    /// The part of one Redis server.
-    struct Share: Sendable {
-        /// Tasks completed on the server.
-        var tasks: Int
-        /// Redis's processor time for the whole life of a task, in µs.
+    struct Result: Sendable {
+        /// Tasks completed in each partition.
+        var tasks: [Int]
+        /// The processor time of all servers for the whole life of a task, in µs.
         var cpuMicroseconds: Double
+    }
+
+    init(_ partitions: Partitions, perCall: Int) {
+        self.partitions = partitions
+        self.perCall = perCall
     }
 
     /// Submits `tasks` tasks and returns when all have completed.
     /// - Parameter queue: a queue that nothing else uses.
-    /// - Returns: the share of each server, in the order of ``instances``.
-    func run(tasks: Int, queue: String, logger: Logger) async throws -> [Share] {
-        let partitions = try Partitions(on: instances)
+    func run(tasks: Int, queue: String, logger: Logger) async throws -> Result {
         let handle = try SchedulerHandle(queue: queue, partitions: partitions, logger: logger)
         let functions = partitions.functions(queue: queue, logger: logger)
         for functions in functions { try await partitions.join(functions) }
         try await handle.configure([("max_queue_length", 100_000_000)])
 
-        let before = try await usage()
+        let before = try await cpuSeconds()
         try await submit(tasks, to: handle)
         let serving = try (0..<workers).map { index in
             try Worker(
@@ -44,25 +46,22 @@ struct SpreadLoad: Sendable {
         try await ServingWorkers.run(serving) {
             while try await handle.getStats().completed < tasks { try await Task.sleep(for: .milliseconds(50)) }
         }
-        let after = try await usage()
+        let used = try await cpuSeconds() - before
 
-        var shares: [Share] = []
-        for index in instances.indices {
-            let counter = RedisCommand("HGET", .string(functions[index].keys.stats), "completed")
-            let completed = Int(try await instances[index].send(counter).int ?? 0)
-            shares.append(
-                Share(
-                    tasks: completed,
-                    cpuMicroseconds: (after[index].cpuSeconds - before[index].cpuSeconds) * 1e6
-                        / Double(max(completed, 1))))
+        var completed: [Int] = []
+        for functions in functions {
+            let counter = RedisCommand("HGET", .string(functions.keys.stats), "completed")
+            completed.append(Int(try await functions.client.send(counter).int ?? 0))
         }
-        return shares
+        return Result(tasks: completed, cpuMicroseconds: used * 1e6 / Double(max(tasks, 1)))
     }
 
-    private func usage() async throws -> [RedisUsage] {
-        var all: [RedisUsage] = []
-        for client in instances { all.append(try await RedisUsage.read(client)) }
-        return all
+    private func cpuSeconds() async throws -> Double {
+        var sum = 0.0
+        for instance in partitions.instances {
+            for server in try await instance.primaries() { sum += try await RedisUsage.read(server).cpuSeconds }
+        }
+        return sum
     }
 
     private func submit(_ count: Int, to handle: SchedulerHandle) async throws {

@@ -43,6 +43,7 @@ package struct Snapshot: Sendable, Equatable {
     /// Reads all keys of a queue.
     /// - Throws: The first error that a command returned.
     package init(reading keys: Keys, client: RedisClient) async throws {
+        let client = try await client.primary(of: keys.prefix)
         self.keys = keys
         let names = try await Self.scan(keys.prefix, client)
         let types = try await Self.send(names.map { RedisCommand("TYPE", .string($0)) }, client)

@@ -72,7 +72,7 @@ import Testing
         let queue = "switchyard-bench"
         try await FunctionLibrary(client: redis.client, logger: logger).ensureLoaded()
         let running = Task {
-            var load = SpreadLoad(instances: [redis.client], perCall: 10)
+            var load = SpreadLoad(Partitions(redis.client), perCall: 10)
             load.workers = 1
             // More than it can complete before the worker is lost.
             return try await load.run(tasks: 20_000, queue: queue, logger: logger)

@@ -1,17 +1,29 @@
 #!/usr/bin/env bash
 # A Switchyard worker in bash: one task at a time, using only redis-cli.
-# usage: worker.sh ID [QUEUE]     SWITCHYARD_REDIS=unix:///path/redis.sock (or redis://host:port) names the server
+# usage: worker.sh ID [QUEUE]     SWITCHYARD_REDIS=unix:///path/redis.sock (or redis://host:port, or a node of a Redis
+#                                 Cluster: redis-cluster://host:port) names the server
 #
 # It runs a task's `command`, in its `cwd` and with its `env`. A task without one runs its `payload`, if that is a text:
 # a command line for bash. Any other task fails with NoCommand and is not retried. Exit code 0 completes a task.
 set -u
 id=${1:?usage: worker.sh ID [QUEUE]} queue="switchyard:{${2:-default}}:"
 url=${SWITCHYARD_REDIS:-redis://127.0.0.1:6379}
-case $url in unix://*) cli=(redis-cli -s "${url#unix://}") ;; *) cli=(redis-cli -u "$url") ;; esac
+case $url in
+  unix://*) cli=(redis-cli -s "${url#unix://}") ;;
+  redis-cluster://*) node=${url#redis-cluster://} cli=(redis-cli -c -u "redis://${node%%,*}") ;;
+  *) cli=(redis-cli -u "$url") ;;
+esac
 nonce=$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')   # tells this process from others with the same id
 call() {
-  local function=$1; shift
-  "${cli[@]}" FCALL "switchyard_$function" 2 "$queue" "${queue}config" worker "$id" nonce "$nonce" "$@"
+  local function=$1 said; shift
+  while said=$("${cli[@]}" FCALL "switchyard_$function" 2 "$queue" "${queue}config" worker "$id" nonce "$nonce" "$@")
+  do
+    case $said in
+      TRYAGAIN* | CLUSTERDOWN*) sleep 0.2 ;;   # the queue is moving to another node of the Cluster
+      *) printf '%s\n' "$said"; return ;;
+    esac
+  done
+  return 1
 }
 replaced() { echo "$id: another process has this worker's id: this one ends" >&2; exit 5; }
 field() { sed -n "/^$1\$/{n;p;q;}" <<<"$reply"; }   # the line after the name, in a reply of names and values

@@ -7,7 +7,7 @@ package struct FunctionLibrary: Sendable {
     let client: RedisClient
     let logger: Logger
 
-    /// The library of the server that `client` is connected to.
+    /// The library of the server that `client` is connected to, or of all primaries of its Redis Cluster.
     package init(client: RedisClient, logger: Logger) {
         self.client = client
         self.logger = logger
@@ -19,10 +19,18 @@ package struct FunctionLibrary: Sendable {
     /// The line of the source with the longest value, in bytes, that keeps a small hash compact.
     private static let shortValueLine = "local SHORT_VALUE = "
 
-    /// Returns the source for a server whose `hash-max-listpack-value` is `shortValue`.
-    static func source(shortValue: Int) -> String {
+    /// The line of the source with the command that publishes.
+    private static let publishLine = "local PUBLISH = "
+
+    /// Returns the source for a server whose `hash-max-listpack-value` is `shortValue`. In a Redis Cluster it publishes
+    /// to the subscribers on the node of the channel's slot: PUBLISH would send each message to every node.
+    static func source(shortValue: Int, inCluster: Bool) -> String {
         source.split(separator: "\n", omittingEmptySubsequences: false)
-            .map { $0.hasPrefix(shortValueLine) ? shortValueLine + "\(shortValue)" : String($0) }
+            .map { line in
+                if line.hasPrefix(shortValueLine) { return shortValueLine + "\(shortValue)" }
+                if line.hasPrefix(publishLine), inCluster { return publishLine + "'SPUBLISH'" }
+                return String(line)
+            }
             .joined(separator: "\n")
     }
 
@@ -38,10 +46,16 @@ package struct FunctionLibrary: Sendable {
         return line.flatMap { Int64($0.dropFirst("local VERSION = ".count)) } ?? 0
     }()
 
-    /// Loads the library unless the server has this version or a newer one.
+    /// Loads the library unless the server has this version or a newer one; in a Redis Cluster, into every primary.
     /// - Throws: `RedisError`, also if the login may not load functions; ``SchedulerError`` if the server has somebody
     ///   else's functions of the same names, which are never replaced.
     package func ensureLoaded() async throws {
+        for server in try await client.primaries() {
+            try await FunctionLibrary(client: server, logger: logger).ensureLoadedHere()
+        }
+    }
+
+    private func ensureLoadedHere() async throws {
         guard let loaded = try await loadedVersion() else { return try await loadFirst() }
         if loaded > Self.version {
             logger.debug(
@@ -58,7 +72,7 @@ package struct FunctionLibrary: Sendable {
             do {
                 return try await load()
             } catch let error as RedisError where error.message.contains("already exists") {
-                if try await loadedVersion() != nil { return try await ensureLoaded() }
+                if try await loadedVersion() != nil { return try await ensureLoadedHere() }
                 if let strangers = try await strangers() { throw strangers }
             }
             try await Task.sleep(for: Self.pauseBeforeLoading)
@@ -100,7 +114,7 @@ package struct FunctionLibrary: Sendable {
     private static let known: Set = ["switchyard_version", "switchyard_submit", "switchyard_pull"]
 
     private func load(_ options: RedisArgument...) async throws {
-        let text = Self.source(shortValue: await longestListpackValue())
+        let text = Self.source(shortValue: await longestListpackValue(), inCluster: client.isCluster)
         _ = try await client.send(RedisCommand("FUNCTION", ["LOAD"] + options + [.string(text)]))
         logger.debug("loaded the function library", metadata: ["version": "\(Self.version)"])
     }
@@ -126,7 +140,7 @@ package struct FunctionLibrary: Sendable {
         }
         // The line with the short value is not compared. A replica whose login may not read the server's settings has
         // another number in it, and replicas would replace each other's library for ever.
-        let ours = Self.withoutShortValueLine(Self.source)
+        let ours = Self.withoutShortValueLine(Self.source(shortValue: 0, inCluster: client.isCluster))
         return fields[index + 1].string.map { Self.withoutShortValueLine($0) != ours } ?? true
     }
 

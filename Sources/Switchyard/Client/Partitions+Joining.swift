@@ -4,6 +4,9 @@ import RedisClient
 // or look for ids in the wrong partition. The number of partitions is stored in the `config` of each partition. The
 // process is refused if the number differs, or if a Redis server has a partition that it should not have, unless there
 // are no tasks that could be missed.
+//
+// In a Redis Cluster the names of the partitions depend on their number, so that a process with another number does not
+// even look at the same partitions. It is refused in the same way: no partition that is not its own may have tasks.
 
 extension Partitions {
     /// Checks one partition, and stores the number of partitions in it if it is new. Calls only the Redis server that
@@ -12,6 +15,7 @@ extension Partitions {
     ///   them.
     /// - Throws: `invalidInput` with the field `partitions` if the partitions differ.
     package func join(_ functions: QueueFunctions, mayChange: Bool = true) async throws {
+        try await checkKind(of: functions.client)
         // Once for each server.
         if functions.keys.partition < instances.count { try await checkOthers(beside: functions) }
         let settings = try await functions.configure([])
@@ -50,24 +54,46 @@ extension Partitions {
     private func checkOthers(beside functions: QueueFunctions) async throws {
         let instance = functions.keys.partition
         let queue = functions.keys.queue
-        let strangers = (0..<Self.most).filter { $0 >= count || self.instance(of: $0) != instance }
         let found = try await withThrowingTaskGroup(of: Int?.self) { group in
-            for index in strangers {
-                let keys = Keys(queue: queue, partition: index)
-                group.addTask { try await functions.exists([keys.config]) ? index : nil }
+            for number in strangers(of: queue, on: instance) {
+                let keys = Keys(queue: queue, number: number)
+                group.addTask { try await functions.exists([keys.config]) ? number : nil }
             }
-            return try await group.reduce(into: [Int]()) { found, index in if let index { found.append(index) } }
+            return try await group.reduce(into: [Int]()) { found, number in if let number { found.append(number) } }
         }
-        for index in found.sorted() {
-            let stranger = QueueFunctions(queue: queue, partition: index, like: functions)
+        for number in found.sorted() {
+            let stranger = QueueFunctions(queue: queue, number: number, like: functions)
             guard try await stranger.hasTasks() else { continue }
             let stored = try await stranger.configure([])["partitions"] ?? 1
+            let place =
+                areInCluster
+                ? "the Redis Cluster has tasks in {\(stranger.keys.name)}, a partition"
+                : "Redis server \(instance + 1) of \(instances.count) has tasks of partition \(number)"
             throw SchedulerError.invalidInput(
                 field: "partitions",
                 message:
-                    "partitions: Redis server \(instance + 1) of \(instances.count) has tasks of partition \(index) of "
-                    + "queue \(queue), which has \(stored) partitions, and this program was started for \(count): "
-                    + "expected the same servers in the same order, and the same number of partitions")
+                    "partitions: \(place) of queue \(queue), which has \(stored) partitions, and this program was "
+                    + "started for \(count): expected the same servers in the same order, and the same number of "
+                    + "partitions")
+        }
+    }
+
+    /// The numbers of partitions that this process does not look for on a server.
+    private func strangers(of queue: String, on instance: Int) -> [Int] {
+        if areInCluster { return Array(Set(1...PartitionNames.largest).subtracting(numbers(of: queue))) }
+        return (0..<Self.most).filter { $0 >= count || self.instance(of: $0) != instance }
+    }
+
+    /// Checks that a Redis Cluster was given as one, and a server that is no Cluster as a server. Functions would call
+    /// a part of the queues only, or publish to nobody.
+    /// - Throws: `invalidInput` with the field `redis` if it was not.
+    package func checkKind(of client: RedisClient) async throws {
+        do {
+            if let problem = try await ServerKind.problem(of: client) {
+                throw SchedulerError.invalidInput(field: "redis", message: "redis: \(problem)")
+            }
+        } catch let error as RedisError {
+            throw SchedulerError(error)
         }
     }
 }
@@ -83,8 +109,9 @@ extension QueueFunctions {
     }
 
     /// The functions of another partition of the same queue on the same Redis server.
-    fileprivate init(queue: String, partition: Int, like other: QueueFunctions) {
-        self.init(queue: queue, partition: partition, client: other.client, logger: other.library.logger)
+    fileprivate init(queue: String, number: Int, like other: QueueFunctions) {
+        self.init(
+            queue: queue, partition: number, number: number, client: other.client, logger: other.library.logger)
     }
 
     /// Whether the partition has tasks, including ended tasks that are still kept.

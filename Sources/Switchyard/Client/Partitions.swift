@@ -4,6 +4,9 @@ import RedisClient
 /// The number of partitions of a queue, and the Redis servers that have them: partition k is on server k mod M, where M
 /// is the number of servers. Every process that serves or uses a queue must have the same servers in the same order.
 ///
+/// A Redis Cluster counts as one server: the names of the partitions spread them over its hash slots
+/// (``PartitionNames``), and its primaries have the slots.
+///
 /// One partition on one server is the default, and has no extra cost.
 public struct Partitions: Sendable {
     /// The maximum number of partitions. An idle worker, a look-up of an unknown id and each read of the whole queue
@@ -21,8 +24,8 @@ public struct Partitions: Sendable {
         count = 1
     }
 
-    /// Partitions on several servers.
-    /// - Parameter count: nil makes one partition for each server.
+    /// Partitions on several servers, or on one Redis Cluster.
+    /// - Parameter count: nil makes one partition for each server, or one in a Redis Cluster.
     /// - Throws: ``SchedulerError/invalidInput(field:message:)``.
     public init(on instances: [RedisClient], count: Int? = nil) throws(SchedulerError) {
         let count = count ?? instances.count
@@ -32,9 +35,19 @@ public struct Partitions: Sendable {
                 message: "partitions: expected at least one for each of \(instances.count) Redis servers and at most "
                     + "\(Self.most), found \(count)")
         }
+        if instances.count > 1, instances.contains(where: \.isCluster) {
+            throw .invalidInput(
+                field: "redis",
+                message: "redis: expected one Redis Cluster, or servers that are no Cluster; found "
+                    + "\(instances.count) of which at least one is a Cluster. One queue spreads over the primaries of a "
+                    + "Cluster with --partitions")
+        }
         self.instances = instances
         self.count = count
     }
+
+    /// Whether the partitions are in a Redis Cluster.
+    package var areInCluster: Bool { instances[0].isCluster }
 
     /// Returns the home of a task, batch, schedule or key with this name: the index of a partition, from 0.
     public func home(of name: String) -> Int {
@@ -52,8 +65,16 @@ public struct Partitions: Sendable {
     /// Returns the functions of each partition of a queue, in order.
     /// - Parameter queue: a valid ``Name``.
     package func functions(queue: String, logger: Logger) -> [QueueFunctions] {
-        (0..<count).map { index in
-            QueueFunctions(queue: queue, partition: index, client: instances[instance(of: index)], logger: logger)
+        let numbers = numbers(of: queue)
+        return (0..<count).map { index in
+            QueueFunctions(
+                queue: queue, partition: index, number: numbers[index], client: instances[instance(of: index)],
+                logger: logger)
         }
+    }
+
+    /// Returns the number in the name of each partition.
+    func numbers(of queue: String) -> [Int] {
+        areInCluster ? PartitionNames.numbers(queue: queue, count: count) : Array(0..<count)
     }
 }

@@ -15,9 +15,12 @@ package struct QueueFunctions: Sendable {
     let library: FunctionLibrary
 
     /// The functions of a partition.
-    /// - Parameter queue: a valid ``Name``.
-    package init(queue: String, partition: Int = 0, client: RedisClient, logger: Logger) {
-        self.keys = Keys(queue: queue, partition: partition, database: client.configuration.database)
+    /// - Parameters:
+    ///   - queue: a valid ``Name``.
+    ///   - number: the number in the partition's name; nil: its index.
+    package init(queue: String, partition: Int = 0, number: Int? = nil, client: RedisClient, logger: Logger) {
+        self.keys = Keys(
+            queue: queue, partition: partition, number: number, database: client.configuration.database)
         self.client = client
         self.library = FunctionLibrary(client: client, logger: logger)
     }
@@ -55,7 +58,7 @@ package struct QueueFunctions: Sendable {
             } catch let error as RedisError {
                 let isMissing = FunctionLibrary.isMissing(error)
                 if isMissing {
-                    try await restoreLibrary()
+                    try await restoreLibrary(client.node(of: error))
                     // If it is missing again, it was flushed again, or a newer library does not have this function.
                     if !restored {
                         restored = true
@@ -74,9 +77,9 @@ package struct QueueFunctions: Sendable {
         }
     }
 
-    private func restoreLibrary() async throws {
+    private func restoreLibrary(_ server: RedisClient) async throws {
         do {
-            try await library.ensureLoaded()
+            try await FunctionLibrary(client: server, logger: library.logger).ensureLoaded()
         } catch let error as RedisError {
             throw SchedulerError(error)
         }

@@ -12,11 +12,12 @@ extension WorkerClient {
     package func announceReplacement() async throws -> Duration? {
         guard let nonce else { return nil }
         let channel = functions.keys.control(worker)
+        let isSharded = functions.client.isCluster
         let replies: [RESPValue]
         do {
             replies = try await functions.client.pipeline([
-                RedisCommand("PUBSUB", "NUMSUB", .string(channel)),
-                RedisCommand("PUBLISH", .string(channel), .string("replaced \(nonce)")),
+                RedisCommand("PUBSUB", isSharded ? "SHARDNUMSUB" : "NUMSUB", .string(channel)),
+                RedisCommand(isSharded ? "SPUBLISH" : "PUBLISH", .string(channel), .string("replaced \(nonce)")),
                 RedisCommand("HGET", .string(functions.keys.config), "lease_ms"),
             ])
         } catch let error as RedisError {

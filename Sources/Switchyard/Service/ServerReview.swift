@@ -79,7 +79,7 @@ package struct ServerReview: Sendable {
         return Self.configuration(values)
     }
 
-    private static func unreadable(_ subject: String, _ command: String, _ error: RedisError) -> ServerFinding {
+    static func unreadable(_ subject: String, _ command: String, _ error: RedisError) -> ServerFinding {
         .warn(
             subject, "its \(subject) cannot be read: \(error.message)",
             "check maxmemory-policy, appendonly and hash-max-listpack-value yourself, or allow this user \(command)")
@@ -123,7 +123,7 @@ package struct ServerReview: Sendable {
             "ACL SETUSER <user> ~switchyard:* &switchyard:* +@all -@admin, or at least these commands")
     }
 
-    private static func fields(_ info: String) -> [String: String] {
+    static func fields(_ info: String) -> [String: String] {
         var fields: [String: String] = [:]
         for line in info.split(whereSeparator: \.isNewline) {
             let parts = line.split(separator: ":", maxSplits: 1).map(String.init)

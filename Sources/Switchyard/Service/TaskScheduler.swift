@@ -23,8 +23,8 @@ public final class TaskScheduler: Service {
     private let discover: AsyncStream<String>.Continuation
     /// The queues that it was given. If one of them has other partitions, the replica stops with an error.
     private let given: Set<String>
-    /// The servers that are known to have the function library.
-    private let prepared = Mutex<Set<Int>>([])
+    /// The addresses of the servers that are known to have the function library.
+    private let prepared = Mutex<Set<String>>([])
 
     /// The maximum number of queues that a replica serves.
     private static let maxQueues = 1000
@@ -177,16 +177,16 @@ public final class TaskScheduler: Service {
     }
 
     /// Loads the function library and checks the partitions. Retries until it succeeds; meanwhile the health says why.
-    /// - Throws: `invalidInput` if the partitions differ.
+    /// - Throws: `invalidInput` if the partitions differ, or a server is a Redis Cluster and was not given as one.
     private func prepare(_ functions: QueueFunctions) async throws {
-        let index = functions.keys.partition
         var backoff = Backoff(first: .seconds(1), limit: .seconds(5))
         while !Task.isCancelled {
             do {
-                try await loadLibrary(on: partitions.instance(of: index))
+                try await partitions.checkKind(of: functions.client)
+                try await loadLibrary(for: functions)
                 try await partitions.join(functions)
                 return
-            } catch let error as SchedulerError where error.field == "partitions" {
+            } catch let error as SchedulerError where error.field == "partitions" || error.field == "redis" {
                 throw error
             } catch {
                 if Task.isCancelled { return }
@@ -197,10 +197,13 @@ public final class TaskScheduler: Service {
         }
     }
 
-    private func loadLibrary(on instance: Int) async throws {
-        if prepared.withLock({ $0.contains(instance) }) { return }
-        try await FunctionLibrary(client: partitions.instances[instance], logger: logger).ensureLoaded()
-        _ = prepared.withLock { $0.insert(instance) }
+    /// Loads the library into the server that has the partition. In a Redis Cluster the review loads it into the others.
+    private func loadLibrary(for functions: QueueFunctions) async throws {
+        let server = try await functions.client.primary(of: functions.keys.prefix)
+        let address = server.configuration.endpoint.description
+        if prepared.withLock({ $0.contains(address) }) { return }
+        try await FunctionLibrary(client: server, logger: logger).ensureLoaded()
+        _ = prepared.withLock { $0.insert(address) }
     }
 
     private func registerQueues() async {
@@ -259,7 +262,15 @@ public final class TaskScheduler: Service {
             var pause = Self.reviewInterval
             do {
                 let instance = partitions.instances[index]
-                var findings = try await ServerReview(instance).findings()
+                var findings: [ServerFinding]
+                if instance.isCluster {
+                    // A node may have joined without it.
+                    try await FunctionLibrary(client: instance, logger: logger).ensureLoaded()
+                    findings = try await ClusterReview(instance).findings()
+                    for queue in queues { findings.append(try await ClusterReview.spread(of: queue, partitions)) }
+                } else {
+                    findings = try await ServerReview(instance).findings()
+                }
                 let functions = QueueFunctions(queue: "default", client: instance, logger: logger)
                 findings.append(try await ServerReview.rights(functions))
                 health.reviewed(server: index, findings.filter { $0.level != .ok }, logger: logger)

@@ -7,7 +7,8 @@ package struct Keys: Sendable, Equatable {
     /// The index of the partition, from 0.
     package let partition: Int
     /// The name of the partition: `Q` for the first partition of queue Q, which is the only one of most queues; `Q/1`,
-    /// `Q/2`, … for the others. A queue's name has no slash.
+    /// `Q/2`, … for the others. In a Redis Cluster the numbers have gaps (``PartitionNames``). A queue's name has no
+    /// slash.
     package let name: String
     /// `switchyard:{Q}:` or `switchyard:{Q/1}:`. The braces put all keys of the partition into one hash slot of a Redis
     /// Cluster.
@@ -19,11 +20,13 @@ package struct Keys: Sendable, Equatable {
     /// The keys of a partition.
     /// - Parameters:
     ///   - queue: a valid ``Name``.
+    ///   - number: the number in the partition's name; nil: its index.
     ///   - database: the number of the Redis database that has the partition.
-    package init(queue: String, partition: Int = 0, database: Int = 0) {
+    package init(queue: String, partition: Int = 0, number: Int? = nil, database: Int = 0) {
+        let number = number ?? partition
         self.queue = queue
         self.partition = partition
-        self.name = partition == 0 ? queue : "\(queue)/\(partition)"
+        self.name = number == 0 ? queue : "\(queue)/\(number)"
         self.prefix = "switchyard:{\(name)}:"
         self.channels = database == 0 ? prefix : "\(prefix)db\(database):"
     }

@@ -19,6 +19,16 @@ extension SchedulerError {
         case "INVALIDSTATE": self = .invalidStateTransition(message: text, leaseLost: false)
         case "LEASELOST": self = .invalidStateTransition(message: text, leaseLost: true)
         case "BADREQUEST": self = .invalidInput(field: Self.field(in: text), message: text)
+        case "MOVED":
+            self = .internal(
+                message: "the Redis server at \(error.endpoint) is a node of a Redis Cluster: use "
+                    + "redis-cluster://\(error.endpoint) instead of redis://",
+                redisAway: false)
+        case "TRYAGAIN" where error.message.contains("rehashing of slot"):
+            self = .internal(
+                message: "the hash slot of the queue is being moved to another node of the Redis Cluster; its calls "
+                    + "wait until it has moved",
+                redisAway: true)
         case "OOM":
             self = .internal(
                 message: "Redis has no memory left for new tasks (maxmemory); existing tasks are still served",

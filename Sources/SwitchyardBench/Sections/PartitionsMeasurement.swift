@@ -31,8 +31,9 @@ struct PartitionsMeasurement: Sendable {
             let tasks = context.share(of: context.plan.tasks, isWarmUp: isWarmUp)
             let alone = try await withServers(1) { try await load($0, tasks, perCall) }
             let spread = try await withServers(2) { try await load($0, tasks, perCall) }
-            let cost = spread.reduce(0) { $0 + $1.cpuMicroseconds * Double($1.tasks) } / Double(tasks)
-            return Run(alone: alone[0].cpuMicroseconds, each: cost, share: Double(spread[0].tasks) / Double(tasks))
+            return Run(
+                alone: alone.cpuMicroseconds, each: spread.cpuMicroseconds,
+                share: Double(spread.tasks[0]) / Double(tasks))
         }
         return [
             Figure(
@@ -47,8 +48,8 @@ struct PartitionsMeasurement: Sendable {
         ]
     }
 
-    private func load(_ servers: [BenchRedis], _ tasks: Int, _ perCall: Int) async throws -> [SpreadLoad.Share] {
-        try await SpreadLoad(instances: servers.map(\.client), perCall: perCall)
+    private func load(_ servers: [BenchRedis], _ tasks: Int, _ perCall: Int) async throws -> SpreadLoad.Result {
+        try await SpreadLoad(Partitions(on: servers.map(\.client)), perCall: perCall)
             .run(tasks: tasks, queue: context.queue, logger: context.logger)
     }
 

@@ -3,7 +3,7 @@ import Logging
 import RedisClient
 import Switchyard
 
-/// Checks a Redis server. It only reads, and does not load the function library.
+/// Checks a Redis server, or the primaries of a Redis Cluster. It only reads, and does not load the function library.
 struct RedisChecks: Sendable {
     let client: RedisClient
     /// The queue on whose keys the rights are checked.
@@ -17,21 +17,44 @@ struct RedisChecks: Sendable {
     /// - Returns: the findings, and whether the queues on the server can be read.
     func findings() async throws -> (findings: [Finding], isReadable: Bool) {
         var findings: [Finding]
+        var isReadable: Bool
         do {
-            findings = try await ServerReview(client).findings()
+            if let problem = try await ServerKind.problem(of: client) {
+                return ([.fail("redis", problem, "correct its URL (--redis, SWITCHYARD_REDIS)")], false)
+            }
+            (findings, isReadable) = client.isCluster ? try await ofCluster() : try await ofServer()
         } catch let error as RedisError {
             let advice = "check its URL (--redis, SWITCHYARD_REDIS), and whether it runs"
             return ([.fail("redis", "\(error)", advice)], false)
         }
-        findings += await clock()
-        let library = await library()
-        findings.append(library.finding)
-        if library.isLoaded {
+        if isReadable {
             let logger = Logger(label: "switchyard.doctor")
             findings.append(
                 try await ServerReview.rights(QueueFunctions(queue: queue, client: client, logger: logger)))
         }
-        return (findings, library.isLoaded)
+        return (findings, isReadable)
+    }
+
+    private func ofServer() async throws -> (findings: [Finding], isReadable: Bool) {
+        let library = await library()
+        return (try await ServerReview(client).findings() + clock() + [library.finding], library.isLoaded)
+    }
+
+    private func ofCluster() async throws -> (findings: [Finding], isReadable: Bool) {
+        let primaries = try await client.primaries()
+        let review = ClusterReview(client)
+        var findings = [try await review.slots(primaries)]
+        var isReadable = true
+        for primary in primaries {
+            var found = try await RedisChecks(client: primary, queue: queue).ofServer()
+            found.findings += try await review.replicas(of: primary)
+            isReadable = isReadable && found.isReadable
+            for var finding in found.findings {
+                finding.subject += " \(primary.configuration.endpoint)"
+                findings.append(finding)
+            }
+        }
+        return (findings, isReadable)
     }
 
     /// Compares this machine's clock, at the middle of the call, with Redis's, which alone decides about scheduling.

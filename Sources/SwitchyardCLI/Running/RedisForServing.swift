@@ -57,6 +57,7 @@ struct RedisForServing: Sendable {
     var commandLine: String {
         guard let first = configurations.first else { return "redis-cli" }
         var line = ["redis-cli"]
+        if case .cluster = first.deployment { line.append("-c") }
         switch first.endpoint {
         case .tcp(let host, let port): line += ["-h", host, "-p", "\(port)"]
         case .unixSocket(let path): line += ["-s", path]

@@ -62,6 +62,7 @@ struct Doctor: AsyncParsableCommand {
         }
         guard isReadable else { return findings }
         let partitions = try settings.partitions(on: clients)
+        if partitions.areInCluster { findings.append(try await ClusterReview.spread(of: queue, partitions)) }
         return findings
             + (try await QueueChecks.findings(SchedulerHandle(queue: queue, partitions: partitions, logger: logger)))
     }

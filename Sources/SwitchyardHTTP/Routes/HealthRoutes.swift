@@ -21,8 +21,8 @@ extension API {
         }
         routes.on(.get, "/livez") { _, _ in .json(["status": "ok"]) }
         routes.on(.get, "/readyz") { _, _ in
-            let problems = await redisProblems()
-            if problems.count == scheduler.partitions.instances.count, let problem = problems.first { throw problem }
+            let (problems, servers) = await redisProblems()
+            if problems.count == servers, let problem = problems.first { throw problem }
             if let finding = scheduler.health.serverFindings.first(where: { $0.subject == "rights" }) {
                 throw Problem(
                     .serviceUnavailable, code: "Internal", "\(finding.message); \(finding.advice ?? "")")
@@ -56,16 +56,22 @@ extension API {
     }
 
     private func health() async throws -> Response {
-        let instances = scheduler.partitions.instances
-        let problems = await redisProblems()
+        let (problems, servers) = await redisProblems()
         // While some of several Redis servers reply, the tasks in their partitions are served.
         var reasons = problems.map {
-            Reason(code: "redis_away", message: $0.message, isUnhealthy: problems.count == instances.count)
+            Reason(code: "redis_away", message: $0.message, isUnhealthy: problems.count == servers)
         }
         var counts: Counts?
         if reasons.isEmpty {
             do {
                 (reasons, counts) = try await queueReasons()
+                reasons += movingQueues.map {
+                    Reason(
+                        code: "slot_moving",
+                        message:
+                            "the hash slot of queue \($0) is being moved to another node of the Redis Cluster: its "
+                            + "calls wait until it has moved")
+                }
             } catch let error as SchedulerError {
                 let isAway = if case .internal(_, redisAway: true) = error { true } else { false }
                 reasons.append(
@@ -76,7 +82,8 @@ extension API {
             }
         }
         // What does not harm the tasks is for `doctor`: persistence may be off on purpose.
-        for finding in scheduler.health.serverFindings where finding.level == .fail || finding.subject == "memory" {
+        for finding in scheduler.health.serverFindings
+        where finding.level == .fail || ["memory", "spread"].contains(finding.subject) {
             reasons.append(
                 Reason(code: "redis_\(finding.subject)", message: "Redis: \(finding.message); \(finding.advice ?? "")"))
         }
@@ -116,7 +123,9 @@ extension API {
 
     private func queueReasons() async throws -> ([Reason], Counts) {
         let cache = settings
-        let queues = try await forEach(try scheduler.queues.map { try scheduler.handle(queue: $0) }) { handle in
+        let moving = Set(movingQueues)
+        let names = scheduler.queues.filter { !moving.contains($0) }
+        let queues = try await forEach(try names.map { try scheduler.handle(queue: $0) }) { handle in
             (
                 stats: try await handle.getStats(), demand: try await handle.demand(),
                 limit: try await cache.settings(of: handle)["max_queue_length"] ?? 0
@@ -175,10 +184,29 @@ extension API {
 
     private static func tasks(_ count: Int) -> String { count == 1 ? "1 task" : "\(count) tasks" }
 
-    /// Returns one problem for each Redis server that does not reply to PING.
-    private func redisProblems() async -> [Problem] {
-        await withTaskGroup(of: Problem?.self) { group in
-            for client in scheduler.partitions.instances {
+    /// The queues whose calls wait for the move of a hash slot.
+    private var movingQueues: [String] {
+        guard scheduler.partitions.areInCluster else { return [] }
+        return scheduler.queues.filter { queue in
+            scheduler.partitions.functions(queue: queue, logger: logger).contains { $0.client.isMoving($0.keys.prefix) }
+        }
+    }
+
+    /// The Redis servers that have queues: with a Redis Cluster its primaries, as far as it is known.
+    private func redisServers() async -> [RedisClient] {
+        var servers: [RedisClient] = []
+        for client in scheduler.partitions.instances {
+            // A Cluster that cannot be read does not reply to PING either.
+            servers += (try? await client.primaries(deadline: Self.pingTimeout)) ?? [client]
+        }
+        return servers
+    }
+
+    /// Returns one problem for each Redis server that does not reply to PING, and how many servers there are.
+    private func redisProblems() async -> (problems: [Problem], servers: Int) {
+        let servers = await redisServers()
+        let problems = await withTaskGroup(of: Problem?.self) { group in
+            for client in servers {
                 group.addTask {
                     do {
                         _ = try await client.send(RedisCommand("PING"), deadline: Self.pingTimeout)
@@ -190,7 +218,10 @@ extension API {
                     }
                 }
             }
-            return await group.reduce(into: []) { problems, problem in if let problem { problems.append(problem) } }
+            return await group.reduce(into: [Problem]()) { problems, problem in
+                if let problem { problems.append(problem) }
+            }
         }
+        return (problems, servers.count)
     }
 }

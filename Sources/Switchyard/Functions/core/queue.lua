@@ -219,7 +219,7 @@ end
 -- who may not publish: Redis grants no channel to a new user, and would refuse the message after the writes.
 function sw.enter(keys)
     local q, failure = sw.open(keys)
-    if q and not redis.acl_check_cmd('PUBLISH', q.events_key, '') then
+    if q and not redis.acl_check_cmd(PUBLISH, q.events_key, '') then
         return nil, redis.error_reply('NOPERM this user may not publish to ' .. q.events_key
             .. ", and nothing was changed; allow the queue's channels: ACL SETUSER <user> &switchyard:*")
     end

@@ -560,7 +560,7 @@ end
 
 -- Publishes the noted messages as one message, with a line for each task.
 local function publish(channel, list, n)
-    if n > 0 then call('PUBLISH', channel, n == 1 and list[1] or table.concat(list, '\n', 1, n)) end
+    if n > 0 then call(PUBLISH, channel, n == 1 and list[1] or table.concat(list, '\n', 1, n)) end
 end
 
 -- Appends one text to `list`: the messages of tasks whose messages differ only in the id. Returns the list's new
@@ -677,7 +677,7 @@ function sw.commit(c)
     publish(q.events_key, events, add_texts(events, n, started, n_started, ' running 1'))
     if not c.is_general then return end
     for _, message in ipairs(rawget(c, 'control') or NONE) do
-        call('PUBLISH', q.channels .. 'control:' .. message[1], message[2])
+        call(PUBLISH, q.channels .. 'control:' .. message[1], message[2])
     end
     for _, id in ipairs(rawget(c, 'finished_batches') or NONE) do sw.start_follow_up(q, id) end
 end

@@ -99,7 +99,7 @@ function sw.finish_one(q, args)
     local is_there = sw.write_done(key, now, result, code)
     pcall_redis('HSET', next_key, 'state', 'running', 'attempt', '1', 'worker', worker, 'started_at', now)
     if not is_there then sw.remove_vanished(q, id) end
-    call('PUBLISH', q.results_key, id .. ' completed ' .. attempt)
-    call('PUBLISH', q.events_key, next_id .. ' running 1')
+    call(PUBLISH, q.results_key, id .. ' completed ' .. attempt)
+    call(PUBLISH, q.events_key, next_id .. ' running 1')
     return { { is_there and 'completed' or sw.not_found(id) }, { fields } }
 end

@@ -50,6 +50,6 @@ function sw.submit_one(q, args)
     all[5] = sw.digits(tag)
     call('ZADD', q.pending_key, sw.score(q, priority, tag), id)
     call('HSET', unpack(all, 1, at))
-    call('PUBLISH', q.events_key, id .. ' pending 0')
+    call(PUBLISH, q.events_key, id .. ' pending 0')
     return { { id, 'pending', 'queued', -1, 'new' } }
 end

@@ -21,6 +21,7 @@ local COMMANDS = {
 -- Arguments that complete a command whose check needs more than its key.
 local REST = { BLPOP = { '0' }, MSET = { '1' } }
 
+local SUBSCRIBE = PUBLISH == 'SPUBLISH' and 'SSUBSCRIBE' or 'SUBSCRIBE'
 local CHANNELS = { 'events', 'results', 'reports', 'control:w' }
 
 local function check(missing, command, name, ...)
@@ -47,8 +48,8 @@ redis.register_function{ function_name = 'switchyard_rights', flags = { 'no-writ
     end
     for _, channel in ipairs(CHANNELS) do
         local name = q.channels .. channel
-        check(missing, 'PUBLISH', name, name, '')
-        check(missing, 'SUBSCRIBE', name, name)
+        check(missing, PUBLISH, name, name, '')
+        check(missing, SUBSCRIBE, name, name)
     end
     check(missing, 'SADD', 'switchyard:queues', 'switchyard:queues', q.name)
     check(missing, 'SMEMBERS', 'switchyard:queues', 'switchyard:queues')

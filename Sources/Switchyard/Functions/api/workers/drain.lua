@@ -17,7 +17,7 @@ local function drain(keys, args)
     if refused then return refused end
     local held = sw.busy_slots(q, worker)
     sw.drain_worker(q, worker)
-    call('PUBLISH', q.channels .. 'control:' .. worker, 'drain')
+    call(PUBLISH, q.channels .. 'control:' .. worker, 'drain')
     return held
 end
 

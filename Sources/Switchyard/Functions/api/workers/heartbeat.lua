@@ -51,7 +51,7 @@ local function heartbeat(keys, args)
         pcall_redis('HSET', unpack(set))
         changes[i] = string.sub(set[1], #q.task_prefix + 1) .. ' running 1'
     end
-    if #changes > 0 then call('PUBLISH', q.events_key, table.concat(changes, '\n')) end
+    if #changes > 0 then call(PUBLISH, q.events_key, table.concat(changes, '\n')) end
     return { 'lease_ms', sw.digits(q.lease_ms), 'heartbeat_ms', sw.digits(q.heartbeat_ms),
         'drain', state.draining == 1 and '1' or '0', 'partitions', sw.digits(q.partitions), 'stop', stop,
         'ignored', ignored }
