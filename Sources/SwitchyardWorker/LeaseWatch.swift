@@ -63,7 +63,8 @@ final class LeaseWatch: Sendable {
     func allowsStart(sent: ContinuousClock.Instant, now: ContinuousClock.Instant) -> Bool {
         state.withLock { state in
             guard let state else { return true }
-            return now - max(sent, state.renewed) <= hold(state.terms)
+            // A heartbeat since then has not named these attempts, and has not renewed their leases.
+            return now - sent <= hold(state.terms)
         }
     }
 

@@ -37,7 +37,7 @@ extension QueueLoop {
     }
 
     /// Sends one heartbeat and obeys its reply. Returns the intervals that hold from now on, or nil if it failed.
-    private func heartbeat(deadline: Duration) async -> WorkerClient.Terms? {
+    func heartbeat(deadline: Duration) async -> WorkerClient.Terms? {
         let leased = table.leased
         let sent = ContinuousClock.now
         do {

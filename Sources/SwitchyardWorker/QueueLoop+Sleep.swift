@@ -21,7 +21,7 @@ extension QueueLoop {
             do {
                 let awakening = try await link.sleepAndPull(
                     timeout: Self.wakeTimeout, max: sleep.want, together: takesTogether, maxBytes: sleep.maxBytes)
-                start(table.wakeUp(sleep, awakening.assignments), sent: sent)
+                await begin(table.wakeUp(sleep, awakening.assignments), sent: sent)
                 // A poller's call gets the same refusal, and handles it.
                 if awakening.refusal != nil { table.noteWork() }
                 backoff = Self.backoff()
@@ -34,6 +34,30 @@ extension QueueLoop {
                 try? await Task.sleep(for: backoff.nextDelay())
             }
         }
+    }
+
+    /// Starts what a sleep has brought.
+    ///
+    /// After a long sleep nobody knows when the wake-up came: just now, or long ago, and the network has delivered the
+    /// reply late. Other connections may have been restored before, so heartbeats do not tell. One that names these
+    /// attempts does.
+    private func begin(_ assignments: [WorkerClient.Assignment], sent: ContinuousClock.Instant) async {
+        if assignments.isEmpty || leaseWatch.allowsStart(sent: sent, now: .now) {
+            return start(assignments, sent: sent)
+        }
+        let asked = ContinuousClock.now
+        guard await heartbeat(deadline: .seconds(1)) != nil else { return start(assignments, sent: sent) }
+        var leased: [WorkerClient.Assignment] = []
+        for assignment in assignments {
+            let attempt = Attempt(assignment, holder: holder)
+            if table.stopReason(of: attempt) == nil {
+                leased.append(assignment)
+            } else {
+                // Nobody wants its outcome.
+                table.endAtOnce([AttemptEnd(attempt: attempt, outcome: .completed())])
+            }
+        }
+        start(leased, sent: asked)
     }
 
     /// Ends the sleep of a worker that drains. Tasks that the sleep still brings are run.

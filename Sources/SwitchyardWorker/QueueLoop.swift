@@ -22,7 +22,7 @@ final class QueueLoop: Sendable {
     let isSpread: Bool
     let leaseWatch: LeaseWatch
     private let handler: any TaskHandler
-    private let holder: AttemptHolder
+    let holder: AttemptHolder
     private let limits: TimeLimits
     let host: HostHealth
 
