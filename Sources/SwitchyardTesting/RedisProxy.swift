@@ -60,11 +60,11 @@ public final class RedisProxy: Sendable {
     private let link = Mutex((request: NIODeadline.uptimeNanoseconds(0), reply: NIODeadline.uptimeNanoseconds(0)))
     private let listener = Mutex<(any Channel)?>(nil)
 
-    private init(directory: String, bytesPerSecond: Int?, rule: @escaping Rule) {
+    private init(url: String, directory: String, bytesPerSecond: Int?, rule: @escaping Rule) {
+        self.url = url
         self.directory = directory
         self.bytesPerSecond = bytesPerSecond
         self.rule = rule
-        url = "unix://\(directory)/redis.sock"
     }
 
     /// Starts a proxy of a test's redis-server.
@@ -77,19 +77,29 @@ public final class RedisProxy: Sendable {
     }
 
     /// Starts a proxy of the redis-server that listens on a socket.
+    /// - Parameter address: An address on which the proxy listens, with Redis's port; nil: it has a socket.
     public static func start(
-        toSocket server: String, bytesPerSecond: Int? = nil, rule: @escaping Rule
+        toSocket server: String, on address: String? = nil, bytesPerSecond: Int? = nil, rule: @escaping Rule
     ) async throws -> RedisProxy {
         let directory = NSTemporaryDirectory() + "switchyard-proxy-\(UUID().uuidString.prefix(8))"
         try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)
-        let proxy = RedisProxy(directory: directory, bytesPerSecond: bytesPerSecond, rule: rule)
-        let channel = try await ServerBootstrap(group: MultiThreadedEventLoopGroup.singleton)
+        let proxy = RedisProxy(
+            url: address.map { "redis://\($0):6379" } ?? "unix://\(directory)/redis.sock", directory: directory,
+            bytesPerSecond: bytesPerSecond, rule: rule)
+        let bootstrap = ServerBootstrap(group: MultiThreadedEventLoopGroup.singleton)
             .childChannelInitializer { client in
                 ClientBootstrap(group: client.eventLoop).connect(unixDomainSocketPath: server).flatMapThrowing {
                     try proxy.join(client, to: $0)
                 }
             }
-            .bind(unixDomainSocketPath: directory + "/redis.sock", cleanupExistingSocketFile: true).get()
+        let channel =
+            if let address {
+                try await bootstrap.bind(host: address, port: 6379).get()
+            } else {
+                try await bootstrap.bind(
+                    unixDomainSocketPath: directory + "/redis.sock", cleanupExistingSocketFile: true
+                ).get()
+            }
         proxy.listener.withLock { $0 = channel }
         return proxy
     }

@@ -40,12 +40,15 @@ package struct Torture: Sendable {
 
     private func run(on farm: Farm) async throws -> TortureReport {
         let history = History()
+        let listener = Listener()
+        let watch = StallWatch()
         let start = ContinuousClock.now
         let faults = try await withThrowingTaskGroup(of: Void.self) { group in
+            group.addTask { try await listener.run(farm.redis.client) }
+            group.addTask { await watch.run() }
             for index in 0..<plan.clients { try await addClient(index, farm, history, to: &group) }
             let faults = try await Nemesis(farm: farm, progress: progress).run(until: start + plan.duration)
-            // Without faults for a moment, so that the recovery from the last one is seen under load too.
-            try await Task.sleep(for: .seconds(3))
+            try await Task.sleep(for: plan.calm)
             group.cancelAll()
             while let result = await group.nextResult() {
                 if case .failure(let error) = result, !(error is CancellationError) { throw error }
@@ -53,7 +56,8 @@ package struct Torture: Sendable {
             return faults
         }
         try await farm.heal()
-        let handle = try SchedulerHandle(queue: Farm.queue, client: farm.client, logger: logger)
+        let client = farm.redis.client
+        let handle = try SchedulerHandle(queue: Farm.queue, client: client, logger: logger)
         let settled = try await settle(handle)
         let tasks = try await Self.allTasks(history, handle)
         let stats = try await handle.getStats()
@@ -65,9 +69,15 @@ package struct Torture: Sendable {
             counts: [
                 .completed: stats.completed, .failed: stats.failed, .timeout: stats.timeout,
                 .cancelled: stats.cancelled,
-            ], processFailures: farm.processes.flatMap(\.failures))
+            ], processFailures: farm.processes.flatMap(\.failures), told: listener.announcements,
+            notices: Set(farm.processes.flatMap(\.notices)), repeatedTimes: farm.redis.repeatedTimes,
+            stalls: watch.stalls)
         var violations = Checker.violations(evidence)
-        let snapshot = try await Snapshot(reading: Keys(queue: Farm.queue), client: farm.client)
+        if settled == nil {
+            violations.append(
+                Violation(rule: "everything ends", finding: "not within \(plan.settling) of the last fault"))
+        }
+        let snapshot = try await Snapshot(reading: Keys(queue: Farm.queue), client: client)
         do {
             try snapshot.check()
         } catch let found as SnapshotViolations {
@@ -76,6 +86,16 @@ package struct Torture: Sendable {
         if stats.repaired > 0 {
             violations.append(
                 Violation(rule: "nothing needs repair", finding: "the queue repaired \(stats.repaired) entries"))
+        }
+        if plan.deletesAll, settled != nil {
+            let left = try await Remains(client: client).afterDeletion(handle)
+            if !left.isEmpty {
+                violations.append(
+                    Violation(
+                        rule: "nothing is left of tasks",
+                        finding: "\(left.count) keys are left of deleted tasks: "
+                            + left.prefix(20).joined(separator: ", ")))
+            }
         }
         return TortureReport(
             plan: plan, evidence: evidence, violations: violations, settled: settled, took: .now - start)

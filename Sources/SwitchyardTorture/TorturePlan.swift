@@ -5,16 +5,20 @@ package struct TorturePlan: Sendable {
     package var seed: UInt64 = 1
     /// How long clients submit and faults strike. Afterwards everything must end within `settling`.
     package var duration: Duration = .seconds(60)
+    /// How long clients go on after the last fault, so that the recovery from it is seen under load too.
+    package var calm: Duration = .seconds(3)
     /// How long after the last fault all tasks may need to end.
     package var settling: Duration = .seconds(60)
     /// The faults that strike, in random order, each at least once if there is time.
     package var faults = FaultKind.allCases
-    /// Processes of each kind.
+    /// Processes of each kind. The last handler worker has a network of its own.
     package var replicas = 2, handlerWorkers = 2, commandWorkers = 2
     /// Concurrent clients.
     package var clients = 4
     /// How many tasks all clients together leave unended before they wait.
     package var backlog = 1500
+    /// Whether all tasks are deleted in the end, to see whether any key is left. It takes more than a minute.
+    package var deletesAll = false
     /// The text of another function library, with a planted fault; nil: the one of this build. If Redis loses it, the
     /// next call loads the one of this build.
     package var library: String?
@@ -29,4 +33,15 @@ package struct TorturePlan: Sendable {
     ]
     /// The lease among these settings.
     static let lease: Duration = .seconds(2)
+    /// What each worker offers, and tasks with resources reserve.
+    static let cores = 4
+
+    /// The settings as flags of a replica.
+    static var settingFlags: [String] {
+        settings.flatMap { name, value in
+            let isDuration = name.hasSuffix("_ms")
+            let flag = (isDuration ? String(name.dropLast(3)) : name).split(separator: "_").joined(separator: "-")
+            return ["--" + flag, isDuration ? "\(value)ms" : "\(value)"]
+        }
+    }
 }

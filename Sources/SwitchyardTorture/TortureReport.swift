@@ -7,9 +7,8 @@ package struct TortureReport: Sendable {
     package let violations: [Violation]
     /// Figures by name, in the order in which they are shown.
     package let figures: [(name: String, value: Int)]
-    /// How often each fault struck, and the longest time without any start of a task around one, beyond its own
-    /// duration, in seconds.
-    package let faults: [(kind: FaultKind, count: Int, longestGap: Double)]
+    /// How often each fault struck, and how long it took until the work went on, at worst.
+    let faults: [(kind: FaultKind, recovery: Recovery)]
     /// Executions beyond the first of a task, by the outcome of the one before.
     package let repetitions: [(cause: String, count: Int)]
     /// How long after the last fault the last task ended, in seconds; nil: it did not within the time for it.
@@ -22,9 +21,13 @@ package struct TortureReport: Sendable {
         self.violations = violations
         self.settled = settled.map { $0 / .seconds(1) }
         self.took = took / .seconds(1)
+        let all = evidence
+        let acknowledged = evidence.acknowledged
         let outcomes = evidence.calls.map(\.outcome)
         figures = [
-            ("tasks", evidence.tasks.count), ("calls", evidence.calls.count),
+            ("tasks", acknowledged.count),
+            ("tasks lost with all data", acknowledged.count { evidence.tasks[$0] == nil }),
+            ("calls", evidence.calls.count),
             ("calls acknowledged", outcomes.count { $0 == .ok }),
             ("calls refused", outcomes.count { if case .refused = $0 { true } else { false } }),
             ("calls without an answer", outcomes.count { if case .unknown = $0 { true } else { false } }),
@@ -33,6 +36,7 @@ package struct TortureReport: Sendable {
             ("tasks cancelled", evidence.tasks.values.count { $0.state == .cancelled }),
         ]
         var causes: [String: Int] = [:]
+        let evidence = evidence.afterLosses()
         for (id, executions) in evidence.executionsByTask {
             for execution in executions.dropLast() {
                 let attempt = evidence.tasks[id]?.attempts.first { $0.attempt == execution.attempt }
@@ -40,25 +44,7 @@ package struct TortureReport: Sendable {
             }
         }
         repetitions = causes.sorted { $0.key < $1.key }.map { ($0.key, $0.value) }
-        let starts = evidence.executions.map(\.from).sorted()
-        var gaps: [FaultKind: [Double]] = [:]
-        for (index, fault) in evidence.faults.enumerated() {
-            let next = index + 1 < evidence.faults.count ? evidence.faults[index + 1].from : fault.to + 5
-            gaps[fault.kind, default: []].append(Self.gap(around: fault, until: min(next, fault.to + 5), starts))
-        }
-        faults = gaps.sorted { $0.key.rawValue < $1.key.rawValue }.map { ($0.key, $0.value.count, $0.value.max() ?? 0) }
-    }
-
-    /// The longest time without a start of a task between the beginning of a fault and `end`, at most 5 s after it and
-    /// before the next fault. The time of the fault itself does not count.
-    private static func gap(around fault: FaultRecord, until end: Uptime, _ starts: [Uptime]) -> Double {
-        var longest = 0.0
-        for (last, next) in zip(starts, starts.dropFirst()) where next > fault.from && last < end {
-            let (from, to) = (max(last, fault.from), min(next, end))
-            let covered = max(0, min(to.seconds, fault.to.seconds) - from.seconds)
-            longest = max(longest, to - from - covered)
-        }
-        return longest
+        faults = Recovery.measured(all).sorted { $0.key.rawValue < $1.key.rawValue }.map { ($0.key, $0.value) }
     }
 
     /// The report as text.
@@ -66,8 +52,13 @@ package struct TortureReport: Sendable {
         var lines = ["seed \(seed), \(Self.format(took)) s"]
         lines += figures.map { "  \($0.name): \($0.value)" }
         lines.append("  all ended after the last fault: " + (settled.map { Self.format($0) + " s" } ?? "no"))
-        lines += ["faults (times, longest gap between starts beyond the fault itself):"]
-        lines += faults.map { "  \($0.kind.rawValue): \($0.count), \(Self.format($0.longestGap)) s" }
+        lines += [
+            "faults (times; longest gap in the work beyond the fault itself; slowest restart of a task of a lost worker):"
+        ]
+        lines += faults.map { kind, recovery in
+            "  \(kind.rawValue): \(recovery.count); \(Self.format(recovery.longestGap)) s"
+                + (recovery.slowestRestart.map { "; \(Self.format($0)) s" } ?? "")
+        }
         lines += ["executions repeated, by how the one before ended:"]
         lines += repetitions.map { "  \($0.cause): \($0.count)" }
         if violations.isEmpty { return (lines + ["no violation"]).joined(separator: "\n") }
@@ -82,13 +73,14 @@ package struct TortureReport: Sendable {
     /// The report as JSON.
     package var json: JSONValue {
         [
-            "seed": .number("\(seed)"), "seconds": JSONValue(took),
+            "seed": .number("\(seed)"), "seconds": JSONValue(took), "settled": settled.map { JSONValue($0) } ?? .null,
             "figures": .object(figures.map { .init(name: $0.name, value: JSONValue($0.value)) }),
             "faults": .array(
-                faults.map {
+                faults.map { kind, recovery in
                     [
-                        "kind": JSONValue($0.kind.rawValue), "count": JSONValue($0.count),
-                        "longest_gap": JSONValue($0.longestGap),
+                        "kind": JSONValue(kind.rawValue), "count": JSONValue(recovery.count),
+                        "longest_gap": JSONValue(recovery.longestGap),
+                        "slowest_restart": recovery.slowestRestart.map { JSONValue($0) } ?? .null,
                     ]
                 }),
             "repetitions": .object(repetitions.map { .init(name: $0.cause, value: JSONValue($0.count)) }),

@@ -29,6 +29,9 @@ struct RunTorture: AsyncParsableCommand {
             "Make only these faults (default: all).", valueName: "fault"))
     var faults: [FaultKind] = []
 
+    @Flag(help: "In the end delete all tasks, and check that nothing is left of them. It takes more than a minute.")
+    var deleteAll = false
+
     @Option(help: ArgumentHelp("The file of another function library, with a planted fault.", visibility: .hidden))
     var library: String?
 
@@ -38,6 +41,7 @@ struct RunTorture: AsyncParsableCommand {
         plan.seed = seed ?? UInt64.random(in: 1...999_999)
         plan.duration = duration?.duration ?? plan.duration
         if !faults.isEmpty { plan.faults = faults }
+        plan.deletesAll = deleteAll
         plan.library = try library.map { try String(contentsOfFile: $0, encoding: .utf8) }
         let torture = Torture(
             plan: plan, program: ProgramPath.current, logger: Logger(label: "switchyard.torture")

@@ -7,16 +7,27 @@ import Switchyard
 enum Checker {
     /// Every violation of every rule.
     static func violations(_ evidence: Evidence) -> [Violation] {
+        // Also of tasks from before a loss of all data.
+        let always: [(String, (Evidence) -> [String])] = [
+            ("everything ends", unended), ("counts are conserved", miscounted),
+            ("processes survive", { $0.processFailures }), ("faults are told", untold),
+        ]
         let rules: [(String, (Evidence) -> [String])] = [
             ("nothing acknowledged is lost", lost), ("nothing comes from nowhere", strangers),
-            ("everything ends", unended), ("the end is as planned", wrongEnds),
+            ("the end is as planned", wrongEnds),
             ("an attempt is executed once", repeatedAttempts), ("no two processes of one task at once", overlaps),
             ("attempts only grow", shrinkingAttempts), ("every execution is explained", unexplained),
-            ("a result never changes", changedResults), ("nothing before its time", early),
-            ("dependencies first", disorder), ("limits hold", overLimit), ("counts are conserved", miscounted),
-            ("processes survive", { $0.processFailures }),
+            ("every repetition has a cause", uncaused), ("retries are counted", uncounted),
+            ("a result never changes", changedResults), ("what is told is so", wrongTold),
+            ("nothing before its time", early), ("dependencies first", disorder),
+            ("the first and most urgent first", wrongOrder), ("what waits is taken", leftWaiting),
+            ("limits hold", overLimit), ("resources suffice", overCommitted), ("one task of a unique key", notUnique),
         ]
-        return rules.flatMap { rule, check in check(evidence).map { Violation(rule: rule, finding: $0) } }
+        let rest = evidence.afterLosses()
+        func apply(_ rules: [(String, (Evidence) -> [String])], _ evidence: Evidence) -> [Violation] {
+            rules.flatMap { rule, check in check(evidence).map { Violation(rule: rule, finding: $0) } }
+        }
+        return apply(always, evidence) + apply(rules, rest)
     }
 
     // MARK: Tasks
@@ -69,8 +80,7 @@ enum Checker {
 
     static func changedResults(_ evidence: Evidence) -> [String] {
         var findings: [String] = []
-        // A retry by a client begins anew.
-        let retried = Set(evidence.calls.filter { $0.kind == .retry }.flatMap(\.tasks))
+        let retried = evidence.retried
         for call in evidence.calls {
             // The reply to a submission has only a part of the task.
             guard call.kind == .get, let seen = call.seen, seen.state == .completed, !retried.contains(seen.id) else {

@@ -16,6 +16,14 @@ struct Evidence: Sendable {
     var counts: [TaskState: Int]
     /// Ends of processes that nobody asked for.
     var processFailures: [String]
+    /// The ends that Redis published, in order.
+    var told: [Announcement] = []
+    /// What replicas have said.
+    var notices: Set<FarmProcess.Notice> = []
+    /// Times, by Redis's clock, that came twice because the clock was set back.
+    var repeatedTimes: [ClosedRange<Date>] = []
+    /// When this machine itself stood still, as far as this process can tell.
+    var stalls: [ClosedRange<Uptime>] = []
 
     /// The executions of each task, by their starts.
     var executionsByTask: [String: [Execution]] {
@@ -24,7 +32,33 @@ struct Evidence: Sendable {
 
     /// The tasks whose submission was acknowledged.
     var acknowledged: Set<String> {
-        Set(calls.filter { ($0.kind == .submit || $0.kind == .repeated) && $0.outcome == .ok }.flatMap(\.tasks))
+        Set(
+            calls.filter { ($0.kind == .submit || $0.kind == .repeated) && $0.outcome == .ok }.flatMap { call in
+                // In place of a task whose unique key another one has, the call returns that one.
+                call.tasks.count == 1 ? [call.seen?.id ?? call.tasks[0]] : call.tasks
+            })
+    }
+
+    /// The tasks that clients have retried, which begin anew.
+    var retried: Set<String> { Set(calls.filter { $0.kind == .retry }.flatMap(\.tasks)) }
+
+    /// Whether the order of times around this one cannot be told, because the clock was set back.
+    func isRepeated(_ times: Date?...) -> Bool {
+        repeatedTimes.contains { range in times.contains { $0.map(range.contains) == true } }
+    }
+
+    /// The evidence about the tasks that came after Redis had lost its data for the last time. Of those before nothing
+    /// can be said: an id may begin anew.
+    func afterLosses() -> Evidence {
+        guard let last = faults.filter({ $0.kind == .flushAll }).map(\.to).max() else { return self }
+        let before = Set(
+            calls.filter { $0.kind == .submit && $0.from < last }.flatMap(\.tasks))
+        var rest = self
+        rest.calls.removeAll { !before.isDisjoint(with: $0.tasks) }
+        rest.executions.removeAll { before.contains($0.task) }
+        rest.told.removeAll { before.contains($0.task) }
+        rest.tasks = tasks.filter { !before.contains($0.key) }
+        return rest
     }
 
     /// When an execution certainly was over: its noted end, or the end of its worker's process. Nil: unknown.

@@ -10,45 +10,74 @@ final class FarmProcess: Sendable {
         case commandWorker = "command worker"
     }
 
+    /// What replicas say of faults that must be told.
+    enum Notice: String, Sendable, CaseIterable {
+        case lostData = "the data of the queue was lost"
+        case setBack = "Redis's clock was set back"
+    }
+
     let name: String
     let role: Role
     /// The way to Redis of this process alone.
     let link: Link
-    private let command: ChildProcess.Command
+    /// The network of this process alone, if it has one.
+    let network: NetworkNamespace?
+    private let arguments: [String]
+    private let environment: [String: String]
 
     private struct State {
+        var program: String
         var process: ChildProcess?
         /// The times at which it was killed.
         var deaths: [Uptime] = []
         /// The end of its output, for a report.
         var tail = ""
+        var notices: Set<Notice> = []
         /// Ends that nobody asked for.
         var failures: [String] = []
     }
-    private let state = Mutex(State())
+    private let state: Mutex<State>
 
-    init(name: String, role: Role, link: Link, command: ChildProcess.Command) {
+    init(
+        name: String, role: Role, link: Link, network: NetworkNamespace?, program: String, arguments: [String],
+        environment: [String: String]
+    ) {
         self.name = name
         self.role = role
         self.link = link
-        self.command = command
+        self.network = network
+        self.arguments = arguments
+        self.environment = environment
+        state = Mutex(State(program: program))
     }
 
     var deaths: [Uptime] { state.withLock { $0.deaths } }
     var failures: [String] { state.withLock { $0.failures } }
+    var notices: Set<Notice> { state.withLock { $0.notices } }
+
+    /// Which program its next starts run.
+    func use(program: String) { state.withLock { $0.program = program } }
 
     /// Starts it, unless it runs.
     func start() async throws {
         noteEnd()
         guard state.withLock({ $0.process == nil }) else { return }
-        let process = try await ChildProcess.start(command)
+        let program = state.withLock { $0.program }
+        let process = try await ChildProcess.start(
+            ChildProcess.Command(
+                arguments: (network?.prefix ?? []) + [program] + arguments, environment: environment))
         state.withLock { $0.process = process }
         let output = process.output
         Task { [weak self] in
-            for await chunk in output {
-                let text = String(decoding: chunk.bytes, as: UTF8.self)
-                self?.state.withLock { $0.tail = String(($0.tail + text).suffix(2000)) }
-            }
+            for await chunk in output { self?.note(String(decoding: chunk.bytes, as: UTF8.self)) }
+        }
+    }
+
+    private func note(_ text: String) {
+        state.withLock { state in
+            let all = state.tail + text
+            for notice in Notice.allCases where all.contains(notice.rawValue) { state.notices.insert(notice) }
+            state.tail = String(all.suffix(2000))
         }
     }
 

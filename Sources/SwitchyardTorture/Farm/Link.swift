@@ -13,6 +13,8 @@ final class Link: Sendable {
         var lostReplies = 0
         /// Of how many requests one is lost, with its connection. 0: none.
         var lostRequests = 0
+        /// Until when nothing passes in a direction. Then what was held back is passed on, as TCP sends it again.
+        var held: (direction: RedisProxy.Direction, until: ContinuousClock.Instant)?
     }
 
     private struct State {
@@ -25,18 +27,25 @@ final class Link: Sendable {
     init(seed: UInt64) { state = Mutex(State(random: SeededGenerator(seed: seed))) }
 
     /// Opens the proxy to a server's socket.
-    func open(to socket: String) async throws -> String {
-        let proxy = try await RedisProxy.start(toSocket: socket) { [self] _, direction in fate(direction) }
+    /// - Parameter address: the address on which it listens; nil: on a socket of its own.
+    func open(to socket: String, on address: String? = nil) async throws -> String {
+        let proxy = try await RedisProxy.start(toSocket: socket, on: address) { [self] _, direction in
+            fate(direction)
+        }
         self.proxy.withLock { $0 = proxy }
         return proxy.url
     }
 
     private func fate(_ direction: RedisProxy.Direction) -> RedisProxy.Fate {
         state.withLock { state in
-            let odds = direction == .reply ? state.weather.lostReplies : state.weather.lostRequests
+            let weather = state.weather
+            if let held = weather.held, held.direction == direction {
+                return .deliver(after: max(.zero, held.until - .now))
+            }
+            let odds = direction == .reply ? weather.lostReplies : weather.lostRequests
             if odds > 0, state.random.oneIn(odds) { return .lose }
-            guard state.weather.delay > .zero else { return .deliver(after: .zero) }
-            let most = Int(state.weather.delay / .milliseconds(1))
+            guard weather.delay > .zero else { return .deliver(after: .zero) }
+            let most = Int(weather.delay / .milliseconds(1))
             return .deliver(after: .milliseconds(Int.random(in: 0...most, using: &state.random)))
         }
     }

@@ -34,6 +34,28 @@ package enum FaultKind: String, Sendable, CaseIterable {
     case busyRedis = "busy-redis"
     /// Redis's memory is full.
     case fullMemory = "full-memory"
+    /// redis-server ends while it writes: its append-only file ends inside a transaction. It starts, and later again.
+    case tornFile = "torn-file"
+    /// redis-server ends, and takes seconds to load its file: it replies LOADING.
+    case slowLoad = "slow-load"
+    /// The disk of the append-only file is full, and later has space again.
+    case diskFull = "disk-full"
+    /// All data is gone.
+    case flushAll = "flush-all"
+    /// The clock of Redis's host is set forward, and later to the right time again.
+    case clockForward = "clock-forward"
+    /// The clock of Redis's host is set back, and later to the right time again.
+    case clockBack = "clock-back"
+    /// What a worker sends does not arrive.
+    case cutRequests = "cut-requests"
+    /// What is sent to a worker does not arrive.
+    case cutReplies = "cut-replies"
+    /// Packets from and to a worker are lost.
+    case packetLoss = "packet-loss"
+    /// The replicas go back to an older version with an older function library, and forward again, one by one.
+    case rollingUpgrade = "rolling-upgrade"
+    /// Redis, a worker, a replica and the network fail at once.
+    case allAtOnce = "all-at-once"
 }
 
 /// One fault that struck.
@@ -44,4 +66,6 @@ struct FaultRecord: Sendable {
     var from: Uptime
     /// When its cause was gone.
     var to: Uptime
+    /// Whether it struck together with others, so that its own recovery cannot be told.
+    var isPart = false
 }

@@ -1,5 +1,4 @@
 import Foundation
-import RedisClient
 
 /// Makes faults happen, one after another, by the plan's seed, until it is cancelled.
 struct Nemesis: Sendable {
@@ -8,7 +7,17 @@ struct Nemesis: Sendable {
     let progress: @Sendable (String) -> Void
 
     /// Longer than a lease and the times that its end may take.
-    private static let longerThanLease: Duration = TorturePlan.lease * 2
+    static let longerThanLease: Duration = TorturePlan.lease * 2
+
+    /// What a fault has struck.
+    struct Blow {
+        /// The names of the processes; none: all.
+        var targets: [String] = []
+        /// The faults that it consists of.
+        var parts: [FaultRecord] = []
+        /// What else to say of it.
+        var remark = ""
+    }
 
     /// - Returns: the faults that struck, each with its cause gone.
     /// - Throws: if a fault cannot be made or undone, which says nothing about Switchyard.
@@ -16,22 +25,26 @@ struct Nemesis: Sendable {
         var random = SeededGenerator(seed: farm.plan.seed ^ 0xFA_17)
         var records: [FaultRecord] = []
         var round: [FaultKind] = []
+        for excuse in farm.excuses { progress(excuse) }
         while ContinuousClock.now < end {
-            if round.isEmpty { round = farm.plan.faults.shuffled(using: &random) }
-            guard let kind = round.popLast() else { break }
+            if round.isEmpty { round = farm.faults.shuffled(using: &random) }
+            guard let kind = round.popLast() else {
+                try await Task.sleep(until: end)
+                break
+            }
             try await Task.sleep(for: .milliseconds(Int.random(in: 300...1500, using: &random)))
             let from = Uptime.now
-            let targets = try await strike(kind, &random)
-            records.append(FaultRecord(kind: kind, targets: targets, from: from, to: .now))
-            progress("\(kind.rawValue) \(targets.joined(separator: " "))")
+            let blow = try await strike(kind, &random)
+            records.append(FaultRecord(kind: kind, targets: blow.targets, from: from, to: .now))
+            records += blow.parts
+            progress(([kind.rawValue] + blow.targets + [blow.remark]).joined(separator: " "))
             try await farm.heal()
         }
         return records
     }
 
     /// Makes a fault happen and undoes its cause.
-    /// - Returns: the names of the processes that it struck; none: it struck all.
-    private func strike(_ kind: FaultKind, _ random: inout SeededGenerator) async throws -> [String] {
+    private func strike(_ kind: FaultKind, _ random: inout SeededGenerator) async throws -> Blow {
         let worker = farm.workers.randomElement(using: &random)
         let replica = farm.replicas.randomElement(using: &random)
         let aWhile = Duration.milliseconds(Int.random(in: 200...3000, using: &random))
@@ -41,79 +54,100 @@ struct Nemesis: Sendable {
         case .killReplica: return try await kill([replica], restartAfter: aWhile)
         case .killReplicas: return try await kill(farm.replicas, restartAfter: aWhile)
         case .suspendReplica: return try await suspend([replica], for: Self.longerThanLease)
-        case .suspendAll:
-            let redis = await farm.redis.processID
-            signal(redis, SIGSTOP)
-            defer { signal(redis, SIGCONT) }
-            _ = try await suspend(farm.processes, for: Self.longerThanLease)
-            return []
-        case .killRedis:
-            await farm.redis.kill()
-            try await Task.sleep(for: .milliseconds(Int.random(in: 0...1500, using: &random)))
-            try await farm.redis.restart()
-            return []
-        case .suspendRedis:
-            let redis = await farm.redis.processID
-            signal(redis, SIGSTOP)
-            defer { signal(redis, SIGCONT) }
-            try await Task.sleep(for: Self.longerThanLease)
-            return []
+        case .rollingUpgrade: return try await upgrade(mixedFor: aWhile)
         case .lostReplies: return try await weather(.init(lostReplies: 40, lostRequests: 40), for: .seconds(3))
         case .latency: return try await weather(.init(delay: .milliseconds(150)), for: .seconds(3))
         case .halfOpen:
             worker?.link.stall()
-            try await Task.sleep(for: Self.longerThanLease)
-            return [worker].compactMap { $0?.name }
+            return try await wait(worker)
         case .refusedWorker:
             worker?.link.refuse()
-            try await Task.sleep(for: Self.longerThanLease)
-            return [worker].compactMap { $0?.name }
-        case .killSubscribers: return try await send("CLIENT", "KILL", "TYPE", "pubsub")
-        case .killConnections: return try await send("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
-        case .flushFunctions: return try await send("FUNCTION", "FLUSH")
-        case .busyRedis:
-            return try await send(
-                "EVAL",
-                """
-                local start = redis.call('TIME')
-                repeat local now = redis.call('TIME') until now[1] - start[1] >= 4
-                """, "0")
-        case .fullMemory:
-            _ = try await send("CONFIG", "SET", "maxmemory", "1mb")
-            try await Task.sleep(for: aWhile)
-            return try await send("CONFIG", "SET", "maxmemory", "0")
+            return try await wait(worker)
+        case .cutRequests: return try await cut(.requests)
+        case .cutReplies: return try await cut(.replies)
+        case .packetLoss: return try await losePackets(&random)
+        case .allAtOnce: return try await allAtOnce(&random)
+        default: return try await strikeRedis(kind, aWhile, &random)
         }
     }
 
-    private func kill(_ targets: [FarmProcess?], restartAfter pause: Duration) async throws -> [String] {
+    // MARK: Processes
+
+    func kill(_ targets: [FarmProcess?], restartAfter pause: Duration) async throws -> Blow {
         let targets = targets.compactMap(\.self)
         for target in targets { await target.kill() }
         try await Task.sleep(for: pause)
-        return targets.map(\.name)
+        return Blow(targets: targets.map(\.name))
     }
 
-    private func suspend(_ targets: [FarmProcess?], for pause: Duration) async throws -> [String] {
+    func suspend(_ targets: [FarmProcess?], for pause: Duration) async throws -> Blow {
         let targets = targets.compactMap(\.self)
         for target in targets { target.suspend() }
         defer { for target in targets { target.resume() } }
         try await Task.sleep(for: pause)
-        return targets.map(\.name)
+        return Blow(targets: targets.map(\.name))
     }
 
-    private func weather(_ weather: Link.Weather, for pause: Duration) async throws -> [String] {
+    /// All replicas go back to the version before, whose library is then in Redis, and forward again one by one.
+    private func upgrade(mixedFor pause: Duration) async throws -> Blow {
+        guard let older = farm.olderProgram else { throw TortureError("rolling-upgrade: there is no older program") }
+        for replica in farm.replicas { try await restart(replica, with: older) }
+        try await farm.redis.loadOlderLibrary()
+        try await Task.sleep(for: pause)
+        for replica in farm.replicas {
+            try await restart(replica, with: farm.program)
+            try await Task.sleep(for: pause)
+        }
+        try await farm.redis.loadLibrary()
+        return Blow(targets: farm.replicas.map(\.name))
+    }
+
+    private func restart(_ process: FarmProcess, with program: String) async throws {
+        await process.stop()
+        process.use(program: program)
+        try await process.start()
+    }
+
+    // MARK: The network
+
+    private func weather(_ weather: Link.Weather, for pause: Duration) async throws -> Blow {
         for process in farm.processes { process.link.set(weather) }
         try await Task.sleep(for: pause)
-        return []
+        return Blow()
     }
 
-    private func send(_ name: String, _ arguments: String...) async throws -> [String] {
-        _ = try await farm.client.send(RedisCommand(name, arguments.map { .string($0) }))
-        return []
+    private func wait(_ worker: FarmProcess?) async throws -> Blow {
+        try await Task.sleep(for: Self.longerThanLease)
+        return Blow(targets: [worker].compactMap { $0?.name })
     }
 
-    private func signal(_ process: Int32?, _ signal: Int32) {
-        guard let process else { return }
-        // It fails only for a process that has ended, which the next command on Redis tells.
-        _ = Foundation.kill(process, signal)
+    /// Cuts one direction of the way between a worker and Redis: by its network, or in the proxy.
+    private func cut(_ direction: NetworkNamespace.Direction) async throws -> Blow {
+        let worker = farm.farWorker
+        if let network = worker?.network {
+            try await network.cut(direction)
+        } else {
+            worker?.link.set(
+                .init(held: (direction == .requests ? .request : .reply, .now + Self.longerThanLease)))
+        }
+        return try await wait(worker)
+    }
+
+    /// Loses packets of a worker in bursts. Without a network of its own its messages are late, which is what TCP makes
+    /// of losses.
+    private func losePackets(_ random: inout SeededGenerator) async throws -> Blow {
+        let worker = farm.farWorker
+        guard let network = worker?.network else {
+            worker?.link.set(.init(delay: .milliseconds(500)))
+            return try await wait(worker)
+        }
+        let end = ContinuousClock.now + Self.longerThanLease
+        while ContinuousClock.now < end {
+            try await network.cut(random.oneIn(2) ? .requests : .replies)
+            try await Task.sleep(for: .milliseconds(Int.random(in: 5...60, using: &random)))
+            try await network.mend()
+            try await Task.sleep(for: .milliseconds(Int.random(in: 20...150, using: &random)))
+        }
+        return Blow(targets: [worker].compactMap { $0?.name })
     }
 }

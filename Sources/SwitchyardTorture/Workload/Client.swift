@@ -26,7 +26,11 @@ struct Client: Sendable {
     }
 
     private func submit(_ tasks: inout TaskChoices, _ random: inout SeededGenerator) async -> [String] {
-        let batch = tasks.next(&random)
+        var batch = tasks.next(&random)
+        // Alone, because nothing of a batch is added if one of its tasks is not.
+        if batch.count == 1, random.oneIn(6) {
+            batch[0].options.uniqueKey = "unique-\(Int.random(in: 0..<6, using: &random))"
+        }
         history.willSubmit(batch)
         let queued = batch.map { $0.queued(journal: journal) }
         let isBatch = batch.count > 1

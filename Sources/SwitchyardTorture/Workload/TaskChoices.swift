@@ -36,6 +36,8 @@ struct TaskChoices {
         var task = WorkloadTask(
             id: newID(), isCommand: isCommand, milliseconds: Int.random(in: 0...60, using: &random),
             failures: random.oneIn(10) ? Int.random(in: 1...3, using: &random) : 0)
+        // Longer than a lease, which must be renewed meanwhile.
+        if !isCommand, random.oneIn(60) { task.milliseconds = Int.random(in: 2500...4000, using: &random) }
         if random.oneIn(3) { task.priority = TaskPriority.allCases.randomElement(using: &random) ?? .normal }
         if random.oneIn(6) { task.delay = .milliseconds(Int.random(in: 50...2000, using: &random)) }
         if random.oneIn(4) {

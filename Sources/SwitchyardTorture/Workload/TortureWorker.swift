@@ -14,7 +14,7 @@ package enum TortureWorker {
         let client = RedisClient(redis, logger: logger)
         var options = WorkerOptions(slots: 32)
         options.labels = ["runs=handlers"]
-        options.cpu = 16
+        options.cpu = Double(TorturePlan.cores)
         let worker = try Worker(
             id: id, queue: queue, partitions: Partitions(client), options: options,
             handler: TortureHandler(journal: journal), logger: logger)

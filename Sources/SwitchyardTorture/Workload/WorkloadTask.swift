@@ -7,7 +7,7 @@ struct WorkloadTask: Sendable {
     /// Whether a process runs it, or a handler inside a worker.
     let isCommand: Bool
     /// How long an attempt takes.
-    let milliseconds: Int
+    var milliseconds: Int
     /// How many attempts fail before one succeeds, apart from those that faults end.
     let failures: Int
     var options = SchedulingOptions()
