@@ -25,9 +25,9 @@ package enum TestLibrary {
 }
 
 /// A fault that is put into the function library, to check that a test finds it.
-struct LibraryMutation: Decodable {
+package struct LibraryMutation: Decodable, Sendable {
     /// Nil for a mutation that the environment gives as a JSON object.
-    let name: String?
+    package let name: String?
     /// The file's path below `Functions/`.
     let file: String
     /// The text that is replaced. It must occur once in the file.
@@ -36,6 +36,16 @@ struct LibraryMutation: Decodable {
 
     struct DoesNotApply: Error, CustomStringConvertible {
         let description: String
+    }
+
+    /// - Parameters:
+    ///   - file: the file's path below `Functions/`.
+    ///   - find: the text that is replaced, which occurs once in the file.
+    package init(name: String, file: String, find: String, replace: String) {
+        self.name = name
+        self.file = file
+        self.find = find
+        self.replace = replace
     }
 
     /// - Parameter text: A name, or a JSON object.
@@ -59,7 +69,7 @@ struct LibraryMutation: Decodable {
 
     /// Returns the library's text with the mutation applied. In `library`, a comment with the path of each file
     /// precedes its text.
-    func applied(to library: String) throws -> String {
+    package func applied(to library: String) throws -> String {
         guard let header = library.range(of: "\n-- ==== \(file) ====\n", options: .literal) else {
             throw DoesNotApply(description: "mutation \(name ?? ""): the library has no file \(file)")
         }

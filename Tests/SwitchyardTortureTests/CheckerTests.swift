@@ -130,6 +130,158 @@ import Testing
         #expect(found.contains("limits hold"))
     }
 
+    @Test func findsRepetitionsWithoutACause() {
+        func repeated(_ outcome: String, _ fault: FaultRecord? = nil) -> Set<String> {
+            broken { evidence in
+                evidence.executions[0].to = Self.at(1.5)
+                evidence.executions.append(
+                    Execution(task: "a", attempt: 2, worker: "w2", from: Self.at(1.8), to: Self.at(2)))
+                var second = evidence.tasks["a"]?.attempts[0]
+                evidence.tasks["a"]?.attempts[0].outcome = outcome
+                second?.attempt = 2
+                second?.worker = "w2"
+                if let second { evidence.tasks["a"]?.attempts.append(second) }
+                evidence.tasks["a"]?.attempt = 2
+                if let fault { evidence.faults = [fault] }
+            }
+        }
+        let rule = "every repetition has a cause"
+        #expect(repeated("lost") == [rule])
+        let fault = FaultRecord(kind: .killWorker, targets: ["w1"], from: Self.at(1.5), to: Self.at(1.6))
+        #expect(repeated("lost", fault) == [])
+        // It struck another worker, or nothing that a worker needs.
+        var other = fault
+        other.targets = ["w2"]
+        #expect(repeated("lost", other) == [rule])
+        other.kind = .killReplicas
+        #expect(repeated("lost", other) == [rule])
+        // A failure that was not planned, and one that is not counted as a retry.
+        #expect(repeated("failed") == [rule, "retries are counted"])
+    }
+
+    @Test func findsAnnouncementsThatAreNotSo() {
+        expectOnly([]) { $0.told = [Announcement(task: "a", state: "completed", attempt: 1)] }
+        let rule = "what is told is so"
+        expectOnly([rule]) { $0.told = [Announcement(task: "a", state: "completed", attempt: 2)] }
+        expectOnly([rule]) { $0.told = [Announcement(task: "a", state: "failed", attempt: 1)] }
+        expectOnly([rule]) {
+            $0.told = Array(repeating: Announcement(task: "a", state: "completed", attempt: 1), count: 2)
+        }
+    }
+
+    /// Adds tasks like `a`, each submitted and started at these times, by Redis's clock.
+    private func add(
+        _ id: String, submitted: Double, started: Double, _ priority: TaskPriority = .normal,
+        to evidence: inout Evidence
+    ) {
+        var planned = WorkloadTask(id: id, isCommand: false, milliseconds: 1, failures: 0)
+        planned.priority = priority
+        evidence.submitted[id] = planned
+        guard var task = evidence.tasks["a"] else { return }
+        task.id = id
+        task.submittedAt = Date(timeIntervalSince1970: submitted)
+        task.attempts[0].assignedAt = Date(timeIntervalSince1970: started)
+        task.finishedAt = Date(timeIntervalSince1970: started + 1)
+        evidence.tasks[id] = task
+        evidence.executions.append(
+            Execution(task: id, attempt: 1, worker: "w1", from: Self.at(started), to: Self.at(started + 1)))
+        evidence.counts[.completed, default: 0] += 1
+    }
+
+    @Test func findsAWrongOrder() {
+        let rule = "the first and most urgent first"
+        func order(_ second: (Double, Double, TaskPriority)) -> Set<String> {
+            broken { evidence in
+                add("x", submitted: 5, started: 9, to: &evidence)
+                add("y", submitted: second.0, started: second.1, second.2, to: &evidence)
+            }
+        }
+        // Submitted later and started earlier; the more urgent one may.
+        #expect(order((6, 8, .normal)) == [rule])
+        #expect(order((6, 8, .low)) == [rule])
+        #expect(order((6, 8, .high)) == [])
+        #expect(order((6, 10, .normal)) == [])
+        // The less urgent one, which was submitted before, started while the other waited.
+        #expect(order((4, 8, .low)) == [rule])
+        #expect(order((4, 4.5, .low)) == [])
+        // What a client has changed may stand elsewhere.
+        let changed = broken { evidence in
+            add("x", submitted: 5, started: 9, to: &evidence)
+            add("y", submitted: 6, started: 8, to: &evidence)
+            evidence.calls.append(
+                Call(kind: .prioritize, tasks: ["y"], from: Self.at(7), to: Self.at(7), outcome: .ok, seen: nil))
+        }
+        #expect(changed == [])
+        // The clock was set back.
+        let repeated = broken { evidence in
+            add("x", submitted: 5, started: 9, to: &evidence)
+            add("y", submitted: 6, started: 8, to: &evidence)
+            evidence.repeatedTimes = [Date(timeIntervalSince1970: 8.5)...Date(timeIntervalSince1970: 9.5)]
+        }
+        #expect(repeated == [])
+    }
+
+    @Test func findsWhatNobodyTakes() {
+        let rule = "what waits is taken"
+        func waiting(_ fault: FaultKind?) -> Set<String> {
+            broken { evidence in
+                add("x", submitted: 5, started: 15, to: &evidence)
+                evidence.calls.append(
+                    Call(kind: .submit, tasks: ["x"], from: Self.at(5), to: Self.at(5), outcome: .ok, seen: nil))
+                if let fault {
+                    evidence.faults = [FaultRecord(kind: fault, targets: [], from: Self.at(6), to: Self.at(7))]
+                }
+            }
+        }
+        #expect(waiting(nil) == [rule])
+        #expect(waiting(.killSubscribers) == [rule])
+        #expect(waiting(.killRedis) == [])
+    }
+
+    @Test func findsTooMuchAtOnce() {
+        let found = broken { evidence in
+            for index in 0..<3 {
+                add("x\(index)", submitted: 5, started: 6, to: &evidence)
+                evidence.submitted["x\(index)"]?.options.resources.cpu = 2
+            }
+        }
+        #expect(found == ["resources suffice"])
+        let two = broken { evidence in
+            add("x", submitted: 5, started: 6, to: &evidence)
+            add("y", submitted: 6.5, started: 6.6, to: &evidence)
+            for id in ["x", "y"] { evidence.submitted[id]?.options.uniqueKey = "key" }
+        }
+        #expect(two == ["one task of a unique key"])
+        let other = broken { evidence in
+            evidence.calls.append(
+                Call(
+                    kind: .submit, tasks: ["z"], from: Self.at(5), to: Self.at(5), outcome: .ok,
+                    seen: evidence.tasks["a"]))
+        }
+        #expect(other == ["one task of a unique key"])
+    }
+
+    @Test func forgetsWhatWasBeforeALossOfAllData() {
+        let flush = FaultRecord(kind: .flushAll, targets: [], from: Self.at(4), to: Self.at(4.1))
+        let found = broken { evidence in
+            evidence.faults = [flush]
+            evidence.tasks = [:]
+            evidence.counts[.completed] = 0
+            evidence.notices = [.lostData]
+        }
+        #expect(found == [])
+        expect("faults are told") { $0.faults = [flush] }
+        expect("faults are told") {
+            $0.faults = [FaultRecord(kind: .clockBack, targets: [], from: Self.at(4), to: Self.at(4.1))]
+        }
+        // What was submitted later is there.
+        expect("nothing acknowledged is lost") {
+            $0.faults = [flush]
+            $0.calls.append(
+                Call(kind: .submit, tasks: ["c"], from: Self.at(5), to: Self.at(6), outcome: .ok, seen: nil))
+        }
+    }
+
     @Test func findsWrongCountsAndDeadProcesses() {
         expectOnly(["counts are conserved"]) { $0.counts[.failed] = 1 }
         expectOnly(["processes survive"]) { $0.processFailures = ["replica-0 ended"] }

@@ -6,11 +6,14 @@ import Testing
 
 @testable import SwitchyardTorture
 
-/// Real processes under faults. A short run; `switchyard torture` makes longer ones.
+/// Real processes under faults. Short runs; `switchyard torture` and `scripts/torture` make longer ones.
 @Suite("Torture", .serialized) struct TortureTests {
     /// The built `switchyard`, in the directory of the test bundle.
     private static let program = URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath()
         .deletingLastPathComponent().appendingPathComponent("switchyard").path
+
+    /// Whether tests of minutes run too (`scripts/test --all`).
+    static let isLong = ProcessInfo.processInfo.environment["SWITCHYARD_TEST_LONG"] == "1"
 
     private func run(_ adjust: (inout TorturePlan) -> Void) async throws -> TortureReport {
         var plan = TorturePlan()
@@ -24,11 +27,60 @@ import Testing
         return try await torture.run()
     }
 
+    /// A short run without faults that concern workers, with a planted bug if one is given.
+    private func run(_ bug: PlantedBug?, for duration: Duration) async throws -> TortureReport {
+        let library = try bug.map { try $0.mutation.applied(to: FunctionLibrary.source) }
+        return try await run { plan in
+            plan.duration = duration
+            plan.calm = .zero
+            // A planted bug may let tasks never end. A clean run has the usual time.
+            if bug != nil { plan.settling = .seconds(3) }
+            plan.faults = bug?.faults ?? [.killSubscribers]
+            plan.backlog = bug?.backlog ?? 300
+            plan.library = library
+        }
+    }
+
+    private func expect(_ bug: PlantedBug, foundWithin duration: Duration) async throws {
+        let report = try await run(bug, for: duration)
+        let rules = Set(report.violations.map(\.rule))
+        #expect(rules.contains(bug.rule), "\(rules)")
+    }
+
     @Test func nothingIsLostOrDoneTwice() async throws {
-        let report = try await run { $0.duration = .seconds(40) }
+        let report = try await run { $0.duration = .seconds(20) }
         #expect(report.violations.isEmpty, "\(report.text)")
         #expect(report.settled != nil)
         #expect(report.figures.contains { $0.name == "tasks completed" && $0.value > 100 })
-        #expect(report.faults.count > 5)
+        #expect(report.faults.count > 2)
+    }
+
+    @Test(arguments: PlantedBug.quick) func findsAPlantedBug(_ bug: PlantedBug) async throws {
+        try await expect(bug, foundWithin: .seconds(2))
+    }
+
+    @Test func findsNothingWithoutAPlantedBug() async throws {
+        let report = try await run(nil, for: .seconds(2))
+        #expect(report.violations.isEmpty, "\(report.text)")
+    }
+
+    @Test(.enabled(if: isLong), arguments: PlantedBug.slow) func findsAHiddenBug(_ bug: PlantedBug) async throws {
+        try await expect(bug, foundWithin: .seconds(15))
+        // The same run without it finds nothing.
+        let clean = try await run { plan in
+            plan.duration = .seconds(15)
+            plan.faults = bug.faults
+            plan.backlog = bug.backlog
+        }
+        #expect(clean.violations.isEmpty, "\(clean.text)")
+    }
+
+    @Test(.enabled(if: isLong), arguments: FaultKind.allCases) func survives(_ kind: FaultKind) async throws {
+        let report = try await run { plan in
+            plan.duration = .seconds(15)
+            plan.faults = [kind]
+        }
+        #expect(report.violations.isEmpty, "\(report.text)")
+        #expect(report.faults.contains { $0.kind == kind })
     }
 }
