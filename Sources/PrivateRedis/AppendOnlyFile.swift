@@ -78,7 +78,7 @@ enum AppendOnlyFile {
 
         /// Reads `*<count>`, and for each argument `$<length>` and the bytes, each with CR LF after it; or a comment.
         mutating func next() -> Item {
-            if bytes[offset] == UInt8(ascii: "#") { return line() == nil ? .unfinished : .command("") }
+            if bytes[offset] == UInt8(ascii: "#") { return skipLine() ? .command("") : .unfinished }
             var name = ""
             switch number(after: UInt8(ascii: "*")) {
             case .failure(let problem): return problem.item
@@ -105,21 +105,29 @@ enum AppendOnlyFile {
             let item: Item
         }
 
+        /// Without a string for each: a file may have a hundred million numbers.
         private mutating func number(after sign: UInt8) -> Result<Int, Problem> {
             guard offset < bytes.count else { return .failure(Problem(item: .unfinished)) }
             guard bytes[offset] == sign else { return .failure(Problem(item: .malformed)) }
-            guard let text = line() else { return .failure(Problem(item: .unfinished)) }
-            guard let number = Int(text.dropFirst()), (0...Int(Int32.max)).contains(number) else {
-                return .failure(Problem(item: .malformed))
+            var (position, value) = (offset + 1, 0)
+            while position < bytes.count, (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(bytes[position]) {
+                value = value * 10 + Int(bytes[position] - UInt8(ascii: "0"))
+                position += 1
+                guard value <= Int(Int32.max) else { return .failure(Problem(item: .malformed)) }
             }
-            return .success(number)
+            guard position + 1 < bytes.count else { return .failure(Problem(item: .unfinished)) }
+            guard position > offset + 1, bytes[position] == UInt8(ascii: "\r"),
+                bytes[position + 1] == UInt8(ascii: "\n")
+            else { return .failure(Problem(item: .malformed)) }
+            offset = position + 2
+            return .success(value)
         }
 
-        /// Reads up to CR LF; nil if there is none.
-        private mutating func line() -> String? {
-            guard let end = bytes[offset...].firstIndex(of: UInt8(ascii: "\n")), end > offset else { return nil }
-            defer { offset = end + 1 }
-            return String(decoding: bytes[offset..<end - 1], as: UTF8.self)
+        /// Skips a line up to LF; false if there is none.
+        private mutating func skipLine() -> Bool {
+            guard let end = bytes[offset...].firstIndex(of: UInt8(ascii: "\n")) else { return false }
+            offset = end + 1
+            return true
         }
     }
 }

@@ -112,6 +112,12 @@ public actor PrivateRedisServer {
         directory = nil  // the last reference to the lock
     }
 
+    /// Whether redis-server is loading its data at this moment, and replies LOADING. For tests.
+    /// - Throws: `CancellationError`.
+    public func isLoading() async throws -> Bool {
+        try await RedisProbe.ping(socketPath: socketPath) == .loading
+    }
+
     /// Ends redis-server with SIGKILL, like a crash, and does not restart it. For tests.
     public func kill() async {
         guard phase != .stopped else { return }
