@@ -83,11 +83,12 @@ import Testing
         return text.matches(of: #/:calls=(\d+)/#).reduce(0) { $0 + (Double($1.1) ?? 0) }
     }
 
-    /// The lowest of three measurements: the reconciler works every ten seconds, in a burst.
-    private func commandsInASecond(_ client: RedisClient) async throws -> Double {
+    /// The first of several measurements that is at most `enough`, or else the lowest: the reconciler works every ten
+    /// seconds, in a burst.
+    private func commandsInASecond(_ client: RedisClient, enough: Double = 50) async throws -> Double {
         let time = 2.0
         var lowest = Double.infinity
-        for _ in 0..<3 {
+        for _ in 0..<5 where lowest > enough {
             let before = try await commands(client)
             try await Task.sleep(for: .seconds(time))
             lowest = min(lowest, (try await commands(client) - before) / time)
@@ -117,7 +118,7 @@ import Testing
         try await Task.sleep(for: .seconds(1))
         peers = []
         try await Task.sleep(for: .seconds(1))
-        #expect(try await commandsInASecond(client) <= idle + most)
+        #expect(try await commandsInASecond(client, enough: idle + most) <= idle + most)
 
         // One task, many tasks, and logs.
         for paths in [
@@ -131,7 +132,7 @@ import Testing
                 return peer
             }
             try await Task.sleep(for: .seconds(3))
-            let busy = try await commandsInASecond(client)
+            let busy = try await commandsInASecond(client, enough: idle + most)
             #expect(busy <= idle + most, "\(idle) before: \(paths[0]), \(paths[1])")
             #expect(try Peer.get("/livez", port: port)?.hasPrefix("HTTP/1.1 200") == true)
             peers = []

@@ -104,7 +104,8 @@ struct DelayedReplyTests {
                 try await TaskScheduler(partitions: queue.partitions, queues: [queue.name], logger: TestRedis.quiet)
                     .run()
             }
-            let ids = try await submit(300, to: queue, closing: scene.reconnects ? proxy : nil)
+            let ids = try await submit(
+                TestLength.of(120, long: 300), to: queue, closing: scene.reconnects ? proxy : nil)
             let isDone = try await eventually(within: .seconds(60), every: .milliseconds(20)) {
                 try await queue.handle.getStats().completed == ids.count
             }

@@ -36,9 +36,9 @@ struct SlowLinkTests {
 
     @Test(
         arguments: [
-            Case(tasks: 20, bytes: 1_000_000, slots: 16, bytesPerSecond: 2_000_000, commandTimeout: .milliseconds(300)),
+            Case(tasks: 9, bytes: 1_000_000, slots: 16, bytesPerSecond: 2_000_000, commandTimeout: .milliseconds(300)),
             // Each reply has several tasks.
-            Case(tasks: 12, bytes: 200_000, slots: 4, bytesPerSecond: 600_000, commandTimeout: .milliseconds(400)),
+            Case(tasks: 9, bytes: 200_000, slots: 4, bytesPerSecond: 600_000, commandTimeout: .milliseconds(400)),
         ])
     func allCompleteAndNoAttemptIsLost(scene: Case) async throws {
         let settings = ["lease_ms": 3000, "heartbeat_ms": 500, "retry_delay_ms": 0]

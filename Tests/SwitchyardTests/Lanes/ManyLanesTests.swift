@@ -267,7 +267,7 @@ struct ManyLanesTests {
 
     /// Workers of a few classes come and go while tasks are submitted, pulled and cancelled. The lanes are few, so that
     /// they overlap.
-    @Test(arguments: 1...6)
+    @Test(arguments: 1...TestLength.of(UInt64(3), long: 6))
     func areConsistentWhileWorkersComeAndGo(seed: UInt64) async throws {
         var random = SeededGenerator(seed: seed)
         try await TestQueue.run(settings: ["max_queue_length": 5000]) { queue in

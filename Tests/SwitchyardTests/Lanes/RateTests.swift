@@ -75,7 +75,7 @@ struct RateTests {
             try await queue.submit((0..<60).map { ("t\($0)", limit("0.1", burst: burst)) })
             var started = try await run(queue).count
             #expect(started == burst)
-            for _ in 0..<(seconds / 5) { try await wait(5, queue) }
+            for _ in 0..<(seconds / 10) { try await wait(10, queue) }
             let credit = min(burst, seconds / 10)
             #expect(try await run(queue).count == credit)
             started += credit

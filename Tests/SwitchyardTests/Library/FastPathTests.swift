@@ -29,7 +29,7 @@ struct FastPathTests {
                 let clients = [try await load(first, isFast: true), try await load(second, isFast: false)]
                 var calls = RandomPlainCalls(generator: SeededGenerator(seed: seed))
                 let keys = Keys(queue: Self.queue)
-                for step in 1...3000 {
+                for step in 1...TestLength.of(1500, long: 3000) {
                     let call = calls.next()
                     var replies: [String] = []
                     for client in clients {

@@ -25,9 +25,9 @@ struct ModelTests {
 
         var steps: Int {
             switch self {
-            case .simple: 5200
-            case .crowd: 1200
-            default: 2600
+            case .simple: TestLength.of(2600, long: 5200)
+            case .crowd: TestLength.of(700, long: 1200)
+            default: TestLength.of(1400, long: 2600)
             }
         }
 

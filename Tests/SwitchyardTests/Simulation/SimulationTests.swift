@@ -4,7 +4,8 @@ import Switchyard
 import SwitchyardTesting
 import Testing
 
-/// Fairness, reservations, limits and packing in an hour of 200 workers of 10 classes and 5 tenants, in virtual time.
+/// Fairness, reservations, limits and packing in an hour of 200 workers of 10 classes and 5 tenants, in virtual time;
+/// in half an hour, unless the tests are long.
 /// `SWITCHYARD_TEST_SEED` repeats a run.
 @Suite("A simulated hour", .serialized)
 struct SimulationTests {
@@ -13,7 +14,7 @@ struct SimulationTests {
         ?? UInt64.random(in: 0...UInt64(UInt32.max))
 
     private func simulate(
-        _ options: Simulation.Options, horizon: Int = 3_600_000
+        _ options: Simulation.Options, horizon: Int = TestLength.of(1_800_000, long: 3_600_000)
     ) async throws -> SimulationFigures {
         try await TestRedis.run { redis in
             try await VirtualTime.begin(on: redis)
