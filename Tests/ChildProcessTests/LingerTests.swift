@@ -12,12 +12,13 @@ import Testing
 
     @Test(arguments: ["echo late", "echo late >&2", "exec >&-; echo late >&2"])
     func outputAfterTheEndOfTheLeaderIsRead(writing: String) async throws {
-        let child = try await start("(sleep 0.4; \(writing)) & exit 3", linger: .seconds(30))
+        let started = ContinuousClock.now
+        let child = try await start("(sleep 1; \(writing)) & exit 3", linger: .seconds(30))
         let ran = await finish(child)
         #expect(ran.stdout + ran.stderr == Array("late\n".utf8))
         #expect(ran.status?.exitCode == 3)
         // The time of the program itself.
-        #expect(try #require(ran.status).duration < .milliseconds(350))
+        #expect(try #require(ran.status).duration < ContinuousClock.now - started - .milliseconds(200))
     }
 
     @Test func theGroupIsKilledWhenNobodyCanWrite() async throws {
@@ -32,7 +33,7 @@ import Testing
         let started = ContinuousClock.now
         let ran = await finish(child)
         #expect(ContinuousClock.now - started > .seconds(1))
-        #expect(ran.lines.count >= 3)
+        #expect(!ran.lines.isEmpty)
         try await eventually("the group is empty") { members(of: child.processGroup).isEmpty }
     }
 

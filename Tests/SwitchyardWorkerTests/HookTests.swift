@@ -116,7 +116,8 @@ import Testing
                 try await queue.withWorker(handler: hooks) { _ in
                     let id = try await queue.submit(
                         command: ["bash", "-c", stuck == .command ? loop : "true"],
-                        timeout: isCancelled ? .seconds(60) : .seconds(1))
+                        // Long enough to start three shells on a busy machine.
+                        timeout: isCancelled ? .seconds(60) : .seconds(4))
                     let process = try await processID(directory, "pid")
                     if isCancelled { try await queue.handle.cancelTask(id) }
                     #expect(try await queue.ended(id).state == (isCancelled ? .cancelled : .timeout))

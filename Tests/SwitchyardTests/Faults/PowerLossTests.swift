@@ -5,7 +5,8 @@ import SwitchyardTesting
 import Testing
 
 /// With `appendfsync everysec`, the machine may die up to two seconds after the last part of the append-only file that
-/// is on the disk. The tests cut the file to what it was two seconds before Redis was killed.
+/// is on the disk. The test cuts the file to what had been acknowledged two seconds before Redis was killed. It records
+/// the sizes under `appendfsync always`, with which the file has a task before its submission is acknowledged.
 @Suite("A power failure")
 struct PowerLossTests {
     private struct Written: Sendable {
@@ -21,7 +22,7 @@ struct PowerLossTests {
         let directory = "/tmp/switchyard-power-\(QueuedTask.randomID().prefix(8))"
         // In the directory of temporary files nothing depends on it.
         defer { try? FileManager.default.removeItem(atPath: directory) }
-        let redis = try await TestRedis.start(.everySecond, directory: directory)
+        let redis = try await TestRedis.start(.always, directory: directory)
         let queue = try await TestQueue(on: redis, settings: ["max_queue_length": 100_000])
         let replica = try TaskScheduler(client: redis.client, queues: [queue.name], logger: .silent)
         let running = Task { try await replica.run() }
