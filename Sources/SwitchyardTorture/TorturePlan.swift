@@ -29,7 +29,7 @@ package struct TorturePlan: Sendable {
     static let settings: [(name: String, value: Int)] = [
         ("lease_ms", 2000), ("heartbeat_ms", 400), ("assign_timeout_ms", 2000), ("retry_delay_ms", 50),
         ("default_max_retries", 50), ("max_deliveries", 1000), ("max_queue_length", 1_000_000),
-        ("retention_ms", 3_600_000), ("max_finished", 1_000_000),
+        ("retention_ms", 3_600_000), ("max_finished", 1_000_000), ("cleanup_interval_ms", 1000),
     ]
     /// The lease among these settings.
     static let lease: Duration = .seconds(2)

@@ -30,9 +30,6 @@ struct PlantedBug: Sendable, CustomTestStringConvertible {
             "retry not counted", "core/attempts.lua", "'retry_count', tostring(task.retry_count + 1)",
             "'retry_count', tostring(task.retry_count)", finds: "retries are counted"),
         PlantedBug(
-            "limit not released", "features/limits.lua", "if #entry.rem > 0 then sw.derived('SREM'",
-            "if false then sw.derived('SREM'", finds: "everything ends"),
-        PlantedBug(
             "published before the fence", "api/workers/finish.lua",
             "    local task, refused, found = sw.holds(q, worker, t)\n",
             """
@@ -46,6 +43,9 @@ struct PlantedBug: Sendable, CustomTestStringConvertible {
 
     static let slow = [
         PlantedBug(
+            "limit not released", "features/limits.lua", "if #entry.rem > 0 then sw.derived('SREM'",
+            "if false then sw.derived('SREM'", finds: "everything ends"),
+        PlantedBug(
             "clock of the client", "core/queue.lua", "    local seconds, below = time[1], time[2] + 0\n",
             """
                 if call_number % 2 == 0 then time[1] = string.format('%d', time[1] - 3) end
@@ -55,7 +55,7 @@ struct PlantedBug: Sendable, CustomTestStringConvertible {
         PlantedBug(
             "wake-up lost", "core/idle.lua",
             "        for _, worker in ipairs(workers) do sw.derived('LPUSH', q.prefix .. 'wake:' .. worker, '1') end\n",
-            "", finds: "what waits is taken", backlog: 3),
+            "", finds: "everything ends", backlog: 3),
         PlantedBug(
             "lease not renewed", "api/workers/heartbeat.lua",
             "    if #renewed > 0 then call('ZADD', q.leases_key, 'XX', unpack(renewed)) end\n", "",
@@ -73,8 +73,8 @@ struct PlantedBug: Sendable, CustomTestStringConvertible {
             "dependent too early", "features/dependencies.lua", "if task.deps_left <= 0 then",
             "if task.deps_left <= 1 then", finds: "dependencies first"),
         PlantedBug(
-            "delay cut short", "core/transition.lua", "new_index == 'held' and due_at or",
-            "new_index == 'held' and sw.digits(due_at - 300) or", finds: "nothing before its time"),
+            "delay cut short", "core/transition.lua", "score = new_index == 'held' and due_at or",
+            "score = new_index == 'held' and sw.digits(due_at - 300) or", finds: "nothing before its time"),
         PlantedBug(
             "last come, first served", "core/pull.lua",
             "    local ids = call('ZRANGE', q.index_keys[line] or q.prefix .. line, 0, want)\n",

@@ -6,7 +6,8 @@ extension Checker {
     static func early(_ evidence: Evidence) -> [String] {
         evidence.tasks.values.compactMap { task in
             guard let delay = evidence.submitted[task.id]?.delay, let submitted = task.submittedAt,
-                let start = task.attempts.first(where: { $0.attempt == 1 })?.assignedAt
+                let start = task.attempts.first(where: { $0.attempt == 1 })?.assignedAt,
+                !evidence.isRepeated(submitted, start)
             else { return nil }
             let waited = start.timeIntervalSince(submitted)
             let asked = delay / .seconds(1)

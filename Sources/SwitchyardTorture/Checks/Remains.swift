@@ -12,7 +12,7 @@ struct Remains: Sendable {
     /// Lets the retention of all tasks end, and waits until only the keys of the queue itself are left.
     /// - Returns: the other keys, if they are there after a long time.
     func afterDeletion(_ handle: SchedulerHandle) async throws -> [String] {
-        try await handle.configure([("retention_ms", 1000), ("cleanup_interval_ms", 200)])
+        try await handle.configure([("retention_ms", 1000)])
         let deadline = ContinuousClock.now + Self.patience
         while true {
             let left = try await names().filter { !Self.belongsToQueue($0) }
