@@ -16,8 +16,13 @@ extension Partitions {
     /// - Throws: `invalidInput` with the field `partitions` if the partitions differ.
     package func join(_ functions: QueueFunctions, mayChange: Bool = true) async throws {
         try await checkKind(of: functions.client)
-        // Once for each server.
-        if functions.keys.partition < instances.count { try await checkOthers(beside: functions) }
+        if areInCluster {
+            try await checkFirst(beside: functions, mayChange: mayChange)
+            try await checkOthers(beside: functions)
+        } else if functions.keys.partition < instances.count {
+            // Once for each server.
+            try await checkOthers(beside: functions)
+        }
         let settings = try await functions.configure([])
         try await functions.nameChannels(foundDatabase: settings["database"])
         let stored = settings["partitions"] ?? 1
@@ -47,6 +52,29 @@ extension Partitions {
             message:
                 "partitions: queue \(functions.keys.queue) has \(stored), and this program was started for \(count) "
                 + "(one for each --redis, or --partitions)")
+    }
+
+    /// Checks the number that the first partition has: in a Redis Cluster, with another number this partition would be
+    /// a new one.
+    /// - Throws: `invalidInput` with the field `partitions` if the number is another, and may not be changed.
+    private func checkFirst(beside functions: QueueFunctions, mayChange: Bool) async throws {
+        guard functions.keys.partition > 0, let stored = try await storedCount(of: functions.keys.queue),
+            let error = mismatch(stored, functions)
+        else { return }
+        if !mayChange { throw error }
+        if try await QueueFunctions(queue: functions.keys.queue, number: 0, like: functions).hasTasks() { throw error }
+    }
+
+    /// Returns the number of partitions that a queue has according to its first one; nil if there is no such queue.
+    package func storedCount(of queue: String) async throws -> Int? {
+        do {
+            let config = RedisArgument.string(Keys(queue: queue).config)
+            let reply = try await instances[0].send(RedisCommand("HMGET", config, "instance", "partitions"))
+            guard let values = reply.array, values.count == 2, !values[0].isNull else { return nil }
+            return values[1].string.flatMap { Int($0) } ?? 1
+        } catch let error as RedisError {
+            throw SchedulerError(error)
+        }
     }
 
     /// Checks that the Redis server has no tasks of a partition that belongs to another server, or to none.

@@ -62,6 +62,13 @@ struct Doctor: AsyncParsableCommand {
         }
         guard isReadable else { return findings }
         let partitions = try settings.partitions(on: clients)
+        if let stored = try await partitions.storedCount(of: queue), stored != partitions.count {
+            findings.append(
+                .fail(
+                    "partitions",
+                    "\(queue) has \(stored), and this command was given \(partitions.count): it sees only "
+                        + "a part of the queue", "--partitions \(stored), and every --redis of the queue, in order"))
+        }
         if partitions.areInCluster { findings.append(try await ClusterReview.spread(of: queue, partitions)) }
         return findings
             + (try await QueueChecks.findings(SchedulerHandle(queue: queue, partitions: partitions, logger: logger)))
