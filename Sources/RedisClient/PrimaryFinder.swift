@@ -17,10 +17,12 @@ final class PrimaryFinder: Sendable {
         /// The open connections to servers, each with the server's address.
         var connections: [ObjectIdentifier: (connection: RedisConnection, endpoint: RedisConfiguration.Endpoint)] = [:]
         /// The question that is under way, which later callers share.
-        var asking: Task<SentinelAnswers, Never>?
+        var asking: Task<SentinelReplies, Never>?
         var watch: [Task<Void, Never>]?
         /// Whether the watch must look soon again.
         var isTroubled = false
+        /// Whether the latest attempt to connect failed: the primary may then be one that only few sentinels name.
+        var isDoubted = false
         var isShutDown = false
     }
 
@@ -54,10 +56,10 @@ final class PrimaryFinder: Sendable {
     /// Asks the sentinels, and returns the address to connect to.
     func address() async throws -> RedisConfiguration.Endpoint {
         try startWatch()
-        let answers = await ask()
+        let replies = await ask()
         let known = state.withLock { $0.primary }
-        if let known, answers.primary(known: known) != nil || answers.isSilence { return known.endpoint }
-        throw answers.error(endpoint: endpoint)
+        if let known, replies.primary(known: known) != nil || replies.isSilence { return known.endpoint }
+        throw replies.error(endpoint: endpoint)
     }
 
     /// Notes a new connection, which is closed when another server becomes the primary. Returns false if that has
@@ -75,9 +77,12 @@ final class PrimaryFinder: Sendable {
         return isCurrent
     }
 
-    /// Called when a connection could not be made: the watch looks soon again.
-    func noteTrouble() {
-        state.withLock { $0.isTroubled = true }
+    /// Called after each attempt to connect. After a failure the watch looks soon again.
+    func attempted(_ succeeded: Bool) {
+        state.withLock { state in
+            state.isDoubted = !succeeded
+            if !succeeded { state.isTroubled = true }
+        }
     }
 
     func shutDown() {
@@ -96,7 +101,7 @@ final class PrimaryFinder: Sendable {
 
     /// Asks all sentinels, or waits for the replies to the question under way, and acts on them.
     @discardableResult
-    private func ask() async -> SentinelAnswers {
+    private func ask() async -> SentinelReplies {
         let asking = state.withLock { state in
             if let asking = state.asking { return asking }
             let task = Task { await self.askAll() }
@@ -112,9 +117,9 @@ final class PrimaryFinder: Sendable {
         await ask()
     }
 
-    private func askAll() async -> SentinelAnswers {
-        var answers = [SentinelAnswers.Answer](repeating: .unreachable("no reply yet"), count: links.count)
-        await withTaskGroup(of: (index: Int, answer: SentinelAnswers.Answer)?.self) { group in
+    private func askAll() async -> SentinelReplies {
+        var replies = [SentinelReplies.Reply](repeating: .unreachable("no reply yet"), count: links.count)
+        await withTaskGroup(of: (index: Int, reply: SentinelReplies.Reply)?.self) { group in
             for (index, link) in links.enumerated() {
                 group.addTask { [name] in (index, await link.ask(name)) }
             }
@@ -123,11 +128,11 @@ final class PrimaryFinder: Sendable {
             while missing > 0, case .some(let next) = await group.next() {
                 // The time is up.
                 guard let next else { break }
-                answers[next.index] = next.answer
+                replies[next.index] = next.reply
                 missing -= 1
                 // A former primary is left at once, whatever the other sentinels take.
-                if case .primary = next.answer, state.withLock({ $0.primary }) != nil { follow(self.all(answers)) }
-                if case .primary(_, isHealthy: true) = next.answer, !isTimed {
+                if case .primary = next.reply, state.withLock({ $0.primary }) != nil { follow(self.all(replies)) }
+                if case .primary(_, isHealthy: true) = next.reply, !isTimed {
                     isTimed = true
                     group.addTask {
                         // The sleep fails only when the group is cancelled, which then needs no timer.
@@ -138,7 +143,7 @@ final class PrimaryFinder: Sendable {
             }
             group.cancelAll()
         }
-        let all = all(answers)
+        let all = all(replies)
         follow(all)
         state.withLock { state in
             state.asking = nil
@@ -147,15 +152,15 @@ final class PrimaryFinder: Sendable {
         return all
     }
 
-    private func all(_ answers: [SentinelAnswers.Answer]) -> SentinelAnswers {
-        SentinelAnswers(name: name, answers: zip(links, answers).map { ($0.endpoint, $1) })
+    private func all(_ replies: [SentinelReplies.Reply]) -> SentinelReplies {
+        SentinelReplies(name: name, replies: zip(links, replies).map { ($0.endpoint, $1) })
     }
 
     /// Notes which server the sentinels name, and closes the connections to a former primary.
-    private func follow(_ answers: SentinelAnswers) {
+    private func follow(_ replies: SentinelReplies) {
         let (former, found, leaving) = state.withLock { state in
             let former = state.primary
-            state.primary = answers.primary(known: former) ?? former
+            state.primary = replies.primary(known: state.isDoubted ? nil : former) ?? former
             let left = state.connections.filter { $1.endpoint != state.primary?.endpoint }
             for id in left.keys { state.connections[id] = nil }
             return (former, state.primary, left.values.map(\.connection))
@@ -224,7 +229,7 @@ final class PrimaryFinder: Sendable {
 
 extension RedisConfiguration {
     /// The server in messages: its address or, with sentinels, the name of the primary.
-    var shownEndpoint: String {
+    package var shownEndpoint: String {
         guard case .sentinel(let sentinel) = deployment else { return endpoint.description }
         return "\(sentinel.name) (sentinels \(sentinel.sentinels.map(\.description).joined(separator: ", ")))"
     }

@@ -67,11 +67,12 @@ final class RedisConnector: Sendable {
             do {
                 let connection = try await connectOnce(onPush: onPush)
                 failure.withLock { $0 = nil }
+                finder?.attempted(true)
                 return connection
             } catch let error as RedisError {
                 failure.withLock { $0 = error.message }
                 logger.debug("cannot connect to Redis", metadata: ["endpoint": "\(endpoint)", "error": "\(error)"])
-                finder?.noteTrouble()
+                finder?.attempted(false)
                 let isFinal =
                     error.kind == .invalidConfiguration || error.kind == .clientShutDown
                     || (error.kind == .server && !error.isNotNow)

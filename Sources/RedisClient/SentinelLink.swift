@@ -31,8 +31,8 @@ final class SentinelLink: Sendable {
         subscriptions = Subscriptions(connector, logger: logger)
     }
 
-    /// Asks for the primary of a name. A failure is an answer too.
-    func ask(_ name: String) async -> SentinelAnswers.Answer {
+    /// Asks for the primary of a name. A failure is a reply too.
+    func ask(_ name: String) async -> SentinelReplies.Reply {
         do {
             // A sentinel that leads a failover names the new primary in the second reply before it does in the first.
             let replies = try await commands.connection(until: .after(limit)).execute(
@@ -40,7 +40,7 @@ final class SentinelLink: Sendable {
                     RedisCommand("SENTINEL", "MASTER", .string(name)),
                     RedisCommand("SENTINEL", "GET-MASTER-ADDR-BY-NAME", .string(name)),
                 ], limit: TimeLimit(limit))
-            return Self.answer(replies[0], replies[1])
+            return Self.reply(replies[0], replies[1])
         } catch let error as RedisError where error.kind == .server {
             return .refused(error.message)
         } catch let error as RedisError {
@@ -51,7 +51,7 @@ final class SentinelLink: Sendable {
     }
 
     /// Reads the replies to `SENTINEL MASTER`, pairs of name and value, and to `SENTINEL GET-MASTER-ADDR-BY-NAME`.
-    static func answer(_ master: RESPValue, _ address: RESPValue) -> SentinelAnswers.Answer {
+    static func reply(_ master: RESPValue, _ address: RESPValue) -> SentinelReplies.Reply {
         if let error = master.error ?? address.error {
             return error.message.contains("No such master") ? .unknownName : .refused(error.message)
         }

@@ -188,15 +188,30 @@ public final class SentinelFarm: Sendable {
         return found ?? former
     }
 
-    /// Waits until a sentinel begins a planned failover, as `SENTINEL FAILOVER` does: it refuses while another one is
-    /// under way, and when no Redis replica has the data.
-    public func failover() async throws {
-        try await FarmMember.poll("a planned failover begins") {
-            for sentinel in sentinels where sentinel.isRunning {
-                if try await sentinel.send("SENTINEL", "FAILOVER", .string(Self.name)).error == nil { return true }
-            }
-            return false
+    /// Has a sentinel carry out a planned failover, as `SENTINEL FAILOVER` does, and waits for it. Returns the index of
+    /// the new primary. Sentinels refuse while another failover is under way, and may give one up that takes long.
+    @discardableResult
+    public func failover() async throws -> Int {
+        var former: Int?
+        try await FarmMember.poll("there is a primary") {
+            former = try await primary()
+            return former != nil
         }
+        var found: Int?
+        var orderAt = ContinuousClock.now
+        try await FarmMember.poll("another server is the primary after SENTINEL FAILOVER") {
+            if orderAt <= .now, try await orderFailover() { orderAt = .now + .seconds(5) }
+            found = try await primary()
+            return found != nil && found != former
+        }
+        return found ?? 0
+    }
+
+    private func orderFailover() async throws -> Bool {
+        for sentinel in sentinels where sentinel.isRunning {
+            if try await sentinel.send("SENTINEL", "FAILOVER", .string(Self.name)).error == nil { return true }
+        }
+        return false
     }
 
     /// Waits until so many Redis replicas have the data of the primary. A former primary is told to follow the new one

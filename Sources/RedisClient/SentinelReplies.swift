@@ -5,10 +5,10 @@ struct SentinelPrimary: Sendable, Hashable {
     let epoch: Int64
 }
 
-/// What each sentinel said when all of them were asked for the primary. Pure logic: which of several answers counts,
+/// What each sentinel said when all of them were asked for the primary. Pure logic: which of several replies counts,
 /// and what to tell a person if none does.
-struct SentinelAnswers: Sendable {
-    enum Answer: Sendable, Equatable {
+struct SentinelReplies: Sendable {
+    enum Reply: Sendable, Equatable {
         /// - Parameter isHealthy: false if this sentinel does not reach the primary, or fails over.
         case primary(SentinelPrimary, isHealthy: Bool)
         /// The sentinel watches over no primary of this name.
@@ -20,51 +20,51 @@ struct SentinelAnswers: Sendable {
 
     /// The name that was asked for.
     let name: String
-    /// Each sentinel with its answer, in the order of the configuration.
-    let answers: [(sentinel: RedisConfiguration.Endpoint, answer: Answer)]
+    /// Each sentinel with its reply, in the order of the configuration.
+    let replies: [(sentinel: RedisConfiguration.Endpoint, reply: Reply)]
 
     private var primaries: [SentinelPrimary] {
-        answers.compactMap { if case .primary(let primary, _) = $0.answer { primary } else { nil } }
+        replies.compactMap { if case .primary(let primary, _) = $0.reply { primary } else { nil } }
     }
 
-    private var isMostOfAll: Bool { primaries.count * 2 > answers.count }
+    private var isMostOfAll: Bool { primaries.count * 2 > replies.count }
 
     /// The primary with the highest epoch; of several with it, the one that most sentinels name. Nil if no sentinel
     /// names one.
     ///
     /// Sentinels learn of a failover up to a second apart. A lower epoch than the `known` one is therefore old news,
-    /// unless most sentinels agree on it: then they were set up again, and began to count anew.
+    /// unless all sentinels agree on it: then they were set up again, and began to count anew.
     func primary(known: SentinelPrimary?) -> SentinelPrimary? {
         var votes: [SentinelPrimary: Int] = [:]
         for primary in primaries { votes[primary, default: 0] += 1 }
         let best = votes.max { ($0.key.epoch, $0.value) < ($1.key.epoch, $1.value) }?.key
         guard let best else { return nil }
-        if let known, best.epoch < known.epoch, !isMostOfAll { return known }
+        if let known, best.epoch < known.epoch, primaries.count < replies.count { return known }
         return best
     }
 
     /// Whether more than half of the sentinels name the same primary and reach it.
     var isSettled: Bool {
         isMostOfAll && Set(primaries).count == 1
-            && answers.allSatisfy { if case .primary(_, isHealthy: false) = $0.answer { false } else { true } }
+            && replies.allSatisfy { if case .primary(_, isHealthy: false) = $0.reply { false } else { true } }
     }
 
     /// Whether no sentinel can be asked, so that nothing is known against the primary of before.
     var isSilence: Bool {
-        answers.allSatisfy { if case .primary = $0.answer { false } else { $0.answer != .unknownName } }
+        replies.allSatisfy { if case .primary = $0.reply { false } else { $0.reply != .unknownName } }
     }
 
     /// What to tell when no sentinel names a primary. A repetition cannot help if every sentinel replied.
     func error(endpoint: String) -> RedisError {
-        let said = answers.map { "\($0.sentinel): \(text($0.answer))" }.joined(separator: "; ")
-        let isFinal = answers.allSatisfy { if case .unreachable = $0.answer { false } else { true } }
+        let said = replies.map { "\($0.sentinel): \(text($0.reply))" }.joined(separator: "; ")
+        let isFinal = replies.allSatisfy { if case .unreachable = $0.reply { false } else { true } }
         return RedisError(
             kind: isFinal ? .invalidConfiguration : .connectionFailed,
             message: "no sentinel names a primary \"\(name)\": \(said). \(advice)", endpoint: endpoint)
     }
 
-    private func text(_ answer: Answer) -> String {
-        switch answer {
+    private func text(_ reply: Reply) -> String {
+        switch reply {
         case .primary(let primary, _): "it is \(primary.endpoint)"
         case .unknownName: "it has no primary of this name"
         case .refused(let message): "it replied \(message)"
@@ -73,10 +73,10 @@ struct SentinelAnswers: Sendable {
     }
 
     private var advice: String {
-        if answers.contains(where: { $0.answer == .unknownName }) {
+        if replies.contains(where: { $0.reply == .unknownName }) {
             return "Check the name behind the sentinels in the URL; SENTINEL MASTERS lists the names that there are"
         }
-        let refusals = answers.compactMap { if case .refused(let message) = $0.answer { message } else { nil } }
+        let refusals = replies.compactMap { if case .refused(let message) = $0.reply { message } else { nil } }
         if refusals.contains(where: { $0.hasPrefix("NOAUTH") || $0.hasPrefix("WRONGPASS") || $0.hasPrefix("NOPERM") }) {
             return "Give the login of the sentinels as ?sentinel_user=…&sentinel_password=…: the one before the @ is "
                 + "for the primary"
