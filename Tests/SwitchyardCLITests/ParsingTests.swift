@@ -13,7 +13,8 @@ import Testing
     private func body(_ arguments: [String]) throws -> JSONValue {
         let submit = try parse(Submit.self, ["submit"] + arguments)
         let text = try submit.task.body(
-            command: submit.command, queue: "q", id: submit.task.id, rejectIfNoWorkers: submit.ifNoWorkers == .reject)
+            command: submit.command, queue: "q", id: submit.task.id, rejectIfNoWorkers: submit.ifNoWorkers == .reject,
+            replicasToWait: submit.replicasToWait)
         return try JSONDecoder().decode(JSONValue.self, from: Data(text.utf8))
     }
 
@@ -30,6 +31,7 @@ import Testing
         (["--repo", "r", "--max-retries", "0"], "max_retries", "0"),
         (["--repo", "r", "--run-at", "2030-01-31T08:00:00Z"], "run_at", "2030-01-31T08:00:00Z"),
         (["--repo", "r", "--if-no-workers", "reject"], "if_no_workers", "reject"),
+        (["--repo", "r", "--replicas-to-wait", "2"], "replicas_to_wait", "2"),
         (["--env", "A=1", "--env", "B=x=y", "--", "env"], "env", #"{"A":"1","B":"x=y"}"#),
         (["--cwd", "/tmp", "--", "pwd"], "cwd", "/tmp"),
         (["--payload", #"{"n":1}"#], "payload", #"{"n":1}"#),

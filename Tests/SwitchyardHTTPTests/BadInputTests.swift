@@ -38,6 +38,8 @@ import Testing
         Bad(#"{"mr":17}"#, "mr"), Bad(#"{"priority":1}"#, "priority"), Bad(#"{"id":1}"#, "id"),
         Bad(#"{"timeout_seconds":"1"}"#, "timeout_seconds"), Bad(#"{"max_retries":"1"}"#, "max_retries"),
         Bad(#"{"run_at":1700000000}"#, "run_at"), Bad(#"{"if_no_workers":true}"#, "if_no_workers"),
+        Bad(#"{"replicas_to_wait":"1"}"#, "replicas_to_wait"), Bad(#"{"replicas_to_wait":-1}"#, "replicas_to_wait"),
+        Bad(#"{"replicas_to_wait":101}"#, "replicas_to_wait"), Bad(#"{"replicas_to_wait":0.5}"#, "replicas_to_wait"),
         // Wrong values.
         Bad(#"{"priority":"urgent"}"#, "priority"), Bad(#"{"priority":"High"}"#, "priority"),
         Bad(#"{"if_no_workers":"wait"}"#, "if_no_workers"), Bad(#"{"timeout_seconds":0}"#, "timeout_seconds"),

@@ -57,6 +57,7 @@ import Testing
         (#"{"cron":"@daily","task":{"run_at":"2030-01-01T00:00:00Z"}}"#, "task.run_at"),
         (#"{"cron":"@daily","task":{"queue":"q"}}"#, "task.queue"),
         (#"{"cron":"@daily","task":{"if_no_workers":"reject"}}"#, "task.if_no_workers"),
+        (#"{"cron":"@daily","task":{"replicas_to_wait":1}}"#, "task.replicas_to_wait"),
         (#"{"cron":"@daily","task":{"args":[1]}}"#, "task.args[0]"),
         (#"{"cron":"@daily","next":1,"task":{}}"#, "next"),
     ])

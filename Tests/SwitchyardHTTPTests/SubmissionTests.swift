@@ -182,4 +182,29 @@ import Testing
         _ = try await world.worker(queue)
         #expect(try await world.ask(.POST, path, json: #"{"if_no_workers":"reject"}"#).status == 201)
     }
+
+    /// The Redis of these tests has no replica.
+    @Test func aSubmissionThatRedisReplicasLackIsAccepted() async throws {
+        let world = try await World.shared
+        let queue = world.newQueue()
+        for (path, count, body) in [
+            ("task", 0, #"{"replicas_to_wait":0}"#), ("task", 1, #"{"id":"a","replicas_to_wait":1}"#),
+            ("tasks", 0, #"[{"replicas_to_wait":0},{}]"#), ("tasks", 1, #"[{},{"replicas_to_wait":1}]"#),
+            ("tasks", 1, #"{"tasks":[{"replicas_to_wait":0}],"replicas_to_wait":1}"#),
+        ] {
+            let response = try await world.ask(.POST, "/scheduler/\(path)?queue=\(queue)", json: body)
+            #expect(response.status == (count == 0 ? 201 : 202), "\(body)")
+            #expect(response["replicated"] == (count == 0 ? .null : .bool(false)), "\(body)")
+        }
+        // They are in the queue all the same.
+        #expect(try await world.ask(.GET, "/scheduler/task/a?queue=\(queue)").status == 200)
+        // The setting counts for submissions that say nothing, at the latest seconds after its change.
+        let setting = try await world.ask(
+            .PATCH, "/scheduler/queue/\(queue)", json: #"{"replicas_to_wait":1}"#)
+        #expect(setting.status == 200)
+        let counts = try await eventually(within: .seconds(30)) {
+            try await world.ask(.POST, "/scheduler/task?queue=\(queue)", json: "{}").status == 202
+        }
+        #expect(counts)
+    }
 }

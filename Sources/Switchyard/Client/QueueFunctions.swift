@@ -46,15 +46,27 @@ package struct QueueFunctions: Sendable {
         _ function: String, _ arguments: [RedisArgument], onceWithin deadline: Duration? = nil,
         traffic: RedisClient.Traffic = .ordinary
     ) async throws -> (reply: RESPValue, repeated: Bool) {
-        let command = RedisCommand(
-            "FCALL", [.string("switchyard_\(function)")] + keys.declared, arguments)
+        let command = command(function, arguments)
+        return try await repeating(onceWithin: deadline) {
+            try await client.send(command, deadline: deadline, traffic: traffic)
+        }
+    }
+
+    func command(_ function: String, _ arguments: [RedisArgument]) -> RedisCommand {
+        RedisCommand("FCALL", [.string("switchyard_\(function)")] + keys.declared, arguments)
+    }
+
+    /// Sends what `send` sends, again while Redis is away or the library is missing.
+    func repeating<Reply: Sendable>(
+        onceWithin deadline: Duration?, _ send: () async throws -> Reply
+    ) async throws -> (reply: Reply, repeated: Bool) {
         let start = ContinuousClock.now
         var repeated = false
         var restored = false
         var pause = Duration.milliseconds(20)
         while true {
             do {
-                return (try await client.send(command, deadline: deadline, traffic: traffic), repeated)
+                return (try await send(), repeated)
             } catch let error as RedisError {
                 let isMissing = FunctionLibrary.isMissing(error)
                 if isMissing {

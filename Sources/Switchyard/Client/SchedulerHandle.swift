@@ -18,6 +18,7 @@ public struct SchedulerHandle: Sendable {
     let policy: PriorityPolicy
     let load: QueueLoad
     let announcement = Announcement()
+    let replicas = ReplicasSetting()
 
     /// A handle on a queue with one partition.
     /// - Parameter queue: a valid ``Name``.

@@ -15,6 +15,9 @@ extension SchedulerHandle {
         public var isRepetition: Bool
         /// True if another task has its unique key. Nothing was added.
         public var isDuplicate: Bool
+        /// Whether as many Redis replicas as the submission or its queue asked for have the task; nil if it asked for
+        /// none. If false, the task is in the queue all the same.
+        public var isReplicated: Bool?
         /// Whether the task was added.
         public var isNew: Bool { !isRepetition && !isDuplicate }
     }
@@ -42,9 +45,14 @@ extension SchedulerHandle {
     }
 
     /// Submits a task. A repetition with the same request token, after a lost reply, adds nothing.
+    /// - Parameter replicasToWait: how many Redis replicas should have the task before the call returns; nil: as many
+    ///   as the queue's setting `replicas_to_wait` says.
     /// - Throws: `queueFull`, `queueDraining`, `taskExists`, `noWorkers`, `invalidInput`.
-    public func addTask(_ task: QueuedTask, rejectIfNoWorkers: Bool = false) async throws -> Submission {
-        let added = try await addTasks([task], rejectIfNoWorkers: rejectIfNoWorkers, wantsPosition: true)
+    public func addTask(
+        _ task: QueuedTask, rejectIfNoWorkers: Bool = false, replicasToWait: Int? = nil
+    ) async throws -> Submission {
+        let added = try await addTasks(
+            [task], rejectIfNoWorkers: rejectIfNoWorkers, replicasToWait: replicasToWait, wantsPosition: true)
         guard let submission = added.first else {
             throw SchedulerError.internal(message: "Redis returned nothing for task \(task.id)", redisAway: false)
         }
@@ -62,12 +70,15 @@ extension SchedulerHandle {
     ///     batch's id, its counts, and which tasks ended without success, in its environment and its payload.
     ///   - onCompleteAgain: whether the follow-up task runs each time that the batch ends, also after a retry. The
     ///     second has the id of the first with `-2`, and so on.
+    ///   - replicasToWait: how many Redis replicas should have the tasks before the call returns; it waits for them at
+    ///     most a second. Nil: as many as the queue's setting `replicas_to_wait` says.
     ///   - wantsPosition: whether a single task is returned with its position in line.
-    /// - Throws: the errors of ``addTask(_:rejectIfNoWorkers:)``. The message names the task, or the cycle that the
-    ///   dependencies form.
+    /// - Throws: the errors of ``addTask(_:rejectIfNoWorkers:replicasToWait:)``. The message names the task, or the
+    ///   cycle that the dependencies form.
     public func addTasks(
         _ tasks: consuming [QueuedTask], batch: String? = nil, onComplete: QueuedTask? = nil,
-        onCompleteAgain: Bool = false, rejectIfNoWorkers: Bool = false, wantsPosition: Bool = false
+        onCompleteAgain: Bool = false, rejectIfNoWorkers: Bool = false, replicasToWait: Int? = nil,
+        wantsPosition: Bool = false
     ) async throws -> [Submission] {
         // In place if the caller keeps no reference: a batch may have very many tasks.
         var prepared = consume tasks
@@ -92,14 +103,14 @@ extension SchedulerHandle {
         try await announceExisting()
         let added = try await add(
             prepared, followUpTask, head: head, followUp: followUp, batch: batch, isInParts: isInParts,
-            wantsPosition: wantsPosition)
+            replicasToWait: replicasToWait, wantsPosition: wantsPosition)
         try await announceOnce()
         return added
     }
 
     private func add(
         _ prepared: [QueuedTask], _ followUpTask: QueuedTask?, head: [RedisArgument], followUp: [RedisArgument],
-        batch: String?, isInParts: Bool, wantsPosition: Bool
+        batch: String?, isInParts: Bool, replicasToWait: Int?, wantsPosition: Bool
     ) async throws -> [Submission] {
         var head = head
         let partition: Int
@@ -108,12 +119,15 @@ extension SchedulerHandle {
             partition = try await self.partition(for: everything, name: batch ?? prepared.first?.id ?? "")
             try await checkNames(everything, batch: batch, goingTo: partition)
         }
+        let replicas = try await self.replicasToWait(replicasToWait, in: partition)
         do {
             guard let batch, isInParts else {
                 if wantsPosition, prepared.count == 1 { head += ["position", "1"] }
-                return try await functions[partition].submit(prepared, head: head + followUp, batch: batch)
+                return try await functions[partition].submit(
+                    prepared, head: head + followUp, batch: batch, replicas: replicas)
             }
-            return try await functions[partition].submitInParts(prepared, head: head, followUp: followUp, batch: batch)
+            return try await functions[partition].submitInParts(
+                prepared, head: head, followUp: followUp, batch: batch, replicas: replicas)
         } catch SchedulerError.queueFull(let message) {
             var message = message
             if isInParts, let whole = try await functions[partition].refusal(ofAll: prepared) { message = whole }
@@ -146,13 +160,13 @@ extension SchedulerHandle {
 extension QueueFunctions {
     /// Submits the tasks in one call.
     fileprivate func submit(
-        _ tasks: [QueuedTask], head: [RedisArgument], batch: String?
+        _ tasks: [QueuedTask], head: [RedisArgument], batch: String?, replicas: Int = 0
     ) async throws -> [SchedulerHandle.Submission] {
         var arguments = head
         // A task without scheduling options has about ten pairs.
         arguments.reserveCapacity(head.count + 20 * tasks.count)
         for task in tasks { task.write(to: &arguments) }
-        let reply = try await call("submit", arguments)
+        let (reply, isReplicated) = try await call("submit", arguments, replicas: replicas)
         guard let entries = reply.array, entries.count == tasks.count else {
             throw SchedulerError.internal(message: "switchyard_submit returned \(reply)", redisAway: false)
         }
@@ -170,7 +184,7 @@ extension QueueFunctions {
             }
             return SchedulerHandle.Submission(
                 task: task, wokeWorker: fields.count > 2 && fields[2].string == "woken",
-                isRepetition: how == "repeated", isDuplicate: how == "unique")
+                isRepetition: how == "repeated", isDuplicate: how == "unique", isReplicated: isReplicated)
         }
     }
 
@@ -187,19 +201,23 @@ extension QueueFunctions {
     /// Stages the tasks in parts, each task after its dependencies, and opens the batch. If a part is refused, the
     /// stage is deleted. If that fails too, a tick deletes it half a minute later.
     fileprivate func submitInParts(
-        _ tasks: [QueuedTask], head: [RedisArgument], followUp: [RedisArgument], batch: String
+        _ tasks: [QueuedTask], head: [RedisArgument], followUp: [RedisArgument], batch: String, replicas: Int
     ) async throws -> [SchedulerHandle.Submission] {
         let parts = Self.parts(of: try DependencyOrder.order(of: tasks), tasks)
         do {
-            return try await stageAndOpen(tasks, parts, head: head, followUp: followUp, batch: batch)
+            return try await stageAndOpen(
+                tasks, parts, head: head, followUp: followUp, batch: batch, replicas: replicas)
         } catch SchedulerError.taskNotFound {
-            // More than half a minute passed between two parts, and a tick has deleted the stage.
-            return try await stageAndOpen(tasks, parts, head: head, followUp: followUp, batch: batch)
+            // More than half a minute passed between two parts, and a tick has deleted the stage; or another primary
+            // has only some of the parts.
+            return try await stageAndOpen(
+                tasks, parts, head: head, followUp: followUp, batch: batch, replicas: replicas)
         }
     }
 
     private func stageAndOpen(
-        _ tasks: [QueuedTask], _ parts: [[Int]], head: [RedisArgument], followUp: [RedisArgument], batch: String
+        _ tasks: [QueuedTask], _ parts: [[Int]], head: [RedisArgument], followUp: [RedisArgument], batch: String,
+        replicas: Int
     ) async throws -> [SchedulerHandle.Submission] {
         let stage = Self.stageToken(of: tasks)
         let name: [RedisArgument] = ["batch", .string(batch), "stage", .string(stage)]
@@ -218,6 +236,11 @@ extension QueueFunctions {
             if submissions.contains(where: { !$0.isRepetition }) {
                 let open = name + ["parts", .integer(Int64(parts.count))]
                 while let left = try await call("open_batch", open).int, left > 0 {}
+            }
+            if replicas > 0 {
+                // A server that has the open batch has its parts too: they came before it.
+                let isReplicated = try await call("batch", ["batch", .string(batch)], replicas: replicas).isReplicated
+                for index in submissions.indices { submissions[index].isReplicated = isReplicated }
             }
         } catch {
             await abandon(name)

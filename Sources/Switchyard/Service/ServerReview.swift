@@ -9,7 +9,7 @@ package struct ServerReview: Sendable {
     /// A review of the server of `client`.
     package init(_ client: RedisClient) { self.client = client }
 
-    private static let deadline: Duration = .seconds(5)
+    static let deadline: Duration = .seconds(5)
     /// The subjects of findings that say only that something cannot be read: the command is renamed or forbidden.
     static let optional: Set = ["info", "config"]
     /// The first major version that has functions.
@@ -18,7 +18,9 @@ package struct ServerReview: Sendable {
     /// The findings about the server, and about its settings if this user may read them.
     /// - Throws: `RedisError` if the server does not reply.
     package func findings() async throws -> [ServerFinding] {
-        try await server() + configuration()
+        let findings = try await server() + configuration()
+        guard case .sentinel = client.configuration.deployment else { return findings }
+        return try await findings.map(Self.withSentinel) + sentinel()
     }
 
     // MARK: The server

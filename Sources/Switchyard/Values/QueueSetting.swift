@@ -54,6 +54,10 @@ extension QueueSetting {
             help: "A task that is too big for the free capacity reserves a worker once it has been first in its lane "
                 + "for this long."),
         QueueSetting(
+            "replicas_to_wait", count: \.replicasToWait, default: 0, 0...SchedulerHandle.mostReplicas,
+            help: "A submission waits, at most a second, until so many Redis replicas have it; if they do not, its "
+                + "response says replicated: false."),
+        QueueSetting(
             "log_max_entries", count: \.logMaxEntries, default: 50_000, 1...1_000_000,
             help: "Limit on the pieces of output in a task's log, besides its 4 MiB."),
         QueueSetting(

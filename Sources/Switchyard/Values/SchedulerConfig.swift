@@ -31,6 +31,8 @@ public struct SchedulerConfig: Sendable, Equatable {
     public var retryJitterPercent = 0
     /// A task that is too big for the free capacity reserves a worker once it has been first in its lane for this long.
     public var reserveAfter: Duration = .zero
+    /// How many Redis replicas should have a submission before its caller gets the response; 0: it does not wait.
+    public var replicasToWait = 0
     /// Limit on the pieces of output that a task's log keeps, in addition to its limit in bytes.
     public var logMaxEntries = 0
     /// Limit on all logs of the queue, in bytes. Beyond it, the logs of the tasks that ended first are removed. 0: a

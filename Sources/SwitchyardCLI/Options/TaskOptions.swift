@@ -82,7 +82,9 @@ struct TaskOptions: ParsableArguments {
     ///   - queue: nil for the task of a schedule, which has neither queue nor id.
     ///   - id: the task's id. The command makes it, so that it knows it even without a response.
     /// - Throws: ``Failure`` if `--payload` is not JSON, `--env` is not NAME=VALUE, or a file cannot be read.
-    func body(command: [String], queue: String?, id: String?, rejectIfNoWorkers: Bool) throws -> String {
+    func body(
+        command: [String], queue: String?, id: String?, rejectIfNoWorkers: Bool, replicasToWait: Int? = nil
+    ) throws -> String {
         var body: JSONValue = [:]
         func add(_ name: String, _ text: String?) { body.add(name, text.map { .string($0) }) }
         func add(_ name: String, _ texts: [String]) { body.add(name, texts.isEmpty ? nil : JSONValue(texts)) }
@@ -105,6 +107,7 @@ struct TaskOptions: ParsableArguments {
         add("run_at", runAt)
         scheduling.add(to: &body)
         add("if_no_workers", rejectIfNoWorkers ? "reject" : nil)
+        body.add("replicas_to_wait", replicasToWait.map { JSONValue($0) })
         return body.text
     }
 

@@ -53,12 +53,14 @@ struct RedisForServing: Sendable {
     /// The directory of the private server's data; nil if the server is not private.
     var directory: String? { server?.directoryPath }
 
-    /// A command line that connects to the first server, without its password: redis-cli asks for it.
+    /// A command line that connects to the first server, without its password: redis-cli asks for it. The
+    /// primary behind sentinels changes, so a word stands for its address.
     var commandLine: String {
         guard let first = configurations.first else { return "redis-cli" }
         var line = ["redis-cli"]
         if case .cluster = first.deployment { line.append("-c") }
         switch first.endpoint {
+        case .tcp where first.deployment != .single: line += ["-h", "PRIMARY"]
         case .tcp(let host, let port): line += ["-h", host, "-p", "\(port)"]
         case .unixSocket(let path): line += ["-s", path]
         }

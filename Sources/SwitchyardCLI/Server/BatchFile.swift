@@ -28,13 +28,13 @@ struct BatchFile: Sendable {
 
     /// Returns the body of the request.
     ///
-    /// With neither a batch id nor a follow-up task it is the file itself, as NDJSON. NDJSON cannot carry them, so with
-    /// either of them it is a JSON object that has the lines as an array.
+    /// Without a batch id, a follow-up task and a number of replicas it is the file itself, as NDJSON. NDJSON cannot
+    /// carry them, so with one of them it is a JSON object that has the lines as an array.
     /// - Throws: ``Failure`` that names the first line that is not JSON; NDJSON is left to the server to check.
     func body(
-        batchID: String?, onComplete: String? = nil, onCompleteAgain: Bool = false
+        batchID: String?, onComplete: String? = nil, onCompleteAgain: Bool = false, replicasToWait: Int? = nil
     ) throws(Failure) -> APIClient.Body {
-        guard batchID != nil || onComplete != nil else {
+        guard batchID != nil || onComplete != nil || replicasToWait != nil else {
             return APIClient.Body(bytes: ByteBuffer(bytes: data), type: "application/x-ndjson")
         }
         // Each line is checked by itself: two invalid lines can form valid array elements when joined.
@@ -45,6 +45,7 @@ struct BatchFile: Sendable {
         body.add("batch_id", batchID.map { .string($0) })
         body.add("on_complete", onComplete.map { .raw($0) })
         if onCompleteAgain { body.add("on_complete_again", true) }
+        body.add("replicas_to_wait", replicasToWait.map { JSONValue($0) })
         body.add("tasks", .array(lines.map { .raw($0) }))
         return .json(body.text)
     }

@@ -87,12 +87,15 @@ struct SubmissionView: Decodable, Sendable {
     var queuePosition: Int?
     /// True if a task with the same unique key existed, so that nothing was added.
     var unique: Bool?
+    /// Whether as many Redis replicas as asked for have it; nil if none was asked for.
+    var replicated: Bool?
 }
 
 /// The response of `POST /scheduler/tasks`.
 struct BatchSubmissionView: Decodable, Sendable {
     var batchId: String
     var tasks: [SubmissionView]
+    var replicated: Bool?
 }
 
 /// The response of `GET /scheduler/batch/{id}`.

@@ -30,6 +30,12 @@ struct Submit: AsyncParsableCommand {
     var ifNoWorkers: IfNoWorkers?
 
     @Option(
+        help: ArgumentHelp(
+            "How many Redis replicas to wait for, at most a second (default: the queue's replicas_to_wait).",
+            valueName: "n"))
+    var replicasToWait: Int?
+
+    @Option(
         name: .shortAndLong,
         help: ArgumentHelp(
             "A file with a task per line as JSON, submitted as one batch, or none; - reads stdin.", valueName: "path"))
@@ -86,7 +92,9 @@ struct Submit: AsyncParsableCommand {
     private func submitTask() async throws {
         let (api, queue) = try await server.connect()
         let id = task.id ?? QueuedTask.randomID()
-        let body = try task.body(command: command, queue: queue, id: id, rejectIfNoWorkers: ifNoWorkers == .reject)
+        let body = try task.body(
+            command: command, queue: queue, id: id, rejectIfNoWorkers: ifNoWorkers == .reject,
+            replicasToWait: replicasToWait)
         let data = try await api.submit(
             ["scheduler", "task"], body: .json(body), idempotencyKey: UUID().uuidString,
             name: "task \(id) of queue \(queue) (switchyard get\(Self.queueFlag(queue)) \(id))")
@@ -96,6 +104,7 @@ struct Submit: AsyncParsableCommand {
             let state = submitted.state.map { " (\($0))" } ?? ""
             try Console.error.line("nothing was added: task \(submitted.taskId)\(state) has this unique key already")
         }
+        try warn(submitted.replicated)
         guard wait else {
             if output.isJSON { return try output.writeJSON(data) }
             if submitted.unique == true { return }
@@ -112,6 +121,13 @@ struct Submit: AsyncParsableCommand {
         if output.isJSON { try output.writeJSON(ended.json) }
         let status = ended.task.exitStatus
         if status != .ok { throw Failure(status) }
+    }
+
+    /// Says that fewer Redis replicas than asked for have the submission.
+    private func warn(_ replicated: Bool?) throws {
+        guard replicated == false else { return }
+        try Console.error.line(
+            "submitted, but not replicated in time: if the primary of Redis fails now, it may be lost")
     }
 
     /// Returns why a queued task waits; nil if it does not any more.
@@ -134,13 +150,16 @@ struct Submit: AsyncParsableCommand {
         let id = batchID ?? IdempotencyKey.batchID(key, queue: named)
         let data = try await api.submit(
             ["scheduler", "tasks"], query: [("queue", isDefault ? nil : defaultQueue)],
-            body: try file.body(batchID: batchID, onComplete: followUp, onCompleteAgain: onCompleteAgain),
+            body: try file.body(
+                batchID: batchID, onComplete: followUp, onCompleteAgain: onCompleteAgain,
+                replicasToWait: replicasToWait),
             idempotencyKey: key,
             name: "batch \(id) of queue \(named) (switchyard list\(Self.queueFlag(named)) --batch \(id))")
         let submitted = try APIClient.decode(BatchSubmissionView.self, data)
         let batch = submitted.batchId
         let queue = submitted.tasks.first?.queue ?? defaultQueue
         if !output.isJSON { try Console.out.line(batch) }
+        try warn(submitted.replicated)
         let known = submitted.tasks.count { $0.unique == true }
         if known > 0 { try Console.error.line("\(known) of the tasks were there already, by their unique keys") }
         guard wait else {

@@ -10,6 +10,9 @@ struct BatchInput: Sendable {
     /// The queues that the tasks name.
     var queues: [String?] = []
     var rejectIfNoWorkers = false
+    /// How many Redis replicas to wait for: the most that the batch or a task of it says. Nil: as many as the queue
+    /// says.
+    var replicasToWait: Int?
     /// A task that runs once, when all tasks of the batch have ended.
     var onComplete: TaskInput?
     /// Whether it runs each time that the batch ends.
@@ -19,6 +22,10 @@ struct BatchInput: Sendable {
 
     /// Limits the work that one request can cause.
     static let maxTasks = 50_000
+
+    fileprivate mutating func wait(for replicas: Int?) {
+        if let replicas { replicasToWait = max(replicas, replicasToWait ?? 0) }
+    }
 }
 
 /// Reads a batch while its body arrives. It keeps the tasks, and of the text only what belongs to none or to the last.
@@ -62,7 +69,8 @@ struct BatchReader: Sendable {
                 switch item {
                 case .task(let text): try await add(text)
                 case .newList:
-                    (batch.tasks, batch.queues, batch.rejectIfNoWorkers) = ([], [], false)
+                    (batch.tasks, batch.queues) = ([], [])
+                    (batch.rejectIfNoWorkers, batch.replicasToWait) = (false, nil)
                     (ids, digest) = ([:], Self.emptyDigest(key))
                 }
             }
@@ -127,6 +135,7 @@ struct BatchReader: Sendable {
         }
         batch.queues.append(task.queue)
         batch.rejectIfNoWorkers = batch.rejectIfNoWorkers || task.rejectIfNoWorkers
+        batch.wait(for: task.replicasToWait)
         batch.tasks.append(task.task)
         if hasKey { digest.update(index == 0 ? canonical : "," + canonical) }
     }
@@ -136,12 +145,15 @@ struct BatchReader: Sendable {
         switch value {
         case .array: if key != nil { batch.token = tokenOfList }
         case .object:
-            let fields = try Fields(value, known: ["batch_id", "tasks", "on_complete", "on_complete_again"])
+            let fields = try Fields(
+                value, known: ["batch_id", "tasks", "on_complete", "on_complete_again", "replicas_to_wait"])
+            batch.wait(for: try fields.integer("replicas_to_wait", in: TaskInput.replicas))
             batch.id = try fields.name("batch_id")
             guard case .array? = fields["tasks"] else {
                 throw fields.problem("tasks", "an array of tasks", found: fields["tasks"] ?? .null)
             }
             batch.onComplete = try Self.followUp(fields["on_complete"] ?? .null)
+            batch.wait(for: batch.onComplete?.replicasToWait)
             batch.onCompleteAgain = try fields.flag("on_complete_again") ?? false
             if batch.onCompleteAgain, batch.onComplete == nil {
                 throw Problem.badRequest("on_complete_again", "expected on_complete, found none")

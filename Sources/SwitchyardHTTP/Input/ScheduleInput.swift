@@ -20,7 +20,7 @@ struct ScheduleInput {
             throw fields.problem("task", "a task as in POST /scheduler/task", found: .null)
         }
         // Each task of a schedule gets a new id, in the queue of the schedule, at the time when it fires.
-        for name in ["id", "queue", "run_at", "if_no_workers"] {
+        for name in ["id", "queue", "run_at", "if_no_workers", "replicas_to_wait"] {
             guard case .object(let members) = task, let member = members.first(where: { $0.name == name }) else {
                 continue
             }

@@ -16,16 +16,20 @@ struct TaskInput {
     var delay: Duration?
     var scheduling = SchedulingOptions()
     var rejectIfNoWorkers = false
+    /// How many Redis replicas to wait for; nil: as many as the queue says.
+    var replicasToWait: Int?
 
     static let known = SchedulingOptions.known.union([
         "kind", "repo", "target", "args", "mr", "labels", "command", "env", "cwd", "payload", "id", "queue", "priority",
         "timeout_seconds", "max_retries", "run_at", "delay_seconds", "if_no_workers",
+        "replicas_to_wait",
     ])
 
     // The limits of the functions in Redis.
     static let timeoutMilliseconds = 1...2_592_000_000
     static let retries = 0...100
     static let delayMilliseconds = 0...31_536_000_000
+    static let replicas = 0...SchedulerHandle.mostReplicas
     static let maxPayloadBytes = 1 << 20
 
     private enum IfNoWorkers: String, CaseIterable { case reject, queue }
@@ -55,6 +59,7 @@ struct TaskInput {
         delay = try fields.seconds("delay_seconds", milliseconds: Self.delayMilliseconds)
         scheduling = try SchedulingOptions(fields)
         rejectIfNoWorkers = try fields.choice("if_no_workers", IfNoWorkers.self) == .reject
+        replicasToWait = try fields.integer("replicas_to_wait", in: Self.replicas)
     }
 
     /// Returns the payload's JSON text, which the worker receives. Null is a payload too.

@@ -16,13 +16,14 @@ extension API {
         let input = try TaskInput(body)
         let queue = try queue([input.queue], query, field: { _ in "queue" })
         let added = try await add(
-            [input.task], rejectIfNoWorkers: input.rejectIfNoWorkers, queue: queue, batch: nil,
+            [input.task], rejectIfNoWorkers: input.rejectIfNoWorkers, replicasToWait: input.replicasToWait,
+            queue: queue, batch: nil,
             identity: Idempotency(request, queue: queue, body: body), traceparent: traceparent(of: request))
         guard let submission = added.first else {
             throw SchedulerError.internal(message: "a submission returned no task", redisAway: false)
         }
         return .json(
-            SubmissionJSON.json(submission, queue: queue), status: submission.isNew ? .created : .ok,
+            SubmissionJSON.json(submission, queue: queue), status: SubmissionJSON.status(of: added),
             headers: [.location: location("task", submission.task.id, queue: queue)])
     }
 
@@ -43,18 +44,18 @@ extension API {
         input.tasks = []
         let added = try await add(
             tasks, onComplete: input.onComplete?.task, onCompleteAgain: input.onCompleteAgain,
-            rejectIfNoWorkers: input.rejectIfNoWorkers, queue: queue, batch: batch, identity: identity,
-            traceparent: traceparent(of: request))
+            rejectIfNoWorkers: input.rejectIfNoWorkers, replicasToWait: input.replicasToWait, queue: queue,
+            batch: batch, identity: identity, traceparent: traceparent(of: request))
         return .json(
-            SubmissionJSON.bytes(batch, added, queue: queue),
-            status: added.contains(where: \.isNew) ? .created : .ok,
+            SubmissionJSON.bytes(batch, added, queue: queue), status: SubmissionJSON.status(of: added),
             headers: [.location: location("batch", batch, queue: queue)])
     }
 
     /// Adds all the tasks or, if one is refused, none.
     func add(
         _ tasks: consuming [QueuedTask], onComplete: QueuedTask? = nil, onCompleteAgain: Bool = false,
-        rejectIfNoWorkers: Bool = false, queue: String, batch: String?, identity: Idempotency?, traceparent: String?
+        rejectIfNoWorkers: Bool = false, replicasToWait: Int? = nil, queue: String, batch: String?,
+        identity: Idempotency?, traceparent: String?
     ) async throws -> [SchedulerHandle.Submission] {
         for index in tasks.indices {
             tasks[index].complete(traceparent: traceparent, identity: identity, index: index)
@@ -71,7 +72,7 @@ extension API {
                 rest = []
                 return try await handle.addTasks(
                     tasks, batch: batch, onComplete: followUp, onCompleteAgain: onCompleteAgain,
-                    rejectIfNoWorkers: rejectIfNoWorkers, wantsPosition: true)
+                    rejectIfNoWorkers: rejectIfNoWorkers, replicasToWait: replicasToWait, wantsPosition: true)
             }
             scheduler.health.submissionEnded()
             return try await asFirstAnswered(added, handle: handle)

@@ -1,3 +1,4 @@
+import HTTPTypes
 import JSON
 import NIOCore
 import Switchyard
@@ -13,7 +14,14 @@ enum SubmissionJSON {
         ]
         // The unique key was taken: this is the task that has it.
         json.add("unique", submission.isDuplicate ? true : nil)
+        json.add("replicated", submission.isReplicated.map { .bool($0) })
         return json
+    }
+
+    /// 202 if fewer Redis replicas than asked for have the tasks: they are in the queue, but a failover may lose them.
+    static func status(of submissions: [SchedulerHandle.Submission]) -> HTTPResponse.Status {
+        if submissions.contains(where: { $0.isReplicated == false }) { return .accepted }
+        return submissions.contains(where: \.isNew) ? .created : .ok
     }
 
     /// The response to a batch, as bytes: as values it would take ten times the memory.
@@ -23,7 +31,9 @@ enum SubmissionJSON {
             if index > 0 { bytes.writeString(",") }
             bytes.writeBytes(json(submission, queue: queue).bytes)
         }
-        bytes.writeString("]}")
+        bytes.writeString("]")
+        if let isReplicated = submissions.first?.isReplicated { bytes.writeString(#","replicated":\#(isReplicated)"#) }
+        bytes.writeString("}")
         return bytes
     }
 

@@ -32,6 +32,7 @@ sw.DEFAULTS = {
     aging_ms = 0,
     draining = 0,
     reserve_after_ms = 10000,
+    replicas_to_wait = 0,
     partitions = 1,
     database = 0,
 }

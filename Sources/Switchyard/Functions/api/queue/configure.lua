@@ -5,7 +5,8 @@
 --             assign_timeout_ms, max_deliveries, retry_delay_ms, retry_delay_max_ms, retry_jitter_percent,
 --             retention_ms, max_finished (the maximum number of ended tasks that are kept; 0: no limit),
 --             cleanup_interval_ms, log_max_entries, log_budget_bytes (of all logs; 0: a quarter of maxmemory, or
---             1 GiB), reserve_after_ms, aging_ms (the waiting time that is worth one
+--             1 GiB), reserve_after_ms, replicas_to_wait (how many Redis replicas a submission waits for, which
+--             its client does with WAIT), aging_ms (the waiting time that is worth one
 --             level; 0: strict levels), draining (1: no new tasks), paused (0 or 1), partitions (1 to 64: how many
 --             the queue has; can change only while this one has no task and no schedule), database (the number of the
 --             Redis database that the queue is in: it is part of the names of its channels)
@@ -18,7 +19,7 @@ local RANGE = {
     retry_jitter_percent = { 0, 100 }, retention_ms = { 0, 31536000000 }, max_finished = { 0, 100000000 },
     cleanup_interval_ms = { 0, 86400000 },
     log_max_entries = { 1, 1000000 }, log_budget_bytes = { 0, 17592186044416 },
-    reserve_after_ms = { 0, 86400000 }, aging_ms = { 0, 604800000 },
+    reserve_after_ms = { 0, 86400000 }, replicas_to_wait = { 0, 100 }, aging_ms = { 0, 604800000 },
     draining = { 0, 1 }, paused = { 0, 1 },
     partitions = { 1, 64 }, database = { 0, 2147483647 },
 }
