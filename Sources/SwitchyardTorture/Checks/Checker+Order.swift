@@ -4,8 +4,11 @@ import Switchyard
 /// What must be in order, by Redis's clock.
 extension Checker {
     static func early(_ evidence: Evidence) -> [String] {
-        evidence.tasks.values.compactMap { task in
-            guard let delay = evidence.submitted[task.id]?.delay, let submitted = task.submittedAt,
+        // A retry by a client, of a task that was cancelled before it began, has no delay.
+        let retried = evidence.retried
+        return evidence.tasks.values.compactMap { task in
+            guard !retried.contains(task.id), let delay = evidence.submitted[task.id]?.delay,
+                let submitted = task.submittedAt,
                 let start = task.attempts.first(where: { $0.attempt == 1 })?.assignedAt,
                 !evidence.isRepeated(submitted, start)
             else { return nil }
