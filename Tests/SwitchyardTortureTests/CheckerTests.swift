@@ -108,6 +108,14 @@ import Testing
         }
     }
 
+    @Test func allowsWhatAClientHasRetriedBeforeItsTime() {
+        expectOnly([]) { evidence in
+            evidence.tasks["b"]?.attempts[0].assignedAt = Date(timeIntervalSince1970: 0.5)
+            evidence.calls.append(
+                Call(kind: .retry, tasks: ["b"], from: Self.at(0.4), to: Self.at(0.5), outcome: .ok, seen: nil))
+        }
+    }
+
     @Test func findsResultsThatChange() {
         let found = broken { evidence in
             var seen = evidence.tasks["a"]
@@ -274,6 +282,16 @@ import Testing
         expect("faults are told") {
             $0.faults = [FaultRecord(kind: .clockBack, targets: [], from: Self.at(4), to: Self.at(4.1))]
         }
+        // A task from before has come again, and was returned for another with its unique key.
+        let again = broken { evidence in
+            evidence.faults = [flush]
+            evidence.notices = [.lostData]
+            evidence.calls.append(
+                Call(
+                    kind: .submit, tasks: ["c"], from: Self.at(5), to: Self.at(6), outcome: .ok,
+                    seen: evidence.tasks["a"]))
+        }
+        #expect(again == [])
         // What was submitted later is there.
         expect("nothing acknowledged is lost") {
             $0.faults = [flush]

@@ -54,7 +54,10 @@ struct Evidence: Sendable {
         let before = Set(
             calls.filter { $0.kind == .submit && $0.from < last }.flatMap(\.tasks))
         var rest = self
-        rest.calls.removeAll { !before.isDisjoint(with: $0.tasks) }
+        rest.calls.removeAll { call in
+            // Or it returned such a task, which has come again, in place of another with its unique key.
+            !before.isDisjoint(with: call.tasks) || call.seen.map { before.contains($0.id) } == true
+        }
         rest.executions.removeAll { before.contains($0.task) }
         rest.told.removeAll { before.contains($0.task) }
         rest.tasks = tasks.filter { !before.contains($0.key) }
