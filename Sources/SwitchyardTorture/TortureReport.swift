@@ -53,7 +53,7 @@ package struct TortureReport: Sendable {
         lines += figures.map { "  \($0.name): \($0.value)" }
         lines.append("  all ended after the last fault: " + (settled.map { Self.format($0) + " s" } ?? "no"))
         lines += [
-            "faults (times; longest gap in the work beyond the fault itself; slowest restart of a task of a lost worker):"
+            "faults (times; longest gap in the work beyond the fault; slowest restart of a task of a lost worker):"
         ]
         lines += faults.map { kind, recovery in
             "  \(kind.rawValue): \(recovery.count); \(Self.format(recovery.longestGap)) s"

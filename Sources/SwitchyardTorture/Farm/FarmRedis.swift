@@ -120,7 +120,7 @@ final class FarmRedis: Sendable {
     /// Starts it so that the load of its file takes about `duration`, and clients get LOADING meanwhile.
     func restart(loadingFor duration: Duration) async throws {
         let text = try String(contentsOfFile: configuration, encoding: .utf8)
-        // A command in the file has some 100 bytes. The shortest pause that the kernel makes is about 60 µs; a negative
+        // A command in the file has some 100 bytes. The least pause that the kernel makes is about 60 µs; a negative
         // number makes one of so many commands pause.
         let commands = max(1, try AppendOnlyFile(directory: server.directoryPath).bytes / 100)
         let pause = duration / .microseconds(1) / Double(commands)
