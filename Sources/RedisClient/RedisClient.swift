@@ -211,6 +211,25 @@ public final class RedisClient: Sendable {
         shutDown()
     }
 
+    /// Closes the connections that calls share, if they are open: the calls in progress on them fail, and the next ones
+    /// make new connections. For a caller who has found out that nothing arrives on them any more. Of a Redis Cluster
+    /// no connection is closed: it is not known which of its nodes is meant.
+    public func closeSharedConnections() {
+        switch servers {
+        case .one(let server), .node(let server, _): server.closeShared("the server does not reply")
+        case .cluster: break
+        }
+    }
+
+    /// When bytes last arrived on the connections that calls share; nil if none of them is open, and with a Redis
+    /// Cluster.
+    public var lastReceived: NIODeadline? {
+        switch servers {
+        case .one(let server), .node(let server, _): server.lastReceived
+        case .cluster: nil
+        }
+    }
+
     /// Whether a server that is the primary no more has refused a command, and sentinels know the one that is.
     private func isFromFormerPrimary(_ error: RedisError) -> Bool {
         if case .sentinel = configuration.deployment { error.wasRefusedByReplica } else { false }

@@ -29,6 +29,9 @@ final class RedisConnection: Sendable {
     /// False once the connection is lost, closed or draining.
     var isOpen: Bool { state.withLock { $0.isOpen } }
 
+    /// When bytes last arrived.
+    var lastReceived: NIODeadline { state.withLock { $0.lastReceived } }
+
     // MARK: Commands
 
     /// Returns the reply, which may be an error value. Cancelling the task does not disturb the order of replies, see

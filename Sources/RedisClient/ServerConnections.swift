@@ -31,6 +31,16 @@ final class ServerConnections: Sendable {
         }
     }
 
+    /// Closes the connections that calls share, if they are open.
+    func closeShared(_ reason: String) {
+        for shared in [ordinary, bulk, urgent] { shared.current?.close(reason) }
+    }
+
+    /// When bytes last arrived on the connections that calls share; nil if none of them is open.
+    var lastReceived: NIODeadline? {
+        [ordinary, bulk, urgent].compactMap { $0.current?.lastReceived }.max()
+    }
+
     func shutDown() {
         subscriptions.shutDown()
         ordinary.shutDown()

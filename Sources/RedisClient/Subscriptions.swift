@@ -146,7 +146,7 @@ final class Subscriptions: Sendable {
     /// Subscribes again, until all the feeds that have not stopped meanwhile are subscribed.
     private func restore(_ lost: [SubscriptionFeed]) async {
         var lost = lost
-        var backoff = Backoff(first: .milliseconds(50), limit: .seconds(5))
+        var backoff = Backoff(first: .milliseconds(50), limit: .seconds(1))
         while true {
             lost = table.state.withLock { state in lost.filter { state.feeds[ObjectIdentifier($0)] != nil } }
             if lost.isEmpty { return }

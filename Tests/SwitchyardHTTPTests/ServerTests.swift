@@ -60,7 +60,8 @@ import Testing
 
     @Test func aGracefulShutdownEndsLongPollsAndFollowers() async throws {
         let shared = try await World.shared
-        let queue = shared.newQueue()
+        // The follower waits in one queue and the poll in another, so that the test can see both.
+        let (queue, polledQueue) = (shared.newQueue(), shared.newQueue())
         let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
         let scheduler = try TaskScheduler(client: shared.redis.client, queues: [queue])
         let (ports, port) = AsyncStream.makeStream(of: Int.self)
@@ -72,19 +73,20 @@ import Testing
         var iterator = ports.makeAsyncIterator()
         let number = try #require(await iterator.next())
         let id = try await shared.submit("{}", queue: queue)
-        let base = "http://127.0.0.1:\(number)/scheduler/task/\(id)"
+        let polledID = try await shared.submit("{}", queue: polledQueue)
+        let base = "http://127.0.0.1:\(number)/scheduler/task"
 
         let start = ContinuousClock.now
         async let polled = HTTPClient.shared.execute(
-            HTTPClientRequest(url: "\(base)?queue=\(queue)&wait=50"), timeout: .seconds(60))
+            HTTPClientRequest(url: "\(base)/\(polledID)?queue=\(polledQueue)&wait=50"), timeout: .seconds(60))
         try await eventually("the poll waits") {
             let channels = try await shared.redis.client.send(
-                RedisCommand("PUBSUB", "CHANNELS", .string("switchyard:{\(queue)}:events")))
+                RedisCommand("PUBSUB", "CHANNELS", .string("switchyard:{\(polledQueue)}:events")))
             return channels.array?.isEmpty == false
         }
         // Second, because it subscribes too: the poll must have arrived.
         let following = try await HTTPClient.shared.execute(
-            HTTPClientRequest(url: "\(base)/log?queue=\(queue)&follow=1"), timeout: .seconds(60))
+            HTTPClientRequest(url: "\(base)/\(id)/log?queue=\(queue)&follow=1"), timeout: .seconds(60))
         await group.triggerGracefulShutdown()
         #expect(try await polled.status == .ok)
         let rest = String(buffer: try await following.body.collect(upTo: 1 << 20))

@@ -206,15 +206,16 @@ final class ChangeFeed: Sendable {
             RedisCommand("HMGET", [.string(functions.keys.task(id))], Compared.names)
         }
         do {
-            let replies = try await functions.client.pipeline(commands)
+            let replies = try await functions.reaching { try await $0.pipeline(commands) }
             let changed = state.withLock { state in
                 zip(ids, replies).filter { id, reply in state.tasks[id]?.seen != Compared(reply) }.map(\.0)
             }
             read(changed)
         } catch {
             if Task.isCancelled { return }
-            // Reading them repeats the call for a while, and then tells the waiters.
-            read(ids)
+            // Reading them repeats the call for a while, and then tells the waiters. If Redis is known to be away, all
+            // are told.
+            if functions.presence?.absence != nil { readAll() } else { read(ids) }
         }
     }
 }

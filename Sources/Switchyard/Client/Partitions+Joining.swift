@@ -139,7 +139,8 @@ extension QueueFunctions {
     /// The functions of another partition of the same queue on the same Redis server.
     fileprivate init(queue: String, number: Int, like other: QueueFunctions) {
         self.init(
-            queue: queue, partition: number, number: number, client: other.client, logger: other.library.logger)
+            queue: queue, partition: number, number: number, client: other.client, presence: other.presence,
+            logger: other.library.logger)
     }
 
     /// Whether the partition has tasks, including ended tasks that are still kept.

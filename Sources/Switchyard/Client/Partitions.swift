@@ -15,6 +15,8 @@ public struct Partitions: Sendable {
 
     /// A client for each server. They are shared, and shut down by their owner.
     package let instances: [RedisClient]
+    /// Whether each server replies; empty if this process waits for a server that is away.
+    package private(set) var presences: [RedisPresence] = []
     /// The number of partitions.
     public let count: Int
 
@@ -62,14 +64,23 @@ public struct Partitions: Sendable {
     /// Returns the index of the server that has partition `index`.
     func instance(of index: Int) -> Int { index % instances.count }
 
+    /// The same partitions, for a process that does not wait for a server that is away.
+    func watched() -> Partitions {
+        var watched = self
+        // One presence would speak for all nodes of a Redis Cluster.
+        watched.presences = areInCluster ? [] : instances.map { RedisPresence($0) }
+        return watched
+    }
+
     /// Returns the functions of each partition of a queue, in order.
     /// - Parameter queue: a valid ``Name``.
     package func functions(queue: String, logger: Logger) -> [QueueFunctions] {
         let numbers = numbers(of: queue)
         return (0..<count).map { index in
-            QueueFunctions(
-                queue: queue, partition: index, number: numbers[index], client: instances[instance(of: index)],
-                logger: logger)
+            let server = instance(of: index)
+            return QueueFunctions(
+                queue: queue, partition: index, number: numbers[index], client: instances[server],
+                presence: presences.isEmpty ? nil : presences[server], logger: logger)
         }
     }
 

@@ -12,16 +12,22 @@ package struct QueueFunctions: Sendable {
     package let keys: Keys
     /// The client of the server that has the partition.
     package let client: RedisClient
+    /// Whether the server replies, for a process that does not wait for it; nil: calls wait for a while.
+    let presence: RedisPresence?
     let library: FunctionLibrary
 
     /// The functions of a partition.
     /// - Parameters:
     ///   - queue: a valid ``Name``.
     ///   - number: the number in the partition's name; nil: its index.
-    package init(queue: String, partition: Int = 0, number: Int? = nil, client: RedisClient, logger: Logger) {
+    package init(
+        queue: String, partition: Int = 0, number: Int? = nil, client: RedisClient, presence: RedisPresence? = nil,
+        logger: Logger
+    ) {
         self.keys = Keys(
             queue: queue, partition: partition, number: number, database: client.configuration.database)
         self.client = client
+        self.presence = presence
         self.library = FunctionLibrary(client: client, logger: logger)
     }
 
@@ -56,9 +62,17 @@ package struct QueueFunctions: Sendable {
         RedisCommand("FCALL", [.string("switchyard_\(function)")] + keys.declared, arguments)
     }
 
-    /// Sends what `send` sends, again while Redis is away or the library is missing.
+    /// Sends what `send` sends, again while Redis is away or the library is missing. With a ``RedisPresence``, only
+    /// until it is known that Redis is away.
     func repeating<Reply: Sendable>(
-        onceWithin deadline: Duration?, _ send: () async throws -> Reply
+        onceWithin deadline: Duration?, _ send: @escaping @Sendable () async throws -> Reply
+    ) async throws -> (reply: Reply, repeated: Bool) {
+        guard let presence else { return try await repeatingPatiently(onceWithin: deadline, send) }
+        return try await presence.calling { try await repeatingPatiently(onceWithin: deadline, send) }
+    }
+
+    private func repeatingPatiently<Reply: Sendable>(
+        onceWithin deadline: Duration?, _ send: @Sendable () async throws -> Reply
     ) async throws -> (reply: Reply, repeated: Bool) {
         let start = ContinuousClock.now
         var repeated = false
@@ -85,7 +99,21 @@ package struct QueueFunctions: Sendable {
                 repeated = repeated || error.mayHaveBeenApplied
             }
             try await Task.sleep(for: pause * Double.random(in: 0.5...1.5))
-            pause = min(pause * 2, .seconds(1))
+            pause = min(pause * 2, .milliseconds(500))
+        }
+    }
+
+    /// Sends commands to the server of the partition, for as long as it replies.
+    /// - Parameter mayTakeLong: whether the server may take long to reply, as to a blocking command.
+    /// - Throws: ``SchedulerError``, or `CancellationError`.
+    func reaching<Value: Sendable>(
+        mayTakeLong: Bool = false, _ body: @escaping @Sendable (RedisClient) async throws -> Value
+    ) async throws -> Value {
+        do {
+            guard let presence else { return try await body(client) }
+            return try await presence.calling(mayTakeLong: mayTakeLong) { [client] in try await body(client) }
+        } catch let error as RedisError {
+            throw SchedulerError(error)
         }
     }
 

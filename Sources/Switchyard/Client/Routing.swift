@@ -103,10 +103,7 @@ extension QueueFunctions {
 
     /// Whether any of these keys exists.
     func exists(_ keys: [String], deadline: Duration? = nil) async throws -> Bool {
-        do {
-            return try await client.send(RedisCommand("EXISTS", keys.map { .string($0) }), deadline: deadline).int != 0
-        } catch let error as RedisError {
-            throw SchedulerError(error)
-        }
+        let command = RedisCommand("EXISTS", keys.map { .string($0) })
+        return try await reaching { try await $0.send(command, deadline: deadline).int != 0 }
     }
 }

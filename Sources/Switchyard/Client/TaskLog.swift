@@ -65,11 +65,11 @@ extension SchedulerHandle {
         let after = try Self.validated(cursor: after)
         let functions = try await functions(of: try Name.validate(id, field: "task_id"))
         let key = functions.keys.log(id)
-        return try await redis {
+        return try await functions.reaching { client in
             // The entry `after` itself is read too: a gap begins at its end.
             let command = RedisCommand(
                 "XRANGE", [.string(key), .string(after), "+", "COUNT", .integer(Int64(limit) + 1)])
-            let found = Self.entries(try await functions.client.send(command, traffic: .bulk))
+            let found = Self.entries(try await client.send(command, traffic: .bulk))
             return Array(Self.following(after, found).prefix(limit))
         }
     }
@@ -79,18 +79,18 @@ extension SchedulerHandle {
         let after = try Self.validated(cursor: after)
         let functions = try await functions(of: try Name.validate(id, field: "task_id"))
         let key = functions.keys.log(id)
-        return try await redis {
+        return try await functions.reaching(mayTakeLong: true) { client in
             let command = RedisCommand(
                 "XREAD",
                 [
                     "COUNT", "100", "BLOCK", .integer(Int64(max(timeout.milliseconds, 1))), "STREAMS", .string(key),
                     .string(after),
                 ])
-            let reply = try await functions.client.sendBlocking(command, timeout: timeout)
+            let reply = try await client.sendBlocking(command, timeout: timeout)
             let found = Self.entries(reply.array?.first?.array?.last ?? .null)
             if found.isEmpty || after == "0" { return Self.following(after, found) }
             let previous = RedisCommand("XRANGE", [.string(key), .string(after), .string(after)])
-            return Self.following(after, Self.entries(try await functions.client.send(previous)) + found)
+            return Self.following(after, Self.entries(try await client.send(previous)) + found)
         }
     }
 
@@ -105,14 +105,6 @@ extension SchedulerHandle {
         let offset = LogEntry.offset(in: after)
         LogEntry.markGaps(&entries, after: after == "0" || offset > 0 ? offset : nil)
         return entries
-    }
-
-    private func redis<Value>(_ body: () async throws -> Value) async throws -> Value {
-        do {
-            return try await body()
-        } catch let error as RedisError {
-            throw SchedulerError(error)
-        }
     }
 
     private static func validated(cursor: String) throws(SchedulerError) -> String {

@@ -151,12 +151,14 @@ struct QueueReplica: Sendable {
         }
     }
 
+    private static var backoff: Backoff { Backoff(first: .milliseconds(200), limit: .seconds(1)) }
+
     private func applyReports() async {
-        var backoff = Backoff(first: .milliseconds(200), limit: .seconds(5))
+        var backoff = Self.backoff
         while !Task.isCancelled {
             do {
                 let events = try await functions.client.subscribe(to: [functions.keys.reports])
-                backoff = Backoff(first: .milliseconds(200), limit: .seconds(5))
+                backoff = Self.backoff
                 health.hears(queue: functions.keys.name, failure: nil)
                 for await event in events {
                     guard case .message(_, let payload) = event else { continue }

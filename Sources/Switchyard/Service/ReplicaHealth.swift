@@ -74,6 +74,8 @@ public final class ReplicaHealth: Sendable {
             queues[name] = queue
             return (recovered, wasAway, lost, isOlder)
         }
+        // Submissions failed for the same reason.
+        if wasAway { failedSubmission.withLock { $0 = nil } }
         if recovered {
             logger.notice(wasAway ? "Redis is back" : "the queue is served again", metadata: ["queue": "\(name)"])
         }

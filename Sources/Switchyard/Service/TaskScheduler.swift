@@ -51,7 +51,7 @@ public final class TaskScheduler: Service {
         partitions: Partitions, queues: [String] = ["default"], config: SchedulerConfig = SchedulerConfig(),
         policy: PriorityPolicy = PriorityPolicy(), logger: Logger = Logger(label: "switchyard.scheduler")
     ) throws(SchedulerError) {
-        self.partitions = partitions
+        self.partitions = partitions.watched()
         self.given = Set(queues)
         self.config = config
         self.policy = policy
@@ -109,22 +109,18 @@ public final class TaskScheduler: Service {
         return handle
     }
 
-    /// The server that has the names of all queues. It also has their first partitions.
-    private var registry: RedisClient { partitions.instances[0] }
-
+    /// Adds names to those of all queues, on the server that has their first partitions.
     private func register(_ queues: [String]) async throws {
-        do {
-            _ = try await registry.send(
-                RedisCommand("SADD", [.string(Keys.queues)], queues.map { .string($0) }))
-        } catch let error as RedisError {
-            throw SchedulerError(error)
-        }
+        let command = RedisCommand("SADD", [.string(Keys.queues)], queues.map { .string($0) })
+        let registry = partitions.functions(queue: "default", logger: logger)[0]
+        _ = try await registry.reaching { try await $0.send(command) }
     }
 
     // MARK: Running
 
     /// Runs until cancelled, or until its service group shuts down.
-    /// - Throws: ``SchedulerError/invalidInput(field:message:)`` if a queue that it was given has other partitions.
+    /// - Throws: ``SchedulerError/invalidInput(field:message:)`` if a queue that it was given has other partitions, or
+    ///   if the server has no functions.
     public func run() async throws {
         try await cancelWhenGracefulShutdown {
             try await withThrowingTaskGroup(of: Void.self) { group in
@@ -177,16 +173,17 @@ public final class TaskScheduler: Service {
     }
 
     /// Loads the function library and checks the partitions. Retries until it succeeds; meanwhile the health says why.
-    /// - Throws: `invalidInput` if the partitions differ, or a server is a Redis Cluster and was not given as one.
+    /// - Throws: `invalidInput` if the partitions differ, the server has no functions, or it is a Redis Cluster and was
+    ///   not given as one.
     private func prepare(_ functions: QueueFunctions) async throws {
-        var backoff = Backoff(first: .seconds(1), limit: .seconds(5))
+        var backoff = Backoff(first: .milliseconds(200), limit: .seconds(1))
         while !Task.isCancelled {
             do {
                 try await partitions.checkKind(of: functions.client)
                 try await loadLibrary(for: functions)
                 try await partitions.join(functions)
                 return
-            } catch let error as SchedulerError where error.field == "partitions" || error.field == "redis" {
+            } catch let error as SchedulerError where ["partitions", "redis"].contains(error.field) {
                 throw error
             } catch {
                 if Task.isCancelled { return }

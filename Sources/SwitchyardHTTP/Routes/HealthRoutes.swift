@@ -12,7 +12,7 @@ extension API {
     /// From this share of its limit on, a queue is reported as backing up.
     private static let backingUp = 0.8
     /// A health probe usually times out after a second or two; Redis must reply sooner.
-    private static let pingTimeout: Duration = .seconds(1)
+    private static let pingTimeout: Duration = .milliseconds(800)
 
     func addHealth(to routes: inout Routes) {
         routes.on(.get, "/v2/health") { request, _ in
@@ -193,28 +193,34 @@ extension API {
     }
 
     /// The Redis servers that have queues: with a Redis Cluster its primaries, as far as it is known.
-    private func redisServers() async -> [RedisClient] {
+    private func redisServers() async -> [(client: RedisClient, presence: RedisPresence?)] {
+        let partitions = scheduler.partitions
+        guard partitions.areInCluster else {
+            return partitions.instances.indices.map { index in
+                (partitions.instances[index], partitions.presences.isEmpty ? nil : partitions.presences[index])
+            }
+        }
         var servers: [RedisClient] = []
-        for client in scheduler.partitions.instances {
+        for client in partitions.instances {
             // A Cluster that cannot be read does not reply to PING either.
             servers += (try? await client.primaries(deadline: Self.pingTimeout)) ?? [client]
         }
-        return servers
+        return servers.map { ($0, nil) }
     }
 
     /// Returns one problem for each Redis server that does not reply to PING, and how many servers there are.
     private func redisProblems() async -> (problems: [Problem], servers: Int) {
         let servers = await redisServers()
         let problems = await withTaskGroup(of: Problem?.self) { group in
-            for client in servers {
+            for (client, presence) in servers {
                 group.addTask {
+                    if let absence = presence?.absence { return Self.away(absence) }
                     do {
-                        _ = try await client.send(RedisCommand("PING"), deadline: Self.pingTimeout)
+                        _ = try await client.send(
+                            RedisCommand("PING"), deadline: Self.pingTimeout, traffic: .urgent)
                         return nil
                     } catch {
-                        var problem = Problem(.serviceUnavailable, code: "Internal", "Redis does not reply: \(error)")
-                        problem.retryAfter = Problem.retryAfter
-                        return problem
+                        return Self.away("\(error)")
                     }
                 }
             }
@@ -223,5 +229,11 @@ extension API {
             }
         }
         return (problems, servers.count)
+    }
+
+    private static func away(_ reason: String) -> Problem {
+        var problem = Problem(.serviceUnavailable, code: "Internal", "Redis does not reply: \(reason)")
+        problem.retryAfter = Problem.retryAfterOutage
+        return problem
     }
 }

@@ -48,13 +48,16 @@ struct Problem: Error {
         case .invalidInput(let field, _): self.field = field
         case .queueFull where error.canNeverFit: break
         case .queueFull, .noWorkers: retryAfter = Self.retryAfter
-        case .internal(_, true): retryAfter = Self.retryAfter
+        case .internal(_, true): retryAfter = Self.retryAfterOutage
         default: break
         }
     }
 
     /// Seconds. By then a worker may have registered, or the queue may have room.
     static let retryAfter = 2
+
+    /// Seconds, which differ from response to response: the clients of a Redis that is back do not come all at once.
+    static var retryAfterOutage: Int { Int.random(in: 1...3) }
 
     private var title: String {
         switch code {

@@ -4,6 +4,7 @@ import JSON
 import Logging
 import NIOCore
 import NIOHTTP1
+import RedisClient
 import ServiceLifecycle
 import Switchyard
 import Testing
@@ -28,13 +29,14 @@ final class World: Sendable {
 
     /// - Parameters:
     ///   - others: Further Redis instances over which the queues are spread.
+    ///   - clients: What the replica uses instead of the clients of `redis` and `others`.
     ///   - ticks: false: the replica does not tick, and only a test's own requests touch its queues.
     static func start(
-        redis: RedisForTests, others: [RedisForTests] = [], queues: [String] = ["default"],
-        options: HTTPServerOptions = HTTPServerOptions(), ticks: Bool = false
+        redis: RedisForTests, others: [RedisForTests] = [], clients: [RedisClient]? = nil,
+        queues: [String] = ["default"], options: HTTPServerOptions = HTTPServerOptions(), ticks: Bool = false
     ) async throws -> World {
         let scheduler = try TaskScheduler(
-            partitions: Partitions(on: ([redis] + others).map(\.client)), queues: queues)
+            partitions: Partitions(on: clients ?? ([redis] + others).map(\.client)), queues: queues)
         var options = options
         options.port = 0
         let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
