@@ -73,10 +73,13 @@ enum ExitStatus: Int32, Sendable, CaseIterable {
 struct Failure: Error, Equatable, CustomStringConvertible {
     var status: ExitStatus
     var message: String?
+    /// When the server can be asked again, if it said so.
+    var retryAfter: Duration?
 
-    init(_ status: ExitStatus, _ message: String? = nil) {
+    init(_ status: ExitStatus, _ message: String? = nil, retryAfter: Duration? = nil) {
         self.status = status
         self.message = message
+        self.retryAfter = retryAfter
     }
 
     /// Converts the errors that the other modules throw. Returns nil for any other error: ArgumentParser reports it.

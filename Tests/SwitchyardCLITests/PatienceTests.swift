@@ -72,6 +72,22 @@ import Testing
         }
     }
 
+    /// The server knows better when it can be asked again.
+    @Test func theCommandWaitsForAsLongAsTheServerAsks() async throws {
+        let problem = #"{"code":"Internal","message":"Redis does not reply","retry_after":2}"#
+        let away = Self.response("503 Service Unavailable", problem, "Retry-After: 2\r\n")
+        let submitted = Self.response("201 Created", #"{"task_id":"t","status":"dispatched"}"#)
+        let ended = Self.response("200 OK", #"{"task_id":"t","queue":"default","state":"completed","attempts":[]}"#)
+        for (arguments, response) in [(["submit", "--", "true"], submitted), (["wait", "t"], ended)] {
+            let server = try CannedServer([away, response])
+            defer { server.stop() }
+            let start = ContinuousClock.now
+            let end = try await Tool.run(arguments, server: server.url)
+            #expect(end.exitCode == 0 && server.requests.count == 2, "\(end.stderr)")
+            #expect(ContinuousClock.now - start >= .seconds(2))
+        }
+    }
+
     @Test func aSubmissionThatMayBeAcceptedNamesItsID() async throws {
         let server = try CannedServer("")
         defer { server.stop() }

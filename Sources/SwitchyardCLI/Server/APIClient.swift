@@ -140,7 +140,9 @@ struct APIClient: Sendable {
                 "the server at \(server) replied \(response.status.code) and points to \(target); redirects are not "
                     + "followed: name that server, if you trust it")
         }
-        return Problem.failure(status: response.status.code, reason: response.status.reasonPhrase, body: body)
+        return Problem.failure(
+            status: response.status.code, reason: response.status.reasonPhrase, body: body,
+            retryAfter: response.headers.first(name: "retry-after"))
     }
 
     /// Returns the body of a GET whatever its status: the body of a health check's 503 has the reasons.

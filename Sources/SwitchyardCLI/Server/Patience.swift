@@ -10,19 +10,22 @@ struct Patience: Sendable {
     }
 
     private static let pause: Duration = .milliseconds(500)
+    /// Between two requests, also if the server asks for no pause.
+    private static let shortPause: Duration = .milliseconds(100)
 
-    /// Waits before the next try, and says on stderr why, the first time.
+    /// Waits before the next try, for as long as the server asked for, and says on stderr why, the first time.
     /// - Throws: `failure`, if it is of another kind or the time is over.
     mutating func wait(after failure: Failure) async throws {
         guard failure.status == .unavailable else { throw failure }
         let now = ContinuousClock.now
-        if let start {
-            guard now - start < limit else { throw failure }
-        } else {
+        let first = start ?? now
+        guard now - first < limit else { throw failure }
+        if start == nil {
             start = now
             try Console.error.line("the server is unreachable, retrying: \(failure.firstLine)")
         }
-        try await Task.sleep(for: min(Self.pause, limit))
+        let pause = max(failure.retryAfter ?? Self.pause, Self.shortPause)
+        try await Task.sleep(for: min(pause, first + limit - now))
     }
 
     /// The server is there: the next failure is a first one.

@@ -18,16 +18,20 @@ struct Problem: Decodable, Sendable, Equatable {
     /// - Parameters:
     ///   - status: the HTTP status.
     ///   - body: the response's body, which need not be a problem document.
-    static func failure(status: UInt, reason: String, body: Data) -> Failure {
+    ///   - retryAfter: the response's header.
+    static func failure(status: UInt, reason: String, body: Data, retryAfter: String? = nil) -> Failure {
+        // A date is not understood; the server and most proxies send seconds.
+        let pause = retryAfter.flatMap { UInt16($0) }.map { Duration.seconds($0) }
         guard let problem = try? APIClient.decoder.decode(Problem.self, from: body),
             problem.code ?? problem.title != nil
         else {
-            return Failure(ExitStatus(httpStatus: status), "the server replied \(status) \(reason)")
+            return Failure(
+                ExitStatus(httpStatus: status), "the server replied \(status) \(reason)", retryAfter: pause)
         }
         let exit =
             problem.code.map { ExitStatus(code: $0, isAway: status == 503) }.flatMap { $0 == .error ? nil : $0 }
             ?? ExitStatus(httpStatus: status)
-        return Failure(exit, problem.line)
+        return Failure(exit, problem.line, retryAfter: pause)
     }
 
     /// Converts an `error` event of a stream: its HTTP status was already sent as 200.
