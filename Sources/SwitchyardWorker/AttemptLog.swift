@@ -115,8 +115,8 @@ public final class AttemptLog: Sendable {
                     taskID: taskID, attempt: attempt, missingBytes: batch.missing, grace: holder.timeToEnd,
                     batch.pieces.map { ($0.stream, ByteBuffer(bytes: $0.bytes)) })
                 change { $0.isAway = false }
-            } catch SchedulerError.internal(let message, _) {
-                guard keep(batch, message) else { return }
+            } catch let error as SchedulerError where error.mayPass {
+                guard keep(batch, error) else { return }
                 // Nobody cancels the sender.
                 try? await Task.sleep(for: Self.pauseAfterFailure)
             } catch {
@@ -146,10 +146,13 @@ public final class AttemptLog: Sendable {
         for writer in writers { writer.resume() }
     }
 
-    /// Keeps a batch that Redis did not take. Returns false if the attempt has ended and Redis is away for too long.
-    private func keep(_ batch: OutputPieces.Batch, _ message: String) -> Bool {
+    /// Keeps a batch that Redis did not take. Returns false if the attempt has ended and Redis is away for too long, or
+    /// has no memory for output: that may last, and the reports of tasks must not wait for it.
+    private func keep(_ batch: OutputPieces.Batch, _ error: SchedulerError) -> Bool {
+        let message = error.message
+        let patience = error.isOutOfMemory ? .zero : Self.patience
         let (isFirst, isOver) = state.withLock { state in
-            let isOver = state.finishedAt.map { ContinuousClock.now - $0 > Self.patience } ?? false
+            let isOver = state.finishedAt.map { ContinuousClock.now - $0 >= patience } ?? false
             defer { state.isAway = true }
             return (!state.isAway, isOver)
         }
@@ -179,4 +182,9 @@ public final class AttemptLog: Sendable {
             "dropping the rest of an attempt's output",
             metadata: ["task_id": "\(taskID)", "attempt": "\(attempt)", "error": "\(message)"])
     }
+}
+
+extension SchedulerError {
+    /// Whether the same call may succeed later.
+    fileprivate var mayPass: Bool { if case .internal = self { true } else { false } }
 }

@@ -1,3 +1,4 @@
+import NIOHTTP1
 import RedisClient
 import Switchyard
 import Testing
@@ -180,6 +181,63 @@ import Testing
             _ = try await world.ask(.POST, "/scheduler/task", json: "{}")
             #expect(codes(try await world.ask(.GET, "/v2/health")) == [])
         }
+    }
+
+    @Test func aFullServerRefusesNewTasksAndServesTheRest() async throws {
+        try await withReplica([]) { world, redis in
+            let worker = try await world.worker("default")
+            for id in ["a", "b", "c", "ended"] { _ = try await world.submit(#"{"id":"\#(id)"}"#, queue: "default") }
+            #expect(try await world.ask(.DELETE, "/scheduler/task/ended").status == 200)
+            #expect(try await worker.pull(max: 1, holding: 0).map(\.task.id) == ["a"])
+            let pending = try await world.ask(.GET, "/scheduler/stats")["pending_tasks"].int
+            try await set(redis, "maxmemory", "1")
+            let many = "[" + Array(repeating: "{}", count: 600).joined(separator: ",") + "]"
+            let refused: [(HTTPMethod, String, String?)] = [
+                (.POST, "/scheduler/task", "{}"), (.POST, "/scheduler/task?queue=another", "{}"),
+                (.POST, "/scheduler/tasks", "[{},{}]"), (.POST, "/scheduler/tasks", many),
+                (.POST, "/scheduler/tasks", #"{"tasks":[{}],"on_complete":{}}"#),
+                (.PUT, "/scheduler/schedule/s", #"{"cron":"0 0 * * *","task":{}}"#),
+                (.POST, "/scheduler/task/ended/retry", nil),
+            ]
+            for (method, path, body) in refused {
+                let answer = try await world.ask(method, path, json: body)
+                answer.expectProblem(503, code: "Internal")
+                #expect(answer["message"].string?.contains("maxmemory") == true, "\(path): \(answer.text)")
+                #expect(answer.headers.first(name: "Retry-After") != nil)
+            }
+            _ = try await worker.heartbeat([("a", 1, nil)])
+            let report = WorkerClient.Report(taskID: "a", attempt: 1, outcome: .completed)
+            #expect(try await worker.finish([report], pull: 1, holding: 1).assignments.map(\.task.id) == ["b"])
+            let served: [(HTTPMethod, String, String?)] = [
+                (.GET, "/scheduler/task/a", nil), (.GET, "/scheduler/tasks", nil), (.GET, "/scheduler/stats", nil),
+                (.GET, "/scheduler/task/c/explain", nil), (.GET, "/scheduler/workers", nil),
+                (.PATCH, "/scheduler/task/c", #"{"priority":"high"}"#), (.DELETE, "/scheduler/task/b", nil),
+                (.POST, "/scheduler/queue/default/pause", nil), (.POST, "/scheduler/queue/default/resume", nil),
+                (.PATCH, "/scheduler/queue/default", #"{"max_queue_length":10}"#),
+                (.GET, "/scheduler/task/a/log", nil), (.GET, "/scheduler/schedules", nil),
+                (.POST, "/scheduler/worker/w1/drain", nil), (.GET, "/readyz", nil),
+            ]
+            for (method, path, body) in served {
+                let answer = try await world.ask(method, path, json: body)
+                #expect(answer.status == 200, "\(path): \(answer.text)")
+            }
+            try await set(redis, "maxmemory", "0")
+            // "b" was pulled, and of what was refused nothing is left.
+            #expect(try await world.ask(.GET, "/scheduler/stats")["pending_tasks"].int == (pending ?? 0) - 1)
+            #expect(try await redis.keys(of: "another").isEmpty)
+            #expect(try await world.ask(.POST, "/scheduler/task", json: "{}").status == 201)
+        }
+    }
+
+    /// A server without FCALL, as before version 7.0.
+    @Test func aServerWithoutFunctionsEndsTheReplica() async throws {
+        let redis = try await RedisForTests.start(arguments: ["--rename-command", "FCALL", ""])
+        let scheduler = try TaskScheduler(client: redis.client, queues: ["q"])
+        let error = await #expect(throws: SchedulerError.self) { try await scheduler.run() }
+        #expect(error?.field == "redis")
+        #expect(error?.message.contains("expected Redis 7.0") == true, "\(error?.message ?? "")")
+        #expect(error?.message.contains("switchyard_version") == false)
+        try await redis.stop()
     }
 
     @Test func aServerThatIsNearlyFullDegrades() async throws {

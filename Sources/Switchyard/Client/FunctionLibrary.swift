@@ -120,11 +120,14 @@ package struct FunctionLibrary: Sendable {
     }
 
     /// Returns the version of the loaded library, or nil if there is none.
+    /// - Throws: `RedisError`; `invalidInput` if the server has no functions.
     package func loadedVersion() async throws -> Int64? {
         do {
             return try await client.send(RedisCommand("FCALL", "switchyard_version", 0)).int
         } catch let error as RedisError where Self.isMissing(error) {
             return nil
+        } catch let error as RedisError where SchedulerError(error).isInvalidInput {
+            throw SchedulerError(error)
         }
     }
 

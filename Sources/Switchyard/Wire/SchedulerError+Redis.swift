@@ -30,9 +30,14 @@ extension SchedulerError {
                     + "wait until it has moved",
                 redisAway: true)
         case "OOM":
-            self = .internal(
-                message: "Redis has no memory left for new tasks (maxmemory); existing tasks are still served",
-                redisAway: true)
+            self = .internal(message: Self.noMemory, redisAway: true)
+        case "ERR" where text.hasPrefix("unknown command"):
+            // What follows has the arguments, and so a task's.
+            let command = text.prefix { $0 != "," }
+            self = .invalidInput(
+                field: "redis",
+                message: "redis: expected Redis 7.0 or Valkey 7.2, or later, with its commands not renamed; "
+                    + "\(error.endpoint) replied: \(command)")
         default:
             let transient: Set = [
                 "LOADING", "BUSY", "MASTERDOWN", "READONLY", "MISCONF", "NOREPLICAS", "CLUSTERDOWN", "TRYAGAIN",
@@ -40,6 +45,11 @@ extension SchedulerError {
             self = .internal(message: error.description, redisAway: transient.contains(error.code))
         }
     }
+
+    private static let noMemory = "Redis has no memory left for new tasks (maxmemory); existing tasks are still served"
+
+    /// True if Redis refuses what takes memory, for as long as nobody makes room.
+    package var isOutOfMemory: Bool { if case .internal(Self.noMemory, _) = self { true } else { false } }
 
     /// Returns the field that a message names: `timeout_ms` for `task t1: timeout_ms: expected…`.
     private static func field(in text: String) -> String? {

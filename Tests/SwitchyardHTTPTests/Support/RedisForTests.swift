@@ -12,7 +12,8 @@ final class RedisForTests: Sendable {
     private static let started = Mutex<[(pid: pid_t, directory: URL)]>([])
 
     /// Starts a server and waits until it replies.
-    static func start() async throws -> RedisForTests {
+    /// - Parameter arguments: further arguments of redis-server.
+    static func start(arguments: [String] = []) async throws -> RedisForTests {
         let directory = FileManager.default.temporaryDirectory.appending(
             path: "swy-http-\(UUID().uuidString.prefix(8))")
         try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
@@ -23,6 +24,7 @@ final class RedisForTests: Sendable {
             "--port", "0", "--unixsocket", socket, "--save", "", "--appendonly", "no", "--dir", directory.path,
             "--logfile", directory.appending(path: "redis.log").path,
         ]
+        process.arguments? += arguments
         try process.run()
         started.withLock { started in
             if started.isEmpty { atexit { RedisForTests.killAll() } }
