@@ -102,8 +102,8 @@ import Testing
 
     // MARK: Gone
 
-    private func hasWaiters(_ world: World, _ queue: String) async throws -> Bool {
-        let channels = try await world.redis.client.send(
+    private func hasWaiters(_ redis: RedisForTests, _ queue: String) async throws -> Bool {
+        let channels = try await redis.client.send(
             RedisCommand("PUBSUB", "CHANNELS", .string("switchyard:{\(queue)}:events")))
         return channels.array?.isEmpty == false
     }
@@ -119,10 +119,51 @@ import Testing
                 all.append(try await RawClient(world))
                 try await all.last?.ask("/scheduler/task/\(ids[index % 2])?queue=\(queue)&wait=50")
             }
-            try await eventually("they wait") { try await hasWaiters(world, queue) }
+            try await eventually("they wait") { try await hasWaiters(world.redis, queue) }
             for client in all { await client.close() }
-            try await eventually("nobody waits", within: .seconds(5)) { try await !hasWaiters(world, queue) }
+            try await eventually("nobody waits", within: .seconds(5)) { try await !hasWaiters(world.redis, queue) }
         }
+    }
+
+    /// How often functions were called, by anybody.
+    private func calls(_ redis: RedisForTests) async throws -> Int {
+        let text = try await redis.client.send(RedisCommand("INFO", "commandstats")).string ?? ""
+        return text.firstMatch(of: #/cmdstat_fcall:calls=(\d+)/#).flatMap { Int($0.1) } ?? 0
+    }
+
+    /// Each reads the task when it comes. What follows is read once for all.
+    @Test(arguments: [(waiters: 1, leave: true), (400, true), (400, false)])
+    func waitersOfATaskShareOneLook(waiters: Int, leave: Bool) async throws {
+        let redis = try await RedisForTests.start()
+        let world = try await World.start(redis: redis)
+        let queue = world.newQueue()
+        let id = try await world.submit("{}", queue: queue)
+        for _ in 0..<2 {
+            let before = try await calls(redis)
+            var all: [RawClient] = []
+            for _ in 0..<waiters {
+                all.append(try await RawClient(world))
+                try await all.last?.ask("/scheduler/task/\(id)?queue=\(queue)&wait=50")
+            }
+            try await eventually("they wait", within: .seconds(60)) { try await calls(redis) >= before + waiters }
+            let waiting = try await calls(redis)
+            if leave {
+                for client in all { await client.close() }
+                try await eventually("nobody waits", within: .seconds(60)) { try await !hasWaiters(redis, queue) }
+            } else {
+                _ = try await world.ask(.DELETE, "/scheduler/task/\(id)?queue=\(queue)")
+                try await eventually("all know", within: .seconds(60)) {
+                    all.allSatisfy { $0.text.contains(#""state":"cancelled""#) }
+                }
+                _ = try await world.ask(.POST, "/scheduler/task/\(id)/retry?queue=\(queue)")
+                for client in all { await client.close() }
+            }
+            // Time in which each of them could read.
+            try await Task.sleep(for: .milliseconds(500))
+            #expect(try await calls(redis) < waiting + 20)
+        }
+        await world.stop()
+        try await redis.stop()
     }
 
     @Test func whoClosesOnlyTheOwnHalfGetsTheTaskAtOnce() async throws {

@@ -2,6 +2,7 @@ import Hummingbird
 import JSON
 import ServiceLifecycle
 import Switchyard
+import Synchronization
 
 // One task: reading, waiting, cancelling, changing its priority, explaining, retrying; and the list of tasks.
 
@@ -13,8 +14,8 @@ extension API {
             let handle = try handle(query)
             let id = try name(context, "id", field: "task_id")
             let wait = try query.seconds("wait", most: options.maxWait) ?? .zero
-            let task = try await task(id, handle, wait: wait, context)
-            let reason = task.state == .pending ? try await firstReason(id, handle) : nil
+            let (task, isWanted) = try await task(id, handle, wait: wait, context)
+            let reason = isWanted && task.state == .pending ? try await firstReason(id, handle) : nil
             return .json(TaskJSON.json(task, queue: handle.queue, reason: reason))
         }
         routes.on(.delete, "/scheduler/task/:id") { request, context in
@@ -54,23 +55,33 @@ extension API {
     }
 
     /// Returns the task. With `wait`, first waits for its state, attempt or progress to change, at most that long. Does
-    /// not wait if the task has ended, and stops waiting when the client leaves or the server shuts down.
+    /// not wait if the task has ended, and stops waiting when the client leaves or the server shuts down: the task is
+    /// then as it was last read, and not wanted in detail. Very many clients may leave at once, and cost Redis nothing.
     private func task(
         _ id: String, _ handle: SchedulerHandle, wait: Duration, _ context: ClientContext
-    ) async throws -> QueuedTask {
-        guard wait > .zero else { return try await handle.getTask(id) }
+    ) async throws -> (task: QueuedTask, isWanted: Bool) {
+        guard wait > .zero else { return (try await handle.getTask(id), true) }
+        let latest = LatestTask()
         do {
-            return try await whilePresent(context) {
+            let task = try await whilePresent(context) {
                 try await cancelWhenGracefulShutdown {
                     try await handle.waitForChange(of: id, timeout: wait) { first, now in
-                        first.state.isTerminal || first.state != now.state || first.attempt != now.attempt
+                        latest.task.withLock { $0 = now }
+                        return first.state.isTerminal || first.state != now.state || first.attempt != now.attempt
                             || first.progress != now.progress
                     }
                 }
             }
+            return (task, true)
         } catch is CancellationError where !Task.isCancelled {
-            return try await handle.getTask(id)
+            if let task = latest.task.withLock({ $0 }) { return (task, false) }
+            return (try await handle.getTask(id), false)
         }
+    }
+
+    /// The task as a long poll has last read it.
+    private final class LatestTask: Sendable {
+        let task = Mutex<QueuedTask?>(nil)
     }
 
     /// In a list, a longer payload or result is left out: a page of 500 tasks would have a gigabyte.
