@@ -107,24 +107,53 @@ import Testing
         }
     }
 
-    /// A stopped worker cannot end its processes. Two of them run until it goes on, and then only the later one.
-    @Test func aTaskOfAStoppedWorkerRunsTwiceUntilTheWorkerGoesOn() async throws {
-        try await withScene(["lease_ms": 1500, "heartbeat_ms": 300]) { world in
-            let first = try await world.worker("first")
-            try await world.submit("t")
-            try await world.waitForAttempt(1, of: "t")
-            let second = try await world.worker("second")
+    /// Redis itself stands still, so that nobody can give the tasks to another worker.
+    @Test(arguments: [(slots: 1, isStubborn: true), (slots: 3, isStubborn: false)])
+    func aWorkerEndsItsProcessesWhileRedisIsStopped(scene: (slots: Int, isStubborn: Bool)) async throws {
+        try await withScene(["lease_ms": 4000, "heartbeat_ms": 500]) { world in
+            let info = try await world.queue.raw("INFO", "server").string ?? ""
+            let redis = try #require(info.firstMatch(of: #/process_id:(\d+)/#).flatMap { pid_t($0.1) })
+            let first = try await world.worker("first", slots: scene.slots)
+            let ids = (0..<scene.slots).map { "t\($0)" }
+            for id in ids { try await world.submit(id, isStubborn: scene.isStubborn) }
+            for id in ids { try await world.waitForAttempt(1, of: id) }
+            let second = try await world.worker("second", slots: scene.slots)
+            kill(redis, SIGSTOP)
+            defer { kill(redis, SIGCONT) }
+            _ = try await Tool.eventually("the processes have ended", within: .seconds(40)) {
+                let before = ids.map { world.written($0).count }
+                try await Task.sleep(for: .seconds(1))
+                return ids.map { world.written($0).count } == before ? true : nil
+            }
+            #expect(first.stderr.contains("stopping all attempts, because their leases end"), "\(first.stderr)")
+            kill(redis, SIGCONT)
+            for id in ids { try await world.waitForAttempt(2, of: id) }
+            try await world.expectNoOverlap(ids)
+            try await end(first, second)
+        }
+    }
+
+    /// A worker that is stopped by a signal cannot end its processes, which go on. It does so as soon as it goes on
+    /// itself, and reports nothing of them.
+    @Test(arguments: [1, 3]) func aWorkerThatWasStoppedEndsItsProcessesAtOnce(slots: Int) async throws {
+        try await withScene(["lease_ms": 3000, "heartbeat_ms": 300]) { world in
+            let first = try await world.worker("first", slots: slots)
+            let ids = (0..<slots).map { "t\($0)" }
+            for id in ids { try await world.submit(id) }
+            for id in ids { try await world.waitForAttempt(1, of: id) }
+            let second = try await world.worker("second", slots: slots)
             kill(first.process.processID, SIGSTOP)
-            try await world.waitForAttempt(2, of: "t")
-            let count = world.written("t").count { $0 == 1 }
-            _ = try await Tool.eventually("attempt 1 still runs") {
-                world.written("t").count { $0 == 1 } > count ? true : nil
-            }
+            for id in ids { try await world.waitForAttempt(2, of: id) }
             kill(first.process.processID, SIGCONT)
-            _ = try await Tool.eventually("attempt 1 has ended") {
-                world.written("t").suffix(30).allSatisfy { $0 == 2 } ? true : nil
+            _ = try await Tool.eventually("only the second attempts run", within: .seconds(40)) {
+                try await Task.sleep(for: .seconds(1))
+                return ids.allSatisfy { !world.written($0).suffix(20).contains(1) } ? true : nil
             }
-            #expect(try await world.queue.handle.getTask("t").attempts.map(\.outcome) == ["lost", nil])
+            for id in ids {
+                let task = try await world.queue.handle.getTask(id)
+                #expect(task.state == .running && task.attempts.map(\.outcome) == ["lost", nil], "\(task.attempts)")
+            }
+            #expect(first.process.exitStatus == nil)
             try await end(first, second)
         }
     }
