@@ -24,7 +24,9 @@ public final class FarmMember: Sendable {
 
     static let environment = ["PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"]
     /// Generous: a machine may be busy.
-    private static let limit: Duration = .seconds(30)
+    static let limit: Duration = .seconds(30)
+    /// On a busy machine sentinels give up elections, and begin the next one only seconds later.
+    static let electionLimit: Duration = .seconds(90)
 
     init(port: Int, directory: String, lines: [String], password: String?, certificate: String?) throws {
         self.port = port
@@ -124,7 +126,9 @@ public final class FarmMember: Sendable {
 
     /// Checks `condition` until it holds.
     /// - Throws: what it throws, and ``Failure`` if it does not hold in time.
-    static func poll(_ what: String, _ condition: () async throws -> Bool) async throws {
+    static func poll(
+        _ what: String, within limit: Duration = FarmMember.limit, _ condition: () async throws -> Bool
+    ) async throws {
         let end = ContinuousClock.now + limit
         while try await !condition() {
             guard ContinuousClock.now < end else { throw Failure("it does not come true that \(what)") }

@@ -181,7 +181,7 @@ public final class SentinelFarm: Sendable {
     @discardableResult
     public func waitForFailover(from former: Int) async throws -> Int {
         var found: Int?
-        try await FarmMember.poll("another server is the primary") {
+        try await FarmMember.poll("another server is the primary", within: FarmMember.electionLimit) {
             found = try await primary()
             return found != nil && found != former
         }
@@ -199,7 +199,7 @@ public final class SentinelFarm: Sendable {
         }
         var found: Int?
         var orderAt = ContinuousClock.now
-        try await FarmMember.poll("another server is the primary after SENTINEL FAILOVER") {
+        try await FarmMember.poll("a planned failover ends", within: FarmMember.electionLimit) {
             if orderAt <= .now, try await orderFailover() { orderAt = .now + .seconds(5) }
             found = try await primary()
             return found != nil && found != former

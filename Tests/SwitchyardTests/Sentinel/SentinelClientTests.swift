@@ -4,7 +4,7 @@ import SwitchyardTesting
 import Testing
 
 /// What a client does when the primary behind its sentinels changes or goes away.
-@Suite(.timeLimit(.minutes(3))) struct SentinelClientTests {
+@Suite(.timeLimit(.minutes(5))) struct SentinelClientTests {
     private static let limit: Duration = .seconds(30)
 
     /// Writes a value through the client, again until it succeeds. Returns the port of the server that has it.

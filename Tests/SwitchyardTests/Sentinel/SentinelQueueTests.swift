@@ -4,7 +4,7 @@ import SwitchyardTesting
 import Testing
 
 /// What a queue loses, and what it does not, when another server becomes the primary.
-@Suite(.timeLimit(.minutes(3))) struct SentinelQueueTests {
+@Suite(.timeLimit(.minutes(5))) struct SentinelQueueTests {
     @Test(arguments: SentinelClientTests.Change.allCases)
     func whatAllRedisReplicasHadIsThereAfterAFailover(change: SentinelClientTests.Change) async throws {
         try await SentinelFarm.run { farm in
