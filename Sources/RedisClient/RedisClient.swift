@@ -176,8 +176,8 @@ public final class RedisClient: Sendable {
     }
 
     /// Sends a blocking command as ``sendBlocking(_:timeout:)-(RedisCommand,_)`` does, and others in the same write.
-    /// The server carries those out as soon as the first command returns, with or without a result. With a Redis Cluster
-    /// all of them must be for one slot, and if it moves, the first command blocks anew.
+    /// The server carries those out as soon as the first command returns, with or without a result. With a Redis
+    /// Cluster all of them must be for one slot, and if it moves, the first command blocks anew.
     /// - Returns: all replies. An error reply to the first command is thrown; the others are values among the replies.
     public func sendBlocking(_ commands: [RedisCommand], timeout: Duration) async throws -> [RESPValue] {
         let grace = configuration.commandTimeout

@@ -12,6 +12,13 @@ import Testing
     /// How many tasks a run has; many, for figures that a machine without other work repeats: µs of Redis a task.
     private static let measured = ProcessInfo.processInfo.environment["SWITCHYARD_TEST_SPREAD"].flatMap { Int($0) }
 
+    /// With as many callers that each server finds several calls whenever it reads its sockets.
+    private func load(_ partitions: Partitions, _ perCall: Int) -> SpreadLoad {
+        var load = SpreadLoad(partitions, perCall: perCall)
+        load.callers = perCall == 1 ? 512 : 32
+        return load
+    }
+
     @Test(arguments: measured == nil ? [1] : [1, 100]) func eachPartitionHasItsShare(perCall: Int) async throws {
         let logger = Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() })
         let tasks = Self.measured ?? 2000
@@ -24,11 +31,11 @@ import Testing
             try await FunctionLibrary(client: client, logger: logger).ensureLoaded()
             var costs: (alone: [Double], spread: [Double]) = ([], [])
             for round in 0..<(Self.measured == nil ? 1 : 5) {
-                let alone = try await SpreadLoad(Partitions(single.client), perCall: perCall)
+                let alone = try await load(Partitions(single.client), perCall)
                     .run(tasks: tasks, queue: "alone-\(round)", logger: logger)
                 costs.alone.append(alone.cpuMicroseconds)
                 let queue = "spread-\(round)"
-                let spread = try await SpreadLoad(partitions, perCall: perCall)
+                let spread = try await load(partitions, perCall)
                     .run(tasks: tasks, queue: queue, logger: logger)
                 costs.spread.append(spread.cpuMicroseconds)
                 #expect(spread.tasks.reduce(0, +) == tasks)

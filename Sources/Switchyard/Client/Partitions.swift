@@ -41,8 +41,8 @@ public struct Partitions: Sendable {
             throw .invalidInput(
                 field: "redis",
                 message: "redis: expected one Redis Cluster, or servers that are no Cluster; found "
-                    + "\(instances.count) of which at least one is a Cluster. One queue spreads over the primaries of a "
-                    + "Cluster with --partitions")
+                    + "\(instances.count) of which at least one is a Cluster. One queue spreads over the primaries of "
+                    + "a Cluster with --partitions")
         }
         self.instances = instances
         self.count = count

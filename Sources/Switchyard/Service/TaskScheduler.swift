@@ -194,7 +194,7 @@ public final class TaskScheduler: Service {
         }
     }
 
-    /// Loads the library into the server that has the partition. In a Redis Cluster the review loads it into the others.
+    /// Loads the library into the server that has the partition. In a Redis Cluster the review loads it into the rest.
     private func loadLibrary(for functions: QueueFunctions) async throws {
         let server = try await functions.client.primary(of: functions.keys.prefix)
         let address = server.configuration.endpoint.description

@@ -33,8 +33,8 @@ local call, strict_call, pcall_redis, find, match, byte, sub
 local SHORT_VALUE = 64
 local IN_PIECES = 512
 
--- The command that publishes. The loader of the library replaces it on the nodes of a Redis Cluster, by SPUBLISH: there,
--- PUBLISH sends each message to all nodes.
+-- The command that publishes. The loader of the library replaces it on the nodes of a Redis Cluster, by SPUBLISH:
+-- there, PUBLISH sends each message to all nodes.
 local PUBLISH = 'PUBLISH'
 
 -- Limits on what one call may carry, so that no call blocks Redis for more than a few milliseconds.
