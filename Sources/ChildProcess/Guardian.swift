@@ -68,11 +68,17 @@ final class Guardian: Sendable {
     /// Called by the reactor when `socket` hangs up.
     func hungUp(_ socket: Int32) {
         state.withLock { state in
-            guard state.socket == socket else { return }
+            // The event may be an old one: of the former guardian's socket, whose descriptor the new one's has now.
+            guard state.socket == socket, Self.hasHungUp(socket) else { return }
             let lived = state.startedAt.map { ContinuousClock.now - $0 } ?? .zero
             // Otherwise, and if the fork fails, the next start replaces it.
             if lived >= .seconds(1) { _ = replace(&state) } else { bury(&state) }
         }
+    }
+
+    private static func hasHungUp(_ socket: Int32) -> Bool {
+        var entry = pollfd(fd: socket, events: 0, revents: 0)
+        return poll(&entry, 1, 0) == 1 && Int32(entry.revents) & POLLHUP != 0
     }
 
     /// Starts a new guardian of all groups. Returns 0 or an errno value.
@@ -89,8 +95,9 @@ final class Guardian: Sendable {
     private func bury(_ state: inout State) {
         guard state.processID != 0 else { return }
         unwatch(state.socket)
-        close(state.socket)
+        // Before its socket closes: one that lives would take that for our death, and kill the groups.
         sw_guardian_bury(state.processID)
+        close(state.socket)
         state.processID = 0
         state.socket = -1
     }

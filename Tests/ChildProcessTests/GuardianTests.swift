@@ -60,11 +60,13 @@ import Testing
     @Test func startingWorksRightAfterTheGuardianDied() async throws {
         let guardian = try Reactor.shared(program: "test").guardian
         for _ in 0..<5 {
-            #expect(await finish(try await startShell("exit 4")).status?.exitCode == 4)
+            let ran = await finish(try await startShell("exit 4"))
+            #expect(ran.status?.exitCode == 4, "\(ran)")
             let processID = guardian.processID
             if processID > 1 { kill(processID, SIGKILL) }
         }
-        #expect(await finish(try await startShell("exit 4")).status?.exitCode == 4)
+        let ran = await finish(try await startShell("exit 4"))
+        #expect(ran.status?.exitCode == 4, "\(ran)")
     }
 
     /// The socket to a guardian that does not read is full after some hundred messages; each child takes three.
