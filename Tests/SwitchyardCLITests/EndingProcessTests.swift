@@ -75,7 +75,7 @@ import Testing
                 on: redis, settings: ["retry_delay_ms": 0, "heartbeat_ms": 500].merging(settings) { $1 })
             let directory = FileManager.default.temporaryDirectory.appending(path: "switchyard-\(queue.name)")
             try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
-            let scheduler = try TaskScheduler(client: redis.client, queues: [queue.name], logger: TestRedis.quiet)
+            let scheduler = try TaskScheduler(client: redis.makeClient(), queues: [queue.name], logger: TestRedis.quiet)
             let replica = Task { try await scheduler.run() }
             defer {
                 replica.cancel()

@@ -60,7 +60,7 @@ import Testing
             let queue = try await TestQueue(on: redis, settings: settings.merging(["retry_delay_ms": 0]) { $1 })
             let directory = FileManager.default.temporaryDirectory.appending(path: "switchyard-\(queue.name)")
             try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
-            let scheduler = try TaskScheduler(client: redis.client, queues: [queue.name], logger: TestRedis.quiet)
+            let scheduler = try TaskScheduler(client: redis.makeClient(), queues: [queue.name], logger: TestRedis.quiet)
             let replica = Task { try await scheduler.run() }
             defer {
                 replica.cancel()

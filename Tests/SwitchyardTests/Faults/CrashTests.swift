@@ -66,7 +66,7 @@ struct CrashTests {
         let settings = ["lease_ms": 1000, "heartbeat_ms": 300, "retry_delay_ms": 0]
         try await TestRedis.run { redis in
             let queue = try await TestQueue(on: redis, settings: settings)
-            let replica = try TaskScheduler(client: redis.client, queues: [queue.name], logger: .silent)
+            let replica = try TaskScheduler(client: redis.makeClient(), queues: [queue.name], logger: .silent)
             let replicaTask = Task { try await replica.run() }
             let silent = try await queue.worker("silent")
             try await queue.submit("t")
@@ -110,7 +110,7 @@ struct CrashTests {
     @Test func theLossOfAQueuesDataIsNoticed() async throws {
         try await TestRedis.run { redis in
             let queue = try await TestQueue(on: redis)
-            let replica = try TaskScheduler(client: redis.client, queues: [queue.name], logger: .silent)
+            let replica = try TaskScheduler(client: redis.makeClient(), queues: [queue.name], logger: .silent)
             let running = Task { try await replica.run() }
             let seen = try await eventually { replica.health.current[queue.name]?.instance != nil }
             #expect(seen)

@@ -24,7 +24,8 @@ struct PowerLossTests {
         defer { try? FileManager.default.removeItem(atPath: directory) }
         let redis = try await TestRedis.start(.always, directory: directory)
         let queue = try await TestQueue(on: redis, settings: ["max_queue_length": 100_000])
-        let replica = try TaskScheduler(client: redis.client, queues: [queue.name], logger: .silent)
+        // A client of its own: the replica closes its connections while Redis is away.
+        let replica = try TaskScheduler(client: redis.makeClient(), queues: [queue.name], logger: .silent)
         let running = Task { try await replica.run() }
         let path = directory + "/appendonlydir/appendonly.aof.1.incr.aof"
         var written: [Written] = []

@@ -27,7 +27,7 @@ struct RandomTests {
             let queue = try await TestQueue(on: redis, settings: settings)
             var run = RandomRun(queue: queue, generator: SeededGenerator(seed: seed))
             do {
-                for step in 1...TestLength.of(1300, long: 2500) {
+                for step in 1...2500 {
                     try await run.step()
                     if step % 5 == 0 { try await run.check() }
                 }

@@ -65,7 +65,7 @@ struct QueueDiscoveryTests {
 
     @Test func aReplicaTicksAQueueThatItWasNotGiven() async throws {
         try await TestRedis.run { redis in
-            let replica = try TaskScheduler(client: redis.client, queues: ["default"], logger: TestRedis.quiet)
+            let replica = try TaskScheduler(client: redis.makeClient(), queues: ["default"], logger: TestRedis.quiet)
             try await running(replica) {
                 for (name, creation) in [("builds", Creation.function), ("media", .handle)] {
                     try await create(name, creation, on: redis)
@@ -85,7 +85,7 @@ struct QueueDiscoveryTests {
             _ = try await redis.client.send(RedisCommand("SADD", ["switchyard:queues"], names.map { .string($0) }))
             try await create("zoo", .function, on: redis)
             try await create("aaa", .function, on: redis)
-            let replica = try TaskScheduler(client: redis.client, logger: TestRedis.quiet)
+            let replica = try TaskScheduler(client: redis.makeClient(), logger: TestRedis.quiet)
             try await running(replica) {
                 let isServed = try await eventually(within: .seconds(20)) {
                     replica.queues.contains("zoo") && replica.queues.contains("aaa")
@@ -125,7 +125,7 @@ struct QueueDiscoveryTests {
         try await TestRedis.run { redis in
             var config = SchedulerConfig()
             config.maxQueueLength = 7
-            let replica = try TaskScheduler(client: redis.client, config: config, logger: TestRedis.quiet)
+            let replica = try TaskScheduler(client: redis.makeClient(), config: config, logger: TestRedis.quiet)
             try await running(replica) {
                 let handle = try replica.handle(queue: "default")
                 #expect(try await eventually { try await handle.configure([])["max_queue_length"] == 7 })
