@@ -15,6 +15,9 @@ final class Subscriptions: Sendable {
         var receivers: [String: [SubscriptionFeed]] = [:]
         /// The connection whose end is awaited.
         var watched: ObjectIdentifier?
+        /// The feeds whose connection is lost, and whether somebody subscribes them again.
+        var lost: Set<ObjectIdentifier> = []
+        var isRestoring = false
         var isShutDown = false
 
         mutating func insert(_ feed: SubscriptionFeed) {
@@ -134,34 +137,51 @@ final class Subscriptions: Sendable {
         connection.pingWhenIdle(every: pingInterval, limit: patience)
         Task {
             await connection.waitUntilClosed()
-            let feeds = table.state.withLock { state in
+            let isFirst = table.state.withLock { state in
                 // Another connection may have the same address in memory later.
                 if state.watched == id { state.watched = nil }
-                return Array(state.feeds.values)
+                state.lost.formUnion(state.feeds.keys)
+                defer { state.isRestoring = true }
+                return !state.isRestoring
             }
-            await restore(feeds)
+            if isFirst { await restore() }
         }
     }
 
-    /// Subscribes again, until all the feeds that have not stopped meanwhile are subscribed.
-    private func restore(_ lost: [SubscriptionFeed]) async {
-        var lost = lost
+    /// Subscribes the lost feeds again, until all that have not stopped meanwhile are subscribed. Only one such call
+    /// runs at a time: a connection that is lost while it subscribes must not begin another.
+    private func restore() async {
         var backoff = Backoff(first: .milliseconds(50), limit: .seconds(1))
         while true {
-            lost = table.state.withLock { state in lost.filter { state.feeds[ObjectIdentifier($0)] != nil } }
+            // A client that has shut down has no feeds. The sleep fails only if the task is cancelled; nobody does that.
+            try? await Task.sleep(for: backoff.nextDelay())
+            let lost = table.state.withLock { state in
+                let lost = state.lost.compactMap { state.feeds[$0] }
+                // From here on, the loss of the next connection counts.
+                state.lost = []
+                if lost.isEmpty { state.isRestoring = false }
+                return lost
+            }
             if lost.isEmpty { return }
             do {
-                try await Task.sleep(for: backoff.nextDelay())
                 let refused = try await subscribe(lost)
                 if let error = refused.values.first { note(error) }
-                for feed in lost where !feed.channels.contains(where: { refused[$0] != nil }) {
-                    feed.buffer.add(.resubscribed)
+                for feed in lost {
+                    if feed.channels.contains(where: { refused[$0] != nil }) {
+                        keep([feed])
+                    } else {
+                        feed.buffer.add(.resubscribed)
+                    }
                 }
-                lost.removeAll { !$0.channels.contains { refused[$0] != nil } }
             } catch {
                 note(error)
+                keep(lost)
             }
         }
+    }
+
+    private func keep(_ feeds: [SubscriptionFeed]) {
+        table.state.withLock { $0.lost.formUnion(feeds.map { ObjectIdentifier($0) }) }
     }
 
     private func note(_ error: any Error) {

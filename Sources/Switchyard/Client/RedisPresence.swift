@@ -85,7 +85,8 @@ package final class RedisPresence: Sendable {
             ? "; a change may have been made all the same: repeat the request under its id or Idempotency-Key"
             : ""
         return .internal(
-            message: "Redis at \(client.configuration.shownEndpoint) does not reply: \(reason)\(doubt)", redisAway: true)
+            message: "Redis at \(client.configuration.shownEndpoint) does not reply: \(reason)\(doubt)", redisAway: true
+        )
     }
 
     private func begin(mayTakeLong: Bool, _ cancel: @escaping @Sendable () -> Void) -> UInt64 {
