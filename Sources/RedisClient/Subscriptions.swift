@@ -153,7 +153,7 @@ final class Subscriptions: Sendable {
     private func restore() async {
         var backoff = Backoff(first: .milliseconds(50), limit: .seconds(1))
         while true {
-            // A client that has shut down has no feeds. The sleep fails only if the task is cancelled; nobody does that.
+            // The sleep fails only if the task is cancelled; nobody does that.
             try? await Task.sleep(for: backoff.nextDelay())
             let lost = table.state.withLock { state in
                 let lost = state.lost.compactMap { state.feeds[$0] }
