@@ -223,7 +223,11 @@ public final class TaskScheduler: Service {
             for instance in partitions.instances {
                 do {
                     let members = try await instance.send(RedisCommand("SMEMBERS", .string(Keys.queues))).array ?? []
-                    for queue in members.compactMap(\.string).sorted() { adoptFound(queue, &refused) }
+                    let names = members.compactMap(\.string)
+                    for queue in names.sorted() { adoptFound(queue, &refused) }
+                    // In a Redis Cluster the list may be lost alone: it is on another primary than the queues.
+                    let missing = Set(queues).subtracting(names)
+                    if instance.isCluster, !missing.isEmpty { try await register(missing.sorted()) }
                 } catch {
                     // The ticks log that Redis is away.
                     logger.debug("could not look for queues", metadata: ["error": "\(error)"])

@@ -96,6 +96,25 @@ extension RedisClusterTests {
         }
     }
 
+    /// The list of the queues is on another primary than most queues, and may be lost without them.
+    @Test func theListOfTheQueuesIsMadeAnew() async throws {
+        try await Self.run { _, client in
+            let names = (0..<3).map { "listed-\($0)" }
+            let replica = try TaskScheduler(client: client, queues: names, logger: .silent)
+            let running = Task { try await replica.run() }
+            for _ in 1...2 {
+                let isListed = try await eventually(within: .seconds(60)) {
+                    let reply = try await client.send(RedisCommand("SMEMBERS", .string(Keys.queues)))
+                    return Set(names).isSubset(of: (reply.array ?? []).compactMap(\.string))
+                }
+                #expect(isListed)
+                _ = try await client.send(RedisCommand("DEL", .string(Keys.queues)))
+            }
+            running.cancel()
+            _ = await running.result
+        }
+    }
+
     /// The messages of the functions reach the subscribers, and no node of another slot.
     @Test func messagesCostTheOtherNodesNothing() async throws {
         try await Self.run { farm, client in
