@@ -75,6 +75,9 @@ import Testing
             let health = try await Tool.shell("curl -s \(url)/v2/health").json()
             return health["reasons"]?.array?.contains { $0["code"]?.plainText == "slot_moving" } == true ? true : nil
         }
+        let during = try await Tool.run(["doctor", "--queue", queue] + redis)
+        #expect(during.exitCode == 1 && during.stdout.contains("16384 hash slots"), "\(during.stdout)")
+        #expect(during.stdout.contains("\(queue) cannot be read"), "\(during.stdout)")
         while try await migration.moveKeys(100) {}
         try await migration.end()
         #expect(try await late.end().exitCode == 0, "\(late.stderr)")

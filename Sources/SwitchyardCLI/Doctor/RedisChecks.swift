@@ -29,10 +29,20 @@ struct RedisChecks: Sendable {
         }
         if isReadable {
             let logger = Logger(label: "switchyard.doctor")
-            findings.append(
-                try await ServerReview.rights(QueueFunctions(queue: queue, client: client, logger: logger)))
+            do {
+                findings.append(
+                    try await ServerReview.rights(QueueFunctions(queue: queue, client: client, logger: logger)))
+            } catch let error as SchedulerError {
+                findings.append(Self.unreadable(queue, error))
+                isReadable = false
+            }
         }
         return (findings, isReadable)
+    }
+
+    /// What the servers themselves say may tell why.
+    static func unreadable(_ queue: String, _ error: SchedulerError) -> Finding {
+        .fail("queue", "\(queue) cannot be read: \(error)", "try again once that has passed")
     }
 
     private func ofServer() async throws -> (findings: [Finding], isReadable: Bool) {

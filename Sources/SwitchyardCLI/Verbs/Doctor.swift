@@ -61,6 +61,17 @@ struct Doctor: AsyncParsableCommand {
             }
         }
         guard isReadable else { return findings }
+        do {
+            return findings + (try await queueFindings(clients, queue, settings, logger))
+        } catch let error as SchedulerError {
+            return findings + [RedisChecks.unreadable(queue, error)]
+        }
+    }
+
+    private static func queueFindings(
+        _ clients: [RedisClient], _ queue: String, _ settings: EffectiveSettings, _ logger: Logger
+    ) async throws -> [Finding] {
+        var findings: [Finding] = []
         let partitions = try settings.partitions(on: clients)
         if let stored = try await partitions.storedCount(of: queue), stored != partitions.count {
             findings.append(
