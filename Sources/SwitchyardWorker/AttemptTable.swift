@@ -279,6 +279,11 @@ final class AttemptTable: Sendable {
         state.withLock { $0.attempts.stopReason(of: attempt.id, attempt: attempt.number) }
     }
 
+    /// See ``HeldAttempts/mayRun(_:attempt:)``.
+    func mayRun(_ attempt: Attempt) -> Bool {
+        state.withLock { $0.attempts.mayRun(attempt.id, attempt: attempt.number) }
+    }
+
     /// Stops all attempts.
     func stopAll(_ reason: StopReason = .notOurs) {
         for attempt in leased where attempt.isRunning { stop(attempt.id.taskID, attempt: attempt.id.number, reason) }

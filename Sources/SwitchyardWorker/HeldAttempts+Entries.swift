@@ -112,6 +112,12 @@ extension HeldAttempts {
         return entry.stopReason
     }
 
+    /// Whether the attempt may start, or go on: it was not told to end, and no later attempt at its task has come.
+    func mayRun(_ taskID: String, attempt: Int) -> Bool {
+        guard let entry = entries[taskID], entry.attempt == attempt, case .running = entry.phase else { return false }
+        return true
+    }
+
     var longestGrace: Duration? { entries.values.lazy.filter(\.isRunning).compactMap(\.grace).max() }
 
     /// Records that an attempt has ended, and adds its report if it has one. Does nothing for an attempt that is not

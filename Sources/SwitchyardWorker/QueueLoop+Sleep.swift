@@ -50,10 +50,12 @@ extension QueueLoop {
         var leased: [WorkerClient.Assignment] = []
         for assignment in assignments {
             let attempt = Attempt(assignment, holder: holder)
-            if table.stopReason(of: attempt) == nil {
+            // During the call, the queue or the end of the lease may have stopped it, and a poller may have received
+            // the next attempt at its task.
+            if table.mayRun(attempt) {
                 leased.append(assignment)
             } else {
-                // Nobody wants its outcome.
+                // Nobody wants its outcome. Does nothing for an attempt that a later one has replaced.
                 table.endAtOnce([AttemptEnd(attempt: attempt, outcome: .completed())])
             }
         }

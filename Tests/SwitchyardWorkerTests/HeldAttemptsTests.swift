@@ -302,6 +302,24 @@ import Testing
         #expect(attempts.reports.map(\.taskID) == ["t0", "t1"])
         #expect(attempts.reports.map(\.outcome) == [.ended, .timeout])
     }
+    /// A worker that asked about an attempt before it starts it may receive the next one meanwhile.
+    @Test func anAttemptMayNotRunOnceItIsStoppedOverOrReplaced() throws {
+        let attempts = AttemptsBox(slots: 8)
+        let (first, second) = (try assignments(0..<3), try assignments(0..<1, attempt: 2))
+        #expect(!attempts.mayRun("t0", attempt: 1))
+        attempts.add(first)
+        for id in ["t0", "t1", "t2"] { #expect(attempts.mayRun(id, attempt: 1)) }
+        attempts.add(second)
+        #expect(!attempts.mayRun("t0", attempt: 1))
+        #expect(attempts.mayRun("t0", attempt: 2))
+        #expect(attempts.stop("t1", attempt: 1, .notOurs))
+        #expect(!attempts.mayRun("t1", attempt: 1))
+        try attempts.end(first)
+        #expect(!attempts.mayRun("t1", attempt: 1))
+        #expect(!attempts.mayRun("t2", attempt: 1))
+        // The late end of the first attempt does not end the second.
+        #expect(attempts.mayRun("t0", attempt: 2))
+    }
 }
 
 /// Wraps ``HeldAttempts`` in a class, because the macros of swift-testing cannot call mutating methods.
@@ -347,6 +365,8 @@ private final class AttemptsBox {
             attempts.end(AttemptEnd(attempt: Attempt(assignment, holder: try holder.get()), outcome: .completed()))
         }
     }
+
+    func mayRun(_ taskID: String, attempt: Int) -> Bool { attempts.mayRun(taskID, attempt: attempt) }
 
     func stop(_ taskID: String, attempt: Int, _ reason: AttemptTable.StopReason) -> Bool {
         attempts.stop(taskID, attempt: attempt, reason).isStopped
