@@ -161,7 +161,8 @@ let package = Package(
         .target(
             name: "SwitchyardBench",
             dependencies: [
-                "JSON", "Switchyard", "SwitchyardWorker", "PrivateRedis", "ChildProcess", "RedisClient",
+                "JSON", "Switchyard", "SwitchyardTesting", "SwitchyardWorker", "PrivateRedis", "ChildProcess",
+                "RedisClient",
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
                 .product(name: "Histogram", package: "hdrhistogram-swift"),

@@ -116,7 +116,7 @@ extension BenchSection {
         case .latency: "From idle to started"
         case .memory: "Memory"
         case .depth: "Depth"
-        case .partitions: "One queue on one Redis server and on two"
+        case .partitions: "One queue on one Redis server, on two, and on a Redis Cluster"
         case .idle: "Idling"
         case .bounds: "The slowest call when much happens at once"
         }
