@@ -84,10 +84,11 @@ import Testing
             try await scene.startWorker("w2", label: "late")
             try scene.open("ends")
             try scene.open("once")
+            // Its end adds the task that follows.
+            try await waitForBatch("batch", scene)
             for id in ["ends", "once", "waits", "depends", "follow", "due"] {
                 #expect(try await scene.waitForEnd(id).state == .completed, "\(id)")
             }
-            try await waitForBatch("batch", scene)
             _ = try await scene.handle.cancelTask("cancelled")
             _ = try await scene.handle.addTask(scene.task("new"))
             try await scene.waitForEnd("new")
@@ -107,6 +108,7 @@ import Testing
             _ = try await Tool.eventually("the end of the other queue's task") {
                 scene.noted("end", "other") == [1] ? true : nil
             }
+            try await waitForBatch("batch", scene)
             for (id, begins) in expected {
                 let task = try await scene.waitForEnd(id)
                 #expect(task.state == .completed && task.attempt == begins.last, "\(id): \(task)")
@@ -120,7 +122,6 @@ import Testing
             let once = try await scene.waitForEnd("once")
             #expect(once.state == .failed && once.failure?.code == "WorkerNotFound")
             #expect(scene.noted("end", "once") == [1])
-            try await waitForBatch("batch", scene)
             #expect(try await scene.handle.getTask("cancelled").state == .pending)
             _ = try await scene.handle.cancelTask("cancelled")
             #expect(try await scene.handle.getSchedules().map(\.id) == ["hourly"])
