@@ -59,8 +59,8 @@ struct PartitionsMeasurement: Sendable {
         ]
     }
 
-    /// Four partitions on three primaries, against one server that is reached in the same way, over TCP. Each server has
-    /// the same load: a busy server reads more calls from its sockets at once than an idle one.
+    /// Four partitions on three primaries, against one server that is reached in the same way, over TCP. Each server
+    /// has the same load: a busy server reads more calls from its sockets at once than an idle one.
     private func cluster(_ name: String, _ label: String, perCall: Int) async throws -> [Figure] {
         let runs = try await context.runs("one server and a Cluster, \(label)") { isWarmUp in
             let tasks = context.share(of: context.plan.tasks, isWarmUp: isWarmUp)
@@ -73,7 +73,8 @@ struct PartitionsMeasurement: Sendable {
         let path = ["partitions", "cluster_" + name]
         return [
             Figure(
-                path + ["alone_us"], "on one server over TCP, \(label)", .microseconds, runs.map(\.alone), floor: .call),
+                path + ["alone_us"], "on one server over TCP, \(label)", .microseconds, runs.map(\.alone),
+                floor: .call),
             Figure(
                 path + ["spread_us"], "on three primaries, \(label)", .microseconds, runs.map(\.spread), floor: .call,
                 note: "a task, in one of four partitions"),

@@ -25,6 +25,9 @@ extension Checker {
                     "attempt \(first.attempt) of \(id) on \(first.worker), from \(first.from.seconds), is \(outcome), "
                     + "and no fault had struck its worker when the next began at \(second.from.seconds): "
                     + (attempt.failure?.message ?? "no reason")
+                    + (evidence.lastFault(reaching: first.worker, before: second.from).map {
+                        "; the last that had was \($0.kind.rawValue), from \($0.from.seconds) to \($0.to.seconds)"
+                    } ?? "")
             }
         }.sorted()
     }
@@ -91,6 +94,17 @@ extension FaultKind {
     }
 }
 
+extension FaultRecord {
+    /// Whether it may end attempts of the worker.
+    func reaches(_ worker: String) -> Bool {
+        switch kind.reach {
+        case .targets: targets.contains(worker)
+        case .all: true
+        case .none: false
+        }
+    }
+}
+
 extension Evidence {
     /// How long after a fault its consequences may come: a lease ends, and a tick finds it.
     private static let aftermath = 3.0
@@ -99,13 +113,11 @@ extension Evidence {
     func wasStruck(_ worker: String, from: Uptime, to: Uptime) -> Bool {
         let before = from + -Self.aftermath
         return stalls.contains { $0.lowerBound < to && before < $0.upperBound }
-            || faults.contains { fault in
-                guard fault.from < to, before < fault.to else { return false }
-                return switch fault.kind.reach {
-                case .targets: fault.targets.contains(worker)
-                case .all: true
-                case .none: false
-                }
-            }
+            || faults.contains { $0.from < to && before < $0.to && $0.reaches(worker) }
+    }
+
+    /// The last fault that may have ended attempts of the worker, of those that began before a time.
+    func lastFault(reaching worker: String, before time: Uptime) -> FaultRecord? {
+        faults.filter { $0.from < time && $0.reaches(worker) }.max { $0.to < $1.to }
     }
 }

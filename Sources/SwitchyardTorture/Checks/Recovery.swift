@@ -39,10 +39,12 @@ struct Recovery: Sendable {
     }
 
     /// The attempts that ended because their worker was lost, of tasks that nothing but a worker holds up: the first
-    /// loss of a task, whose retry has no backoff.
+    /// loss of a task, whose retry has no backoff. A task of low priority, also one that a client has made so, waits
+    /// for all others.
     private static func lostAttempts(_ evidence: Evidence) -> [Loss] {
         evidence.executionsByTask.flatMap { id, executions -> [Loss] in
             guard let task = evidence.tasks[id], let planned = evidence.submitted[id], planned.priority != .low,
+                task.priority != .low,
                 planned.options.concurrencyKey == nil, planned.options.rateKey == nil,
                 planned.options.resources.cpu == nil, planned.options.fairnessKey == nil,
                 let pair = zip(executions, executions.dropFirst()).first(where: { first, _ in
