@@ -28,13 +28,13 @@ public final class FarmMember: Sendable {
     /// On a busy machine sentinels give up elections, and begin the next one only seconds later.
     static let electionLimit: Duration = .seconds(90)
 
-    init(port: Int, directory: String, lines: [String], password: String?, certificate: String?) throws {
+    init(port: Int, directory: String, lines: [String], password: String?, certificate: TestCertificate?) throws {
         self.port = port
         self.directory = directory
         var configuration = RedisConfiguration(endpoint: .tcp(host: "127.0.0.1", port: port))
         configuration.password = password
         configuration.tls = certificate != nil
-        configuration.caFile = certificate
+        configuration.caFile = certificate?.path
         configuration.commandTimeout = .seconds(2)
         configuration.clientName = "farm"
         self.configuration = configuration
@@ -42,11 +42,7 @@ public final class FarmMember: Sendable {
             "bind 127.0.0.1", "protected-mode no", "dir \(directory)", "logfile \(directory)/log", "daemonize no",
         ]
         if let certificate {
-            let key = URL(filePath: certificate).deletingLastPathComponent().path + "/key.pem"
-            text += [
-                "port 0", "tls-port \(port)", "tls-cert-file \(certificate)", "tls-key-file \(key)",
-                "tls-ca-cert-file \(certificate)", "tls-auth-clients no", "tls-replication yes",
-            ]
+            text += certificate.options(port: port).map { "\($0.name) \($0.value)" }
         } else {
             text.append("port \(port)")
         }

@@ -36,9 +36,8 @@ public final class SentinelFarm: Sendable {
     public let url: String
     private let directory: String
 
-    private init(directory: String, options: Options, ports: [Int]) throws {
+    private init(directory: String, options: Options, certificate: TestCertificate?, ports: [Int]) throws {
         self.directory = directory
-        let certificate = options.tls ? "\(directory)/certificate.pem" : nil
         func member(_ number: Int, _ lines: [String], _ password: String?) throws -> FarmMember {
             try FarmMember(
                 port: ports[number], directory: "\(directory)/\(number)", lines: lines, password: password,
@@ -55,7 +54,7 @@ public final class SentinelFarm: Sendable {
         url += ports[3...].map { "127.0.0.1:\($0)" }.joined(separator: ",") + "/\(Self.name)"
         let items =
             (options.sentinelPassword.map { ["sentinel_password=\($0)"] } ?? [])
-            + (certificate.map { ["ca=\($0)"] } ?? [])
+            + (certificate.map { ["ca=\($0.path)"] } ?? [])
         self.url = url + (items.isEmpty ? "" : "?" + items.joined(separator: "&"))
     }
 
@@ -94,11 +93,12 @@ public final class SentinelFarm: Sendable {
     public static func start(_ options: Options = Options()) async throws -> SentinelFarm {
         let directory = NSTemporaryDirectory() + "switchyard-sentinel-\(UUID().uuidString.prefix(8))"
         try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)
-        if options.tls { try await makeCertificate(in: directory) }
+        let certificate = options.tls ? try await TestCertificate.make(in: directory) : nil
         // Another process may take a port between the search and the start.
         var attempts = 3
         while true {
-            let farm = try SentinelFarm(directory: directory, options: options, ports: LoopbackPort.free(6))
+            let farm = try SentinelFarm(
+                directory: directory, options: options, certificate: certificate, ports: LoopbackPort.free(6))
             do {
                 try await farm.startAll()
                 return farm
@@ -135,22 +135,6 @@ public final class SentinelFarm: Sendable {
             try await FarmMember.poll("a sentinel reaches the others") {
                 try await sentinel.send("SENTINEL", "CKQUORUM", .string(Self.name)).string?.hasPrefix("OK 3") == true
             }
-        }
-    }
-
-    /// A certificate that is its own authority, and its key.
-    private static func makeCertificate(in directory: String) async throws {
-        let command = ChildProcess.Command(
-            arguments: [
-                "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
-                "-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1",
-                "-keyout", "\(directory)/key.pem", "-out", "\(directory)/certificate.pem",
-            ], environment: FarmMember.environment)
-        let child = try await ChildProcess.start(command)
-        child.discardOutput()
-        let status = await child.waitForExit()
-        guard FileManager.default.fileExists(atPath: "\(directory)/certificate.pem") else {
-            throw FarmMember.Failure("openssl made no certificate: \(status)")
         }
     }
 

@@ -23,11 +23,14 @@ public final class ClusterFarm: Sendable {
     /// How long a node waits for another before it reports that it is down.
     public let timeout: Duration
     private let arguments: [String]
+    /// If all connections use TLS.
+    private let certificate: TestCertificate?
     private let members: Mutex<[ClusterNode]>
 
-    private init(_ nodes: [ClusterNode], timeout: Duration, arguments: [String]) {
+    private init(_ nodes: [ClusterNode], timeout: Duration, certificate: TestCertificate?, arguments: [String]) {
         members = Mutex(nodes)
         self.timeout = timeout
+        self.certificate = certificate
         self.arguments = arguments
     }
 
@@ -35,7 +38,10 @@ public final class ClusterFarm: Sendable {
     public var nodes: [ClusterNode] { members.withLock { $0 } }
 
     /// The URL for a client of the cluster.
-    public var url: String { "redis-cluster://" + nodes.map(\.address).joined(separator: ",") }
+    public var url: String {
+        let addresses = nodes.map(\.address).joined(separator: ",")
+        return certificate.map { "rediss-cluster://\(addresses)?ca=\($0.path)" } ?? "redis-cluster://" + addresses
+    }
 
     /// Returns a new client of the cluster. The caller shuts it down.
     public func makeClient() throws -> RedisClient { RedisClient(try RedisConfiguration(url: url)) }
@@ -45,17 +51,21 @@ public final class ClusterFarm: Sendable {
     /// Starts a cluster, and returns when every node knows of every other and all slots are served.
     /// - Parameters:
     ///   - timeout: how long a node waits for another before it reports that it is down.
+    ///   - certificate: of all nodes, which then speak only TLS.
     ///   - arguments: further arguments of every redis-server.
     public static func start(
-        primaries: Int = 3, replicas: Int = 3, timeout: Duration = .seconds(2), arguments: [String] = []
+        primaries: Int = 3, replicas: Int = 3, timeout: Duration = .seconds(2), certificate: TestCertificate? = nil,
+        arguments: [String] = []
     ) async throws -> ClusterFarm {
         let nodes = try await withThrowingTaskGroup(of: ClusterNode.self) { group in
             for _ in 0..<primaries + replicas {
-                group.addTask { try await ClusterNode.start(timeout: timeout, arguments: arguments) }
+                group.addTask {
+                    try await ClusterNode.start(timeout: timeout, certificate: certificate, arguments: arguments)
+                }
             }
             return try await group.reduce(into: []) { $0.append($1) }
         }
-        let farm = ClusterFarm(nodes, timeout: timeout, arguments: arguments)
+        let farm = ClusterFarm(nodes, timeout: timeout, certificate: certificate, arguments: arguments)
         do {
             for (index, node) in nodes.prefix(primaries).enumerated() {
                 let first = slotCount * index / primaries
@@ -104,9 +114,10 @@ public final class ClusterFarm: Sendable {
 
     /// Runs `body` with a new cluster, and stops it afterwards, also if `body` throws.
     public static func run(
-        primaries: Int = 3, replicas: Int = 3, _ body: (ClusterFarm) async throws -> Void
+        primaries: Int = 3, replicas: Int = 3, certificate: TestCertificate? = nil,
+        _ body: (ClusterFarm) async throws -> Void
     ) async throws {
-        let farm = try await start(primaries: primaries, replicas: replicas)
+        let farm = try await start(primaries: primaries, replicas: replicas, certificate: certificate)
         do {
             try await body(farm)
         } catch {
@@ -118,7 +129,7 @@ public final class ClusterFarm: Sendable {
 
     /// Starts a further primary, which has no slots and no functions.
     public func addNode() async throws -> ClusterNode {
-        let node = try await ClusterNode.start(timeout: timeout, arguments: arguments)
+        let node = try await ClusterNode.start(timeout: timeout, certificate: certificate, arguments: arguments)
         let others = nodes
         members.withLock { $0.append(node) }
         try await node.meet(others[0])

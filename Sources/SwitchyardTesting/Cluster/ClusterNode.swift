@@ -31,12 +31,16 @@ public final class ClusterNode: Sendable {
     public var address: String { "127.0.0.1:\(port)" }
 
     /// Starts a node without slots that knows no other.
-    static func start(timeout: Duration, arguments: [String]) async throws -> ClusterNode {
+    static func start(
+        timeout: Duration, certificate: TestCertificate?, arguments: [String]
+    ) async throws -> ClusterNode {
         var tries = 0
         while true {
             let (port, busPort) = (try Self.freePort(), try Self.freePort())
-            let own = [
-                "--bind", "127.0.0.1", "--port", "\(port)", "--cluster-enabled", "yes", "--cluster-port", "\(busPort)",
+            let listening =
+                certificate.map { $0.options(port: port) + [("tls-cluster", "yes")] } ?? [("port", "\(port)")]
+            let own = listening.flatMap { ["--" + $0.name, $0.value] } + [
+                "--bind", "127.0.0.1", "--cluster-enabled", "yes", "--cluster-port", "\(busPort)",
                 "--cluster-node-timeout", "\(Int(timeout / .milliseconds(1)))", "--cluster-config-file", "nodes.conf",
                 "--repl-diskless-sync-delay", "0",
             ]
