@@ -39,11 +39,13 @@ public final class ClusterNode: Sendable {
             let (port, busPort) = (try Self.freePort(), try Self.freePort())
             let listening =
                 certificate.map { $0.options(port: port) + [("tls-cluster", "yes")] } ?? [("port", "\(port)")]
-            let own = listening.flatMap { ["--" + $0.name, $0.value] } + [
-                "--bind", "127.0.0.1", "--cluster-enabled", "yes", "--cluster-port", "\(busPort)",
-                "--cluster-node-timeout", "\(Int(timeout / .milliseconds(1)))", "--cluster-config-file", "nodes.conf",
-                "--repl-diskless-sync-delay", "0",
-            ]
+            let own =
+                listening.flatMap { ["--" + $0.name, $0.value] } + [
+                    "--bind", "127.0.0.1", "--cluster-enabled", "yes", "--cluster-port", "\(busPort)",
+                    "--cluster-node-timeout", "\(Int(timeout / .milliseconds(1)))", "--cluster-config-file",
+                    "nodes.conf",
+                    "--repl-diskless-sync-delay", "0",
+                ]
             let options = PrivateRedisServer.Options(
                 ephemeral: true, extraArguments: own + arguments, logger: TestRedis.quiet)
             do {
