@@ -8,14 +8,19 @@ import Switchyard
 /// - `SWITCHYARD_TEST_MUTATION`: A mutation to apply to the text, by its name in `Tests/Mutations/*.json`, or as a JSON
 ///   object with `file`, `find` and `replace`.
 package enum TestLibrary {
+    /// Whether the text is that of the build.
+    package static var isBuilt: Bool {
+        let environment = ProcessInfo.processInfo.environment
+        return environment["SWITCHYARD_TEST_LIBRARY"] == nil && environment["SWITCHYARD_TEST_MUTATION"] == nil
+    }
+
     /// Returns the text; nil if the environment selects none.
     package static func text() throws -> String? {
+        if isBuilt { return nil }
         let environment = ProcessInfo.processInfo.environment
         var text = FunctionLibrary.source
         if let path = environment["SWITCHYARD_TEST_LIBRARY"] {
             text = try String(contentsOfFile: path, encoding: .utf8)
-        } else if environment["SWITCHYARD_TEST_MUTATION"] == nil {
-            return nil
         }
         if let mutation = environment["SWITCHYARD_TEST_MUTATION"] {
             text = try LibraryMutation(mutation).applied(to: text)

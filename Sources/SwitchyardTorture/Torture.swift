@@ -42,10 +42,17 @@ package struct Torture: Sendable {
         let history = History()
         let listener = Listener()
         let watch = StallWatch()
+        let failovers = FailoverWatch()
+        let client = farm.redis.client
+        let handle = try SchedulerHandle(queue: Farm.queue, client: client, logger: logger)
         let start = ContinuousClock.now
         let faults = try await withThrowingTaskGroup(of: Void.self) { group in
-            group.addTask { try await listener.run(farm.redis.client) }
+            group.addTask { try await listener.run(client) }
             group.addTask { await watch.run() }
+            if plan.redis != .server {
+                group.addTask { try await failovers.run(farm.redis) }
+                group.addTask { await failovers.write(handle) }
+            }
             for index in 0..<plan.clients { try await addClient(index, farm, history, to: &group) }
             let faults = try await Nemesis(farm: farm, progress: progress).run(until: start + plan.duration)
             try await Task.sleep(for: plan.calm)
@@ -56,13 +63,11 @@ package struct Torture: Sendable {
             return faults
         }
         try await farm.heal()
-        let client = farm.redis.client
-        let handle = try SchedulerHandle(queue: Farm.queue, client: client, logger: logger)
         let settled = try await settle(handle)
         let tasks = try await Self.allTasks(history, handle)
         let stats = try await handle.getStats()
         let executions = try Execution.read(farm.journal)
-        let evidence = Evidence(
+        var evidence = Evidence(
             calls: history.calls, submitted: history.submitted, executions: executions,
             deaths: Dictionary(uniqueKeysWithValues: farm.workers.map { ($0.name, $0.deaths) }), faults: faults,
             tasks: tasks,
@@ -71,7 +76,11 @@ package struct Torture: Sendable {
                 .cancelled: stats.cancelled,
             ], processFailures: farm.processes.flatMap(\.failures), told: listener.announcements,
             notices: Set(farm.processes.flatMap(\.notices)), repeatedTimes: farm.redis.repeatedTimes,
-            stalls: watch.stalls)
+            stalls: watch.stalls, changes: failovers.changes, writes: failovers.writes)
+        for failover in evidence.unordered(on: plan.redis) {
+            evidence.faults.append(failover)
+            progress("\(failover.kind.rawValue) that nobody ordered")
+        }
         var violations = Checker.violations(evidence)
         if settled == nil {
             violations.append(
@@ -105,7 +114,7 @@ package struct Torture: Sendable {
         _ index: Int, _ farm: Farm, _ history: History, to group: inout ThrowingTaskGroup<Void, any Error>
     ) async throws {
         let link = Link(seed: plan.seed &+ UInt64(1000 + index))
-        let url = try await link.open(to: farm.redis.socketPath)
+        let url = try await farm.redis.open(link)
         // Sometimes a client's own connection loses replies too.
         link.set(.init(lostReplies: 400, lostRequests: 400))
         var configuration = try RedisConfiguration(url: url)
@@ -113,7 +122,8 @@ package struct Torture: Sendable {
         let redis = RedisClient(configuration, logger: logger)
         let client = Client(
             name: "c\(index)", handle: try SchedulerHandle(queue: Farm.queue, client: redis, logger: logger),
-            history: history, journal: farm.journal, maxBacklog: plan.backlog)
+            history: history, journal: farm.journal, maxBacklog: plan.backlog,
+            redisReplicas: plan.redis.redisReplicas)
         let seed = plan.seed &* 31 &+ UInt64(index)
         group.addTask {
             await client.run(seed: seed)

@@ -9,8 +9,11 @@ package struct TorturePlan: Sendable {
     package var calm: Duration = .seconds(3)
     /// How long after the last fault all tasks may need to end.
     package var settling: Duration = .seconds(60)
-    /// The faults that strike, in random order, each at least once if there is time.
-    package var faults = FaultKind.allCases
+    /// What Redis is.
+    package var redis = RedisKind.server
+    /// The faults that strike, in random order, each at least once if there is time. They must be among those of
+    /// ``redis``.
+    package var faults = RedisKind.server.faults
     /// Processes of each kind. The last handler worker has a network of its own.
     package var replicas = 2, handlerWorkers = 2, commandWorkers = 2
     /// Concurrent clients.
@@ -24,6 +27,25 @@ package struct TorturePlan: Sendable {
     package var library: String?
 
     package init() {}
+
+    /// Chooses the faults, and the Redis on which they can be made.
+    /// - Parameters:
+    ///   - faults: none: all that can be made on this Redis.
+    ///   - redis: nil: the first kind on which all of the faults can be made.
+    /// - Throws: ``TortureError`` if there is none.
+    package mutating func choose(faults: [FaultKind], on redis: RedisKind? = nil) throws {
+        let kinds = redis.map { [$0] } ?? RedisKind.allCases
+        guard let kind = kinds.first(where: { Set(faults).isSubset(of: $0.faults) }) else {
+            let all = kinds.map { kind in
+                kind.rawValue + ": " + kind.faults.map(\.rawValue).joined(separator: " ")
+            }
+            throw TortureError(
+                "expected faults of one kind of Redis, found \(faults.map(\.rawValue).joined(separator: " ")). On "
+                    + all.joined(separator: "; on "))
+        }
+        self.redis = kind
+        self.faults = faults.isEmpty ? kind.faults : faults
+    }
 
     /// The settings of the queue: short leases, and many retries, because faults end many attempts.
     static let settings: [(name: String, value: Int)] = [

@@ -14,10 +14,12 @@ package struct TortureReport: Sendable {
     /// How long after the last fault the last task ended, in seconds; nil: it did not within the time for it.
     package let settled: Double?
     package let seed: UInt64
+    let redis: RedisKind
     package let took: Double
 
     init(plan: TorturePlan, evidence: Evidence, violations: [Violation], settled: Duration?, took: Duration) {
         seed = plan.seed
+        redis = plan.redis
         self.violations = violations
         self.settled = settled.map { $0 / .seconds(1) }
         self.took = took / .seconds(1)
@@ -31,12 +33,18 @@ package struct TortureReport: Sendable {
             ("calls acknowledged", outcomes.count { $0 == .ok }),
             ("calls refused", outcomes.count { if case .refused = $0 { true } else { false } }),
             ("calls without an answer", outcomes.count { if case .unknown = $0 { true } else { false } }),
+            ("submissions not replicated in time", outcomes.count { $0 == .unknown("\(Client.NotReplicated())") }),
+            ("failovers that nobody ordered", evidence.faults.count { $0.isPart && $0.kind.movesQueue }),
             ("executions", evidence.executions.count),
+            (
+                "executions that a failover has forgotten",
+                evidence.executions.count - evidence.withoutForgotten().executions.count
+            ),
             ("tasks completed", evidence.tasks.values.count { $0.state == .completed }),
             ("tasks cancelled", evidence.tasks.values.count { $0.state == .cancelled }),
         ]
         var causes: [String: Int] = [:]
-        let evidence = evidence.afterLosses()
+        let evidence = evidence.afterLosses().withoutForgotten()
         for (id, executions) in evidence.executionsByTask {
             for execution in executions.dropLast() {
                 let attempt = evidence.tasks[id]?.attempts.first { $0.attempt == execution.attempt }
@@ -49,7 +57,7 @@ package struct TortureReport: Sendable {
 
     /// The report as text.
     package var text: String {
-        var lines = ["seed \(seed), \(Self.format(took)) s"]
+        var lines = ["seed \(seed), \(redis.rawValue), \(Self.format(took)) s"]
         lines += figures.map { "  \($0.name): \($0.value)" }
         lines.append("  all ended after the last fault: " + (settled.map { Self.format($0) + " s" } ?? "no"))
         lines += [
@@ -58,6 +66,8 @@ package struct TortureReport: Sendable {
         lines += faults.map { kind, recovery in
             "  \(kind.rawValue): \(recovery.count); \(Self.format(recovery.longestGap)) s"
                 + (recovery.slowestRestart.map { "; \(Self.format($0)) s" } ?? "")
+                + (recovery.slowestChange.map { "; another server after \(Self.format($0)) s" } ?? "")
+                + (recovery.slowestWrite.map { "; a write acknowledged after \(Self.format($0)) s" } ?? "")
         }
         lines += ["executions repeated, by how the one before ended:"]
         lines += repetitions.map { "  \($0.cause): \($0.count)" }
@@ -73,7 +83,8 @@ package struct TortureReport: Sendable {
     /// The report as JSON.
     package var json: JSONValue {
         [
-            "seed": .number("\(seed)"), "seconds": JSONValue(took), "settled": settled.map { JSONValue($0) } ?? .null,
+            "seed": .number("\(seed)"), "redis": JSONValue(redis.rawValue), "seconds": JSONValue(took),
+            "settled": settled.map { JSONValue($0) } ?? .null,
             "figures": .object(figures.map { .init(name: $0.name, value: JSONValue($0.value)) }),
             "faults": .array(
                 faults.map { kind, recovery in
@@ -81,6 +92,8 @@ package struct TortureReport: Sendable {
                         "kind": JSONValue(kind.rawValue), "count": JSONValue(recovery.count),
                         "longest_gap": JSONValue(recovery.longestGap),
                         "slowest_restart": recovery.slowestRestart.map { JSONValue($0) } ?? .null,
+                        "slowest_change": recovery.slowestChange.map { JSONValue($0) } ?? .null,
+                        "slowest_write": recovery.slowestWrite.map { JSONValue($0) } ?? .null,
                     ]
                 }),
             "repetitions": .object(repetitions.map { .init(name: $0.cause, value: JSONValue($0.count)) }),

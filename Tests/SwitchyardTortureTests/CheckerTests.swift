@@ -9,7 +9,7 @@ import Testing
     private static func at(_ seconds: Double) -> Uptime { Uptime(seconds: seconds) }
 
     /// Two tasks, each executed once, the second after the first.
-    private static func sound() -> Evidence {
+    static func sound() -> Evidence {
         var first = WorkloadTask(id: "a", isCommand: false, milliseconds: 1, failures: 0)
         first.options.concurrencyKey = "key"
         var second = WorkloadTask(id: "b", isCommand: true, milliseconds: 1, failures: 0)
@@ -168,13 +168,12 @@ import Testing
     }
 
     @Test func findsAnnouncementsThatAreNotSo() {
-        expectOnly([]) { $0.told = [Announcement(task: "a", state: "completed", attempt: 1)] }
+        expectOnly([]) { $0.told = [Announcement(task: "a", state: "completed", attempt: 1, at: Self.at(4))] }
         let rule = "what is told is so"
-        expectOnly([rule]) { $0.told = [Announcement(task: "a", state: "completed", attempt: 2)] }
-        expectOnly([rule]) { $0.told = [Announcement(task: "a", state: "failed", attempt: 1)] }
-        expectOnly([rule]) {
-            $0.told = Array(repeating: Announcement(task: "a", state: "completed", attempt: 1), count: 2)
-        }
+        expectOnly([rule]) { $0.told = [Announcement(task: "a", state: "completed", attempt: 2, at: Self.at(4))] }
+        expectOnly([rule]) { $0.told = [Announcement(task: "a", state: "failed", attempt: 1, at: Self.at(4))] }
+        let once = Announcement(task: "a", state: "completed", attempt: 1, at: Self.at(4))
+        expectOnly([rule]) { $0.told = [once, once] }
     }
 
     /// Adds tasks like `a`, each submitted and started at these times, by Redis's clock.

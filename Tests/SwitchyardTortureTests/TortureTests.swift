@@ -15,13 +15,13 @@ import Testing
     /// Whether tests of minutes run too (`scripts/test --all`).
     static let isLong = ProcessInfo.processInfo.environment["SWITCHYARD_TEST_LONG"] == "1"
 
-    private func run(_ adjust: (inout TorturePlan) -> Void) async throws -> TortureReport {
+    private func run(_ adjust: (inout TorturePlan) throws -> Void) async throws -> TortureReport {
         var plan = TorturePlan()
         plan.seed = ProcessInfo.processInfo.environment["SWITCHYARD_TEST_SEED"].flatMap { UInt64($0) } ?? 3
         plan.library = try TestLibrary.text()
         // It would replace a library with a planted fault.
         if plan.library != nil { plan.faults.removeAll { $0 == .flushFunctions } }
-        adjust(&plan)
+        try adjust(&plan)
         let torture = Torture(
             plan: plan, program: Self.program, logger: TestRedis.quiet, progress: { _ in })
         return try await torture.run()
@@ -82,10 +82,34 @@ import Testing
         }
     }
 
+    /// With another library than that of this build (``TestLibrary``) there is only one server.
+    @Test(.enabled(if: TestLibrary.isBuilt)) func nothingIsLostInFailovers() async throws {
+        let report = try await run { plan in
+            plan.duration = .seconds(10)
+            let failover: FaultKind = plan.seed % 2 == 0 ? .clusterFailover : .sentinelFailover
+            try plan.choose(faults: [failover, .killWorker, .killReplica])
+        }
+        #expect(report.violations.isEmpty, "\(report.text)")
+        #expect(report.settled != nil)
+        #expect(report.figures.contains { $0.name == "tasks completed" && $0.value > 100 })
+        let failovers = report.faults.first { $0.kind.movesQueue }
+        #expect(failovers?.recovery.slowestWrite != nil, "\(report.text)")
+    }
+
+    @Test(.enabled(if: isLong && TestLibrary.isBuilt), arguments: [RedisKind.sentinel, .cluster])
+    func survivesEverythingOn(_ redis: RedisKind) async throws {
+        let report = try await run { plan in
+            plan.duration = .seconds(60)
+            try plan.choose(faults: [], on: redis)
+        }
+        #expect(report.violations.isEmpty, "\(report.text)")
+    }
+
     @Test(.enabled(if: isLong), arguments: FaultKind.allCases) func survives(_ kind: FaultKind) async throws {
         let report = try await run { plan in
             plan.duration = .seconds(15)
-            plan.faults = [kind]
+            try plan.choose(faults: [kind])
+            if plan.redis != .server { plan.library = nil }
         }
         #expect(report.violations.isEmpty, "\(report.text)")
         #expect(report.faults.contains { $0.kind == kind })

@@ -12,6 +12,12 @@ struct RunTorture: AsyncParsableCommand {
             stopped, connections are cut, and Redis is full, busy or away. Then it compares what clients were told, \
             what was executed and what Redis has. It exits with 1 if it finds a violation. The seed repeats the \
             choices of calls and faults, not what the machine makes of them.
+
+            One run has one kind of Redis: a server; a primary, two Redis replicas and three sentinels, which \
+            sentinel-failover needs; or a Redis Cluster, which cluster-failover and reshard need. Faults of workers, \
+            of replicas and of connections go with each of them, all others with a server. Submissions then wait for \
+            all Redis replicas; those that these do not have in time may be lost in a failover, and so may the last \
+            changes other than submissions.
             """,
         subcommands: [TortureHandlers.self])
 
@@ -26,8 +32,14 @@ struct RunTorture: AsyncParsableCommand {
     @Option(
         parsing: .upToNextOption,
         help: ArgumentHelp(
-            "Make only these faults (default: all).", valueName: "fault"))
+            "Make only these faults (default: all that go with this kind of Redis).", valueName: "fault"))
     var faults: [FaultKind] = []
+
+    @Option(
+        help: ArgumentHelp(
+            "server, sentinel or cluster (default: the first of them with which all the faults go).",
+            valueName: "kind"))
+    var redis: RedisKind?
 
     @Flag(help: "In the end delete all tasks, and check that nothing is left of them. It takes more than a minute.")
     var deleteAll = false
@@ -40,7 +52,11 @@ struct RunTorture: AsyncParsableCommand {
         var plan = TorturePlan()
         plan.seed = seed ?? UInt64.random(in: 1...999_999)
         plan.duration = duration?.duration ?? plan.duration
-        if !faults.isEmpty { plan.faults = faults }
+        do {
+            try plan.choose(faults: faults, on: redis)
+        } catch {
+            throw ValidationError("\(error)")
+        }
         plan.deletesAll = deleteAll
         plan.library = try library.map { try String(contentsOfFile: $0, encoding: .utf8) }
         let torture = Torture(
@@ -61,6 +77,7 @@ struct RunTorture: AsyncParsableCommand {
 }
 
 extension FaultKind: ExpressibleByArgument {}
+extension RedisKind: ExpressibleByArgument {}
 
 /// A worker whose handler runs the tasks of `switchyard torture`, which starts it.
 struct TortureHandlers: AsyncParsableCommand {

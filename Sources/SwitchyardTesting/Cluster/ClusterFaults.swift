@@ -13,21 +13,36 @@ extension ClusterFarm {
         throw Failure(description: "no node of the Redis Cluster replies")
     }
 
-    /// Returns the primary that has a slot, as the nodes that reply see it.
+    /// Returns the primary that has a slot, as the first node sees it that replies.
     public func owner(of slot: Int) async throws -> ClusterNode {
         for node in nodes {
-            // A node that is down.
-            guard let reply = try? await node.client.send(RedisCommand("CLUSTER", "SLOTS"), deadline: .seconds(2))
-            else { continue }
-            for range in reply.array ?? [] {
-                let parts = range.array ?? []
-                guard parts.count > 2, let first = parts[0].int, let last = parts[1].int,
-                    (first...last).contains(Int64(slot)), let port = parts[2].array?.dropFirst().first?.int
-                else { continue }
-                if let owner = nodes.first(where: { $0.port == Int(port) }) { return owner }
-            }
+            if let owner = await owner(of: slot, seenBy: node) { return owner }
         }
         throw Failure(description: "no node has slot \(slot)")
+    }
+
+    /// Returns the primary that has a slot, as most of the nodes see it that reply; nil: none replies. One that has
+    /// just been started again knows only what was so before.
+    public func ownerSeenByMost(of slot: Int) async -> ClusterNode? {
+        let seen: [ClusterNode] = await withTaskGroup(of: ClusterNode?.self) { group in
+            for node in nodes { group.addTask { await self.owner(of: slot, seenBy: node) } }
+            return await group.reduce(into: [ClusterNode]()) { seen, owner in if let owner { seen.append(owner) } }
+        }
+        return Dictionary(grouping: seen, by: \.port).values.max { $0.count < $1.count }?.first
+    }
+
+    /// Nil: the node does not reply, or knows nobody who has the slot.
+    private func owner(of slot: Int, seenBy node: ClusterNode) async -> ClusterNode? {
+        // It fails for a node that is down.
+        let reply = try? await node.client.send(RedisCommand("CLUSTER", "SLOTS"), deadline: .seconds(2))
+        for range in reply?.array ?? [] {
+            let parts = range.array ?? []
+            guard parts.count > 2, let first = parts[0].int, let last = parts[1].int,
+                (first...last).contains(Int64(slot)), let port = parts[2].array?.dropFirst().first?.int
+            else { continue }
+            if let owner = nodes.first(where: { $0.port == Int(port) }) { return owner }
+        }
+        return nil
     }
 
     /// Returns the Redis replicas of a primary that reply.

@@ -8,6 +8,8 @@ struct Announcement: Sendable {
     var task: String
     var state: String
     var attempt: Int
+    /// When it was heard.
+    var at: Uptime
 }
 
 /// Listens to the ends that Redis publishes. It may miss some, when its connection is closed.
@@ -32,7 +34,7 @@ final class Listener: Sendable {
             throw TortureError("Redis published \"\(line)\": expected a task, a state, an attempt")
         }
         heard.withLock {
-            $0.append(Announcement(task: String(words[0]), state: String(words[1]), attempt: attempt))
+            $0.append(Announcement(task: String(words[0]), state: String(words[1]), attempt: attempt, at: .now))
         }
     }
 }

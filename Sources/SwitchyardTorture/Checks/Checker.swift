@@ -23,7 +23,7 @@ enum Checker {
             ("the first and most urgent first", wrongOrder), ("what waits is taken", leftWaiting),
             ("limits hold", overLimit), ("resources suffice", overCommitted), ("one task of a unique key", notUnique),
         ]
-        let rest = evidence.afterLosses()
+        let rest = evidence.afterLosses().withoutForgotten()
         func apply(_ rules: [(String, (Evidence) -> [String])], _ evidence: Evidence) -> [Violation] {
             rules.flatMap { rule, check in check(evidence).map { Violation(rule: rule, finding: $0) } }
         }

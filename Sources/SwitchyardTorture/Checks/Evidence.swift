@@ -24,6 +24,10 @@ struct Evidence: Sendable {
     var repeatedTimes: [ClosedRange<Date>] = []
     /// When this machine itself stood still, as far as this process can tell.
     var stalls: [ClosedRange<Uptime>] = []
+    /// When it was noticed that another server has the queue.
+    var changes: [Uptime] = []
+    /// When writes were acknowledged that wait for no Redis replicas.
+    var writes: [Uptime] = []
 
     /// The executions of each task, by their starts.
     var executionsByTask: [String: [Execution]] {

@@ -10,6 +10,9 @@ struct Recovery: Sendable {
     /// The longest time from the beginning of the fault until a task whose attempt it ended ran again, in seconds. Nil:
     /// it ended none.
     var slowestRestart: Double?
+    /// The longest time from the beginning of the fault until another server had the queue, and until the first write
+    /// after that was acknowledged, in seconds. Nil: the fault moves no queue.
+    var slowestChange: Double?, slowestWrite: Double?
 
     /// Of each kind of fault.
     static func measured(_ evidence: Evidence) -> [FaultKind: Recovery] {
@@ -26,6 +29,12 @@ struct Recovery: Sendable {
             for loss in losses where fault.targets.contains(loss.worker) {
                 guard loss.from < fault.from, fault.from < loss.again, loss.again < fault.to + 5 else { continue }
                 recovery.slowestRestart = max(recovery.slowestRestart ?? 0, loss.again - fault.from)
+            }
+            if let change = evidence.changes(by: fault).first {
+                recovery.slowestChange = max(recovery.slowestChange ?? 0, change - fault.from)
+                if let write = evidence.writes.first(where: { $0 >= change }) {
+                    recovery.slowestWrite = max(recovery.slowestWrite ?? 0, write - fault.from)
+                }
             }
             recoveries[fault.kind] = recovery
         }

@@ -24,6 +24,7 @@ struct Remains: Sendable {
     /// The names of the queue's keys, without its prefix.
     private func names() async throws -> Set<String> {
         let prefix = Keys(queue: Farm.queue).prefix
+        let client = try await client.primary(of: prefix)
         var names: Set<String> = []
         var cursor = "0"
         repeat {

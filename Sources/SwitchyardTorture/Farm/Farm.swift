@@ -36,7 +36,7 @@ final class Farm: Sendable {
         let needsLibrary = !Set(faults).isDisjoint(with: [.clockForward, .clockBack, .rollingUpgrade, .allAtOnce])
         let library = plan.library ?? (needsLibrary ? FunctionLibrary.source : nil)
         func startRedis(hasDisk: Bool) async throws -> FarmRedis {
-            try await .start(in: data, library: library, hasDisk: hasDisk, logger: logger)
+            try await .start(plan.redis, in: data, library: library, hasDisk: hasDisk, logger: logger)
         }
         let redis: FarmRedis
         do {
@@ -84,7 +84,7 @@ final class Farm: Sendable {
         ) async throws {
             let link = Link(seed: plan.seed &+ UInt64(processes.count))
             var environment = ProcessInfo.processInfo.environment.filter { !$0.key.hasPrefix("SWITCHYARD_") }
-            environment["SWITCHYARD_REDIS"] = try await link.open(to: redis.socketPath, on: network?.address)
+            environment["SWITCHYARD_REDIS"] = try await redis.open(link, on: network?.address)
             processes.append(
                 FarmProcess(
                     name: name, role: role, link: link, network: network, program: program,

@@ -56,6 +56,15 @@ package enum FaultKind: String, Sendable, CaseIterable {
     case rollingUpgrade = "rolling-upgrade"
     /// Redis, a worker, a replica and the network fail at once.
     case allAtOnce = "all-at-once"
+    /// The primary of Redis Sentinel ends by SIGKILL, or a sentinel is told to replace it (`SENTINEL FAILOVER`).
+    case sentinelFailover = "sentinel-failover"
+    /// The primary in a Redis Cluster that has the queue ends by SIGKILL, or is replaced by `CLUSTER FAILOVER`.
+    case clusterFailover = "cluster-failover"
+    /// The hash slot of the queue moves to another primary of the Redis Cluster, and back.
+    case reshard
+
+    /// Whether another server has the queue afterwards.
+    var movesQueue: Bool { [.sentinelFailover, .clusterFailover, .reshard].contains(self) }
 }
 
 /// One fault that struck.
@@ -68,4 +77,6 @@ struct FaultRecord: Sendable {
     var to: Uptime
     /// Whether it struck together with others, so that its own recovery cannot be told.
     var isPart = false
+    /// Whether the server that has the queue afterwards may not know what the one before had acknowledged last.
+    var mayForget = false
 }

@@ -7,7 +7,7 @@ extension Nemesis {
     func strikeRedis(
         _ kind: FaultKind, _ aWhile: Duration, _ random: inout SeededGenerator
     ) async throws -> Blow {
-        let redis = farm.redis
+        let redis = try farm.redis.server(for: kind)
         switch kind {
         case .killRedis:
             await redis.kill()
@@ -25,46 +25,39 @@ extension Nemesis {
                 local start = redis.call('TIME')
                 repeat local now = redis.call('TIME') until now[1] - start[1] >= 4
                 """, "0")
-        case .killSubscribers: try await redis.send("CLIENT", "KILL", "TYPE", "pubsub")
-        case .killConnections: try await redis.send("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
-        case .flushFunctions:
-            try await redis.send("FUNCTION", "FLUSH")
-            // Meanwhile a process may have loaded its own.
-            try await Task.sleep(for: .milliseconds(500))
-            try await redis.loadLibrary()
         case .fullMemory:
             try await redis.send("CONFIG", "SET", "maxmemory", "1mb")
             try await Task.sleep(for: aWhile)
             try await redis.send("CONFIG", "SET", "maxmemory", "0")
-        case .tornFile: return try await tearFile(&random)
-        case .slowLoad: return try await loadSlowly()
+        case .tornFile: return try await tearFile(redis, &random)
+        case .slowLoad: return try await loadSlowly(redis)
         case .diskFull: try await redis.fillDisk(for: aWhile + .seconds(1))
         case .flushAll: try await redis.send("FLUSHALL")
-        case .clockForward: return try await setClock(Int.random(in: Self.clockSteps, using: &random), aWhile)
-        case .clockBack: return try await setClock(-Int.random(in: Self.clockSteps, using: &random), aWhile)
-        default: throw TortureError("\(kind.rawValue) is no fault of Redis")
+        case .clockForward: return try await setClock(redis, Int.random(in: Self.clockSteps, using: &random), aWhile)
+        case .clockBack: return try await setClock(redis, -Int.random(in: Self.clockSteps, using: &random), aWhile)
+        default: throw TortureError("\(kind.rawValue) is no fault of a redis-server")
         }
         return Blow()
     }
 
     /// Redis ends while it writes, starts, and ends once more: what the first start left is loaded by the second.
-    private func tearFile(_ random: inout SeededGenerator) async throws -> Blow {
-        await farm.redis.kill()
-        let bytes = try farm.redis.tearFile(&random)
-        try await farm.redis.restart()
+    private func tearFile(_ redis: FarmServer, _ random: inout SeededGenerator) async throws -> Blow {
+        await redis.kill()
+        let bytes = try redis.tearFile(&random)
+        try await redis.restart()
         try await Task.sleep(for: .milliseconds(Int.random(in: 200...1500, using: &random)))
-        await farm.redis.kill()
-        try await farm.redis.restart()
+        await redis.kill()
+        try await redis.restart()
         return Blow(remark: "(\(bytes) bytes of a transaction)")
     }
 
-    private func loadSlowly() async throws -> Blow {
-        await farm.redis.kill()
+    private func loadSlowly(_ redis: FarmServer) async throws -> Blow {
+        await redis.kill()
         let from = Uptime.now
-        async let restarted: Void = farm.redis.restart(loadingFor: .seconds(4))
+        async let restarted: Void = redis.restart(loadingFor: .seconds(4))
         var replies = 0
         while Uptime.now - from < 3 {
-            if try await farm.redis.isLoading() { replies += 1 }
+            if try await redis.isLoading() { replies += 1 }
             try await Task.sleep(for: .milliseconds(100))
         }
         try await restarted
@@ -72,10 +65,10 @@ extension Nemesis {
         return Blow(remark: "(\(seconds) s, LOADING \(replies) times)")
     }
 
-    private func setClock(_ seconds: Int, _ pause: Duration) async throws -> Blow {
-        try await farm.redis.setClock(ahead: seconds)
+    private func setClock(_ redis: FarmServer, _ seconds: Int, _ pause: Duration) async throws -> Blow {
+        try await redis.setClock(ahead: seconds)
         try await Task.sleep(for: pause)
-        try await farm.redis.setClock(ahead: 0)
+        try await redis.setClock(ahead: 0)
         return Blow(remark: "(\(seconds) s)")
     }
 

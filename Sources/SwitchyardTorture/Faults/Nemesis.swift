@@ -17,6 +17,10 @@ struct Nemesis: Sendable {
         var parts: [FaultRecord] = []
         /// What else to say of it.
         var remark = ""
+        /// When its cause was gone; nil: at its end.
+        var to: Uptime?
+        /// See ``FaultRecord/mayForget``.
+        var mayForget = false
     }
 
     /// - Returns: the faults that struck, each with its cause gone.
@@ -32,10 +36,13 @@ struct Nemesis: Sendable {
                 try await Task.sleep(until: end)
                 break
             }
+            try await farm.redis.prepare(for: kind)
             try await Task.sleep(for: .milliseconds(Int.random(in: 300...1500, using: &random)))
             let from = Uptime.now
             let blow = try await strike(kind, &random)
-            records.append(FaultRecord(kind: kind, targets: blow.targets, from: from, to: .now))
+            records.append(
+                FaultRecord(
+                    kind: kind, targets: blow.targets, from: from, to: blow.to ?? .now, mayForget: blow.mayForget))
             records += blow.parts
             progress(([kind.rawValue] + blow.targets + [blow.remark]).joined(separator: " "))
             try await farm.heal()
@@ -66,9 +73,18 @@ struct Nemesis: Sendable {
         case .cutRequests: return try await cut(.requests)
         case .cutReplies: return try await cut(.replies)
         case .packetLoss: return try await losePackets(&random)
+        case .killSubscribers: try await farm.redis.closeConnections("TYPE", "pubsub")
+        case .killConnections: try await farm.redis.closeConnections("TYPE", "normal", "SKIPME", "yes")
+        case .flushFunctions:
+            try await farm.redis.flushFunctions()
+            // Meanwhile a process may have loaded its own.
+            try await Task.sleep(for: .milliseconds(500))
+            try await farm.redis.loadLibrary()
+        case .sentinelFailover, .clusterFailover, .reshard: return try await moveQueue(kind, aWhile, &random)
         case .allAtOnce: return try await allAtOnce(&random)
         default: return try await strikeRedis(kind, aWhile, &random)
         }
+        return Blow()
     }
 
     // MARK: Processes
@@ -92,7 +108,7 @@ struct Nemesis: Sendable {
     private func upgrade(mixedFor pause: Duration) async throws -> Blow {
         guard let older = farm.olderProgram else { throw TortureError("rolling-upgrade: there is no older program") }
         for replica in farm.replicas { try await restart(replica, with: older) }
-        try await farm.redis.loadOlderLibrary()
+        try await farm.redis.server(for: .rollingUpgrade).loadOlderLibrary()
         try await Task.sleep(for: pause)
         for replica in farm.replicas {
             try await restart(replica, with: farm.program)

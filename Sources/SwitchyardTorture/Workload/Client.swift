@@ -8,6 +8,11 @@ struct Client: Sendable {
     let history: History
     let journal: String
     let maxBacklog: Int
+    /// For how many Redis replicas submissions wait.
+    let redisReplicas: Int
+
+    /// A submission that not all Redis replicas had in time. A failover may lose it: nobody knows whether it is there.
+    struct NotReplicated: Error {}
 
     /// Makes calls until it is cancelled.
     func run(seed: UInt64) async {
@@ -34,16 +39,24 @@ struct Client: Sendable {
         history.willSubmit(batch)
         let queued = batch.map { $0.queued(journal: journal) }
         let isBatch = batch.count > 1
+        let replicas = redisReplicas > 0 ? redisReplicas : nil
+        func added(_ submissions: [SchedulerHandle.Submission]) throws -> QueuedTask? {
+            if submissions.contains(where: { $0.isReplicated == false }) { throw NotReplicated() }
+            return submissions.first?.task
+        }
         let ids = batch.map(\.id)
         await history.call(.submit, ids) {
             if isBatch {
-                return try await handle.addTasks(queued, batch: "batch-" + ids[0]).first?.task
+                return try await added(
+                    handle.addTasks(queued, batch: "batch-" + ids[0], replicasToWait: replicas))
             }
-            return try await handle.addTask(queued[0]).task
+            return try await added([handle.addTask(queued[0], replicasToWait: replicas)])
         }
         // A client that never saw the answer submits the same again: nothing may be added twice.
         if random.oneIn(12), !isBatch {
-            await history.call(.repeated, ids) { try await handle.addTask(queued[0]).task }
+            await history.call(.repeated, ids) {
+                try await added([handle.addTask(queued[0], replicasToWait: replicas)])
+            }
         }
         return ids
     }

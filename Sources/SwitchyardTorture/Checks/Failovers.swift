@@ -1,0 +1,64 @@
+import Switchyard
+
+/// What a failover explains.
+extension Evidence {
+    /// When it was noticed that another server has the queue because of a fault, in order.
+    func changes(by fault: FaultRecord) -> [Uptime] {
+        guard fault.kind.movesQueue else { return [] }
+        return changes.filter { fault.from < $0 && $0 < fault.to + 1 }
+    }
+
+    /// The failovers that nobody ordered: on a busy machine servers take each other for dead.
+    func unordered(on redis: RedisKind) -> [FaultRecord] {
+        let ordered = Set(faults.flatMap { changes(by: $0).map(\.seconds) })
+        return changes.filter { !ordered.contains($0.seconds) }.map { change in
+            FaultRecord(
+                kind: redis == .sentinel ? .sentinelFailover : .clusterFailover, targets: [],
+                from: change + -Self.unorderedTakes, to: change, isPart: true, mayForget: true)
+        }
+    }
+
+    /// How long before the change a failover may have begun that nobody ordered, in seconds.
+    private static let unorderedTakes = 4.0
+    /// How much earlier than the failover the first change may be that no Redis replica had, and how much later than it
+    /// the last one of which the new primary does not know, on a busy machine. In seconds.
+    private static let lag = 1.0
+
+    /// When changes may have been made that were acknowledged and are forgotten. Redis replicates after it has replied,
+    /// and a failover loses what was not replicated (Operations). Submissions that wait for all Redis replicas are not
+    /// among these changes.
+    private var forgetfulTimes: [ClosedRange<Uptime>] {
+        faults.filter(\.mayForget).map { fault in
+            let change = changes(by: fault).last ?? fault.to
+            return fault.from + -Self.lag...change + Self.lag
+        }
+    }
+
+    /// The evidence without what a failover has made the queue forget. Each part is tied to the time of a failover
+    /// that may forget, and is dropped whole, so that every rule holds for the rest:
+    ///
+    /// - An execution that began then, if its attempt is not in the task's list with its worker, or the attempt was given
+    ///   again with the same number. The worker ends it at its next heartbeat; until then it may overlap with another.
+    /// - An end that was told or seen then: the task may run again.
+    ///
+    /// What is submitted with `replicated: true` stays, whenever that was.
+    func withoutForgotten() -> Evidence {
+        let times = forgetfulTimes
+        if times.isEmpty { return self }
+        func isForgetful(_ time: Uptime) -> Bool { times.contains { $0.contains(time) } }
+        var rest = self
+        rest.executions = executionsByTask.flatMap { id, executions in
+            let listed = tasks[id]?.attempts ?? []
+            return executions.enumerated().filter { index, execution in
+                guard isForgetful(execution.from) else { return true }
+                // The list has the last attempts only.
+                if let oldest = listed.first, execution.attempt < oldest.attempt { return true }
+                return listed.contains { $0.attempt == execution.attempt && $0.worker == execution.worker }
+                    && !executions[(index + 1)...].contains { $0.attempt == execution.attempt }
+            }.map(\.element)
+        }
+        rest.told.removeAll { isForgetful($0.at) }
+        rest.calls.removeAll { $0.kind == .get && (isForgetful($0.from) || isForgetful($0.to)) }
+        return rest
+    }
+}
