@@ -10,12 +10,12 @@ import Testing
     /// The rules that find something after a change, in a run whose second task was executed around a failover that
     /// took from 2.5 to 3.5 s.
     private func broken(
-        mayForget: Bool = true, kind: FaultKind = .sentinelFailover, changes: [Double] = [3.5],
+        forgets: FaultRecord.Forgetting = .untilChange, kind: FaultKind = .sentinelFailover, changes: [Double] = [3.5],
         _ change: (inout Evidence) -> Void
     ) -> Set<String> {
         var evidence = CheckerTests.sound()
         evidence.faults = [
-            FaultRecord(kind: kind, targets: [], from: Self.at(2.5), to: Self.at(3.6), mayForget: mayForget)
+            FaultRecord(kind: kind, targets: [], from: Self.at(2.5), to: Self.at(3.6), forgets: forgets)
         ]
         evidence.changes = changes.map(Self.at)
         change(&evidence)
@@ -36,14 +36,38 @@ import Testing
 
     @Test func findsTheSameExecutionWithoutSuchAFailover() {
         let expected: Set = ["an attempt is executed once", "every execution is explained"]
-        #expect(broken(mayForget: false) { Self.addForgotten(2.6, to: &$0) }.isSuperset(of: expected))
-        #expect(broken { Self.addForgotten(1.2, to: &$0) }.isSuperset(of: expected))
+        #expect(broken(forgets: .nothing) { Self.addForgotten(2.6, to: &$0) }.isSuperset(of: expected))
+        #expect(broken { Self.addForgotten(0.3, to: &$0) }.isSuperset(of: expected))
         // The queue had changed its server long before the fault was over.
         #expect(
             broken(changes: [2.6]) { evidence in
                 evidence.faults[0].to = Self.at(9)
                 Self.addForgotten(5, attempt: 2, to: &evidence)
             }.contains("every execution is explained"))
+    }
+
+    @Test func letsAnExecutionPassWhoseEndIsForgotten() {
+        func addEnd(at end: Double, _ evidence: inout Evidence) {
+            evidence.executions.append(
+                Execution(task: "b", attempt: 1, worker: "w2", from: Self.at(1.2), to: Self.at(end)))
+        }
+        #expect(broken { addEnd(at: 2.8, &$0) } == [])
+        #expect(broken(forgets: .before) { addEnd(at: 2.4, &$0) } == [])
+        #expect(broken(forgets: .before) { addEnd(at: 1.4, &$0) }.contains("an attempt is executed once"))
+        #expect(broken(forgets: .nothing) { addEnd(at: 2.8, &$0) }.contains("an attempt is executed once"))
+    }
+
+    @Test func aKilledServerForgetsNothingLater() {
+        func move(to seconds: Double, _ evidence: inout Evidence) {
+            evidence.executions[1].from = Self.at(seconds + 0.5)
+            evidence.executions[1].to = Self.at(seconds + 1)
+            evidence.faults[0].to = Self.at(9)
+            evidence.changes = [Self.at(8)]
+            Self.addForgotten(seconds, to: &evidence)
+        }
+        #expect(broken(forgets: .before) { move(to: 3.4, &$0) } == [])
+        #expect(broken(forgets: .before) { move(to: 5, &$0) }.contains("an attempt is executed once"))
+        #expect(broken { move(to: 5, &$0) } == [])
     }
 
     @Test func findsAnAcknowledgedTaskThatIsLost() {
@@ -64,7 +88,7 @@ import Testing
     @Test func letsAForgottenEndPass() {
         let told = Announcement(task: "b", state: "completed", attempt: 7, at: Self.at(3.4))
         #expect(broken { $0.told = [told] } == [])
-        #expect(broken(mayForget: false) { $0.told = [told] } == ["what is told is so"])
+        #expect(broken(forgets: .nothing) { $0.told = [told] } == ["what is told is so"])
         let late = Announcement(task: "b", state: "completed", attempt: 7, at: Self.at(4.7))
         #expect(broken { $0.told = [late] } == ["what is told is so"])
         func seen(at time: Double, _ evidence: inout Evidence) {

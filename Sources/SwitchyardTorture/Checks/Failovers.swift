@@ -14,47 +14,59 @@ extension Evidence {
         return changes.filter { !ordered.contains($0.seconds) }.map { change in
             FaultRecord(
                 kind: redis == .sentinel ? .sentinelFailover : .clusterFailover, targets: [],
-                from: change + -Self.unorderedTakes, to: change, isPart: true, mayForget: true)
+                from: change + -Self.unorderedTakes, to: change, isPart: true,
+                forgets: .untilChange)
         }
     }
 
     /// How long before the change a failover may have begun that nobody ordered, in seconds.
     private static let unorderedTakes = 4.0
-    /// How much earlier than the failover the first change may be that no Redis replica had, and how much later than it
-    /// the last one of which the new primary does not know, on a busy machine. In seconds.
+    /// How much earlier than the failover the first change may be that no Redis replica had, and how much later than
+    /// the last forgotten one its consequence may be noted, on a busy machine. In seconds.
     private static let lag = 1.0
 
     /// When changes may have been made that were acknowledged and are forgotten. Redis replicates after it has replied,
     /// and a failover loses what was not replicated (Operations). Submissions that wait for all Redis replicas are not
     /// among these changes.
     private var forgetfulTimes: [ClosedRange<Uptime>] {
-        faults.filter(\.mayForget).map { fault in
-            let change = changes(by: fault).last ?? fault.to
-            return fault.from + -Self.lag...change + Self.lag
+        faults.compactMap { fault in
+            let from = fault.from + -Self.lag
+            return switch fault.forgets {
+            case .nothing: nil
+            case .before: from...fault.from + Self.lag
+            case .untilChange: from...(changes(by: fault).last ?? fault.to) + Self.lag
+            }
         }
     }
 
     /// The evidence without what a failover has made the queue forget. Each part is tied to the time of a failover
     /// that may forget, and is dropped whole, so that every rule holds for the rest:
     ///
-    /// - An execution that began then, if its attempt is not in the task's list with its worker, or the attempt was given
-    ///   again with the same number. The worker ends it at its next heartbeat; until then it may overlap with another.
+    /// - An execution that began then, if its attempt is not in the task's list with its worker: the queue has
+    ///   forgotten that a worker took the task. The worker ends it at its next heartbeat; until then it may overlap
+    ///   with another.
+    /// - An execution that began or ended then, if the attempt was given again with the same number: the queue has
+    ///   forgotten that a worker took the task, or that the attempt ended.
     /// - An end that was told or seen then: the task may run again.
     ///
     /// What is submitted with `replicated: true` stays, whenever that was.
     func withoutForgotten() -> Evidence {
         let times = forgetfulTimes
         if times.isEmpty { return self }
-        func isForgetful(_ time: Uptime) -> Bool { times.contains { $0.contains(time) } }
+        func isForgetful(_ time: Uptime?) -> Bool {
+            guard let time else { return false }
+            return times.contains { $0.contains(time) }
+        }
         var rest = self
         rest.executions = executionsByTask.flatMap { id, executions in
             let listed = tasks[id]?.attempts ?? []
             return executions.enumerated().filter { index, execution in
-                guard isForgetful(execution.from) else { return true }
+                let began = isForgetful(execution.from)
+                guard began || isForgetful(execution.to) else { return true }
+                if executions[(index + 1)...].contains(where: { $0.attempt == execution.attempt }) { return false }
                 // The list has the last attempts only.
-                if let oldest = listed.first, execution.attempt < oldest.attempt { return true }
+                if !began || execution.attempt < listed.first?.attempt ?? 0 { return true }
                 return listed.contains { $0.attempt == execution.attempt && $0.worker == execution.worker }
-                    && !executions[(index + 1)...].contains { $0.attempt == execution.attempt }
             }.map(\.element)
         }
         rest.told.removeAll { isForgetful($0.at) }

@@ -77,6 +77,14 @@ struct FaultRecord: Sendable {
     var to: Uptime
     /// Whether it struck together with others, so that its own recovery cannot be told.
     var isPart = false
-    /// Whether the server that has the queue afterwards may not know what the one before had acknowledged last.
-    var mayForget = false
+    /// What the server that has the queue afterwards may not know of what the one before has acknowledged.
+    var forgets = Forgetting.nothing
+
+    enum Forgetting: Sendable {
+        case nothing
+        /// The last changes before the fault, at whose beginning the former server ended.
+        case before
+        /// Those, and changes until the queue has its other server: meanwhile the former one takes them.
+        case untilChange
+    }
 }

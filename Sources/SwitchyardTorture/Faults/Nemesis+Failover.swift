@@ -22,7 +22,7 @@ extension Nemesis {
     private func failOver(_ sentinel: SentinelFarm, _ isPlanned: Bool, _ aWhile: Duration) async throws -> Blow {
         if isPlanned {
             try await sentinel.failover()
-            return Blow(remark: "(planned)", mayForget: true)
+            return Blow(remark: "(planned)", forgets: .untilChange)
         }
         var former: Int?
         while former == nil { former = try await sentinel.primary() }
@@ -31,7 +31,7 @@ extension Nemesis {
         try await sentinel.waitForFailover(from: former)
         try await Task.sleep(for: aWhile)
         try await sentinel.servers[former].start()
-        return Blow(remark: "(killed)", mayForget: true)
+        return Blow(remark: "(killed)", forgets: .before)
     }
 
     /// A Redis replica replaces the primary of a slot, because that was killed or because the replica was told to,
@@ -46,7 +46,7 @@ extension Nemesis {
         let former = try await cluster.killOwner(of: slot)
         try await Task.sleep(for: aWhile)
         try await former.restart()
-        return Blow(remark: "(killed)", mayForget: true)
+        return Blow(remark: "(killed)", forgets: .before)
     }
 
     /// The slot moves to another primary, and back. Each way is a fault of its own.

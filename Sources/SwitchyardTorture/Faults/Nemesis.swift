@@ -19,8 +19,7 @@ struct Nemesis: Sendable {
         var remark = ""
         /// When its cause was gone; nil: at its end.
         var to: Uptime?
-        /// See ``FaultRecord/mayForget``.
-        var mayForget = false
+        var forgets = FaultRecord.Forgetting.nothing
     }
 
     /// - Returns: the faults that struck, each with its cause gone.
@@ -42,9 +41,10 @@ struct Nemesis: Sendable {
             let blow = try await strike(kind, &random)
             records.append(
                 FaultRecord(
-                    kind: kind, targets: blow.targets, from: from, to: blow.to ?? .now, mayForget: blow.mayForget))
+                    kind: kind, targets: blow.targets, from: from, to: blow.to ?? .now, forgets: blow.forgets))
             records += blow.parts
-            progress(([kind.rawValue] + blow.targets + [blow.remark]).joined(separator: " "))
+            let time = String(format: "from %.2f to %.2f s", from.seconds, Uptime.now.seconds)
+            progress(([kind.rawValue] + blow.targets + [blow.remark, time]).joined(separator: " "))
             try await farm.heal()
         }
         return records
