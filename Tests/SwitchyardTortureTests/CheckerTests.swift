@@ -138,6 +138,39 @@ import Testing
         #expect(found.contains("limits hold"))
     }
 
+    /// A client cancels a task and retries it at once, while the worker of the first attempt has not heard of it yet.
+    @Test func aCancelledAttemptMayGoOnForAMoment() {
+        func cancelled(outcome: String, at time: Double, end: Double) -> Set<String> {
+            broken { evidence in
+                evidence.submitted["a"]?.options.resources.cpu = 3
+                evidence.tasks["a"]?.attempts[0].outcome = outcome
+                evidence.executions[0].to = Self.at(end)
+                evidence.executions.append(
+                    Execution(task: "a", attempt: 2, worker: "w1", from: Self.at(1.5), to: Self.at(1.6)))
+                evidence.tasks["a"]?.attempts.append(
+                    TaskAttempt(
+                        attempt: 2, worker: "w1", assignedAt: Date(timeIntervalSince1970: 1.5), startedAt: nil,
+                        finishedAt: Date(timeIntervalSince1970: 1.6), outcome: "completed", exitCode: nil, failure: nil)
+                )
+                evidence.tasks["a"]?.attempt = 2
+                for kind in [Call.Kind.cancel, .retry] {
+                    evidence.calls.append(
+                        Call(kind: kind, tasks: ["a"], from: Self.at(time), to: Self.at(time + 0.1), outcome: .ok))
+                }
+            }
+        }
+        #expect(
+            cancelled(outcome: "cancelled", at: 1.3, end: 1.8).isDisjoint(with: [
+                "no two processes of one task at once", "resources suffice", "what is cancelled ends soon",
+            ]))
+        #expect(cancelled(outcome: "cancelled", at: 1.3, end: 4.5).contains("what is cancelled ends soon"))
+        for found in [
+            cancelled(outcome: "lost", at: 1.3, end: 1.8), cancelled(outcome: "cancelled", at: 1.7, end: 1.8),
+        ] {
+            #expect(found.isSuperset(of: ["no two processes of one task at once", "resources suffice"]), "\(found)")
+        }
+    }
+
     @Test func findsRepetitionsWithoutACause() {
         func repeated(_ outcome: String, _ fault: FaultRecord? = nil) -> Set<String> {
             broken { evidence in

@@ -15,7 +15,7 @@ extension Checker {
         _ evidence: Evidence, of amount: (Execution) -> Double?
     ) -> [Share] {
         evidence.executions.compactMap { execution in
-            guard let amount = amount(execution), let end = execution.to,
+            guard let amount = amount(execution), execution.to != nil, let end = evidence.countedUntil(execution),
                 !evidence.wasOutOfReach(execution.worker, from: execution.from, to: end)
             else { return nil }
             return Share(execution: execution, end: end, amount: amount)

@@ -25,9 +25,7 @@ extension Checker {
                     "attempt \(first.attempt) of \(id) on \(first.worker), from \(first.from.seconds), is \(outcome), "
                     + "and no fault had struck its worker when the next began at \(second.from.seconds): "
                     + (attempt.failure?.message ?? "no reason")
-                    + (evidence.lastFault(reaching: first.worker, before: second.from).map {
-                        "; the last that had was \($0.kind.rawValue), from \($0.from.seconds) to \($0.to.seconds)"
-                    } ?? "")
+                    + evidence.lastFault(reaching: first.worker, before: second.from)
             }
         }.sorted()
     }
@@ -107,7 +105,7 @@ extension FaultRecord {
 
 extension Evidence {
     /// How long after a fault its consequences may come: a lease ends, and a tick finds it.
-    private static let aftermath = 3.0
+    static let aftermath = 3.0
 
     /// Whether a fault that may end attempts of the worker struck between two times, or shortly before.
     func wasStruck(_ worker: String, from: Uptime, to: Uptime) -> Bool {
@@ -116,8 +114,12 @@ extension Evidence {
             || faults.contains { $0.from < to && before < $0.to && $0.reaches(worker) }
     }
 
-    /// The last fault that may have ended attempts of the worker, of those that began before a time.
-    func lastFault(reaching worker: String, before time: Uptime) -> FaultRecord? {
-        faults.filter { $0.from < time && $0.reaches(worker) }.max { $0.to < $1.to }
+    /// For the end of a finding: the last fault that may have ended attempts of the worker, of those that began before
+    /// a time.
+    func lastFault(reaching worker: String, before time: Uptime) -> String {
+        guard let fault = faults.filter({ $0.from < time && $0.reaches(worker) }).max(by: { $0.to < $1.to }) else {
+            return "; no fault had struck the worker"
+        }
+        return "; the last fault there was \(fault.kind.rawValue), from \(fault.from.seconds) to \(fault.to.seconds)"
     }
 }

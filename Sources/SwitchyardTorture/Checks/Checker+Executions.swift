@@ -18,14 +18,15 @@ extension Checker {
     static func overlaps(_ evidence: Evidence) -> [String] {
         evidence.executionsByTask.values.flatMap { executions in
             zip(executions, executions.dropFirst()).compactMap { first, second -> String? in
-                if let end = evidence.end(of: first), end < second.from + clockStep { return nil }
+                if let end = evidence.countedUntil(first), end < second.from + clockStep { return nil }
                 if evidence.wasOutOfReach(first.worker, from: first.from, to: second.from + 1) { return nil }
                 // The next attempt of the same task ends before it is noted that the first was killed.
                 if first.to == nil, evidence.wasEnded(first) { return nil }
                 return
                     "attempt \(second.attempt) of \(first.task) began at \(second.from.seconds) on \(second.worker), "
-                    + "attempt \(first.attempt) on \(first.worker) ended at "
-                    + (evidence.end(of: first).map { "\($0.seconds)" } ?? "an unknown time")
+                    + "attempt \(first.attempt) on \(first.worker), \(evidence.outcome(of: first) ?? "not listed"), "
+                    + "ended at " + (evidence.end(of: first).map { "\($0.seconds)" } ?? "an unknown time")
+                    + evidence.lastFault(reaching: first.worker, before: second.from)
             }
         }.sorted()
     }
@@ -62,7 +63,6 @@ extension Checker {
 extension Evidence {
     /// Whether the queue knows that the attempt was ended by its worker: cancelled, timed out, or handed back.
     func wasEnded(_ execution: Execution) -> Bool {
-        let attempt = tasks[execution.task]?.attempts.first { $0.attempt == execution.attempt }
-        return ["cancelled", "timeout", "returned"].contains(attempt?.outcome ?? "")
+        ["cancelled", "timeout", "returned"].contains(outcome(of: execution) ?? "")
     }
 }
