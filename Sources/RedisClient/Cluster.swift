@@ -77,6 +77,11 @@ final class Cluster: Sendable {
         }
     }
 
+    /// Returns the primary of a slot as far as is known.
+    func knownOwner(of slot: Int) -> ServerConnections? {
+        state.withLock { state in state.table.owner(of: slot).map { server(at: $0, &state) } }
+    }
+
     private func notServed(_ slot: Int?) -> RedisError {
         RedisError(
             kind: .connectionFailed,

@@ -104,6 +104,13 @@ public final class RedisClient: Sendable {
         return RedisClient(try await cluster.owner(of: HashSlot.of(key: key.utf8), until: deadline), of: cluster)
     }
 
+    /// Returns a client for the primary that the key has as far as is known, without asking anybody; this client if it
+    /// has one server; nil if the nodes have not been read yet, or none has the key.
+    public func knownPrimary(of key: String) -> RedisClient? {
+        guard case .cluster(let cluster, _) = servers else { return self }
+        return cluster.knownOwner(of: HashSlot.of(key: key.utf8)).map { RedisClient($0, of: cluster) }
+    }
+
     /// Whether calls for the key wait because its hash slot is being moved to another node of the Redis Cluster.
     public func isMoving(_ key: String) -> Bool { cluster?.isMoving(HashSlot.of(key: key.utf8)) ?? false }
 
@@ -213,7 +220,7 @@ public final class RedisClient: Sendable {
 
     /// Closes the connections that calls share, if they are open: the calls in progress on them fail, and the next ones
     /// make new connections. For a caller who has found out that nothing arrives on them any more. Of a Redis Cluster
-    /// no connection is closed: it is not known which of its nodes is meant.
+    /// no connection is closed: use the client of the node, ``knownPrimary(of:)``.
     public func closeSharedConnections() {
         switch servers {
         case .one(let server), .node(let server, _): server.closeShared("the server does not reply")

@@ -19,8 +19,7 @@ extension QueueLoop {
         while let sleep = await table.nextSleep() {
             let sent = ContinuousClock.now
             do {
-                let awakening = try await link.sleepAndPull(
-                    timeout: Self.wakeTimeout, max: sleep.want, together: takesTogether, maxBytes: sleep.maxBytes)
+                let awakening = try await sleepAndPull(sleep)
                 await begin(table.wakeUp(sleep, awakening.assignments), sent: sent)
                 // A poller's call gets the same refusal, and handles it.
                 if awakening.refusal != nil { table.noteWork() }
@@ -33,6 +32,20 @@ extension QueueLoop {
                 // The sleep fails only when the task is cancelled: `nextSleep` then returns nil.
                 try? await Task.sleep(for: backoff.nextDelay())
             }
+        }
+    }
+
+    /// Sleeps in a task of its own, which ``endSleep()`` can cancel.
+    private func sleepAndPull(_ sleep: AttemptTable.Sleep) async throws -> WorkerClient.Awakening {
+        let call = Task { [link, takesTogether] in
+            try await link.sleepAndPull(
+                timeout: Self.wakeTimeout, max: sleep.want, together: takesTogether, maxBytes: sleep.maxBytes)
+        }
+        sleepCall.withLock { $0 = call }
+        return try await withTaskCancellationHandler {
+            try await call.value
+        } onCancel: {
+            call.cancel()
         }
     }
 
@@ -62,21 +75,24 @@ extension QueueLoop {
         start(leased, sent: asked)
     }
 
+    /// How long Redis has to take the wake-up that ends the sleep of a worker that drains, and then to deliver it.
+    private static let awakening: (sending: Duration, delivery: Duration) = (.seconds(2), .seconds(3))
+
     /// Ends the sleep of a worker that drains. Tasks that the sleep still brings are run.
+    ///
+    /// If Redis does not reply, the sleep is given up: a worker ends although Redis is away. What its pull may still
+    /// bring is handed out again, as after the death of a worker.
     func endSleep() async {
-        var backoff = Self.backoff()
-        while table.isSleeping {
-            do {
-                let list = link.functions.keys.wake(link.worker)
-                _ = try await link.functions.client.send(RedisCommand("LPUSH", .string(list), "1"))
-                return
-            } catch {
-                if Task.isCancelled { return }
-                logger.debug("cannot end the sleep", metadata: ["error": "\(error)"])
-                // The sleep fails only when the task is cancelled: the next call then fails too.
-                try? await Task.sleep(for: backoff.nextDelay())
-            }
+        do {
+            let list = link.functions.keys.wake(link.worker)
+            _ = try await link.functions.client.send(
+                RedisCommand("LPUSH", .string(list), "1"), deadline: Self.awakening.sending)
+            // Nobody cancels this task.
+            try? await Task.sleep(for: Self.awakening.delivery)
+        } catch {
+            logger.debug("cannot end the sleep", metadata: ["error": "\(error)"])
         }
+        if table.isSleeping { sleepCall.withLock { $0?.cancel() } }
     }
 
     /// Waits for wake-ups without pulling. Several partitions share the slots, so before a sleep none of them knows how

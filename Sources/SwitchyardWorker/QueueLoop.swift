@@ -39,6 +39,8 @@ final class QueueLoop: Sendable {
     private let refusal = Mutex<SchedulerError?>(nil)
     /// Drains the whole worker.
     let onDrain: @Sendable () -> Void
+    /// The call of the latest sleep.
+    let sleepCall = Mutex<Task<WorkerClient.Awakening, any Error>?>(nil)
     /// Each value has a heartbeat sent, with this time limit. Those that come during a heartbeat are one.
     let beats = AsyncStream.makeStream(of: Duration.self, bufferingPolicy: .bufferingNewest(1))
 
@@ -159,10 +161,13 @@ final class QueueLoop: Sendable {
         }
     }
 
+    /// How long Redis has to hear that the worker leaves. If it does not, the registration expires.
+    private static let leavingLimit: Duration = .seconds(5)
+
     private func leave() async {
         // A cancelled Swift task cannot send. An unstructured one deregisters, so that the queue ends the leases that
         // are left at once, not when they expire.
-        await Task { [link, logger] in
+        let leaving = Task { [link, logger] in
             do {
                 try await link.deregister()
                 logger.info("worker deregistered")
@@ -171,7 +176,13 @@ final class QueueLoop: Sendable {
             } catch {
                 logger.warning("cannot deregister; the registration will expire", metadata: ["error": "\(error)"])
             }
-        }.value
+        }
+        let timer = Task {
+            try await Task.sleep(for: Self.leavingLimit)
+            leaving.cancel()
+        }
+        await leaving.value
+        timer.cancel()
     }
 
     // MARK: Pollers

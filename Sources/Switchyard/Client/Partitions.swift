@@ -15,8 +15,8 @@ public struct Partitions: Sendable {
 
     /// A client for each server. They are shared, and shut down by their owner.
     package let instances: [RedisClient]
-    /// Whether each server replies; empty if this process waits for a server that is away.
-    package private(set) var presences: [RedisPresence] = []
+    /// Whether each server replies; nil if this process waits for a server that is away.
+    package private(set) var presences: RedisPresences?
     /// The number of partitions.
     public let count: Int
 
@@ -67,8 +67,7 @@ public struct Partitions: Sendable {
     /// The same partitions, for a process that does not wait for a server that is away.
     func watched() -> Partitions {
         var watched = self
-        // One presence would speak for all nodes of a Redis Cluster.
-        watched.presences = areInCluster ? [] : instances.map { RedisPresence($0) }
+        watched.presences = RedisPresences(instances)
         return watched
     }
 
@@ -78,9 +77,10 @@ public struct Partitions: Sendable {
         let numbers = numbers(of: queue)
         return (0..<count).map { index in
             let server = instance(of: index)
+            let prefix = Keys(queue: queue, number: numbers[index]).prefix
             return QueueFunctions(
                 queue: queue, partition: index, number: numbers[index], client: instances[server],
-                presence: presences.isEmpty ? nil : presences[server], logger: logger)
+                presence: presences?.presence(of: server, key: prefix), logger: logger)
         }
     }
 

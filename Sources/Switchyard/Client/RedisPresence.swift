@@ -2,7 +2,8 @@ import NIOCore
 import RedisClient
 import Synchronization
 
-/// Whether a Redis server replies, for the calls of a process that must not wait for it.
+/// Whether a Redis server replies, for the calls of a process that must not wait for it. In a Redis Cluster it is the
+/// primary of one hash slot, whichever node that is: a slot that moves or fails over takes its presence along.
 ///
 /// While a call has had no reply for a moment, the server is sent PING, on the connection that no large reply delays.
 /// As long as it replies, calls take the time they need: the server is busy, or the call is large. Otherwise it counts
@@ -37,6 +38,8 @@ package final class RedisPresence: Sendable {
     }
 
     private let client: RedisClient
+    /// A key in the hash slot; nil if there is one server.
+    private let key: String?
     private let state = Mutex(State())
 
     /// How often the calls in progress are looked at.
@@ -51,9 +54,14 @@ package final class RedisPresence: Sendable {
     private static let rest: Duration = .milliseconds(500)
 
     /// The presence of the server that `client` is connected to.
-    package init(_ client: RedisClient) {
+    /// - Parameter key: a key in the hash slot of a Redis Cluster whose primary is meant. It need not exist.
+    package init(_ client: RedisClient, key: String? = nil) {
         self.client = client
+        self.key = key
     }
+
+    /// A client of the server itself; the client of the Redis Cluster while its nodes are not known.
+    private var server: RedisClient { key.flatMap { client.knownPrimary(of: $0) } ?? client }
 
     /// Why the server counts as away; nil if it does not.
     package var absence: String? { state.withLock { $0.absence } }
@@ -85,7 +93,7 @@ package final class RedisPresence: Sendable {
             ? "; a change may have been made all the same: repeat the request under its id or Idempotency-Key"
             : ""
         return .internal(
-            message: "Redis at \(client.configuration.shownEndpoint) does not reply: \(reason)\(doubt)", redisAway: true
+            message: "Redis at \(server.configuration.shownEndpoint) does not reply: \(reason)\(doubt)", redisAway: true
         )
     }
 
@@ -143,7 +151,7 @@ package final class RedisPresence: Sendable {
         }
         for cancel in calls { cancel() }
         // What was sent on them may never arrive. New ones work as soon as the server does.
-        client.closeSharedConnections()
+        server.closeSharedConnections()
         var backoff = Backoff(first: .milliseconds(100), limit: .seconds(1))
         while let reason = await ping(within: Self.longPatience) {
             state.withLock { $0.absence = reason }
@@ -165,7 +173,7 @@ package final class RedisPresence: Sendable {
                 start = .now
                 heard = .now()
             } else if waited >= Self.patience {
-                guard let last = client.lastReceived, last > heard else { return reason }
+                guard let last = server.lastReceived, last > heard else { return reason }
                 // The reply to PING is late because the link is slow.
                 start = .now
                 heard = last
@@ -177,10 +185,12 @@ package final class RedisPresence: Sendable {
         return nil
     }
 
-    /// Returns why there is no reply to PING; nil if there is one, even one that refuses PING.
+    /// Returns why there is no reply to PING; nil if there is one, even one that refuses PING. In a Redis Cluster
+    /// EXISTS takes its place: a command without a key would go to any node.
     private func ping(within limit: Duration) async -> String? {
         do {
-            _ = try await client.send(RedisCommand("PING"), deadline: limit, traffic: .urgent)
+            let command = key.map { RedisCommand("EXISTS", .string($0)) } ?? RedisCommand("PING")
+            _ = try await client.send(command, deadline: limit, traffic: .urgent)
             return nil
         } catch let error as RedisError {
             switch error.kind {
@@ -198,4 +208,26 @@ package final class RedisPresence: Sendable {
 extension RedisError {
     /// The server is there, and takes no commands for a while.
     fileprivate var isPassing: Bool { ["LOADING", "BUSY", "MASTERDOWN", "CLUSTERDOWN"].contains(code) }
+}
+
+/// The presences of the Redis servers of a process, or of the hash slots that it calls in a Redis Cluster.
+package final class RedisPresences: Sendable {
+    private let instances: [RedisClient]
+    /// By the index of the server, or by the hash slot.
+    private let known = Mutex<[Int: RedisPresence]>([:])
+
+    /// No presence is watched before there is a call.
+    init(_ instances: [RedisClient]) { self.instances = instances }
+
+    /// Returns the presence of a server, or in a Redis Cluster of the primary that has `key`.
+    package func presence(of index: Int, key: String) -> RedisPresence {
+        let client = instances[index]
+        return known.withLock { known in
+            let place = client.isCluster ? HashSlot.of(key: key.utf8) : index
+            if let presence = known[place] { return presence }
+            let presence = RedisPresence(client, key: client.isCluster ? key : nil)
+            known[place] = presence
+            return presence
+        }
+    }
 }

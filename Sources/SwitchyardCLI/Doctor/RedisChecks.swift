@@ -10,6 +10,8 @@ struct RedisChecks: Sendable {
     let queue: String
 
     private static let deadline: Duration = .seconds(5)
+    /// Shorter: several nodes may be away, one after the other.
+    private static let nodeDeadline: Duration = .seconds(2)
     /// Seconds. A smaller skew is not visible in ages and times.
     private static let toleratedSkew = 0.5
 
@@ -56,8 +58,7 @@ struct RedisChecks: Sendable {
         var findings = [try await review.slots(primaries)]
         var isReadable = true
         for primary in primaries {
-            var found = try await RedisChecks(client: primary, queue: queue).ofServer()
-            found.findings += try await review.replicas(of: primary)
+            let found = try await Self.ofNode(primary, queue, review)
             isReadable = isReadable && found.isReadable
             for var finding in found.findings {
                 finding.subject += " \(primary.configuration.endpoint)"
@@ -65,6 +66,21 @@ struct RedisChecks: Sendable {
             }
         }
         return (findings, isReadable)
+    }
+
+    /// A node that does not reply must not hide what the others say.
+    private static func ofNode(
+        _ primary: RedisClient, _ queue: String, _ review: ClusterReview
+    ) async throws -> (findings: [Finding], isReadable: Bool) {
+        do {
+            _ = try await primary.send(RedisCommand("PING"), deadline: nodeDeadline)
+            var found = try await RedisChecks(client: primary, queue: queue).ofServer()
+            found.findings += try await review.replicas(of: primary)
+            return found
+        } catch let error as RedisError where error.kind != .server {
+            let advice = "check whether it runs; redis-cli --cluster check HOST:PORT shows what the other nodes say"
+            return ([.fail("redis", "\(error)", advice)], false)
+        }
     }
 
     /// Compares this machine's clock, at the middle of the call, with Redis's, which alone decides about scheduling.

@@ -197,7 +197,7 @@ extension API {
         let partitions = scheduler.partitions
         guard partitions.areInCluster else {
             return partitions.instances.indices.map { index in
-                (partitions.instances[index], partitions.presences.isEmpty ? nil : partitions.presences[index])
+                (partitions.instances[index], partitions.presences?.presence(of: index, key: ""))
             }
         }
         var servers: [RedisClient] = []
