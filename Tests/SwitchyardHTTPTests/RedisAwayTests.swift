@@ -176,6 +176,50 @@ import Testing
         }
     }
 
+    /// A Redis Cluster whose nodes all stand still, and then one of them.
+    @Test func aClusterThatStandsStillIsAway() async throws {
+        try await ClusterFarm.run(replicas: 0) { farm in
+            let client = try farm.makeClient()
+            // On different nodes.
+            let queues = ["default", "other", "q3"]
+            let world = try await World.start(
+                redis: World.shared.redis, clients: [client], queues: queues, ticks: true)
+            try await eventually("all queues are served", within: .seconds(30)) {
+                queues.allSatisfy { world.scheduler.health.current[$0]?.lastTick != nil }
+            }
+            // No primary has a Redis replica, which the first look at the servers finds.
+            try await eventually("the health says so", within: .seconds(30)) {
+                let reasons = try await world.ask(.GET, "/v2/health")["reasons"]
+                return (0..<reasons.count).count { reasons[$0]["code"].string == "redis_replicas" } == 3
+            }
+            for _ in 0..<2 {
+                for node in farm.nodes { await node.suspend() }
+                _ = try await expectAway(world)
+                for node in farm.nodes { await node.resume() }
+                try await eventually("it is served", within: .seconds(30)) {
+                    guard try await world.ask(.GET, "/readyz").status == 200 else { return false }
+                    return try await world.ask(.POST, "/scheduler/task", json: "{}").status == 201
+                }
+            }
+            let slots = queues.map { HashSlot.of(key: Keys(queue: $0).prefix.utf8) }
+            let away = try await farm.owner(of: slots[0])
+            let other = try await farm.owner(of: slots[1])
+            #expect(other !== away)
+            await away.suspend()
+            let start = ContinuousClock.now
+            let refused = try await world.ask(.GET, "/scheduler/stats?queue=default")
+            let health = try await world.ask(.GET, "/v2/health")
+            #expect(ContinuousClock.now - start < Self.soon)
+            refused.expectProblem(503, code: "Internal")
+            #expect(try await world.ask(.GET, "/scheduler/stats?queue=other").status == 200)
+            #expect(refused["message"].string?.contains(away.address) == true, "\(refused.text)")
+            #expect(health["reasons"][0]["message"].string?.contains(away.address) == true, "\(health.text)")
+            await away.resume()
+            await world.stop()
+            await client.shutdown()
+        }
+    }
+
     @Test func aHostWithoutAnAddressIsAway() async throws {
         let client = RedisClient(try RedisConfiguration(url: "redis://no-such-host.invalid:6379"))
         let world = try await World.start(redis: World.shared.redis, clients: [client])

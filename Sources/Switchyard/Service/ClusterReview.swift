@@ -1,3 +1,4 @@
+import Logging
 import RedisClient
 
 /// What an operator must know of a Redis Cluster, besides what a ``ServerReview`` of each primary finds. It only reads.
@@ -62,6 +63,55 @@ package struct ClusterReview: Sendable {
             return [ServerReview.unreadable("replicas", "ROLE", error)]
         }
     }
+
+    // MARK: Rights
+
+    /// Checks on each primary that this user may do what the functions and the workers do: each node has its own
+    /// users. Needs the library on each.
+    ///
+    /// A function runs on the node of its keys, so each primary is asked about a partition of the queue that it has, or
+    /// would have. A user who is limited to the names of some queues is told about the queue itself only.
+    /// - Parameter queue: it need not exist.
+    /// - Throws: ``SchedulerError``.
+    package func rights(on queue: String, logger: Logger) async throws -> [ServerFinding] {
+        let first = try await ServerReview.rights(QueueFunctions(queue: queue, client: client, logger: logger))
+        guard first.level == .ok, let home = address(queue, 0) else { return [first] }
+        var numbers: [String: Int] = [:]
+        for number in 1...PartitionNames.largest {
+            if let node = address(queue, number), numbers[node] == nil { numbers[node] = number }
+        }
+        // Refused under another name where the queue itself is: the user is limited by name.
+        if let number = numbers.removeValue(forKey: home), try await refusal(queue, number, logger) != nil {
+            return [first]
+        }
+        var findings: [ServerFinding] = []
+        for (node, number) in numbers.sorted(by: { $0.key < $1.key }) {
+            guard var finding = try await refusal(queue, number, logger) else { continue }
+            finding.message = "node \(node): \(finding.message)"
+            findings.append(finding)
+        }
+        return findings.isEmpty ? [first] : findings
+    }
+
+    /// Returns the address of the primary of a partition, as far as is known.
+    private func address(_ queue: String, _ number: Int) -> String? {
+        client.knownPrimary(of: Keys(queue: queue, number: number).prefix)
+            .map { "\($0.configuration.endpoint)" }
+    }
+
+    /// Returns what this user may not do on a partition; nil if nothing.
+    private func refusal(_ queue: String, _ number: Int, _ logger: Logger) async throws -> ServerFinding? {
+        do {
+            let finding = try await ServerReview.rights(
+                QueueFunctions(queue: queue, partition: number, client: client, logger: logger))
+            return finding.level == .ok ? nil : finding
+        } catch SchedulerError.internal(let message, redisAway: false) {
+            // The user may not even call a function, or is unknown there.
+            return .fail("rights", message, Self.rightsAdvice)
+        }
+    }
+
+    private static let rightsAdvice = "each node has its own users: give this user the same rights on all of them"
 
     // MARK: Partitions
 

@@ -267,13 +267,13 @@ public final class TaskScheduler: Service {
                 if instance.isCluster {
                     // A node may have joined without it.
                     try await FunctionLibrary(client: instance, logger: logger).ensureLoaded()
-                    findings = try await ClusterReview(instance).findings()
+                    let review = ClusterReview(instance)
+                    findings = try await review.findings() + review.rights(on: "default", logger: logger)
                     for queue in queues { findings.append(try await ClusterReview.spread(of: queue, partitions)) }
                 } else {
-                    findings = try await ServerReview(instance).findings()
+                    let functions = QueueFunctions(queue: "default", client: instance, logger: logger)
+                    findings = try await ServerReview(instance).findings() + [ServerReview.rights(functions)]
                 }
-                let functions = QueueFunctions(queue: "default", client: instance, logger: logger)
-                findings.append(try await ServerReview.rights(functions))
                 health.reviewed(server: index, findings.filter { $0.level != .ok }, logger: logger)
             } catch {
                 // The ticks log that Redis is away.

@@ -32,8 +32,12 @@ struct RedisChecks: Sendable {
         if isReadable {
             let logger = Logger(label: "switchyard.doctor")
             do {
-                findings.append(
-                    try await ServerReview.rights(QueueFunctions(queue: queue, client: client, logger: logger)))
+                if client.isCluster {
+                    findings += try await ClusterReview(client).rights(on: queue, logger: logger)
+                } else {
+                    findings.append(
+                        try await ServerReview.rights(QueueFunctions(queue: queue, client: client, logger: logger)))
+                }
             } catch let error as SchedulerError {
                 findings.append(Self.unreadable(queue, error))
                 isReadable = false
@@ -77,7 +81,7 @@ struct RedisChecks: Sendable {
             var found = try await RedisChecks(client: primary, queue: queue).ofServer()
             found.findings += try await review.replicas(of: primary)
             return found
-        } catch let error as RedisError where error.kind != .server {
+        } catch let error as RedisError {
             let advice = "check whether it runs; redis-cli --cluster check HOST:PORT shows what the other nodes say"
             return ([.fail("redis", "\(error)", advice)], false)
         }

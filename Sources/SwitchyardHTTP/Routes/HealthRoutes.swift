@@ -83,7 +83,7 @@ extension API {
         }
         // What does not harm the tasks is for `doctor`: persistence may be off on purpose.
         for finding in scheduler.health.serverFindings
-        where finding.level == .fail || ["memory", "spread"].contains(finding.subject) {
+        where finding.level == .fail || ["memory", "spread", "replicas"].contains(finding.subject) {
             reasons.append(
                 Reason(code: "redis_\(finding.subject)", message: "Redis: \(finding.message); \(finding.advice ?? "")"))
         }
