@@ -75,6 +75,10 @@ struct Failure: Error, Equatable, CustomStringConvertible {
     var message: String?
     /// When the server can be asked again, if it said so.
     var retryAfter: Duration?
+    /// The server said that the request had no effect.
+    var hadNoEffect = false
+    /// There is no connection to the server.
+    var isUnreachable = false
 
     init(_ status: ExitStatus, _ message: String? = nil, retryAfter: Duration? = nil) {
         self.status = status

@@ -144,7 +144,7 @@ import Testing
     }
 
     @Test func aServerThatIsNotThereExitsWith69AndSaysHowToStartOne() async throws {
-        let output = try await Tool.run(["stats"], server: "http://127.0.0.1:1")
+        let output = try await Tool.run(["queue", "pause"], server: "http://127.0.0.1:1")
         #expect(output.exitCode == 69)
         #expect(output.stderr.contains("http://127.0.0.1:1") && output.stderr.contains("switchyard dev"))
         let worker = try await Tool.run(["worker"])

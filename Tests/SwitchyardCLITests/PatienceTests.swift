@@ -88,6 +88,94 @@ import Testing
         }
     }
 
+    /// What only reads, and cancelling, is repeated as a submission is.
+    @Test func whatMayBeRepeatedIsRepeated() async throws {
+        let away = Self.response("503 Service Unavailable", #"{"code":"Internal","message":"Redis does not reply"}"#)
+        let task = Self.response("200 OK", #"{"task_id":"t","queue":"default","state":"cancelled","attempts":[]}"#)
+        let list = Self.response("200 OK", #"{"tasks":[]}"#)
+        let batch = Self.response("200 OK", #"{"batch_id":"b"}"#)
+        for (arguments, response) in [
+            (["get", "t"], task), (["list"], list), (["cancel", "t"], task), (["cancel", "--batch", "b"], batch),
+            (["stats"], Self.response("200 OK", "{}")),
+        ] {
+            let server = try CannedServer([away, "", response])
+            defer { server.stop() }
+            let end = try await Tool.run(arguments, server: server.url)
+            #expect(end.exitCode == 0 && server.requests.count == 3, "\(arguments): \(end.stderr)")
+            #expect(end.stderr.contains("retrying"), "\(arguments): \(end.stderr)")
+        }
+        // What is not sent again: it might take effect twice.
+        let server = try CannedServer([away, task])
+        defer { server.stop() }
+        #expect(try await Tool.run(["retry", "t"], server: server.url).exitCode == 69)
+        #expect(server.requests.count == 1)
+    }
+
+    /// The first request took effect, and its response was lost.
+    @Test func aTaskThatWasCancelledByALostRequestIsCancelled() async throws {
+        let conflict = Self.response(
+            "409 Conflict", #"{"code":"InvalidStateTransition","message":"task t is cancelled"}"#)
+        for (state, code) in [("cancelled", Int32(0)), ("completed", 8)] {
+            let task = Self.response(
+                "200 OK", #"{"task_id":"t","queue":"default","state":"\#(state)","attempts":[]}"#)
+            let server = try CannedServer(["", conflict, task])
+            defer { server.stop() }
+            let end = try await Tool.run(["cancel", "t"], server: server.url)
+            #expect(end.exitCode == code, "\(end.stderr)")
+        }
+    }
+
+    @Test func ctrlCNamesWhatWasBeingSubmitted() async throws {
+        let away = Self.response("503 Service Unavailable", "{}", "Retry-After: 30\r\n")
+        for (arguments, name) in [
+            (["submit", "--id", "mine", "--", "true"], "task mine"),
+            (["submit", "--file", "-", "--batch-id", "b1"], "batch b1"),
+        ] {
+            let server = try CannedServer(away)
+            defer { server.stop() }
+            let submitting = try await Tool.start(arguments, server: server.url, input: "{\"repo\":\"r\"}\n")
+            _ = try await Tool.eventually("it says that it retries") {
+                submitting.stderr.contains("retrying") ? true : nil
+            }
+            submitting.process.signalGroup(SIGINT)
+            let end = try await submitting.end()
+            #expect(end.exitCode == 130)
+            #expect(end.stderr.contains(name), "\(end.stderr)")
+        }
+    }
+
+    /// The server said that nothing was accepted, each time or not.
+    @Test(arguments: [true, false]) func aRefusedSubmissionIsNotInDoubt(eachTime: Bool) async throws {
+        let refusal = Self.response(
+            "503 Service Unavailable", #"{"code":"Internal","message":"Redis refuses writes","applied":false}"#)
+        let server = try CannedServer(eachTime ? [refusal] : ["", refusal])
+        defer { server.stop() }
+        let failure = await #expect(throws: Failure.self) {
+            try await APIClient(server: server.url).submit(
+                ["scheduler", "task"], body: .json("{}"), idempotencyKey: "k", name: "task t",
+                patience: Patience(limit: .milliseconds(600)))
+        }
+        #expect(failure?.status == .unavailable)
+        #expect(failure?.message?.contains("Nothing was submitted") == eachTime, "\(failure?.message ?? "")")
+    }
+
+    /// A stream that breaks off is resumed where it was; there is a server.
+    @Test func aLogGoesOnAfterItsStreamBrokeOff() async throws {
+        let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+        func chunk(_ text: String) -> String { String(text.utf8.count, radix: 16) + "\r\n\(text)\r\n" }
+        let first = chunk("id: 1-0\ndata: {\"attempt\":1,\"stream\":\"stdout\",\"data\":\"one\"}\n\n")
+        let rest =
+            chunk("id: 2-0\ndata: {\"attempt\":1,\"stream\":\"stdout\",\"data\":\"two\"}\n\n")
+            + chunk("event: end\ndata: {}\n\n") + "0\r\n\r\n"
+        let away = Self.response("503 Service Unavailable", #"{"code":"Internal","message":"Redis does not reply"}"#)
+        let server = try CannedServer([head + first, away, head + rest])
+        defer { server.stop() }
+        let end = try await Tool.run(["logs", "-f", "t"], server: server.url)
+        #expect(end.exitCode == 0 && end.stdout == "onetwo", "\(end.stdout) \(end.stderr)")
+        #expect(!end.stderr.contains("no server at") && end.stderr.contains("broke the stream off"), "\(end.stderr)")
+        #expect(server.requests.last?.lowercased().contains("last-event-id: 1-0") == true)
+    }
+
     @Test func aSubmissionThatMayBeAcceptedNamesItsID() async throws {
         let server = try CannedServer("")
         defer { server.stop() }

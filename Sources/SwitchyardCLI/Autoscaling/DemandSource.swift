@@ -16,7 +16,7 @@ struct DemandSource: Sendable {
     /// The number of workers that the current demand could use.
     /// - Throws: ``Failure``, `CancellationError`.
     func desiredWorkers() async throws -> Int {
-        try await api.send(
+        try await api.withoutRepetition.send(
             Demand.self, .GET, ["scheduler", "autoscale"],
             query: [("queue", queue), ("class", workerClass), ("slots", workerClass.map { _ in "\(slots)" })]
         ).desiredWorkers
@@ -33,7 +33,8 @@ struct DemandSource: Sendable {
             }
             var workers: [Worker]
         }
-        let response = try? await api.send(Response.self, .GET, ["scheduler", "workers"], query: [("queue", queue)])
+        let response = try? await api.withoutRepetition.send(
+            Response.self, .GET, ["scheduler", "workers"], query: [("queue", queue)])
         let host = ProcessInfo.processInfo.hostName
         return Set(
             (response?.workers ?? []).filter { $0.host == host && ($0.busySlots ?? 0) > 0 }

@@ -36,7 +36,8 @@ struct ServerChecks: Sendable {
         default: findings.append(.fail("server", message, advice))
         }
         do {
-            let stats = try await api.send(Numbers.self, .GET, ["scheduler", "stats"], query: [("queue", queue)])
+            let stats = try await api.withoutRepetition.send(
+                Numbers.self, .GET, ["scheduler", "stats"], query: [("queue", queue)])
             findings += QueueChecks.findings(
                 .init(
                     workers: stats.totalWorkers ?? 0, waiting: stats.readyTasks ?? 0,

@@ -31,6 +31,16 @@ struct APIClient: Sendable {
     /// The longest silence of a stream. The server sends something every 10 s.
     var longestSilence: Duration = .seconds(30)
 
+    /// How long a GET is repeated; nil: not at all.
+    var patience: Patience? = Patience()
+
+    /// The same client for a caller that asks again by itself, or goes on without.
+    var withoutRepetition: APIClient {
+        var client = self
+        client.patience = nil
+        return client
+    }
+
     /// Shared by the process, and never shut down.
     private static let http = client(configuration)
 
@@ -73,7 +83,8 @@ struct APIClient: Sendable {
         static func json(_ text: String) -> Body { Body(bytes: ByteBuffer(string: text), type: "application/json") }
     }
 
-    /// Sends a request and returns the body of the response.
+    /// Sends a request and returns the body of the response. A GET is repeated while the server is unreachable
+    /// (``Patience``); whether another request may be repeated, its caller knows.
     /// - Parameters:
     ///   - path: the segments of the path; they are escaped here.
     ///   - waiting: how long the request asks the server to wait before it replies.
@@ -82,11 +93,15 @@ struct APIClient: Sendable {
         _ method: HTTPMethod, _ path: [String], query: [(String, String?)] = [], body: Body? = nil,
         waiting: Duration = .zero
     ) async throws -> Data {
-        do {
-            return try await sendOnce(method, path, query, body, key: nil, waiting)
-        } catch {
-            throw translated(error)
+        let attempt: () async throws -> Data = {
+            do {
+                return try await sendOnce(method, path, query, body, key: nil, waiting)
+            } catch {
+                throw translated(error)
+            }
         }
+        guard method == .GET, let patience else { return try await attempt() }
+        return try await patience.retrying(attempt)
     }
 
     /// Sends a submission.
@@ -99,15 +114,19 @@ struct APIClient: Sendable {
         _ path: [String], query: [(String, String?)] = [], body: Body, idempotencyKey: String, name: String,
         patience: Patience = Patience()
     ) async throws -> Data {
+        var mayBeAccepted = false
         do {
             return try await patience.retrying {
                 do {
                     return try await sendOnce(.POST, path, query, body, key: idempotencyKey, .zero)
                 } catch {
-                    throw translated(error)
+                    let error = translated(error)
+                    mayBeAccepted = mayBeAccepted || (error as? Failure)?.hadNoEffect != true
+                    throw error
                 }
             }
         } catch let failure as Failure where failure.status == .unavailable {
+            if !mayBeAccepted { throw Failure(.unavailable, "\(failure)\nNothing was submitted.") }
             throw Failure(
                 .unavailable,
                 "\(failure)\nIt is not known whether the submission was accepted. If it was, it is \(name).")
@@ -198,6 +217,7 @@ struct APIClient: Sendable {
         var request = request(.GET, path, query: query)
         request.headers.replaceOrAdd(name: "accept", value: "text/event-stream")
         if let lastID { request.headers.replaceOrAdd(name: "last-event-id", value: lastID) }
+        var hasBegun = false
         do {
             let response = try await streamingClient.execute(request, deadline: .distantFuture)
             guard response.status == .ok else {
@@ -209,13 +229,16 @@ struct APIClient: Sendable {
                 throw Failure(
                     .error, "the server at \(server) sent no event stream but \(type): is it a Switchyard server?")
             }
+            hasBegun = true
             var stream = EventStream()
             for try await piece in response.body {
                 onBytes()
                 for event in stream.feed(piece.readableBytesView) { try await receive(event) }
             }
         } catch {
-            throw translated(error)
+            let error = translated(error)
+            guard hasBegun, let failure = error as? Failure, failure.isUnreachable else { throw error }
+            throw Failure(.unavailable, "the server at \(shown) broke the stream off")
         }
     }
 
@@ -260,12 +283,14 @@ struct APIClient: Sendable {
     }
 
     private func unreachable(_ reason: String) -> Failure {
-        Failure(
+        var failure = Failure(
             .unavailable,
             """
             no server at \(shown): \(reason)
             Start one with `switchyard dev`, or name another with --server URL or SWITCHYARD_SERVER.
             """)
+        failure.isUnreachable = true
+        return failure
     }
 
     private static func reason(_ error: any Error) -> String {

@@ -1,5 +1,6 @@
 /// How long a request that may be repeated is repeated while the server is unreachable: it may be starting again, or
-/// another replica may take its place. One rule for submissions, for following tasks, and for following logs.
+/// another replica may take its place. One rule for submissions, for what only reads, for cancelling, and for following
+/// tasks and logs.
 struct Patience: Sendable {
     /// The time from the first failure.
     var limit: Duration = .seconds(30)
@@ -22,7 +23,7 @@ struct Patience: Sendable {
         guard now - first < limit else { throw failure }
         if start == nil {
             start = now
-            try Console.error.line("the server is unreachable, retrying: \(failure.firstLine)")
+            try Console.error.line("retrying: \(failure.firstLine)")
         }
         let pause = max(failure.retryAfter ?? Self.pause, Self.shortPause)
         try await Task.sleep(for: min(pause, first + limit - now))

@@ -11,6 +11,8 @@ struct Problem: Decodable, Sendable, Equatable {
     var limit: Double?
     /// Seconds.
     var retryAfter: Double?
+    /// False: the request had no effect. Nil: it is not known.
+    var applied: Bool?
     /// The fields that the server refused, and why, in its own form.
     var errors: [JSONValue]?
 
@@ -31,7 +33,9 @@ struct Problem: Decodable, Sendable, Equatable {
         let exit =
             problem.code.map { ExitStatus(code: $0, isAway: status == 503) }.flatMap { $0 == .error ? nil : $0 }
             ?? ExitStatus(httpStatus: status)
-        return Failure(exit, problem.line, retryAfter: pause)
+        var failure = Failure(exit, problem.line, retryAfter: pause)
+        failure.hadNoEffect = problem.applied == false
+        return failure
     }
 
     /// Converts an `error` event of a stream: its HTTP status was already sent as 200.

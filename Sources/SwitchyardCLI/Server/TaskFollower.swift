@@ -29,12 +29,9 @@ struct TaskFollower: Sendable {
         while true {
             let asked = ContinuousClock.now
             let seconds = wait
-            let data = try await Patience.retrying {
-                try await api.send(
-                    .GET, ["scheduler", "task", id],
-                    query: [("queue", queue), ("wait", seconds.map(String.init))],
-                    waiting: .seconds(seconds ?? 0))
-            }
+            let data = try await api.send(
+                .GET, ["scheduler", "task", id], query: [("queue", queue), ("wait", seconds.map(String.init))],
+                waiting: .seconds(seconds ?? 0))
             let task = try APIClient.decode(TaskView.self, data)
             let line = Self.line(task)
             if line != last {
@@ -53,9 +50,7 @@ struct TaskFollower: Sendable {
         var last: BatchView?
         var pause = Duration.milliseconds(100)
         while true {
-            let data = try await Patience.retrying {
-                try await api.send(.GET, ["scheduler", "batch", id], query: [("queue", queue)])
-            }
+            let data = try await api.send(.GET, ["scheduler", "batch", id], query: [("queue", queue)])
             let batch = try APIClient.decode(BatchView.self, data)
             if batch != last { try Console.error.line(Self.line(batch)) }
             if batch.hasEnded { return (batch, data) }

@@ -13,7 +13,8 @@ struct TopSource: Sendable {
     private var ended: [String: [TaskView]] = [:]
 
     init(api: APIClient, queue: String) {
-        self.api = api
+        // A picture that cannot be read is read again soon, as a whole.
+        self.api = api.withoutRepetition
         self.queue = queue
     }
 

@@ -22,12 +22,31 @@ struct Cancel: AsyncParsableCommand {
     func run() async throws {
         let (api, queue) = try await server.connect()
         if let batch {
-            let data = try await api.send(.DELETE, ["scheduler", "batch", batch], query: [("queue", queue)])
+            let data = try await Patience.retrying {
+                try await api.send(.DELETE, ["scheduler", "batch", batch], query: [("queue", queue)])
+            }
             if output.isJSON { return try output.writeJSON(data) }
             return try Console.out.line("batch \(batch)  cancelled")
         }
         try await TaskAction.perform(on: ids, output: output) { id in
-            try await api.send(.DELETE, ["scheduler", "task", id], query: [("queue", queue)])
+            try await Self.cancel(id, api, queue)
+        }
+    }
+
+    /// Cancels a task, again while the server is unreachable. If an earlier try took effect and only its response was
+    /// lost, the task is cancelled already.
+    private static func cancel(_ id: String, _ api: APIClient, _ queue: String) async throws -> Data {
+        let path = ["scheduler", "task", id]
+        var tries = 0
+        do {
+            return try await Patience.retrying {
+                tries += 1
+                return try await api.send(.DELETE, path, query: [("queue", queue)])
+            }
+        } catch let failure as Failure where failure.status == .conflict && tries > 1 {
+            let data = try await api.send(.GET, path, query: [("queue", queue)])
+            guard try APIClient.decode(TaskView.self, data).taskState == .cancelled else { throw failure }
+            return data
         }
     }
 }

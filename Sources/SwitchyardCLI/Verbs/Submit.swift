@@ -95,9 +95,11 @@ struct Submit: AsyncParsableCommand {
         let body = try task.body(
             command: command, queue: queue, id: id, rejectIfNoWorkers: ifNoWorkers == .reject,
             replicasToWait: replicasToWait)
-        let data = try await api.submit(
-            ["scheduler", "task"], body: .json(body), idempotencyKey: UUID().uuidString,
-            name: "task \(id) of queue \(queue) (switchyard get\(Self.queueFlag(queue)) \(id))")
+        let name = "task \(id) of queue \(queue) (switchyard get\(Self.queueFlag(queue)) \(id))"
+        let data = try await Self.naming(name) {
+            try await api.submit(
+                ["scheduler", "task"], body: .json(body), idempotencyKey: UUID().uuidString, name: name)
+        }
         let submitted = try APIClient.decode(SubmissionView.self, data)
         if !output.isJSON { try Console.out.line(submitted.taskId) }
         if submitted.unique == true {
@@ -123,6 +125,12 @@ struct Submit: AsyncParsableCommand {
         if status != .ok { throw Failure(status) }
     }
 
+    /// Submits. Ctrl-C meanwhile says under which name the submission may have been accepted.
+    private static func naming(_ name: String, _ submit: () async throws -> Data) async throws -> Data {
+        try await Interruption.saying(
+            "interrupted; it is not known whether the submission was accepted. If it was, it is \(name).", submit)
+    }
+
     /// Says that fewer Redis replicas than asked for have the submission.
     private func warn(_ replicated: Bool?) throws {
         guard replicated == false else { return }
@@ -133,7 +141,8 @@ struct Submit: AsyncParsableCommand {
     /// Returns why a queued task waits; nil if it does not any more.
     private static func reason(_ id: String, _ api: APIClient, _ queue: String) async -> String? {
         // The task is submitted: that the reason cannot be read is no failure of the command.
-        let task = try? await api.send(TaskView.self, .GET, ["scheduler", "task", id], query: [("queue", queue)])
+        let task = try? await api.withoutRepetition.send(
+            TaskView.self, .GET, ["scheduler", "task", id], query: [("queue", queue)])
         return task?.reason?.message
     }
 
@@ -148,13 +157,15 @@ struct Submit: AsyncParsableCommand {
         let key = UUID().uuidString
         let named = file.queue ?? defaultQueue
         let id = batchID ?? IdempotencyKey.batchID(key, queue: named)
-        let data = try await api.submit(
-            ["scheduler", "tasks"], query: [("queue", isDefault ? nil : defaultQueue)],
-            body: try file.body(
-                batchID: batchID, onComplete: followUp, onCompleteAgain: onCompleteAgain,
-                replicasToWait: replicasToWait),
-            idempotencyKey: key,
-            name: "batch \(id) of queue \(named) (switchyard list\(Self.queueFlag(named)) --batch \(id))")
+        let name = "batch \(id) of queue \(named) (switchyard list\(Self.queueFlag(named)) --batch \(id))"
+        let data = try await Self.naming(name) {
+            try await api.submit(
+                ["scheduler", "tasks"], query: [("queue", isDefault ? nil : defaultQueue)],
+                body: try file.body(
+                    batchID: batchID, onComplete: followUp, onCompleteAgain: onCompleteAgain,
+                    replicasToWait: replicasToWait),
+                idempotencyKey: key, name: name)
+        }
         let submitted = try APIClient.decode(BatchSubmissionView.self, data)
         let batch = submitted.batchId
         let queue = submitted.tasks.first?.queue ?? defaultQueue

@@ -20,11 +20,11 @@ struct Top: AsyncParsableCommand {
         var source = TopSource(api: api, queue: queue)
         guard Console.out.isTerminal else {
             return try await WatchOptions.show(every: pause, isJSON: false) {
-                (try await source.read().text(colour: false), isLast: false)
+                (try await Patience.retrying { try await source.read() }.text(colour: false), isLast: false)
             }
         }
         // The first read comes before the terminal is taken over, so that its error is printed normally.
-        let first = try await source.read()
+        let first = try await Patience.retrying { try await source.read() }
         let terminal = try Terminal()
         defer { terminal.leave() }
         try await withThrowingTaskGroup(of: Void.self) { group in

@@ -52,7 +52,8 @@ struct LogFollowing: Sendable {
     private enum Step: Sendable {
         case entries([LogEntry])
         case ended(String)
-        /// The client has left, or the server is shutting down.
+        /// The client has left, the server is shutting down, or Redis is away. Without the event `end`, the client
+        /// knows that it must ask again.
         case stopped
     }
 
@@ -104,6 +105,8 @@ struct LogFollowing: Sendable {
                 }
             }
         } catch is CancellationError where !Task.isCancelled {
+            return .stopped
+        } catch SchedulerError.internal(_, redisAway: true) {
             return .stopped
         }
     }
