@@ -81,6 +81,9 @@ struct SentinelReplies: Sendable {
             return "Give the login of the sentinels as ?sentinel_user=…&sentinel_password=…: the one before the @ is "
                 + "for the primary"
         }
+        if refusals.contains(where: { $0.contains("without any password configured") }) {
+            return "The sentinels have no password: leave sentinel_user and sentinel_password out of the URL"
+        }
         if !refusals.isEmpty { return "Check that the addresses are those of sentinels, not of Redis servers" }
         return "Check the addresses of the sentinels, and whether they run"
     }

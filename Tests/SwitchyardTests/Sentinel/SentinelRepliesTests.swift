@@ -65,6 +65,10 @@ import Testing
     @Test(arguments: [
         (Reply.unknownName, "it has no primary of this name", "Check the name", true),
         (.refused("NOAUTH Authentication required."), "it replied NOAUTH", "sentinel_password", true),
+        (
+            .refused("ERR AUTH <password> called without any password configured for the default user."),
+            "without any password", "leave sentinel_user and sentinel_password out", true
+        ),
         (.refused("ERR unknown command 'SENTINEL'"), "unknown command", "not of Redis servers", true),
         (.unreachable("cannot connect"), "cannot connect", "whether they run", false),
     ])
