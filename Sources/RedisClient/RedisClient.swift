@@ -11,8 +11,8 @@ import NIOPosix
 /// Every call ends by its deadline, with a reply or a ``RedisError``; only a call without a deadline of its own waits
 /// longer while bytes arrive. The client never repeats a command that may have
 /// been carried out: ``RedisError/mayHaveBeenApplied`` tells the caller, who knows whether repeating it is safe. The
-/// client retries, until the deadline, a command that had no effect: the server is loading, busy or has too few Redis
-/// replicas, or the connection was lost before the command was written.
+/// client retries, until the deadline, a command that had no effect: the server is loading or busy, or the connection
+/// was lost before the command was written.
 ///
 /// With a Redis Cluster, each command goes to the primary that has the hash slot of its first key, and one without keys
 /// to any primary; all keys of a command must be in one slot. The client follows slots that move and primaries that are

@@ -68,14 +68,20 @@ extension RedisError: CustomStringConvertible {
 extension RedisError {
     /// Error codes that mean that the server did nothing and may accept the same command later.
     private static let notNowCodes: Set<String> = [
-        "LOADING", "BUSY", "MASTERDOWN", "TRYAGAIN", "CLUSTERDOWN", "NOREPLICAS",
+        "LOADING", "BUSY", "MASTERDOWN", "TRYAGAIN", "CLUSTERDOWN",
     ]
 
     /// A command inside a function can fail with the same codes after the function has already written. Redis then
     /// appends its location (`script: name, on @user_function:12`), and the client does not repeat the call.
     private var wasRaisedInsideAScript: Bool { message.contains("script: ") }
 
-    /// The server did not carry out the command, and may accept it later.
+    /// The server does not carry out any write, because it is a Redis replica, or has too few of them. That may last:
+    /// how long to repeat the command is for its caller to decide.
+    package var refusesWrites: Bool {
+        kind == .server && ["READONLY", "NOREPLICAS"].contains(code) && !wasRaisedInsideAScript
+    }
+
+    /// The server did not carry out the command, and may accept it soon.
     var isNotNow: Bool {
         kind == .server && Self.notNowCodes.contains(code) && !wasRaisedInsideAScript
     }
@@ -90,7 +96,7 @@ extension RedisError {
     var wasRefusedByReplica: Bool { meansDemoted && !wasRaisedInsideAScript }
 
     /// Returns the same error with another value of ``mayHaveBeenApplied``.
-    func applied(_ mayHaveBeenApplied: Bool) -> RedisError {
+    package func applied(_ mayHaveBeenApplied: Bool) -> RedisError {
         RedisError(kind: kind, message: message, endpoint: endpoint, mayHaveBeenApplied: mayHaveBeenApplied)
     }
 

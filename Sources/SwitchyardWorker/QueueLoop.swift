@@ -114,6 +114,7 @@ final class QueueLoop: Sendable {
         var backoff = Self.backoff()
         while !Task.isCancelled, !table.isDraining {
             do {
+                if isFirst { try await partitions.checkRole(of: link.functions.client) }
                 try await partitions.join(link.functions, mayChange: false)
                 if isFirst { try await replaceFormerProcess() }
                 var registration = registration
@@ -124,6 +125,9 @@ final class QueueLoop: Sendable {
                 return terms
             } catch let error as SchedulerError where error.isInvalidInput {
                 refuse(error)
+                return nil
+            } catch let error as SchedulerError where isFirst && error.isLoginRefused {
+                refuse(.invalidInput(field: "redis", message: "redis: \(error.message)"))
                 return nil
             } catch {
                 if Task.isCancelled { return nil }

@@ -124,6 +124,18 @@ extension Partitions {
             throw SchedulerError(error)
         }
     }
+
+    /// Checks that a server is no Redis replica. For a process that starts: later, a failover may pass.
+    /// - Throws: `invalidInput` with the field `redis` if it is one.
+    package func checkRole(of client: RedisClient) async throws {
+        do {
+            if let problem = try await ServerKind.roleProblem(of: client) {
+                throw SchedulerError.invalidInput(field: "redis", message: "redis: \(problem)")
+            }
+        } catch let error as RedisError {
+            throw SchedulerError(error)
+        }
+    }
 }
 
 extension QueueFunctions {

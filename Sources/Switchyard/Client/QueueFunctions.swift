@@ -33,6 +33,8 @@ package struct QueueFunctions: Sendable {
 
     /// How long a call is retried while Redis is away.
     static let patience: Duration = .seconds(8)
+    /// How long a process that does not wait retries what Redis refuses to write: a failover may be about to end.
+    private static let shortPatience: Duration = .milliseconds(400)
 
     /// Calls `switchyard_<function>` with arguments in pairs of name and value.
     /// - Parameters:
@@ -91,10 +93,10 @@ package struct QueueFunctions: Sendable {
                         continue
                     }
                 }
-                guard deadline == nil, isMissing || Self.mayPass(error),
-                    ContinuousClock.now - start + pause < Self.patience
+                let patience = presence != nil && error.refusesWrites ? Self.shortPatience : Self.patience
+                guard deadline == nil, isMissing || Self.mayPass(error), ContinuousClock.now - start + pause < patience
                 else {
-                    throw SchedulerError(error)
+                    throw SchedulerError(repeated ? error.applied(true) : error)
                 }
                 repeated = repeated || error.mayHaveBeenApplied
             }
@@ -129,7 +131,7 @@ package struct QueueFunctions: Sendable {
     private static func mayPass(_ error: RedisError) -> Bool {
         switch error.kind {
         case .connectionClosed, .connectionFailed, .deadlineExceeded: true
-        case .server: error.code == "READONLY"
+        case .server: ["READONLY", "NOREPLICAS"].contains(error.code)
         default: false
         }
     }

@@ -13,6 +13,8 @@ public final class ReplicaHealth: Sendable {
         public var failure: String?
         /// Whether the failure is that Redis does not reply, or is not ready.
         public var isRedisAway = false
+        /// Whether the failure is that Redis is a Redis replica.
+        public var isReadOnly = false
         /// Why this replica does not hear the reports that workers publish; nil if it does.
         public var deafness: String?
         /// The queue's instance id at the latest successful tick.
@@ -52,6 +54,12 @@ public final class ReplicaHealth: Sendable {
     /// The health of each partition, by the queue's name, or `queue/k` for partition k above 0.
     public var current: [String: Queue] { queues.withLock { $0 } }
 
+    /// Why no partition is served, if that is because Redis is a Redis replica; nil otherwise.
+    package var replicaFailure: String? {
+        let queues = current.values
+        return queues.allSatisfy(\.isReadOnly) ? queues.first?.failure : nil
+    }
+
     /// Notes a successful tick.
     /// - Parameter ticks: how many the queue has had; 0 if the function library is too old to say.
     /// - Returns: whether the queue is another one than at the tick before, or in an older state.
@@ -67,6 +75,7 @@ public final class ReplicaHealth: Sendable {
             queue.lastTick = .now
             queue.failure = nil
             queue.isRedisAway = false
+            queue.isReadOnly = false
             queue.instance = instance
             queue.ticks = ticks
             queue.lostData = queue.lostData || lost || isOlder
@@ -109,6 +118,7 @@ public final class ReplicaHealth: Sendable {
             let former = queue.failure
             queue.failure = message
             queue.isRedisAway = isRedisAway
+            queue.isReadOnly = known?.isFromReplica ?? false
             // While Redis is away, errors differ from try to try, and say nothing new.
             return former == nil || former != message && !isRedisAway
         }

@@ -23,6 +23,8 @@ public final class TaskScheduler: Service {
     private let discover: AsyncStream<String>.Continuation
     /// The queues that it was given. If one of them has other partitions, the replica stops with an error.
     private let given: Set<String>
+    /// Gets a value when Redis was looked at for a partition of a given queue.
+    private let looks = AsyncStream.makeStream(of: Void.self)
     /// The addresses of the servers that are known to have the function library.
     private let prepared = Mutex<Set<String>>([])
 
@@ -89,7 +91,13 @@ public final class TaskScheduler: Service {
         // Partitions must know how many they are before the first task. They exist then, also without one.
         if partitions.count > 1 { _ = try await handle.all { try await self.partitions.join($0) } }
         let value = try await body(handle)
-        try await register([name])
+        do {
+            try await register([name])
+        } catch let error as SchedulerError where error.hadNoEffect {
+            // `body` had one.
+            throw SchedulerError.internal(
+                message: "queue \(name) cannot be listed: Redis refuses writes", redisAway: true)
+        }
         try adopt(name)
         return value
     }
@@ -172,21 +180,43 @@ public final class TaskScheduler: Service {
         }
     }
 
+    /// Waits until Redis was looked at for each partition of the queues that this replica was given: it serves them or,
+    /// while Redis is away, waits for it. Call it once. It does not return if Redis is a wrong one.
+    /// - Returns: false if the task is cancelled.
+    package func waitUntilLookedAt() async -> Bool {
+        var rest = given.count * partitions.count
+        if rest == 0 { return true }
+        for await _ in looks.stream {
+            rest -= 1
+            if rest == 0 { return true }
+        }
+        return false
+    }
+
     /// Loads the function library and checks the partitions. Retries until it succeeds; meanwhile the health says why.
-    /// - Throws: `invalidInput` if the partitions differ, the server has no functions, or it is a Redis Cluster and was
-    ///   not given as one.
+    /// - Throws: `invalidInput` if the partitions differ, the server has no functions, is a Redis replica, or it is a
+    ///   Redis Cluster and was not given as one.
     private func prepare(_ functions: QueueFunctions) async throws {
         var backoff = Backoff(first: .milliseconds(200), limit: .seconds(1))
+        var isLookedAt = !given.contains(functions.keys.queue)
         while !Task.isCancelled {
+            defer {
+                if !isLookedAt { looks.continuation.yield() }
+                isLookedAt = true
+            }
             do {
                 try await partitions.checkKind(of: functions.client)
                 try await loadLibrary(for: functions)
                 try await partitions.join(functions)
                 return
             } catch let error as SchedulerError where ["partitions", "redis"].contains(error.field) {
+                isLookedAt = true
                 throw error
             } catch {
-                if Task.isCancelled { return }
+                if Task.isCancelled {
+                    isLookedAt = true
+                    return
+                }
                 health.failed("cannot prepare Redis", queue: functions.keys.name, error: error, logger: logger)
             }
             // The sleep fails only when the task is cancelled, which ends the loop.
@@ -199,6 +229,7 @@ public final class TaskScheduler: Service {
         let server = try await functions.client.primary(of: functions.keys.prefix)
         let address = server.configuration.endpoint.description
         if prepared.withLock({ $0.contains(address) }) { return }
+        try await partitions.checkRole(of: server)
         try await FunctionLibrary(client: server, logger: logger).ensureLoaded()
         _ = prepared.withLock { $0.insert(address) }
     }

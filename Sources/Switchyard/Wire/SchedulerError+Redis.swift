@@ -29,6 +29,14 @@ extension SchedulerError {
                 message: "the hash slot of the queue is being moved to another node of the Redis Cluster; its calls "
                     + "wait until it has moved",
                 redisAway: true)
+        case "READONLY", "NOREPLICAS":
+            let reason = error.code == "READONLY" ? Self.isReplica : Self.hasTooFewReplicas
+            let hadNoEffect = error.refusesWrites && !error.mayHaveBeenApplied
+            self = .internal(
+                message: "Redis at \(error.endpoint) \(reason)\(hadNoEffect ? Self.withoutEffect : "")", redisAway: true
+            )
+        case "WRONGPASS", "NOAUTH": self = Self.loginRefused(error)
+        case "ERR" where text.hasPrefix("AUTH "): self = Self.loginRefused(error)
         case "OOM":
             self = .internal(message: Self.noMemory, redisAway: true)
         case "ERR" where text.hasPrefix("unknown command"):
@@ -40,11 +48,41 @@ extension SchedulerError {
                     + "\(error.endpoint) replied: \(command)")
         default:
             let transient: Set = [
-                "LOADING", "BUSY", "MASTERDOWN", "READONLY", "MISCONF", "NOREPLICAS", "CLUSTERDOWN", "TRYAGAIN",
+                "LOADING", "BUSY", "MASTERDOWN", "MISCONF", "CLUSTERDOWN", "TRYAGAIN",
             ]
             self = .internal(message: error.description, redisAway: transient.contains(error.code))
         }
     }
+
+    private static let isReplica =
+        "is a Redis replica, which refuses writes: use the URL of its primary, or redis-sentinel://"
+    private static let hasTooFewReplicas =
+        "has fewer Redis replicas than its min-replicas-to-write, and refuses writes: start them, or lower that setting"
+    private static let withoutEffect = "; nothing was changed"
+    private static let refusesLogin = "refuses the login"
+
+    private static func loginRefused(_ error: RedisError) -> SchedulerError {
+        .internal(
+            message: "Redis at \(error.endpoint) \(refusesLogin): \(error.message); check the user and the password "
+                + "(in its URL, SWITCHYARD_REDIS_PASSWORD or SWITCHYARD_REDIS_PASSWORD_FILE)",
+            redisAway: false)
+    }
+
+    private func says(_ text: String) -> Bool {
+        if case .internal(let message, _) = self { message.contains(text) } else { false }
+    }
+
+    /// True if Redis is a Redis replica, which takes no writes.
+    package var isFromReplica: Bool { says(Self.isReplica) }
+
+    /// True if Redis takes no writes because it has too few Redis replicas.
+    package var isForLackOfReplicas: Bool { says(Self.hasTooFewReplicas) }
+
+    /// True if it is certain that the call changed nothing, although Redis did not do what it was to.
+    package var hadNoEffect: Bool { says(Self.withoutEffect) }
+
+    /// True if the user or the password is wrong.
+    package var isLoginRefused: Bool { says(Self.refusesLogin) }
 
     private static let noMemory = "Redis has no memory left for new tasks (maxmemory); existing tasks are still served"
 

@@ -13,6 +13,8 @@ struct Replica: Sendable {
     let http: HTTPServer
     private let address: ListenAddress
 
+    /// - Parameter onListening: called with the port once HTTP is served and Redis was looked at; not if the replica
+    ///   refuses that Redis.
     init(
         _ settings: EffectiveSettings, address: ListenAddress, partitions: Partitions,
         onListening: @escaping @Sendable (Int) async -> Void
@@ -27,7 +29,11 @@ struct Replica: Sendable {
         options.allowedHosts = settings.text(.allowedHost).split { $0 == "," || $0 == " " }.map(String.init)
         options.defaultQueue = settings.text(.queue)
         http = HTTPServer(
-            scheduler: scheduler, options: options, logger: Logger(label: "switchyard.http"), onListening: onListening)
+            scheduler: scheduler, options: options, logger: Logger(label: "switchyard.http"),
+            onListening: { [scheduler] port in
+                // Beside the requests, which are served meanwhile.
+                Task { if await scheduler.waitUntilLookedAt() { await onListening(port) } }
+            })
     }
 
     /// Limit on a graceful shutdown, after which the remaining services are cancelled.

@@ -23,6 +23,9 @@ extension API {
         routes.on(.get, "/readyz") { _, _ in
             let (problems, servers) = await redisProblems()
             if problems.count == servers, let problem = problems.first { throw problem }
+            if let failure = scheduler.health.replicaFailure {
+                throw Problem(.internal(message: failure, redisAway: true))
+            }
             if let finding = scheduler.health.serverFindings.first(where: { $0.subject == "rights" }) {
                 throw Problem(
                     .serviceUnavailable, code: "Internal", "\(finding.message); \(finding.advice ?? "")")
@@ -61,6 +64,9 @@ extension API {
         var reasons = problems.map {
             Reason(code: "redis_away", message: $0.message, isUnhealthy: problems.count == servers)
         }
+        if let failure = scheduler.health.replicaFailure {
+            reasons.append(Reason(code: "redis_role", message: failure, isUnhealthy: true))
+        }
         var counts: Counts?
         if reasons.isEmpty {
             do {
@@ -74,9 +80,17 @@ extension API {
                 }
             } catch let error as SchedulerError {
                 let isAway = if case .internal(_, redisAway: true) = error { true } else { false }
+                let code =
+                    if error.isFromReplica {
+                        "redis_role"
+                    } else if error.isForLackOfReplicas {
+                        "redis_replicas"
+                    } else {
+                        isAway ? "redis_away" : "redis_error"
+                    }
                 reasons.append(
                     Reason(
-                        code: isAway ? "redis_away" : "redis_error",
+                        code: code,
                         message: isAway ? error.message : "the queues cannot be read: \(error.message)",
                         isUnhealthy: true))
             }

@@ -93,7 +93,10 @@ extension API {
             throw problem
         } catch let error as SchedulerError {
             scheduler.health.submissionEnded(error)
-            throw error
+            guard error.hadNoEffect else { throw error }
+            var problem = Problem(error)
+            problem.applied = false
+            throw problem
         }
     }
 

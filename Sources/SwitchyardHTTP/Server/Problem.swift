@@ -18,6 +18,8 @@ struct Problem: Error {
     var limit: Int?
     /// Seconds after which the client may retry.
     var retryAfter: Int?
+    /// False if it is certain that the request had no effect; nil if that is not known, or follows from the status.
+    var applied: Bool?
     var headers: HTTPFields = [:]
 
     init(_ status: HTTPResponse.Status, code: String, _ message: String, field: String? = nil, limit: Int? = nil) {
@@ -96,6 +98,7 @@ struct Problem: Error {
         body.add("field", field.map { .string($0) })
         body.add("limit", limit.map { JSONValue($0) })
         body.add("retry_after", retryAfter.map { JSONValue($0) })
+        body.add("applied", applied.map { .bool($0) })
         return body
     }
 
