@@ -35,7 +35,7 @@ struct Nemesis: Sendable {
                 try await Task.sleep(until: end)
                 break
             }
-            try await farm.redis.prepare(for: kind)
+            guard try await isPrepared(for: kind, before: end) else { break }
             try await Task.sleep(for: .milliseconds(Int.random(in: 300...1500, using: &random)))
             let from = Uptime.now
             let blow = try await strike(kind, &random)
@@ -48,6 +48,23 @@ struct Nemesis: Sendable {
             try await farm.heal()
         }
         return records
+    }
+
+    /// Waits until the fault can be made: another server may need many seconds until it can take the queue.
+    /// - Returns: whether that is so before `end`.
+    private func isPrepared(for kind: FaultKind, before end: ContinuousClock.Instant) async throws -> Bool {
+        try await withThrowingTaskGroup(of: Bool.self) { group in
+            group.addTask {
+                try await farm.redis.prepare(for: kind)
+                return true
+            }
+            group.addTask {
+                try await Task.sleep(until: end)
+                return false
+            }
+            defer { group.cancelAll() }
+            return try await group.next() ?? false
+        }
     }
 
     /// Makes a fault happen and undoes its cause.
