@@ -4,20 +4,26 @@ import Synchronization
 
 /// Handles Ctrl-C for commands that only watch and for commands that must clean up.
 enum Interruption {
+    /// What SIGINT makes the command say; nil: nothing.
+    private static let line = Mutex<String?>(nil)
+    /// Stays for as long as the process runs: a source that is cancelled takes the signals of the next one with it.
+    private static let source = Mutex<(any DispatchSourceSignal)?>(nil)
+
     /// Runs `body`. On SIGINT, writes `message` (what continues without this command) to stderr and exits with 130.
     static func saying<Value>(_ message: @autoclosure () -> String, _ body: () async throws -> Value) async rethrows
         -> Value
     {
-        let line = "\nswitchyard: \(message())\n"
-        let source = instead(of: SIGINT) {
-            try? Console.error.write(TerminalText.lines(line))
-            // Nothing needs an orderly shutdown, and `exit` would race with the Swift tasks that still run.
-            _exit(ExitStatus.interrupted.rawValue)
+        let text = "\nswitchyard: \(message())\n"
+        line.withLock { $0 = text }
+        source.withLock { source in
+            guard source == nil else { return }
+            source = instead(of: SIGINT) {
+                if let text = line.withLock({ $0 }) { try? Console.error.write(TerminalText.lines(text)) }
+                // Nothing needs an orderly shutdown, and `exit` would race with the Swift tasks that still run.
+                _exit(ExitStatus.interrupted.rawValue)
+            }
         }
-        defer {
-            source.cancel()
-            signal(SIGINT, SIG_DFL)
-        }
+        defer { line.withLock { $0 = nil } }
         return try await body()
     }
 
