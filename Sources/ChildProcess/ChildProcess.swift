@@ -91,8 +91,7 @@ public final class ChildProcess: Sendable {
     /// and the other members are killed: at once or, if the command has a ``Command/linger``, when they hold the output
     /// open no more, at the latest after `grace`. Cancelling the calling task does not shorten `grace`.
     public func terminate(grace: Duration) async {
-        record.signalGroup(SIGTERM)
-        reactor.send(.kill(id: id, at: .now + grace))
+        reactor.send(.terminate(id: id, killAt: .now + grace))
         _ = await record.waitForExit()
     }
 

@@ -14,7 +14,8 @@ final class Reactor: Sendable {
         case watch(Spawned, CheckedContinuation<sw_spawn_failure?, Never>)
         /// The buffer has room again.
         case resumeReading(id: UInt64)
-        case kill(id: UInt64, at: ContinuousClock.Instant)
+        /// SIGTERM goes to the group now, and SIGKILL at a time.
+        case terminate(id: UInt64, killAt: ContinuousClock.Instant)
         /// Nothing will read the output: read and drop it.
         case discardOutput(id: UInt64)
         /// From now on orphans are reaped.

@@ -74,9 +74,11 @@ struct ReactorLoop {
                 children[id]?.discardOutput()
                 settle(id)
             case .adopt: orphansDue = .now
-            case .kill(let id, let at):
-                children[id]?.noteKill(at: at)
-                if children[id] != nil { deadlines.append(Deadline(at: at, id: id, action: .kill)) }
+            case .terminate(let id, let killAt):
+                // This thread sends the signal too, so that it knows of the grace when the leader ends.
+                children[id]?.noteKill(at: killAt)
+                children[id]?.record.signalGroup(SIGTERM)
+                if children[id] != nil { deadlines.append(Deadline(at: killAt, id: id, action: .kill)) }
             }
         }
     }

@@ -171,10 +171,13 @@ final class QueueLoop: Sendable {
     private func leave() async {
         // A cancelled Swift task cannot send. An unstructured one deregisters, so that the queue ends the leases that
         // are left at once, not when they expire.
-        let leaving = Task { [link, logger] in
+        let leaving = Task { [self] in
             do {
                 try await link.deregister()
                 logger.info("worker deregistered")
+            } catch let error as SchedulerError where error.isReplacement {
+                // While another process takes over more attempts than one call ends, this one is told to drain.
+                self.stopForReplacement(error)
             } catch SchedulerError.workerNotFound {
                 logger.info("worker stopped; the queue had already counted it as lost")
             } catch {

@@ -1,3 +1,4 @@
+import Foundation
 import Testing
 
 @testable import Switchyard
@@ -55,6 +56,20 @@ import Testing
         #expect(broken(forgets: .before) { addEnd(at: 2.4, &$0) } == [])
         #expect(broken(forgets: .before) { addEnd(at: 1.4, &$0) }.contains("an attempt is executed once"))
         #expect(broken(forgets: .nothing) { addEnd(at: 2.8, &$0) }.contains("an attempt is executed once"))
+    }
+
+    /// The queue has forgotten two attempts. The second time, the worker of the second knows that it has run it.
+    @Test(arguments: [true, false]) func letsForgottenAttemptsPassThatBeginAnew(isForgetful: Bool) {
+        let found = broken(forgets: isForgetful ? .untilChange : .nothing) { evidence in
+            Self.addForgotten(1.6, to: &evidence)
+            Self.addForgotten(2.4, attempt: 2, to: &evidence)
+            evidence.tasks["b"]?.attempts.append(
+                TaskAttempt(
+                    attempt: 2, worker: "w9", assignedAt: Date(timeIntervalSince1970: 5), startedAt: nil,
+                    finishedAt: Date(timeIntervalSince1970: 6), outcome: "completed", exitCode: nil, failure: nil))
+        }
+        #expect(found.contains("attempts only grow") != isForgetful)
+        #expect(found.contains("an attempt is executed once") != isForgetful)
     }
 
     @Test func aKilledServerForgetsNothingLater() {

@@ -45,8 +45,8 @@ extension Evidence {
     /// - An execution that began then, if its attempt is not in the task's list with its worker: the queue has
     ///   forgotten that a worker took the task. The worker ends it at its next heartbeat; until then it may overlap
     ///   with another.
-    /// - An execution that began or ended then, if the attempt was given again with the same number: the queue has
-    ///   forgotten that a worker took the task, or that the attempt ended.
+    /// - An execution that began or ended then, if the attempt or one before it was given again, with the same number:
+    ///   the queue has forgotten that a worker took the task, or that the attempt ended.
     /// - An end that was told or seen then: the task may run again.
     ///
     /// What is submitted with `replicated: true` stays, whenever that was.
@@ -63,7 +63,7 @@ extension Evidence {
             return executions.enumerated().filter { index, execution in
                 let began = isForgetful(execution.from)
                 guard began || isForgetful(execution.to) else { return true }
-                if executions[(index + 1)...].contains(where: { $0.attempt == execution.attempt }) { return false }
+                if executions[(index + 1)...].contains(where: { $0.attempt <= execution.attempt }) { return false }
                 // The list has the last attempts only.
                 if !began || execution.attempt < listed.first?.attempt ?? 0 { return true }
                 return listed.contains { $0.attempt == execution.attempt && $0.worker == execution.worker }
