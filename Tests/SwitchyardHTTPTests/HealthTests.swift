@@ -204,6 +204,10 @@ import Testing
                 answer.expectProblem(503, code: "Internal")
                 #expect(answer["message"].string?.contains("maxmemory") == true, "\(path): \(answer.text)")
                 #expect(answer.headers.first(name: "Retry-After") != nil)
+                // A submission says that it may be made again without doubt.
+                if path.hasPrefix("/scheduler/task?") || path.hasSuffix("/task") || path.hasSuffix("/tasks") {
+                    #expect(answer["applied"] == false, "\(path): \(answer.text)")
+                }
             }
             _ = try await worker.heartbeat([("a", 1, nil)])
             let report = WorkerClient.Report(taskID: "a", attempt: 1, outcome: .completed)

@@ -232,15 +232,20 @@ extension QueueFunctions {
                 let added = try await submit(part.map { tasks[$0] }, head: head, batch: batch)
                 for (index, submission) in zip(part, added) { submissions[index] = submission }
             }
-            // If all tasks are repetitions, they exist already. Otherwise these calls add them to the queue.
-            if submissions.contains(where: { !$0.isRepetition }) {
-                let open = name + ["parts", .integer(Int64(parts.count))]
-                while let left = try await call("open_batch", open).int, left > 0 {}
-            }
-            if replicas > 0 {
-                // A server that has the open batch has its parts too: they came before it.
-                let isReplicated = try await call("batch", ["batch", .string(batch)], replicas: replicas).isReplicated
-                for index in submissions.indices { submissions[index].isReplicated = isReplicated }
+            do {
+                // If all tasks are repetitions, they exist already. Otherwise these calls add them to the queue.
+                if submissions.contains(where: { !$0.isRepetition }) {
+                    let open = name + ["parts", .integer(Int64(parts.count))]
+                    while let left = try await call("open_batch", open).int, left > 0 {}
+                }
+                if replicas > 0 {
+                    // A server that has the open batch has its parts too: they came before it.
+                    let reply = try await call("batch", ["batch", .string(batch)], replicas: replicas)
+                    for index in submissions.indices { submissions[index].isReplicated = reply.isReplicated }
+                }
+            } catch let error as SchedulerError {
+                // A call before may have opened the batch.
+                throw error.afterAnEffect
             }
         } catch {
             await abandon(name)

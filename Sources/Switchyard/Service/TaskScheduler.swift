@@ -95,8 +95,7 @@ public final class TaskScheduler: Service {
             try await register([name])
         } catch let error as SchedulerError where error.hadNoEffect {
             // `body` had one.
-            throw SchedulerError.internal(
-                message: "queue \(name) cannot be listed: Redis refuses writes", redisAway: true)
+            throw error.afterAnEffect
         }
         try adopt(name)
         return value

@@ -38,7 +38,8 @@ extension SchedulerError {
         case "WRONGPASS", "NOAUTH": self = Self.loginRefused(error)
         case "ERR" where text.hasPrefix("AUTH "): self = Self.loginRefused(error)
         case "OOM":
-            self = .internal(message: Self.noMemory, redisAway: true)
+            let hadNoEffect = !error.mayHaveBeenApplied
+            self = .internal(message: Self.noMemory + (hadNoEffect ? Self.withoutEffect : ""), redisAway: true)
         case "ERR" where text.hasPrefix("unknown command"):
             // What follows has the arguments, and so a task's.
             let command = text.prefix { $0 != "," }
@@ -81,13 +82,19 @@ extension SchedulerError {
     /// True if it is certain that the call changed nothing, although Redis did not do what it was to.
     package var hadNoEffect: Bool { says(Self.withoutEffect) }
 
+    /// The same error, of a call that had no effect after others that had one.
+    package var afterAnEffect: SchedulerError {
+        guard case .internal(let message, let redisAway) = self else { return self }
+        return .internal(message: message.replacing(Self.withoutEffect, with: ""), redisAway: redisAway)
+    }
+
     /// True if the user or the password is wrong.
     package var isLoginRefused: Bool { says(Self.refusesLogin) }
 
     private static let noMemory = "Redis has no memory left for new tasks (maxmemory); existing tasks are still served"
 
     /// True if Redis refuses what takes memory, for as long as nobody makes room.
-    package var isOutOfMemory: Bool { if case .internal(Self.noMemory, _) = self { true } else { false } }
+    package var isOutOfMemory: Bool { says(Self.noMemory) }
 
     /// Returns the field that a message names: `timeout_ms` for `task t1: timeout_ms: expected…`.
     private static func field(in text: String) -> String? {
