@@ -57,9 +57,7 @@ extension QueueLoop {
         } catch SchedulerError.workerNotFound {
             logger.warning("the queue counted this worker as lost; it registers again")
             for attempt in leased { stop(attempt.id.taskID, attempt: attempt.id.number) }
-            let terms = await register()
-            table.noteWork()
-            return terms
+            return await register()
         } catch {
             if !Task.isCancelled { logger.warning("heartbeat failed", metadata: ["error": "\(error)"]) }
         }

@@ -122,6 +122,9 @@ final class QueueLoop: Sendable {
                 let sent = ContinuousClock.now
                 let terms = try await link.register(registration)
                 leaseWatch.renew(sent: sent, terms)
+                // The queue takes a worker that registers for awake: only its next pull lets it be woken again. Two
+                // loops may register at once, and the other one may have pulled already.
+                table.noteWork()
                 return terms
             } catch let error as SchedulerError where error.isInvalidInput {
                 refuse(error)
@@ -223,7 +226,6 @@ final class QueueLoop: Sendable {
             start(table.settle(exchange, reply.assignments, isCertain: !reply.isRepetition), sent: sent)
             if let refused = reply.pullRefusal {
                 if refused.isReplacement { stopForReplacement(refused) } else { await register() }
-                table.noteWork()
             }
         } catch let error as SchedulerError where error.isReplacement {
             table.giveBack(exchange)

@@ -3,10 +3,10 @@ import RedisClient
 // Before a process serves a queue, it checks that it has the partitions of the queue. With others it would miss tasks,
 // or look for ids in the wrong partition. The number of partitions is stored in the `config` of each partition. The
 // process is refused if the number differs, or if a Redis server has a partition that it should not have, unless there
-// are no tasks that could be missed.
+// are no tasks and no schedules that could be missed.
 //
 // In a Redis Cluster the names of the partitions depend on their number, so that a process with another number does not
-// even look at the same partitions. It is refused in the same way: no partition that is not its own may have tasks.
+// even look at the same partitions. It is refused in the same way: no partition that is not its own may have any.
 
 extension Partitions {
     /// Checks one partition, and stores the number of partitions in it if it is new. Calls only the Redis server that
@@ -62,7 +62,9 @@ extension Partitions {
             let error = mismatch(stored, functions)
         else { return }
         if !mayChange { throw error }
-        if try await QueueFunctions(queue: functions.keys.queue, number: 0, like: functions).hasTasks() { throw error }
+        if try await QueueFunctions(queue: functions.keys.queue, number: 0, like: functions).content() != nil {
+            throw error
+        }
     }
 
     /// Returns the number of partitions that a queue has according to its first one; nil if there is no such queue.
@@ -77,7 +79,7 @@ extension Partitions {
         }
     }
 
-    /// Checks that the Redis server has no tasks of a partition that belongs to another server, or to none.
+    /// Checks that the Redis server has no tasks and no schedules of a partition that belongs to another server, or to none.
     /// - Throws: `invalidInput` with the field `partitions` if it has.
     private func checkOthers(beside functions: QueueFunctions) async throws {
         let instance = functions.keys.partition
@@ -91,12 +93,12 @@ extension Partitions {
         }
         for number in found.sorted() {
             let stranger = QueueFunctions(queue: queue, number: number, like: functions)
-            guard try await stranger.hasTasks() else { continue }
+            guard let content = try await stranger.content() else { continue }
             let stored = try await stranger.configure([])["partitions"] ?? 1
             let place =
                 areInCluster
-                ? "the Redis Cluster has tasks in {\(stranger.keys.name)}, a partition"
-                : "Redis server \(instance + 1) of \(instances.count) has tasks of partition \(number)"
+                ? "the Redis Cluster has \(content) in {\(stranger.keys.name)}, a partition"
+                : "Redis server \(instance + 1) of \(instances.count) has \(content) of partition \(number)"
             throw SchedulerError.invalidInput(
                 field: "partitions",
                 message:
@@ -155,11 +157,11 @@ extension QueueFunctions {
             logger: other.library.logger)
     }
 
-    /// Whether the partition has tasks, including ended tasks that are still kept.
-    fileprivate func hasTasks() async throws -> Bool {
+    /// What the partition has that must not be missed: tasks, including ended tasks that are still kept, or schedules.
+    fileprivate func content() async throws -> String? {
         let fields = try ReplyFields(await call("stats", []))
-        return ["pending", "held", "waiting", "blocked", "running", "assigned", "finished"].contains {
-            fields.int($0) > 0
-        }
+        let counts = ["pending", "held", "waiting", "blocked", "running", "assigned", "finished"]
+        if counts.contains(where: { fields.int($0) > 0 }) { return "tasks" }
+        return try await exists([keys.prefix + "schedules"]) ? "schedules" : nil
     }
 }

@@ -205,4 +205,36 @@ extension RedisClusterTests {
             }
         }
     }
+    /// A schedule is in one partition, which another number may not have.
+    @Test(arguments: [(4, 2), (4, 1), (3, 4)])
+    func anotherNumberOfPartitionsIsRefusedWhileThereAreSchedules(former: Int, other: Int) async throws {
+        try await Self.run { _, client in
+            let load = try ClusterLoad(client, partitions: former)
+            let parts = load.partitions.functions(queue: load.name, logger: TestRedis.quiet)
+            for functions in parts { try await load.partitions.join(functions) }
+            let changed = try Partitions(on: [client], count: other)
+            func refusal() async throws -> String? {
+                do {
+                    for functions in changed.functions(queue: load.name, logger: TestRedis.quiet) {
+                        try await changed.join(functions)
+                    }
+                    // And back.
+                    for functions in parts { try await load.partitions.join(functions) }
+                    return nil
+                } catch let error as SchedulerError {
+                    return error.message
+                }
+            }
+            #expect(try await refusal() == nil)
+            for part in 0..<former {
+                let id = try #require((0...).lazy.map { "s\($0)" }.first { load.partitions.home(of: $0) == part })
+                try await load.handle.putSchedule(
+                    RecurringSchedule(id: id, cron: "0 0 1 1 *", task: QueuedTask(BuildRequest())))
+                let message = try await refusal()
+                #expect(message?.contains("schedules") == true || message?.contains("has \(former)") == true, "\(id)")
+                try await load.handle.removeSchedule(id)
+                #expect(try await refusal() == nil)
+            }
+        }
+    }
 }
