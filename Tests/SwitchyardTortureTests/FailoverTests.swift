@@ -72,6 +72,25 @@ import Testing
         #expect(found.contains("an attempt is executed once") != isForgetful)
     }
 
+    /// The new primary does not know of the last heartbeats: it ends leases that their worker takes for renewed.
+    @Test func letsAForgottenRenewalPass() {
+        func overlapping(_ forgets: FaultRecord.Forgetting, outcome: String, next: Double, end: Double) -> Bool {
+            broken(forgets: forgets) { evidence in
+                evidence.executions[1].to = Self.at(end)
+                evidence.tasks["b"]?.attempts[0].outcome = outcome
+                evidence.executions.append(
+                    Execution(task: "b", attempt: 2, worker: "w1", from: Self.at(next), to: Self.at(next + 2)))
+            }.contains("no two processes of one task at once")
+        }
+        #expect(!overlapping(.untilChange, outcome: "lost", next: 5, end: 5.4))
+        #expect(overlapping(.nothing, outcome: "lost", next: 5, end: 5.4))
+        #expect(overlapping(.untilChange, outcome: "failed", next: 5, end: 5.4))
+        // The worker has not stopped at its next heartbeat.
+        #expect(overlapping(.untilChange, outcome: "lost", next: 5, end: 6.5))
+        // Longer after the failover than a lease lasts.
+        #expect(overlapping(.untilChange, outcome: "lost", next: 8, end: 8.4))
+    }
+
     @Test func aKilledServerForgetsNothingLater() {
         func move(to seconds: Double, _ evidence: inout Evidence) {
             evidence.executions[1].from = Self.at(seconds + 0.5)

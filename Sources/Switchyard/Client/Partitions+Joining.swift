@@ -79,7 +79,8 @@ extension Partitions {
         }
     }
 
-    /// Checks that the Redis server has no tasks and no schedules of a partition that belongs to another server, or to none.
+    /// Checks that the Redis server has no tasks and no schedules of a partition that belongs to another server, or to
+    /// none.
     /// - Throws: `invalidInput` with the field `partitions` if it has.
     private func checkOthers(beside functions: QueueFunctions) async throws {
         let instance = functions.keys.partition

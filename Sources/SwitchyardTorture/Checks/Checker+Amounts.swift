@@ -16,7 +16,8 @@ extension Checker {
     ) -> [Share] {
         evidence.executions.compactMap { execution in
             guard let amount = amount(execution), execution.to != nil, let end = evidence.countedUntil(execution),
-                !evidence.wasOutOfReach(execution.worker, from: execution.from, to: end)
+                !evidence.wasOutOfReach(execution.worker, from: execution.from, to: end),
+                !evidence.hasForgottenRenewal(of: execution, before: end)
             else { return nil }
             return Share(execution: execution, end: end, amount: amount)
         }

@@ -20,6 +20,7 @@ extension Checker {
             zip(executions, executions.dropFirst()).compactMap { first, second -> String? in
                 if let end = evidence.countedUntil(first), end < second.from + clockStep { return nil }
                 if evidence.wasOutOfReach(first.worker, from: first.from, to: second.from + 1) { return nil }
+                if evidence.hasForgottenRenewal(of: first, before: second.from) { return nil }
                 // The next attempt of the same task ends before it is noted that the first was killed.
                 if first.to == nil, evidence.wasEnded(first) { return nil }
                 return

@@ -39,6 +39,14 @@ extension Evidence {
         }
     }
 
+    /// Whether the queue has ended the attempt for a lease whose renewals a failover has made it forget. The worker
+    /// hears of it at its next heartbeat.
+    func hasForgottenRenewal(of execution: Execution, before next: Uptime) -> Bool {
+        guard outcome(of: execution) == "lost", let end = execution.to, end < next + Self.lag else { return false }
+        let lease = TorturePlan.lease / .seconds(1) + Self.lag
+        return forgetfulTimes.contains { $0.lowerBound < next && next < $0.upperBound + lease }
+    }
+
     /// The evidence without what a failover has made the queue forget. Each part is tied to the time of a failover
     /// that may forget, and is dropped whole, so that every rule holds for the rest:
     ///
@@ -48,6 +56,8 @@ extension Evidence {
     /// - An execution that began or ended then, if the attempt or one before it was given again, with the same number:
     ///   the queue has forgotten that a worker took the task, or that the attempt ended.
     /// - An end that was told or seen then: the task may run again.
+    ///
+    /// The renewals of leases are forgotten too, see ``hasForgottenRenewal(of:before:)``.
     ///
     /// What is submitted with `replicated: true` stays, whenever that was.
     func withoutForgotten() -> Evidence {
