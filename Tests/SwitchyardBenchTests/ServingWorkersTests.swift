@@ -66,7 +66,7 @@ import Testing
     }
 
     /// Another process registers with the id of a worker: the worker ends with an error.
-    @Test func aWorkerThatLosesItsIdEndsTheSpreadLoad() async throws {
+    @Test(arguments: [25, 200]) func aWorkerThatLosesItsIdEndsTheSpreadLoad(slots: Int) async throws {
         let redis = try await TestRedis.start()
         let logger = Logger(label: "test")
         let queue = "switchyard-bench"
@@ -74,8 +74,7 @@ import Testing
         let running = Task {
             var load = SpreadLoad(Partitions(redis.client), perCall: 10)
             load.workers = 1
-            // At most as many attempts as one call ends: while they are ended in several, the worker only drains.
-            load.slots = 25
+            load.slots = slots
             // More than it can complete before the worker is lost.
             return try await load.run(tasks: 20_000, queue: queue, logger: logger)
         }
@@ -88,8 +87,11 @@ import Testing
         let functions = QueueFunctions(queue: queue, client: redis.client, logger: logger)
         let other = try WorkerClient(worker: "spread-0", nonce: "other", functions: functions)
         _ = try await other.register(.init(slots: 1))
-        let error = await #expect(throws: SchedulerError.self) { try await running.value }
-        #expect(error?.code == "WorkerNotFound", "\(String(describing: error))")
+        let error = await #expect(throws: (any Error).self) { try await running.value }
+        // More attempts than one call ends are ended in several, while the worker drains: it may have left before the
+        // last of them, and then it only ended too early.
+        let hasLeft = slots > 25 && error is BenchError
+        #expect(hasLeft || (error as? SchedulerError)?.code == "WorkerNotFound", "\(String(describing: error))")
         await redis.stop()
     }
 }

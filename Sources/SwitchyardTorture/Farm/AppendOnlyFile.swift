@@ -1,4 +1,5 @@
 import Foundation
+import SwitchyardTesting
 
 /// The part of Redis's append-only file that grows.
 struct AppendOnlyFile: Sendable {

@@ -3,6 +3,7 @@ import Logging
 import PrivateRedis
 import RedisClient
 import Switchyard
+import SwitchyardTesting
 import Synchronization
 
 /// The one redis-server of a run, and what can be done to it.

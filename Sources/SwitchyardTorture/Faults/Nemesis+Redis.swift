@@ -1,4 +1,5 @@
 import Foundation
+import SwitchyardTesting
 
 extension Nemesis {
     /// How far the clock is set: more than all leases.

@@ -1,4 +1,5 @@
 import Foundation
+import SwitchyardTesting
 
 /// Makes faults happen, one after another, by the plan's seed, until it is cancelled.
 struct Nemesis: Sendable {

@@ -1,5 +1,6 @@
 import RedisClient
 import Switchyard
+import SwitchyardTesting
 
 /// A client that submits tasks and changes them, one call after another, by choices of its seed.
 struct Client: Sendable {

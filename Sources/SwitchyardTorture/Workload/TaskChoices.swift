@@ -1,4 +1,5 @@
 import Switchyard
+import SwitchyardTesting
 
 /// Chooses what a client submits next. Each option of a task has its share, alone and together with others.
 struct TaskChoices {
